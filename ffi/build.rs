@@ -1,0 +1,163 @@
+//! Finds libdpdk, compiles the C shim and generates the bindings of an allow-list.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Functions that `dmsc-dpdk` calls. Everything else of DPDK stays out: binding all of it does not compile.
+const FUNCTIONS: &[&str] = &[
+    "dmsc_.*",
+    "rte_eal_cleanup",
+    "rte_eal_get_runtime_dir",
+    "rte_eal_hotplug_add",
+    "rte_eal_hotplug_remove",
+    "rte_eal_init",
+    "rte_eal_iova_mode",
+    "rte_dev_probe",
+    "rte_dev_remove",
+    "rte_eth_dev_close",
+    "rte_eth_dev_configure",
+    "rte_eth_dev_get_mtu",
+    "rte_eth_dev_get_port_by_name",
+    "rte_eth_dev_info_get",
+    "rte_eth_dev_rx_intr_ctl_q_get_fd",
+    "rte_eth_dev_rx_intr_disable",
+    "rte_eth_dev_rx_intr_enable",
+    "rte_eth_dev_socket_id",
+    "rte_eth_dev_start",
+    "rte_eth_dev_stop",
+    "rte_eth_link_get_nowait",
+    "rte_eth_macaddr_get",
+    "rte_eth_promiscuous_enable",
+    "rte_eth_rx_queue_setup",
+    "rte_eth_stats_get",
+    "rte_eth_tx_queue_setup",
+    "rte_eth_xstats_get",
+    "rte_eth_xstats_get_names",
+    "rte_get_tsc_hz",
+    "rte_lcore_count",
+    "rte_mempool_avail_count",
+    "rte_pktmbuf_pool_create",
+    "rte_strerror",
+    "rte_thread_register",
+    "rte_thread_unregister",
+    "rte_version",
+];
+
+const CONSTANTS: &[&str] = &[
+    "DMSC_.*",
+    "RTE_ETHER_CRC_LEN",
+    "RTE_ETHER_HDR_LEN",
+    "RTE_ETHER_MTU",
+    "RTE_ETH_LINK_UP",
+    "RTE_ETH_NAME_MAX_LEN",
+    "RTE_MAX_LCORE",
+    "RTE_PKTMBUF_HEADROOM",
+    "dmsc_mbuf_.*",
+];
+
+fn main() {
+    for file in ["build.rs", "wrapper.h", "shim.h", "shim.c"] {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let dpdk = match pkg_config::Config::new()
+        .atleast_version("22.11")
+        .probe("libdpdk")
+    {
+        Ok(dpdk) => dpdk,
+        Err(pkg_config::Error::Command { .. }) => refuse(
+            "pkg-config is not installed, which finds DPDK: `apt-get install pkg-config libdpdk-dev`.",
+        ),
+        Err(_) => refuse(
+            "DPDK 22.11 or newer was not found by pkg-config (libdpdk): `apt-get install libdpdk-dev`; \
+             crates that need no DPDK build without it.",
+        ),
+    };
+    println!("cargo:version={}", dpdk.version);
+
+    let flags = cflags();
+    let mut shim = cc::Build::new();
+    shim.file("shim.c").opt_level(3).warnings(true);
+    for flag in &flags {
+        shim.flag(flag);
+    }
+    shim.compile("dmsc_shim");
+
+    bind(&flags);
+}
+
+/// The compiler flags of DPDK, `-include rte_config.h` and the instruction set among them, which the
+/// pkg-config crate leaves out.
+fn cflags() -> Vec<String> {
+    let tool = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
+    let output = Command::new(tool)
+        .args(["--cflags", "libdpdk"])
+        .output()
+        .unwrap_or_else(|error| {
+            refuse(&format!(
+                "`pkg-config --cflags libdpdk` cannot run: {error}"
+            ))
+        });
+    let mut flags: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    // The shim is inlined DPDK code: give it the instruction set of the Rust code around it.
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "avx2") {
+        flags.retain(|flag| !flag.starts_with("-march="));
+        flags.push("-march=x86-64-v3".into());
+    }
+    flags
+}
+
+fn bind(flags: &[String]) {
+    let mut builder = bindgen::Builder::default()
+        .header("wrapper.h")
+        .clang_args(flags)
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .rust_target(bindgen::RustTarget::stable(85, 0).unwrap_or_default())
+        .generate_comments(false)
+        .layout_tests(true)
+        .derive_default(true)
+        .prepend_enum_name(false)
+        .wrap_unsafe_ops(true)
+        // rte_errno and the lcore id are thread-local: a binding to them links and then crashes.
+        .blocklist_item("per_lcore.*")
+        // Field paths of rte_mbuf differ between releases, offsets do not: src/mbuf.rs has our own.
+        .blocklist_type("rte_mbuf")
+        .raw_line("use crate::mbuf::rte_mbuf;")
+        .opaque_type("rte_mempool")
+        .opaque_type("rte_eth_dev_callback_fn.*")
+        .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()));
+    for function in FUNCTIONS {
+        builder = builder.allowlist_function(function);
+    }
+    for constant in CONSTANTS {
+        builder = builder.allowlist_var(constant);
+    }
+    // bindgen panics where libclang is missing; one sentence helps more than a backtrace.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let generated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.generate()));
+    std::panic::set_hook(hook);
+    let bindings = match generated {
+        Ok(Ok(bindings)) => bindings,
+        Ok(Err(error)) => refuse(&format!(
+            "bindings of DPDK cannot be generated ({error}): is clang's header package there (`apt-get install clang libclang-dev`)?"
+        )),
+        Err(_) => refuse(
+            "libclang, which reads DPDK's headers, was not found: `apt-get install clang libclang-dev`.",
+        ),
+    };
+    let out =
+        PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
+    if let Err(error) = bindings.write_to_file(&out) {
+        refuse(&format!("{} cannot be written: {error}", out.display()));
+    }
+}
+
+fn refuse(sentence: &str) -> ! {
+    eprintln!("{sentence}");
+    std::process::exit(1);
+}
