@@ -100,12 +100,12 @@ pub enum OptionFault {
     /// The option ends beyond the header.
     #[error("ends beyond the header")]
     Truncated,
-    /// A hop-by-hop option behind one that is not; PAD does not count.
-    #[error("hop-by-hop option behind an end-to-end option")]
-    Order,
     /// PAD with a value that is not zero.
     #[error("PAD is not zero")]
     PadNotZero,
+    /// A hop-by-hop option behind one that is not; PAD does not count.
+    #[error("hop-by-hop option behind an end-to-end option")]
+    Order,
     /// A second RECORD.
     #[error("second RECORD")]
     RecordRepeated,
@@ -131,8 +131,8 @@ impl ParseError {
         "name-not-canonical",
         "padding-not-zero",
         "option-truncated",
-        "option-order",
         "pad-not-zero",
+        "option-order",
         "record-repeated",
         "record-not-allowed",
         "record-shape",
@@ -161,8 +161,8 @@ impl ParseError {
             ParseError::PaddingNotZero => 9,
             ParseError::BadOption { fault, .. } => match fault {
                 OptionFault::Truncated => 10,
-                OptionFault::Order => 11,
-                OptionFault::PadNotZero => 12,
+                OptionFault::Order => 12,
+                OptionFault::PadNotZero => 11,
                 OptionFault::RecordRepeated => 13,
                 OptionFault::RecordNotAllowed => 14,
                 OptionFault::RecordShape => 15,
