@@ -1,1 +1,16 @@
-//! Work in progress.
+//! The control plane of one router or gateway: programs its dataplane over the agent's API and answers its pods.
+//!
+//! Today there is `static`: routes come from a file (design §1, §4). One module per job:
+//! [`routes`] reads the file, [`program`] finds the fewest operations, [`agent`] talks to the dataplane, [`lease`], [`resolve`] and [`registrar`] serve the pods,
+//! [`state`] is what they share, [`supervisor`] runs it, [`status`] tells others.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod lease;
+pub mod program;
+pub mod registrar;
+pub mod resolve;
+pub mod routes;
+pub mod state;
+pub mod status;
+pub mod supervisor;

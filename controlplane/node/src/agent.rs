@@ -1,0 +1,196 @@
+//! The client of one dataplane's agent: connects, compares versions, dumps, applies in batches, watches.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dmsc_proto::v1::{self, dataplane_agent_client::DataplaneAgentClient};
+use dmsc_proto::{AGENT_VERSIONS, UnixSocketError, connect_unix};
+use dmsc_wire::{AttachmentId, NodeId};
+use thiserror::Error;
+use tonic::transport::Channel;
+
+use crate::program::MAX_OPS;
+
+/// Largest message to and from an agent: a dump with a million prefixes fits.
+const MAX_MESSAGE: usize = 256 << 20;
+/// An agent that does not answer for this long is taken for gone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An agent could not be used.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// Nobody listens; try again later.
+    #[error(transparent)]
+    Connect(#[from] UnixSocketError),
+    /// No common version; upgrade the older of the two programs.
+    #[error(
+        "the agent speaks versions {low} to {high} of its API, this program {} to {}; upgrade the older of the two",
+        AGENT_VERSIONS.0,
+        AGENT_VERSIONS.1
+    )]
+    Version {
+        /// Lowest version of the agent.
+        low: u32,
+        /// Highest version of the agent.
+        high: u32,
+    },
+    /// A call was refused or failed.
+    #[error("{call}: {} ({:?})", status.message(), status.code())]
+    Call {
+        /// Name of the method.
+        call: &'static str,
+        /// What came back.
+        status: Box<tonic::Status>,
+    },
+}
+
+impl AgentError {
+    fn call(call: &'static str) -> impl Fn(tonic::Status) -> Self {
+        move |status| Self::Call {
+            call,
+            status: Box::new(status),
+        }
+    }
+
+    /// Whether the agent understood and refused, so that asking the same again is of no use.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        use tonic::Code;
+        match self {
+            Self::Connect(_) => false,
+            Self::Version { .. } => true,
+            Self::Call { status, .. } => matches!(
+                status.code(),
+                Code::InvalidArgument
+                    | Code::FailedPrecondition
+                    | Code::NotFound
+                    | Code::AlreadyExists
+                    | Code::OutOfRange
+                    | Code::ResourceExhausted
+            ),
+        }
+    }
+}
+
+/// What one or more transactions left behind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last generation published; `None` if there was nothing to do.
+    pub generation: Option<u64>,
+    /// One per Attach operation, in order.
+    pub attachments: Vec<AttachmentId>,
+}
+
+/// A connected agent that was greeted.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    client: DataplaneAgentClient<Channel>,
+    greeting: v1::GreetReply,
+}
+
+impl Agent {
+    /// Connects to `socket` and greets.
+    ///
+    /// # Errors
+    /// When nobody answers, or versions do not meet.
+    pub async fn connect(socket: &Path) -> Result<Self, AgentError> {
+        let channel = connect_unix(socket).await?;
+        let mut client = DataplaneAgentClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let request = timed(v1::GreetRequest {
+            version_min: AGENT_VERSIONS.0,
+            version_max: AGENT_VERSIONS.1,
+            client: "dmsc-controlplane static".into(),
+        });
+        let greeting = client
+            .greet(request)
+            .await
+            .map_err(AgentError::call("Greet"))?
+            .into_inner();
+        if !(AGENT_VERSIONS.0..=AGENT_VERSIONS.1).contains(&greeting.version) {
+            return Err(AgentError::Version {
+                low: greeting.version_min,
+                high: greeting.version_max,
+            });
+        }
+        Ok(Self { client, greeting })
+    }
+
+    /// What the dataplane said of itself.
+    #[must_use]
+    pub fn greeting(&self) -> &v1::GreetReply {
+        &self.greeting
+    }
+
+    /// The dataplane's node id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        NodeId(self.greeting.node)
+    }
+
+    /// Everything that is programmed.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn dump(&mut self) -> Result<v1::DumpReply, AgentError> {
+        let reply = self
+            .client
+            .dump(timed(v1::DumpRequest { prefixes: true }))
+            .await;
+        Ok(reply.map_err(AgentError::call("Dump"))?.into_inner())
+    }
+
+    /// The dataplane's ports.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn ports(&mut self) -> Result<Vec<v1::Port>, AgentError> {
+        let reply = self.client.list_ports(timed(v1::ListPortsRequest {})).await;
+        Ok(reply
+            .map_err(AgentError::call("ListPorts"))?
+            .into_inner()
+            .ports)
+    }
+
+    /// Applies `ops` in order, in transactions of at most [`MAX_OPS`] operations. Each is all or nothing; so is the whole, as long as
+    /// it fits one.
+    ///
+    /// # Errors
+    /// The first refusal; transactions before it stand.
+    pub async fn apply(&mut self, mut ops: Vec<v1::Op>) -> Result<Applied, AgentError> {
+        let mut applied = Applied::default();
+        while !ops.is_empty() {
+            let rest = ops.split_off(ops.len().min(MAX_OPS));
+            let transaction = v1::Transaction {
+                programmer: "dmsc-controlplane static".into(),
+                ops,
+            };
+            let reply = self.client.apply(timed(transaction)).await;
+            let ack = reply.map_err(AgentError::call("Apply"))?.into_inner();
+            applied.generation = Some(ack.generation);
+            // Attachment ids have 16 bits on the wire; one that has more is of no use, and 0 says so.
+            let ids = ack.attachments.into_iter();
+            applied
+                .attachments
+                .extend(ids.map(|id| AttachmentId(u16::try_from(id).unwrap_or(0))));
+            ops = rest;
+        }
+        Ok(applied)
+    }
+
+    /// Changes as they happen; ends when the dataplane does.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn watch(&mut self) -> Result<tonic::Streaming<v1::Event>, AgentError> {
+        let reply = self.client.watch(v1::WatchRequest {}).await;
+        Ok(reply.map_err(AgentError::call("Watch"))?.into_inner())
+    }
+}
+
+fn timed<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
+}

@@ -1,0 +1,252 @@
+//! What the registrar and the supervisor share: routes, leases, and the agent while it is there.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use dmsc_proto::v1::{self, op::Op as Kind};
+use dmsc_wire::AttachmentId;
+use ipnet::IpNet;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tracing::{info, warn};
+
+use crate::agent::{Agent, AgentError};
+use crate::lease::{Lease, LeaseId, LeaseTable};
+use crate::program::difference;
+use crate::routes::{Routes, Tables};
+
+/// A greeted and reconciled dataplane.
+#[derive(Debug)]
+pub struct Dataplane {
+    /// Its agent.
+    pub agent: Agent,
+    /// Its pod ports with their subnets.
+    pub pod_ports: Vec<PodPort>,
+}
+
+/// A port at which pods may be.
+#[derive(Debug, Clone)]
+pub struct PodPort {
+    /// Its name.
+    pub name: String,
+    /// The gateway's addresses on it, with the subnets.
+    pub subnets: Vec<IpNet>,
+    /// Tenant of the pods there.
+    pub domain: u32,
+    /// Largest IP packet.
+    pub mtu: u32,
+}
+
+impl PodPort {
+    fn of(port: &v1::Port) -> Option<Self> {
+        (port.role == "pod").then(|| Self {
+            name: port.name.clone(),
+            subnets: port
+                .addresses
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+            domain: port.domain,
+            mtu: port.mtu,
+        })
+    }
+
+    /// The gateway's address on this port, if `pod` is in its subnet.
+    #[must_use]
+    pub fn gateway_of(&self, pod: IpAddr) -> Option<IpAddr> {
+        let subnet = self.subnets.iter().find(|subnet| subnet.contains(&pod))?;
+        Some(subnet.addr())
+    }
+}
+
+/// Shared by all tasks of the process.
+#[derive(Debug)]
+pub struct State {
+    routes: RwLock<Arc<Routes>>,
+    leases: Mutex<LeaseTable>,
+    /// `None` while the dataplane is away or not reconciled. Held over a transaction, so transactions come one by one.
+    pub dataplane: AsyncMutex<Option<Dataplane>>,
+    /// Told whenever answers of Resolve may have changed, and when leases end at another time.
+    pub changed: watch::Sender<u64>,
+}
+
+impl State {
+    /// With `routes`, no leases and no dataplane yet.
+    #[must_use]
+    pub fn new(routes: Routes) -> Self {
+        Self {
+            routes: RwLock::new(Arc::new(routes)),
+            leases: Mutex::default(),
+            dataplane: AsyncMutex::new(None),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// The routes in force.
+    #[must_use]
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other routes in force.
+    pub fn set_routes(&self, routes: Routes) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        self.change();
+    }
+
+    /// The leases; not to be held over an await.
+    pub fn leases(&self) -> MutexGuard<'_, LeaseTable> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever depends on routes or leases.
+    pub fn change(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Connects, compares what the dataplane has with `routes` and the leases, and programs the difference. Attachments without a lease get
+    /// a fresh one; leases without an attachment are attached again, under the same id if the dataplane lets us.
+    ///
+    /// # Errors
+    /// When the agent is away or refuses; nothing is changed here then.
+    pub async fn reconcile(
+        &self,
+        agent: Agent,
+        before: Option<&Tables>,
+    ) -> Result<u64, AgentError> {
+        let mut slot = self.dataplane.lock().await;
+        *slot = None;
+        let mut agent = agent;
+        let ports = agent.ports().await?;
+        let dump = agent.dump().await?;
+        let ops = difference(&Tables::from_dump(&dump), &self.routes().tables, before);
+        let programmed = ops.len();
+        let mut generation = agent
+            .apply(ops)
+            .await?
+            .generation
+            .unwrap_or(dump.generation);
+        if let Some(later) = self.reattach(&mut agent, &dump.attachments).await? {
+            generation = later;
+        }
+        info!(programmed, generation, "dataplane reconciled");
+        *slot = Some(Dataplane {
+            agent,
+            pod_ports: ports.iter().filter_map(PodPort::of).collect(),
+        });
+        self.change();
+        Ok(generation)
+    }
+
+    /// Programs other routes into a connected dataplane, then puts them in force. With the dataplane away they are only put in force.
+    ///
+    /// # Errors
+    /// When the agent refuses or is gone; the routes in force stay.
+    pub async fn replace_routes(&self, routes: Routes) -> Result<Option<u64>, AgentError> {
+        let mut slot = self.dataplane.lock().await;
+        let Some(dataplane) = slot.as_mut() else {
+            self.set_routes(routes);
+            return Ok(None);
+        };
+        let dump = dataplane.agent.dump().await?;
+        let before = self.routes();
+        let ops = difference(
+            &Tables::from_dump(&dump),
+            &routes.tables,
+            Some(&before.tables),
+        );
+        let applied = dataplane.agent.apply(ops).await?;
+        self.set_routes(routes);
+        Ok(Some(applied.generation.unwrap_or(dump.generation)))
+    }
+
+    async fn reattach(
+        &self,
+        agent: &mut Agent,
+        found: &[v1::Attachment],
+    ) -> Result<Option<u64>, AgentError> {
+        let now = Instant::now();
+        let mut missing = Vec::new();
+        {
+            let mut leases = self.leases();
+            for lease in leases.iter() {
+                if !found.iter().any(|attachment| lease.is(attachment)) {
+                    missing.push(lease.clone());
+                }
+            }
+            let known: HashSet<AttachmentId> =
+                leases.iter().map(|lease| lease.attachment).collect();
+            for attachment in found {
+                let id = LeaseId(rand::random());
+                if let Some(lease) = Lease::from_attachment(id, attachment, now)
+                    && !known.contains(&lease.attachment)
+                    && leases.at(&lease.endpoint).is_none()
+                {
+                    info!(identity = lease.identity, attachment = %lease.attachment, "attachment found, lease starts anew");
+                    leases.put(lease);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let attach = |same_id: bool| {
+            let op = |lease: &Lease| {
+                let id = if same_id {
+                    lease.attachment
+                } else {
+                    AttachmentId::ANY
+                };
+                Kind::Attach(lease.attachment(id))
+            };
+            missing
+                .iter()
+                .map(|lease| v1::Op {
+                    op: Some(op(lease)),
+                })
+                .collect()
+        };
+        let applied = match agent.apply(attach(true)).await {
+            Err(error) if error.is_refusal() => {
+                warn!(%error, "attachments come back under other ids");
+                agent.apply(attach(false)).await?
+            }
+            other => other?,
+        };
+        let mut leases = self.leases();
+        for (lease, id) in missing.iter().zip(&applied.attachments) {
+            // Under another id the pod must learn it: it is told that its lease is unknown, and registers again.
+            if lease.attachment != *id {
+                leases.remove(lease.id);
+            }
+            info!(identity = lease.identity, attachment = %id, "attached again");
+        }
+        Ok(applied.generation)
+    }
+
+    /// Detaches pods whose lease ended. A dataplane that is away keeps them: they are found, with a fresh lease, when it is back.
+    pub async fn expire(&self) {
+        let expired = self.leases().expire(Instant::now());
+        if expired.is_empty() {
+            return;
+        }
+        for lease in &expired {
+            info!(identity = lease.identity, attachment = %lease.attachment, "lease ended");
+        }
+        let mut slot = self.dataplane.lock().await;
+        if let Some(dataplane) = slot.as_mut() {
+            // One by one: an attachment that is gone already must not keep the others.
+            for lease in &expired {
+                let op = v1::Op {
+                    op: Some(Kind::Detach(u32::from(lease.attachment.0))),
+                };
+                if let Err(error) = dataplane.agent.apply(vec![op]).await {
+                    warn!(%error, identity = lease.identity, "not detached");
+                }
+            }
+        }
+        drop(slot);
+        self.change();
+    }
+}
