@@ -1,0 +1,185 @@
+//! One generation of all tables.
+
+use dmsc_wire::{Domain, Name, NodeId};
+
+use crate::gateway::{Gateway, Topology};
+use crate::group::Group;
+use crate::hash::HashKey;
+use crate::idmap::IdMap;
+use crate::names::{LookupKey, NameTable, PrefixMatch, PrefixValue};
+use crate::{GroupId, RecordId};
+
+/// The tables of a router: prefixes of all domains, service groups, gateways of both topologies.
+///
+/// A value: [`Fib::apply`] makes a new one and leaves this one as it is. Clones share everything and
+/// cost a few reference counts.
+#[derive(Clone)]
+pub struct Fib {
+    pub(crate) names: NameTable,
+    pub(crate) groups: IdMap<Group>,
+    /// How many prefixes refer to each group.
+    pub(crate) references: IdMap<u32>,
+    pub(crate) gateways: [IdMap<Gateway>; 2],
+}
+
+/// A prefix, for dumps.
+#[derive(Clone, Copy, Debug)]
+pub struct PrefixEntry<'a> {
+    /// The domain that it is visible in.
+    pub domain: Domain,
+    /// The prefix.
+    pub name: Name<'a>,
+    /// What it maps to.
+    pub value: PrefixValue,
+    /// Where its record lies.
+    pub record: RecordId,
+}
+
+/// A gateway, for dumps.
+#[derive(Clone, Copy, Debug)]
+pub struct GatewayEntry<'a> {
+    /// The topology.
+    pub topology: Topology,
+    /// The gateway's or router's id.
+    pub node: NodeId,
+    /// The ways to it.
+    pub gateway: &'a Gateway,
+}
+
+impl Fib {
+    /// Empty tables with a random hash key.
+    pub fn new() -> Self {
+        Self::with_key(HashKey::random())
+    }
+
+    /// Empty tables with the given hash key.
+    pub fn with_key(key: HashKey) -> Self {
+        Self {
+            names: NameTable::new(key),
+            groups: IdMap::new(),
+            references: IdMap::new(),
+            gateways: [IdMap::new(), IdMap::new()],
+        }
+    }
+
+    /// The longest prefix of `name` that the domain has, on component boundaries.
+    #[inline]
+    pub fn lookup(&self, domain: Domain, name: Name<'_>) -> Option<PrefixMatch> {
+        self.names.lookup(domain, name)
+    }
+
+    /// [`Fib::lookup`] of several keys, [`crate::MAX_BURST`] at a time, with the waits for memory shared.
+    /// `out[i]` becomes the match of `keys[i]`; keys without a place in `out` are not looked up.
+    pub fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
+        for (keys, out) in keys
+            .chunks(crate::MAX_BURST)
+            .zip(out.chunks_mut(crate::MAX_BURST))
+        {
+            self.names
+                .lookup_burst(&keys[..keys.len().min(out.len())], out);
+        }
+    }
+
+    /// The value of exactly this prefix.
+    pub fn prefix(&self, domain: Domain, name: Name<'_>) -> Option<PrefixValue> {
+        self.names.get(domain, name)
+    }
+
+    /// The prefix that a match was found with, in the same generation.
+    pub fn record(&self, record: RecordId) -> Option<PrefixEntry<'_>> {
+        let found = self.names.record(record)?;
+        let name = Name::from_bytes(found.name).ok()?;
+        Some(PrefixEntry {
+            domain: found.domain,
+            name,
+            value: found.value,
+            record,
+        })
+    }
+
+    /// A service group.
+    #[inline]
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id.0)
+    }
+
+    /// The ways to a gateway or router.
+    #[inline]
+    pub fn gateway(&self, topology: Topology, node: NodeId) -> Option<&Gateway> {
+        self.gateways[topology.index()].get(node.0)
+    }
+
+    /// All prefixes, in no order that means anything.
+    pub fn prefixes(&self) -> impl Iterator<Item = PrefixEntry<'_>> {
+        self.names.records().filter_map(|(record, found)| {
+            let name = Name::from_bytes(found.name).ok()?;
+            Some(PrefixEntry {
+                domain: found.domain,
+                name,
+                value: found.value,
+                record,
+            })
+        })
+    }
+
+    /// All service groups, in no order that means anything.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        self.groups.iter().map(|(id, group)| (GroupId(id), group))
+    }
+
+    /// All gateways of both topologies, in no order that means anything.
+    pub fn gateways(&self) -> impl Iterator<Item = GatewayEntry<'_>> {
+        Topology::ALL.into_iter().flat_map(|topology| {
+            let entries = self.gateways[topology.index()].iter();
+            entries.map(move |(id, gateway)| GatewayEntry {
+                topology,
+                node: NodeId(id),
+                gateway,
+            })
+        })
+    }
+
+    /// Number of prefixes.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no prefix.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of service groups.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Number of gateways of a topology.
+    pub fn gateway_count(&self, topology: Topology) -> usize {
+        self.gateways[topology.index()].len()
+    }
+
+    /// Bytes of memory of this generation alone; what it shares with others is counted. Takes a walk over
+    /// all groups.
+    pub fn bytes(&self) -> usize {
+        let gateways: usize = self.gateways.iter().map(IdMap::bytes).sum();
+        let groups: usize = self.groups.iter().map(|(_, group)| group.bytes()).sum();
+        self.names.bytes() + self.groups.bytes() + groups + self.references.bytes() + gateways
+    }
+}
+
+impl Default for Fib {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Fib {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fib")
+            .field("prefixes", &self.len())
+            .field("groups", &self.group_count())
+            .field("gateways", &Topology::ALL.map(|t| self.gateway_count(t)))
+            .finish_non_exhaustive()
+    }
+}

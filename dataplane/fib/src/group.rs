@@ -1,0 +1,241 @@
+//! Service groups: the gateways that serve a prefix, and which of them a flow goes to (design §4.3).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dmsc_wire::{FlowLabel, NodeId};
+
+use crate::stratified::{self, BLOCK, BLOCKS};
+
+/// Slots that a group compiles its choice into.
+pub const SLOTS: usize = BLOCK * BLOCKS;
+/// Most members of a group: a slot is one byte.
+pub const MAX_MEMBERS: usize = 255;
+
+/// One gateway of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// The gateway.
+    pub gateway: NodeId,
+    /// Length of the path to it, as seen from this router.
+    pub metric: u32,
+    /// Its share among members of the same kind; 0: never chosen by weight, only as a backup.
+    pub weight: u16,
+}
+
+/// Which members are primary, and in what proportion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GroupPolicy {
+    /// The members at least metric (of those with a weight), in equal shares.
+    #[default]
+    Nearest,
+    /// All members with a weight, in proportion to their weights.
+    Weighted,
+}
+
+/// Why members do not make a group.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// A slot is one byte.
+    #[error("a service group of {0} members: at most {MAX_MEMBERS} are possible, split the prefix")]
+    TooManyMembers(usize),
+    /// Every gateway is one member; add up the weights.
+    #[error("gateway {0} is in the service group twice: list it once, with the sum of its weights")]
+    DuplicateGateway(NodeId),
+}
+
+/// Members, and the choice among them compiled into slots.
+///
+/// The choice is a pure function of members, policy and flow label: equal on all routers that see the
+/// same primaries, and after a restart. Members are chosen by weighted rendezvous, so a member that comes
+/// takes only the flows that are now its own, and one that goes leaves all others where they are.
+///
+/// Cheap to clone. A group of one primary has no slots, others take [`SLOTS`] bytes.
+#[derive(Clone, Debug)]
+pub struct Group {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    members: Vec<Member>,
+    policy: GroupPolicy,
+    /// Indices of the primary members, and weights of the policy.
+    primaries: Vec<(u8, u16)>,
+    /// Indices of the others by metric.
+    backups: Vec<u8>,
+    /// Per slot the index of its member; empty if there are fewer than two primaries.
+    slots: Vec<u8>,
+}
+
+impl Group {
+    /// A group of these members; one without members is possible and never selects.
+    pub fn new(mut members: Vec<Member>, policy: GroupPolicy) -> Result<Self, GroupError> {
+        if members.len() > MAX_MEMBERS {
+            return Err(GroupError::TooManyMembers(members.len()));
+        }
+        // The order in which members are given must not matter.
+        members.sort_by_key(|m| m.gateway);
+        if let Some(pair) = members
+            .windows(2)
+            .find(|pair| pair[0].gateway == pair[1].gateway)
+        {
+            return Err(GroupError::DuplicateGateway(pair[0].gateway));
+        }
+        let least = members
+            .iter()
+            .filter(|m| m.weight > 0)
+            .map(|m| m.metric)
+            .min();
+        let primary_weight = |m: &Member| match policy {
+            GroupPolicy::Nearest => u16::from(m.weight > 0 && Some(m.metric) == least),
+            GroupPolicy::Weighted => m.weight,
+        };
+        let mut primaries = Vec::new();
+        let mut backups = Vec::new();
+        for (index, member) in (0u8..).zip(&members) {
+            match primary_weight(member) {
+                0 => backups.push(index),
+                weight => primaries.push((index, weight)),
+            }
+        }
+        backups.sort_by_key(|&index| members[usize::from(index)].metric);
+        let slots = if primaries.len() < 2 {
+            Vec::new()
+        } else {
+            compile(&members, &primaries)
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                members,
+                policy,
+                primaries,
+                backups,
+                slots,
+            }),
+        })
+    }
+
+    /// All members, by gateway.
+    pub fn members(&self) -> &[Member] {
+        &self.inner.members
+    }
+
+    /// The policy that the group was made with.
+    pub fn policy(&self) -> GroupPolicy {
+        self.inner.policy
+    }
+
+    /// The members that flows are spread over while all are eligible.
+    pub fn primaries(&self) -> impl Iterator<Item = &Member> {
+        self.inner
+            .primaries
+            .iter()
+            .map(|&(index, _)| self.member(index))
+    }
+
+    /// The other members, in the order of their metric.
+    pub fn backups(&self) -> impl Iterator<Item = &Member> {
+        self.inner.backups.iter().map(|&index| self.member(index))
+    }
+
+    /// The member for this flow: that of its slot; if that is not eligible, the next of the same slot
+    /// among the eligible primaries, else the eligible backup at least metric.
+    #[inline]
+    pub fn select(&self, flow: FlowLabel, eligible: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let slot = stratified::slot(flow);
+        let first = match self.inner.slots.get(slot) {
+            Some(&index) => Some(index),
+            None => self.inner.primaries.first().map(|&(index, _)| index),
+        };
+        if let Some(member) = first.map(|index| self.member(index))
+            && eligible(member)
+        {
+            return Some(member);
+        }
+        self.select_next(slot, eligible)
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let inner = &*self.inner;
+        size_of::<Inner>()
+            + inner.members.len() * size_of::<Member>()
+            + inner.primaries.len() * size_of::<(u8, u16)>()
+            + inner.backups.len()
+            + inner.slots.len()
+    }
+
+    /// Rare: only flows whose own member is away come here, until the group itself is updated.
+    #[cold]
+    fn select_next(&self, slot: usize, eligible: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let rank = |member: &Member, weight| {
+            let score = stratified::scores(member.gateway, slot / BLOCK)[slot % BLOCK];
+            stratified::rank(score, weight)
+        };
+        let primaries = self
+            .inner
+            .primaries
+            .iter()
+            .map(|&(index, w)| (self.member(index), w));
+        let next = primaries
+            .filter(|(member, _)| eligible(member))
+            .map(|(member, weight)| (rank(member, weight), member))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((_, member)) = next {
+            return Some(member);
+        }
+        let mut best: Option<(f64, &Member)> = None;
+        for member in self.backups().filter(|member| eligible(member)) {
+            if best.is_some_and(|(_, best)| best.metric < member.metric) {
+                break; // in the order of metric
+            }
+            let rank = rank(member, 1);
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, member));
+            }
+        }
+        best.map(|(_, member)| member)
+    }
+
+    fn member(&self, index: u8) -> &Member {
+        &self.inner.members[usize::from(index)]
+    }
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+            || self.policy() == other.policy() && self.members() == other.members()
+    }
+}
+
+impl Eq for Group {}
+
+/// The primary of least rank in every slot; the lower gateway id if two are equal.
+fn compile(members: &[Member], primaries: &[(u8, u16)]) -> Vec<u8> {
+    let mut slots = vec![0; SLOTS];
+    // Equal weights need no logarithm: the highest score is first.
+    let weights: BTreeSet<u16> = primaries.iter().map(|&(_, weight)| weight).collect();
+    let equal = weights.len() == 1;
+    for (block, slots) in slots.chunks_mut(BLOCK).enumerate() {
+        let mut least = [f64::INFINITY; BLOCK];
+        for &(index, weight) in primaries {
+            let scores = stratified::scores(members[usize::from(index)].gateway, block);
+            for ((slot, least), score) in slots.iter_mut().zip(&mut least).zip(scores) {
+                let rank = if equal {
+                    -f64::from(score)
+                } else {
+                    stratified::rank(score, weight)
+                };
+                if rank < *least {
+                    (*slot, *least) = (index, rank);
+                }
+            }
+        }
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! A page of the name table: 64 buckets of one cache line, each with 8 entries of (hash, record).
+//!
+//! The 32 bits of hash are all that the table needs of a name: the leading bits choose the page, the
+//! last 6 the bucket, and the rest is the tag that keeps wrong records from being read. So splitting a
+//! page and closing the gap after a removal never touch a record.
+
+use crate::directory::Page;
+
+/// Buckets of a page: 4 KiB of them.
+pub(crate) const BUCKETS: usize = 64;
+/// Entries of a bucket.
+pub(crate) const ENTRIES: usize = 8;
+/// Entries at which a page splits: at 69 % about one bucket in eight overflows into the next.
+pub(crate) const SPLIT: usize = 352;
+
+/// One cache line; an entry is free if its hash is 0.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Bucket {
+    hashes: [u32; ENTRIES],
+    records: [u32; ENTRIES],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// Bit i set: entry i has this hash.
+    #[inline(always)]
+    pub(crate) fn matches(&self, hash: u32) -> u32 {
+        let mut mask = 0;
+        for (i, entry) in self.hashes.iter().enumerate() {
+            mask |= u32::from(*entry == hash) << i;
+        }
+        mask
+    }
+
+    /// Whether entries that belong here may be in the next bucket.
+    #[inline(always)]
+    pub(crate) fn is_full(&self) -> bool {
+        self.matches(0) == 0
+    }
+
+    /// The record of entry `at`.
+    #[inline(always)]
+    pub(crate) fn record(&self, at: u32) -> u32 {
+        self.records[at as usize % ENTRIES]
+    }
+}
+
+/// The page.
+#[derive(Clone)]
+#[repr(C)]
+pub(crate) struct NamePage {
+    buckets: [Bucket; BUCKETS],
+    used: usize,
+    depth: u32,
+}
+
+impl NamePage {
+    pub(crate) fn new(depth: u32) -> Self {
+        let free = Bucket {
+            hashes: [0; ENTRIES],
+            records: [0; ENTRIES],
+        };
+        Self {
+            buckets: [free; BUCKETS],
+            used: 0,
+            depth,
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// The bucket that this hash belongs to.
+    #[inline(always)]
+    pub(crate) fn home(&self, hash: u32) -> &Bucket {
+        &self.buckets[hash as usize % BUCKETS]
+    }
+
+    /// The record with this hash that `is_it`.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        for step in 0..BUCKETS {
+            let bucket = &self.buckets[(hash as usize + step) % BUCKETS];
+            let mut mask = bucket.matches(hash);
+            while mask != 0 {
+                let record = bucket.record(mask.trailing_zeros());
+                if is_it(record) {
+                    return Some(record);
+                }
+                mask &= mask - 1;
+            }
+            if !bucket.is_full() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Adds an entry; false if every bucket is full. The same hash may be there several times.
+    #[must_use]
+    pub(crate) fn insert(&mut self, hash: u32, record: u32) -> bool {
+        for step in 0..BUCKETS {
+            let bucket = &mut self.buckets[(hash as usize + step) % BUCKETS];
+            let free = bucket.matches(0);
+            if free != 0 {
+                let at = free.trailing_zeros() as usize;
+                (bucket.hashes[at], bucket.records[at]) = (hash, record);
+                self.used += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Removes the entry of this record, if it is there.
+    pub(crate) fn remove(&mut self, hash: u32, record: u32) {
+        let Some((bucket, at)) = self.locate(hash, record) else {
+            return;
+        };
+        let was_full = self.buckets[bucket].is_full();
+        self.buckets[bucket].hashes[at] = 0;
+        self.used -= 1;
+        if was_full {
+            self.close_gap(bucket, at);
+        }
+    }
+
+    /// All entries: (hash, record).
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let all = self
+            .buckets
+            .iter()
+            .flat_map(|b| b.hashes.into_iter().zip(b.records));
+        all.filter(|(hash, _)| *hash != 0)
+    }
+
+    fn locate(&self, hash: u32, record: u32) -> Option<(usize, usize)> {
+        for step in 0..BUCKETS {
+            let index = (hash as usize + step) % BUCKETS;
+            let bucket = &self.buckets[index];
+            let at =
+                (0..ENTRIES).find(|&i| bucket.hashes[i] == hash && bucket.records[i] == record);
+            if let Some(at) = at {
+                return Some((index, at));
+            }
+            if !bucket.is_full() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Bucket `hole` was full and lost entry `at`: moves an entry back that was pushed over it, and so on.
+    fn close_gap(&mut self, mut hole: usize, mut at: usize) {
+        let start = hole;
+        let mut next = (hole + 1) % BUCKETS;
+        while next != start {
+            let from = self.buckets[next];
+            let was_full = from.is_full();
+            let distance = |home: u32, to: usize| to.wrapping_sub(home as usize) % BUCKETS;
+            let pushed = (0..ENTRIES).find(|&i| {
+                let home = from.hashes[i];
+                home != 0 && distance(home, hole) < distance(home, next)
+            });
+            if let Some(i) = pushed {
+                self.buckets[hole].hashes[at] = from.hashes[i];
+                self.buckets[hole].records[at] = from.records[i];
+                self.buckets[next].hashes[i] = 0;
+                (hole, at) = (next, i);
+            }
+            if !was_full {
+                return;
+            }
+            next = (next + 1) % BUCKETS;
+        }
+    }
+}
+
+impl Page for NamePage {
+    fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    fn split(&self) -> (Self, Self) {
+        let (mut clear, mut set) = (Self::new(self.depth + 1), Self::new(self.depth + 1));
+        for (hash, record) in self.entries() {
+            let half = if hash << self.depth >> 31 == 0 {
+                &mut clear
+            } else {
+                &mut set
+            };
+            // A half has at most as many entries as the whole had, so there is room.
+            let _ = half.insert(hash, record);
+        }
+        (clear, set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Few homes, so that buckets overflow far and wrap around.
+        #[test]
+        fn behaves_like_a_set(ops in prop::collection::vec((60u32..70, 0u32..12, any::<bool>()), 1..400)) {
+            let (mut page, mut model) = (NamePage::new(0), BTreeSet::new());
+            for (home, record, add) in ops {
+                let hash = home | (record % 3) << 8;
+                if add && model.insert((hash, record)) {
+                    prop_assert!(page.insert(hash, record));
+                } else if !add && model.remove(&(hash, record)) {
+                    page.remove(hash, record);
+                }
+                prop_assert_eq!(page.used(), model.len());
+            }
+            for home in 60..70 {
+                for record in 0..12 {
+                    let hash = home | (record % 3) << 8;
+                    let found = page.find(hash, |r| r == record).is_some();
+                    prop_assert_eq!(found, model.contains(&(hash, record)));
+                }
+            }
+            prop_assert_eq!(page.entries().collect::<BTreeSet<_>>(), model);
+        }
+    }
+
+    #[test]
+    fn a_full_page_refuses_and_still_finds() {
+        let mut page = NamePage::new(0);
+        for record in 0..(BUCKETS * ENTRIES) as u32 {
+            assert!(page.insert(5, record));
+        }
+        assert!(!page.insert(5, 9999));
+        assert_eq!(page.find(5, |r| r == 511), Some(511));
+        assert_eq!(page.find(6, |_| true), None);
+        page.remove(5, 511);
+        page.remove(5, 0);
+        assert_eq!(page.find(5, |r| r == 511), None);
+        assert_eq!(page.used(), 510);
+    }
+
+    #[test]
+    fn a_split_follows_the_next_bit() {
+        let mut page = NamePage::new(1);
+        for hash in [0x8000_0001, 0xc000_0001, 0xc000_0002] {
+            assert!(page.insert(hash, hash));
+        }
+        let (clear, set) = page.split();
+        assert_eq!((clear.used(), set.used(), set.depth()), (1, 2, 2));
+        assert_eq!(set.find(0xc000_0002, |_| true), Some(0xc000_0002));
+    }
+}
