@@ -1,0 +1,112 @@
+//! The one error of this command: what went wrong, and what to do about it.
+
+use std::path::PathBuf;
+
+use dmsc_proto::UnixSocketError;
+use tonic::{Code, Status};
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No socket was named and none was found.
+    #[error(
+        "no agent socket: none in {directory}; name it with --agent SOCKET or DMSC_AGENT (it is [agent] socket in the dataplane's configuration)"
+    )]
+    NoSocket {
+        /// Where sockets were looked for.
+        directory: PathBuf,
+    },
+    /// No socket was named and several were found.
+    #[error("several agents run here; choose one with --agent SOCKET or DMSC_AGENT:\n{}", list(.candidates))]
+    ManySockets {
+        /// What was found, sorted.
+        candidates: Vec<PathBuf>,
+    },
+    /// The socket does not accept connections.
+    #[error("{}", with_cause(.0))]
+    Unreachable(#[from] UnixSocketError),
+    /// The agent speaks other versions of the API.
+    #[error(
+        "the agent refused this version of dmscctl ({message}); use a dmscctl that is at most one version apart"
+    )]
+    Version {
+        /// What the agent said.
+        message: String,
+    },
+    /// The agent answered with an error.
+    #[error("{}", explain_status(.0))]
+    Refused(#[from] Status),
+    /// Standard output or the capture file could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+    /// The capture file could not be created.
+    #[error("cannot create {}: {source}", .path.display())]
+    Create {
+        /// The file named with `-w`.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let lines: Vec<String> = paths
+        .iter()
+        .map(|path| format!("  {}", path.display()))
+        .collect();
+    lines.join("\n")
+}
+
+/// The cause that the socket gave, so that "permission denied" and "no such file" can be told apart.
+fn with_cause(error: &UnixSocketError) -> String {
+    let mut cause = std::error::Error::source(error);
+    let mut last = None;
+    while let Some(inner) = cause {
+        last = Some(inner.to_string());
+        cause = inner.source();
+    }
+    match last {
+        Some(cause) => format!("{error} ({cause})"),
+        None => error.to_string(),
+    }
+}
+
+fn explain_status(status: &Status) -> String {
+    let message = status.message();
+    match status.code() {
+        Code::Unavailable => {
+            format!("the agent went away ({message}); is the dataplane still running?")
+        }
+        Code::Unimplemented => {
+            "the agent does not know this request; it is older than this dmscctl".to_owned()
+        }
+        Code::Unknown if message.is_empty() => "the agent went away without an answer".to_owned(),
+        code => format!("the agent refused: {message} ({code:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_are_listed_one_a_line() {
+        let failure = Failure::ManySockets {
+            candidates: vec!["/run/dmsc/a.sock".into(), "/run/dmsc/b.sock".into()],
+        };
+        assert!(
+            failure
+                .to_string()
+                .ends_with("\n  /run/dmsc/a.sock\n  /run/dmsc/b.sock")
+        );
+    }
+
+    #[test]
+    fn a_refusal_carries_the_agents_sentence() {
+        let failure = Failure::from(Status::not_found("no port named eth9"));
+        assert_eq!(
+            failure.to_string(),
+            "the agent refused: no port named eth9 (NotFound)"
+        );
+    }
+}
