@@ -1,12 +1,56 @@
 //! Prints the test vectors: `cargo run -p dmsc-wire --example vectors > dataplane/wire/vectors.txt`.
 //! The packets are made here, one per rule of `FORMAT.md`; a test checks that the file is what this prints.
+//! `-- --corpus dataplane/wire/fuzz/corpus` writes the same as seeds of the fuzz targets.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 use dmsc_wire::*;
 
-fn main() {
-    print!("{}", render());
+fn main() -> std::io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => print!("{}", render()),
+        ["--corpus", directory] => write_corpus(Path::new(directory))?,
+        _ => {
+            eprintln!(
+                "usage: vectors [--corpus DIR]   print the vectors, or write them as seeds to DIR"
+            );
+            std::process::exit(2);
+        }
+    }
+    Ok(())
+}
+
+/// One file per vector: whole packets, payloads behind a byte that selects their type, and names in both forms.
+fn write_corpus(directory: &Path) -> std::io::Result<()> {
+    for target in ["packet", "payload", "name_text"] {
+        std::fs::create_dir_all(directory.join(target))?;
+    }
+    let all = cases();
+    let mut seen = BTreeSet::new();
+    for case in &all {
+        std::fs::write(directory.join("packet").join(case.name), &case.bytes)?;
+        let Ok(header) = parse(&case.bytes) else {
+            continue;
+        };
+        if !header.kind.is_from_pods() {
+            let seed = [
+                &[header.kind.code() - Kind::Error.code()],
+                header.payload(&case.bytes),
+            ]
+            .concat();
+            std::fs::write(directory.join("payload").join(case.name), seed)?;
+        }
+        let name = header.destination_name(&case.bytes);
+        if let Some(name) = name.filter(|&name| seen.insert(name)) {
+            let names = directory.join("name_text");
+            std::fs::write(names.join(format!("{}-text", case.name)), name.to_string())?;
+            std::fs::write(names.join(format!("{}-bytes", case.name)), name.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// One vector: a packet and what must become of it.

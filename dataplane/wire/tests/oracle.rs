@@ -50,13 +50,13 @@ fn oracle(packet: &[u8]) -> Verdict<Decoded> {
     if kind > 6 {
         return Err("bad-kind");
     }
-    if header_len < 40 || header_len > 1024 || header_len % 4 > 0 {
+    if !(10..=256).any(|words| header_len == 4 * words) {
         return Err("bad-header-length");
     }
     let mut rest = Cursor(cursor.take(header_len - 40).ok_or("truncated")?);
     let payload = cursor.take(payload_len).ok_or("bad-payload-length")?;
     let mut names_len = name_lens[0] + name_lens[1];
-    while names_len % 4 > 0 {
+    while names_len & 3 != 0 {
         names_len += 1;
     }
     let mut area = Cursor(rest.take(names_len).ok_or("names-overrun")?);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use dmsc_wire::{ETHERTYPE, UDP_PORT};
+use dmsc_wire::{ETHERTYPE, Message, UDP_PORT};
 use support::{Vector, vectors};
 
 /// Ethernet, or Ethernet, IPv4 and UDP without a checksum, around a packet.
@@ -141,6 +141,60 @@ fn dissector_agrees_with_every_vector() {
             }
         }
     }
+}
+
+/// Flips bytes of the vectors at random (xorshift, fixed seed): most stay within a field of their limits.
+fn mutations(count: usize) -> Vec<Vec<u8>> {
+    let all = vectors();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let mutate = |_| {
+        let mut bytes = all[random(all.len())].bytes.clone();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            bytes[at] = if random(2) == 0 {
+                random(8)
+            } else {
+                random(256)
+            } as u8;
+        }
+        bytes
+    };
+    (0..count).map(mutate).collect()
+}
+
+#[test]
+fn dissector_agrees_on_mutated_packets() {
+    if !tshark_is_here() {
+        return;
+    }
+    let packets = mutations(4000);
+    let capture = Capture::write("mutated", packets.iter().map(|p| frame(p, false)));
+    let fields = BTreeSet::from(["invalid", "destination_name", "header_len"].map(str::to_owned));
+    let mut reasons = BTreeSet::new();
+    for (packet, got) in packets.iter().zip(dissect(&capture, &fields)) {
+        let parsed = Message::parse(packet);
+        let reason = parsed.as_ref().err().map(|e| e.reason());
+        assert_eq!(
+            reason,
+            got.get("invalid").map(String::as_str),
+            "{packet:02x?}"
+        );
+        if let Ok(message) = parsed {
+            let name = message
+                .header
+                .destination_name(packet)
+                .map(|n| n.to_string());
+            assert_eq!(name.as_ref(), got.get("destination_name"));
+        }
+        reasons.insert(reason);
+    }
+    assert!(reasons.len() > 20, "mutations reach only {reasons:?}");
 }
 
 fn check(capture: &Capture) -> Output {
