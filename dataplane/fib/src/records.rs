@@ -175,7 +175,8 @@ fn encode_value(bytes: &mut [u8], value: PrefixValue) {
     let PrefixValue { group, local } = value;
     bytes[4..8].copy_from_slice(&group.unwrap_or_default().0.to_le_bytes());
     bytes[8..12].copy_from_slice(&local.unwrap_or_default().0.to_le_bytes());
-    bytes[12] = u8::from(group.is_some()) * HAS_GROUP | u8::from(local.is_some()) * HAS_LOCAL;
+    let has = |present: bool, bit| if present { bit } else { 0 };
+    bytes[12] = has(group.is_some(), HAS_GROUP) | has(local.is_some(), HAS_LOCAL);
 }
 
 #[cfg(test)]
@@ -187,8 +188,8 @@ mod tests {
         let mut records = Records::new();
         let name = |i: usize| vec![i as u8; 1 + i * 7 % 255];
         let value = |i: usize| PrefixValue {
-            group: (i % 2 == 0).then_some(GroupId(i as u32)),
-            local: (i % 3 == 0).then_some(LocalSetId(i as u32)),
+            group: i.is_multiple_of(2).then_some(GroupId(i as u32)),
+            local: i.is_multiple_of(3).then_some(LocalSetId(i as u32)),
         };
         let insert = |records: &mut Records| -> Vec<u32> {
             (0..9000)

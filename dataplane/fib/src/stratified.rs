@@ -100,6 +100,9 @@ pub(crate) fn mix64(x: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// The i-th flow label of a kind.
+    type Label = fn(u32) -> u32;
+
     #[test]
     fn the_logarithm_is_right() {
         for score in [
@@ -135,7 +138,7 @@ mod tests {
     #[test]
     fn labels_of_all_kinds_reach_all_slots_alike() {
         let samples = 1 << 20;
-        let kinds: [(&str, fn(u32) -> u32); 5] = [
+        let kinds: [(&str, Label); 5] = [
             ("sequential", |i| i),
             ("stride 16", |i| i.wrapping_mul(16)),
             ("stride 4096", |i| i.wrapping_mul(4096)),

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The i-th flow label of a kind.
+type Label = fn(u32) -> u32;
+
 fn member(gateway: u32, metric: u32, weight: u16) -> Member {
     Member {
         gateway: NodeId(gateway),
@@ -135,7 +138,7 @@ fn two_equal_members_share_a_thousand_labels_in_sequence_exactly() {
 
 #[test]
 fn a_thousand_labels_spread_in_proportion() {
-    let kinds: [(&str, fn(u32) -> u32); 4] = [
+    let kinds: [(&str, Label); 4] = [
         ("sequential", |i| 7 + i),
         ("even", |i| i * 2),
         ("stride 4096", |i| i << 12),

@@ -1,0 +1,126 @@
+//! A quick figure: lookups per second of one core, uniform random over N prefixes; bytes per prefix;
+//! time of a small transaction. `cargo run -p dmsc-fib --release --example lookup -- 1000000`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
+use dmsc_wire::{Domain, NameBuf};
+
+const HELP: &str = "usage: lookup [PREFIXES]    (default 1000000)
+
+Prints how many names per second one core looks up in bursts and one by one, each name a prefix of the
+table and one more component, chosen uniformly at random.";
+
+/// Names of 2 to 5 components and about 40 bytes, like those of a catalogue of services.
+fn name(i: u32) -> String {
+    let r = mix(i);
+    let team = r % 1000;
+    match i % 10 {
+        0 => format!("/team-{team:04}/service-with-a-long-name-{i}"),
+        1..=4 => format!("/team-{team:04}/application-{}/component-{i}", r % 97),
+        5..=8 => format!("/team-{team:04}/app-{}/component-{i}/v{}", r % 97, r % 4),
+        _ => format!(
+            "/team-{team:04}/app-{}/part-{}/{i}/v{}",
+            r % 97,
+            r % 13,
+            r % 4
+        ),
+    }
+}
+
+fn mix(i: u32) -> u32 {
+    let i = (i ^ i >> 16).wrapping_mul(0x7feb_352d);
+    let i = (i ^ i >> 15).wrapping_mul(0x846c_a68b);
+    i ^ i >> 16
+}
+
+/// Calls `round` for about a second; operations per second in millions.
+fn rate(per_round: usize, mut round: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut rounds = 0;
+    while start.elapsed() < Duration::from_secs(1) {
+        (0..100).for_each(|_| round());
+        rounds += 100;
+    }
+    (rounds * per_round) as f64 / start.elapsed().as_secs_f64() / 1e6
+}
+
+fn main() {
+    let count = match std::env::args().nth(1).map(|n| n.parse::<u32>()) {
+        None => 1_000_000,
+        Some(Ok(n)) if n > 0 => n,
+        _ => {
+            eprintln!("{HELP}");
+            std::process::exit(2);
+        }
+    };
+    let put = |i: u32| Op::PutPrefix {
+        domain: Domain(1),
+        name: NameBuf::parse(&name(i)).expect("a valid name"),
+        value: PrefixValue::local(LocalSetId(i)),
+    };
+    let start = Instant::now();
+    let mut fib = Fib::with_key(HashKey::random());
+    for from in (0..count).step_by(10_000) {
+        let ops: Vec<Op> = (from..count.min(from + 10_000)).map(put).collect();
+        fib = fib.apply(&ops).expect("a valid transaction");
+    }
+    let (components, bytes) = fib.prefixes().fold((0, 0), |(components, bytes), prefix| {
+        (
+            components + prefix.name.component_count(),
+            bytes + prefix.name.as_bytes().len(),
+        )
+    });
+    let per = |n: usize| n as f64 / f64::from(count);
+    println!(
+        "prefixes           {count} ({:.1} components, {:.1} bytes)",
+        per(components),
+        per(bytes)
+    );
+    println!("built in           {:.2} s", start.elapsed().as_secs_f64());
+    println!("bytes per prefix   {:.1}", per(fib.bytes()));
+
+    // Asked in random order, so that neither names nor tables are found in the cache.
+    let asked: Vec<NameBuf> = (0..500_000u32)
+        .map(|i| NameBuf::parse(&format!("{}/method", name(mix(i) % count))).expect("a valid name"))
+        .collect();
+    let keys: Vec<LookupKey<'_>> = asked
+        .iter()
+        .map(|name| LookupKey {
+            domain: Domain(1),
+            name: name.as_name(),
+        })
+        .collect();
+    let mut found = [None; MAX_BURST];
+    let mut bursts = keys.chunks_exact(MAX_BURST).cycle();
+    let mut hits = 0usize;
+    let burst = rate(MAX_BURST, || {
+        fib.lookup_burst(bursts.next().unwrap_or_default(), &mut found);
+        hits += black_box(&found).iter().flatten().count();
+    });
+    println!("lookup_burst       {burst:.1} M/s");
+    let mut next = keys.iter().cycle();
+    let single = rate(1, || {
+        if let Some(key) = next.next() {
+            hits += usize::from(black_box(fib.lookup(key.domain, key.name)).is_some());
+        }
+    });
+    println!("lookup             {single:.1} M/s");
+    assert!(hits > 0, "every name is covered");
+
+    let mut i = 0;
+    let one = rate(1, || {
+        i += 1;
+        let value = PrefixValue::local(LocalSetId(i));
+        let name = NameBuf::parse(&name(mix(i) % count)).expect("a valid name");
+        fib = fib
+            .apply(&[Op::PutPrefix {
+                domain: Domain(1),
+                name,
+                value,
+            }])
+            .expect("valid");
+    });
+    println!("transaction of one {:.1} µs", 1.0 / one);
+}
