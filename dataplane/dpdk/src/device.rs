@@ -1,5 +1,7 @@
 //! Kinds of ports, and what DPDK calls them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::mac::MacAddr;
 
 /// What a port is made of.
@@ -140,6 +142,9 @@ const PAGE: u32 = 4096;
 /// Ethernet header, VLAN tag.
 const ETHERNET: u16 = 18;
 
+/// Rings made so far: their devices are numbered.
+static RINGS: AtomicU32 = AtomicU32::new(0);
+
 impl Device {
     /// A kernel interface with MTU 1,500 and one queue pair.
     pub fn af_packet(iface: impl Into<String>) -> Self {
@@ -241,6 +246,8 @@ impl Device {
     fn dev_name(&self, name: &str) -> Result<String, BadField> {
         Ok(match self {
             Self::Pci { address, .. } => text("address", address)?.into(),
+            // The driver puts the name into those of its rings, which hold 9 bytes of it.
+            Self::Ring => format!("net_ring_{}", RINGS.fetch_add(1, Ordering::Relaxed)),
             // Drivers of vdevs are found by the beginning of the name.
             _ => format!("net_{}_{name}", self.kind().replace('-', "_")),
         })
@@ -528,7 +535,7 @@ mod tests {
                 "vdev net_null_p0 size=192,copy=1",
             ),
             (Device::sink(), "vdev net_null_p0 no-rx=1"),
-            (Device::Ring, "vdev net_ring_p0 "),
+            (Device::Ring, "vdev net_ring_0 "),
             (
                 Device::Pcap {
                     rx: Some("a.pcap".into()),

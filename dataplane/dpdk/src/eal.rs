@@ -1,18 +1,16 @@
-//! EAL, the run-time of DPDK: started once per process, stopped when its last user is gone.
+//! EAL, the run-time of DPDK: started once per process, and there until the process ends.
 
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
 use crate::affinity::Saved;
 use crate::errno::Errno;
 use crate::hugepages::{self, Huge, Memory};
 use crate::lcore::{LcoreError, LcoreGuard};
 use crate::log::{self, Capture};
-use crate::mempool::RawPool;
 
 /// Set by the first [`Eal::init`] and never cleared: DPDK cannot start again in one process.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -103,19 +101,17 @@ pub enum EalError {
     },
 }
 
-/// The handle of the running EAL. Pools, ports and registered threads keep EAL running after it is gone.
+/// The handle of the running EAL. It can be shared by reference or `Arc`, and cannot be cloned.
 ///
-/// It can be shared by reference or `Arc`, and cannot be cloned: one handle, one owner who stops it.
+/// EAL runs until the process ends, so pools, ports and mbufs may outlive the handle; dropping it removes what EAL left
+/// in the file system.
 pub struct Eal {
     pub(crate) inner: Arc<EalInner>,
 }
 
 pub(crate) struct EalInner {
-    /// The thread that started EAL: the only unregistered one with an lcore's mempool cache.
-    home: ThreadId,
     memory: Memory,
     runtime_dir: Option<PathBuf>,
-    pools: Mutex<Vec<RawPool>>,
     /// Held while ports come and go: hotplug and log capture are one at a time.
     control: Mutex<()>,
 }
@@ -173,10 +169,8 @@ impl Eal {
         remove_runtime_dir(runtime_dir.as_deref());
         Ok(Self {
             inner: Arc::new(EalInner {
-                home: thread::current().id(),
                 memory,
                 runtime_dir,
-                pools: Mutex::default(),
                 control: Mutex::default(),
             }),
         })
@@ -192,7 +186,7 @@ impl Eal {
     /// # Errors
     /// Where all lcores of DPDK (128) are taken.
     pub fn register_thread(&self) -> Result<LcoreGuard, LcoreError> {
-        LcoreGuard::register(Arc::clone(&self.inner))
+        LcoreGuard::register(&self.inner)
     }
 }
 
@@ -208,25 +202,13 @@ impl EalInner {
     pub(crate) fn control(&self) -> MutexGuard<'_, ()> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    pub(crate) fn adopt(&self, pool: RawPool) {
-        self.pools
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pool);
-    }
 }
 
 impl Drop for EalInner {
     fn drop(&mut self) {
-        let pools = self.pools.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Cleanup unmaps the memory of all pools, so no mbuf may be left. Mbufs are freed by three kinds of
-        // threads: registered ones hold this structure, others put straight into the pool's ring, whose
-        // last write is what `in_use` reads, and the home thread, which has a cache, is here itself.
-        if thread::current().id() == self.home && pools.iter().all(|pool| pool.in_use() == 0) {
-            // SAFETY: EAL runs, and no port, pool handle, registered thread or mbuf is left (above).
-            unsafe { dpdk_sys::rte_eal_cleanup() };
-        }
+        // No rte_eal_cleanup: it unmaps the memory under EAL's interrupt thread, which runs on, and a virtio-user
+        // port that just closed still has a callback there (seen with 22.11.11: a crash in two runs of three). It
+        // would also need proof that no mbuf is left anywhere. The end of the process returns everything.
         remove_runtime_dir(self.runtime_dir.as_deref());
     }
 }

@@ -99,6 +99,9 @@ impl PortHandle {
         if let Some(mtu) = self.0.netif.as_ref().and_then(|netif| netif.mtu().ok()) {
             return mtu;
         }
+        if let Some(mtu) = self.0.mtu {
+            return mtu;
+        }
         let mut mtu = 0;
         // SAFETY: the port runs; fills in an integer.
         unsafe { sys::rte_eth_dev_get_mtu(self.0.id, &mut mtu) };

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use crate::eal::EalInner;
 use crate::errno::Errno;
@@ -33,23 +32,20 @@ pub struct LcoreGuard {
     id: u32,
     /// False on EAL's own thread, which is an lcore already and stays one.
     registered: bool,
-    /// EAL must not be cleaned up while this thread may be putting mbufs into its cache.
-    _eal: Arc<EalInner>,
     _thread: PhantomData<*const ()>,
 }
 
 impl LcoreGuard {
-    pub(crate) fn register(eal: Arc<EalInner>) -> Result<Self, LcoreError> {
+    pub(crate) fn register(_running: &EalInner) -> Result<Self, LcoreError> {
         let id = lcore_id();
         if id != NO_LCORE {
             return Ok(Self {
                 id,
                 registered: false,
-                _eal: eal,
                 _thread: PhantomData,
             });
         }
-        // SAFETY: EAL runs, because its inner handle is here, and this thread is no lcore.
+        // SAFETY: EAL runs, because a handle is here, and this thread is no lcore.
         if unsafe { dpdk_sys::rte_thread_register() } != 0 {
             return Err(LcoreError::Refused {
                 max: dpdk_sys::RTE_MAX_LCORE,
@@ -59,7 +55,6 @@ impl LcoreGuard {
         Ok(Self {
             id: lcore_id(),
             registered: true,
-            _eal: eal,
             _thread: PhantomData,
         })
     }

@@ -73,7 +73,7 @@ pub enum MempoolError {
 
 /// A pool of mbufs of one size. Clones are the same pool, and any thread may use any of them.
 ///
-/// A pool lives as long as EAL: every mbuf carries a bare pointer to it, and mbufs go through queues, drivers
+/// A pool lives as long as the process: every mbuf carries a bare pointer to it, and mbufs go through queues, drivers
 /// and other threads. Its name is taken for as long.
 #[derive(Clone)]
 pub struct Mempool {
@@ -94,7 +94,7 @@ unsafe impl Sync for RawPool {}
 
 impl RawPool {
     pub(crate) fn in_use(self) -> u32 {
-        // SAFETY: pools are never freed while EAL runs, and whoever holds a RawPool holds EAL.
+        // SAFETY: pools are never freed.
         let free = unsafe { dpdk_sys::rte_mempool_avail_count(self.0.as_ptr()) };
         self.1.saturating_sub(free)
     }
@@ -137,7 +137,6 @@ impl Mempool {
             });
         };
         let raw = RawPool(raw, config.count);
-        eal.inner.adopt(raw);
         Ok(Self {
             raw,
             config,

@@ -28,6 +28,8 @@ const TX_MULTI_SEGS: u64 = 1 << 15;
 const MQ_RSS: u32 = 1;
 /// `RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP`, without extension headers.
 const RSS_IP_TCP_UDP: u64 = 0b10_1111_1011_1100;
+/// Largest packet that is sensible on a memif: its ring descriptors count 32 bits, an mbuf 16.
+const MEMIF_MAX_MTU: u16 = 65_000;
 /// Ethernet header and check sequence, which DPDK counts as part of a frame.
 const FRAME_OVERHEAD: u32 = sys::RTE_ETHER_HDR_LEN + sys::RTE_ETHER_CRC_LEN;
 
@@ -164,6 +166,8 @@ pub(crate) struct PortInner {
     /// For each queue what one can block on; empty where the driver has nothing.
     pub(crate) rx_fds: Vec<RawFd>,
     pub(crate) interrupts: bool,
+    /// As configured, where the driver does not keep it.
+    pub(crate) mtu: Option<u16>,
     pub(crate) kernel_drops: AtomicU64,
     unset_promiscuous: bool,
     plug: Plug,
@@ -202,6 +206,7 @@ impl Port {
             netif,
             rx_fds: Vec::new(),
             interrupts: false,
+            mtu: None,
             kernel_drops: AtomicU64::new(0),
             unset_promiscuous: false,
             plug,
@@ -343,9 +348,9 @@ impl PortInner {
 
     fn max_mtu(&self, info: &sys::rte_eth_dev_info) -> u16 {
         match &self.device {
-            // The drivers of these two report the frame of standard Ethernet, whatever the interface has.
+            // The drivers of these two report the frame of standard Ethernet, and pass what is larger.
             Device::AfPacket { mtu, .. } => *mtu,
-            Device::Tap { .. } => u16::MAX,
+            Device::Memif { .. } => MEMIF_MAX_MTU,
             Device::AfXdp { .. } => info.max_mtu,
             _ => {
                 let frame = info.max_rx_pktlen.saturating_sub(FRAME_OVERHEAD);
@@ -373,9 +378,14 @@ impl PortInner {
 
         // SAFETY: integers, bit fields and pointers, for which zero is a value: DPDK's defaults.
         let mut conf: sys::rte_eth_conf = unsafe { std::mem::zeroed() };
-        if self.netif.is_none() {
+        let checked_by_dpdk = !matches!(
+            self.device,
+            Device::AfPacket { .. } | Device::AfXdp { .. } | Device::Memif { .. }
+        );
+        if checked_by_dpdk {
             conf.rxmode.mtu = u32::from(config.mtu.unwrap_or(0));
         }
+        self.mtu = config.mtu;
         let largest = u32::from(config.mtu.unwrap_or(sys::RTE_ETHER_MTU as u16)) + FRAME_OVERHEAD;
         if largest > u32::from(config.pool.data_room()) {
             conf.rxmode.offloads = info.rx_offload_capa & RX_SCATTER;
