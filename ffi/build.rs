@@ -7,6 +7,7 @@ use std::process::Command;
 /// Functions that `dmsc-dpdk` calls. Everything else of DPDK stays out: binding all of it does not compile.
 const FUNCTIONS: &[&str] = &[
     "dmsc_.*",
+    "rte_eal_alarm_set",
     "rte_eal_get_runtime_dir",
     "rte_eal_hotplug_add",
     "rte_eal_hotplug_remove",

@@ -1,5 +1,6 @@
 /* What bindgen reads: only headers whose functions are on the allow-list of build.rs. */
 #include <rte_config.h>
+#include <rte_alarm.h>
 #include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_eal.h>

@@ -206,9 +206,8 @@ impl EalInner {
 
 impl Drop for EalInner {
     fn drop(&mut self) {
-        // No rte_eal_cleanup: it unmaps the memory under EAL's interrupt thread, which runs on, and a virtio-user
-        // port that just closed still has a callback there (seen with 22.11.11: a crash in two runs of three). It
-        // would also need proof that no mbuf is left anywhere. The end of the process returns everything.
+        // No rte_eal_cleanup: it unmaps all memory while EAL's interrupt thread runs on, which crashed, and it would need
+        // proof that no mbuf is left anywhere. The end of the process returns everything.
         remove_runtime_dir(self.runtime_dir.as_deref());
     }
 }

@@ -56,6 +56,7 @@ mod errno;
 mod fds;
 mod handle;
 mod hugepages;
+mod intr;
 mod lcore;
 mod log;
 mod mac;

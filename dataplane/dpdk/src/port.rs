@@ -15,6 +15,7 @@ use crate::eal::{Eal, EalInner};
 use crate::errno::Errno;
 use crate::fds::{Open, Wanted};
 use crate::handle::PortHandle;
+use crate::intr::Parked;
 use crate::log::Capture;
 use crate::mempool::Mempool;
 use crate::netif::NetIf;
@@ -395,8 +396,8 @@ impl PortInner {
             conf.rxmode.mq_mode = MQ_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & RSS_IP_TCP_UDP;
         }
-        let interrupts = matches!(self.device, Device::VirtioUser { .. });
-        conf.intr_conf.set_rxq(u32::from(interrupts));
+        self.interrupts = matches!(self.device, Device::VirtioUser { .. });
+        conf.intr_conf.set_rxq(u32::from(self.interrupts));
 
         let (rx, tx) = (config.rx_queues, config.tx_queues);
         // SAFETY: the port exists and is stopped; the configuration is read only during the call.
@@ -420,7 +421,7 @@ impl PortInner {
         self.pool = Some(config.pool.clone());
         let fds = Open::now();
         for queue in 0..rx {
-            // SAFETY: a configured queue of a stopped port; the pool lives as long as EAL.
+            // SAFETY: a configured queue of a stopped port; the pool lives as long as the process.
             let ret = unsafe {
                 sys::rte_eth_rx_queue_setup(
                     self.id,
@@ -475,11 +476,10 @@ impl PortInner {
             let ret = unsafe { sys::rte_eth_promiscuous_enable(self.id) };
             self.unset_promiscuous = ret == 0 && self.netif.is_some() && !before;
         }
-        if interrupts {
+        if self.interrupts {
             // SAFETY: the port runs; returns a descriptor that the driver keeps, or -1.
             let fd = |queue| unsafe { sys::rte_eth_dev_rx_intr_ctl_q_get_fd(self.id, queue) };
             self.rx_fds = (0..rx).map(fd).take_while(|&fd| fd >= 0).collect();
-            self.interrupts = true;
         }
         if self.rx_fds.len() != usize::from(rx) {
             // Which is whose is not known: better none than a wrong one.
@@ -497,6 +497,7 @@ impl Drop for PortInner {
             CString::new(self.plug.bus),
             CString::new(self.plug.name.as_str()),
         );
+        let _parked = self.interrupts.then(Parked::park);
         // SAFETY: no queue and no handle is left, so nobody is in a burst; the port was made by us and is closed once.
         unsafe {
             if self.unset_promiscuous {
