@@ -37,90 +37,93 @@ impl std::fmt::Debug for HashKey {
     }
 }
 
-/// One prefix of a hashed name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PrefixHash {
-    /// Never 0: the tables mark free entries with it.
-    pub hash: u32,
-    /// Bytes of the prefix's encoding.
-    pub len: u8,
+/// A name with room behind it, so that a block can be read at any of its bytes. What lies behind the name
+/// does not matter.
+pub(crate) struct Padded([u8; MAX_NAME + 1 + BLOCK]);
+
+impl Padded {
+    pub(crate) fn new() -> Self {
+        Self([0; MAX_NAME + 1 + BLOCK])
+    }
+
+    #[inline(always)]
+    fn set(&mut self, name: &[u8]) -> usize {
+        let len = name.len().min(MAX_NAME);
+        self.0[..len].copy_from_slice(&name[..len]);
+        len
+    }
+
+    #[inline(always)]
+    fn block(&self, at: usize) -> &[u8; BLOCK] {
+        // Canonical names keep `at` in range; anything else reads the end instead of panicking.
+        match self.0.get(at..).and_then(|rest| rest.first_chunk()) {
+            Some(block) => block,
+            None => &[0; BLOCK],
+        }
+    }
 }
 
-/// The hashes of a name's prefixes, `[0]` for one component.
-pub(crate) struct PrefixHashes {
-    pub prefixes: [PrefixHash; MAX_COMPONENTS],
-    pub count: usize,
-}
-
-/// Masks that keep the first n bytes of a little-endian block.
-const MASKS: [u128; BLOCK + 1] = {
-    let mut masks = [0; BLOCK + 1];
+/// Masks that keep the first n bytes of a block.
+const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
+    let mut masks = [[0; BLOCK]; BLOCK + 1];
     let mut n = 1;
     while n <= BLOCK {
-        masks[n] = u128::MAX >> (128 - 8 * n);
+        masks[n] = masks[n - 1];
+        masks[n][n - 1] = 0xff;
         n += 1;
     }
     masks
 };
 
-/// Hashes the prefixes of up to `max_components` components of a canonical name.
+/// Calls `each` with components, hash and bytes of encoding for the prefixes of a canonical name of which
+/// `wanted` has the bit (bit i: i + 1 components), the shortest first. A hash is never 0: the tables mark
+/// free entries with that.
 ///
 /// Every component is absorbed as its length byte and its bytes, padded with zeros to whole blocks: the
 /// length makes the padding unambiguous.
-#[inline]
-pub(crate) fn hash_prefixes(
+#[inline(always)]
+pub(crate) fn for_prefixes(
     key: HashKey,
     domain: Domain,
     name: &[u8],
-    max_components: usize,
-) -> PrefixHashes {
-    // Room behind the name, so that a block can be read at any of its bytes.
-    let mut padded = [0u8; MAX_NAME + 1 + BLOCK];
-    let total = name.len().min(MAX_NAME);
-    padded[..total].copy_from_slice(&name[..total]);
-
-    let mut found = PrefixHashes {
-        prefixes: [PrefixHash::default(); MAX_COMPONENTS],
-        count: 0,
-    };
+    wanted: u16,
+    padded: &mut Padded,
+    mut each: impl FnMut(u8, u32, u8),
+) {
+    let total = padded.set(name);
     let mut state = State::new(key, domain);
+    let mut left_wanted = wanted;
+    let mut components = 0;
     let mut at = 0;
-    for prefix in found.prefixes.iter_mut().take(max_components) {
-        if at >= total {
-            break;
+    while left_wanted != 0 && at < total {
+        let mut left = usize::from(padded.0[at]) + 1;
+        while left > BLOCK {
+            state.absorb(padded.block(at), &MASKS[BLOCK]);
+            at += BLOCK;
+            left -= BLOCK;
         }
-        let mut left = usize::from(padded[at]) + 1;
-        while left > 0 {
-            let n = left.min(BLOCK);
-            state.absorb(block(&padded, at) & MASKS[n]);
-            at += n;
-            left -= n;
+        state.absorb(padded.block(at), &MASKS[left]);
+        at += left;
+        components += 1;
+        if left_wanted & 1 == 1 {
+            each(components, state.finish().max(1), at as u8);
         }
-        *prefix = PrefixHash {
-            hash: state.finish().max(1),
-            len: at as u8,
-        };
-        found.count += 1;
+        left_wanted >>= 1;
     }
-    found
 }
 
-/// The hash of a whole name, as [`hash_prefixes`] gives it for its last component.
+/// The hash of a whole name, as [`for_prefixes`] gives it for all its components.
 pub(crate) fn hash_name(key: HashKey, domain: Domain, name: &[u8]) -> u32 {
-    let hashes = hash_prefixes(key, domain, name, MAX_COMPONENTS);
-    hashes
-        .count
-        .checked_sub(1)
-        .map_or(1, |last| hashes.prefixes[last].hash)
-}
-
-#[inline(always)]
-fn block(padded: &[u8; MAX_NAME + 1 + BLOCK], at: usize) -> u128 {
-    // Canonical names keep `at` in range; anything else reads the end instead of panicking.
-    let at = at.min(MAX_NAME + 1);
-    let mut bytes = [0; BLOCK];
-    bytes.copy_from_slice(&padded[at..at + BLOCK]);
-    u128::from_le_bytes(bytes)
+    let mut last = 1;
+    for_prefixes(
+        key,
+        domain,
+        name,
+        u16::MAX,
+        &mut Padded::new(),
+        |_, hash, _| last = hash,
+    );
+    last
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
@@ -132,7 +135,7 @@ use with_multiply::State;
 mod with_aes {
     use dmsc_wire::Domain;
 
-    use super::HashKey;
+    use super::{BLOCK, HashKey};
     use crate::raw::aes::Block;
 
     #[derive(Clone, Copy)]
@@ -144,19 +147,20 @@ mod with_aes {
     impl State {
         #[inline(always)]
         pub(super) fn new(key: HashKey, domain: Domain) -> Self {
-            let key = Block::new(u128::from(key.0[1]) << 64 | u128::from(key.0[0]));
-            let sum = key.xor(Block::new(u128::from(domain.0))).round(key);
-            Self { sum, key }
+            let key = u128::from(key.0[1]) << 64 | u128::from(key.0[0]);
+            let key = Block::load(&key.to_le_bytes());
+            let domain = Block::load(&u128::from(domain.0).to_le_bytes());
+            Self {
+                sum: key.xor(domain).round(key),
+                key,
+            }
         }
 
         /// Two rounds per block: after one, a guess of one byte cancels a difference in the next block.
         #[inline(always)]
-        pub(super) fn absorb(&mut self, block: u128) {
-            self.sum = self
-                .sum
-                .xor(Block::new(block))
-                .round(self.key)
-                .round(self.key);
+        pub(super) fn absorb(&mut self, block: &[u8; BLOCK], mask: &[u8; BLOCK]) {
+            let block = Block::load(block).and(Block::load(mask));
+            self.sum = self.sum.xor(block).round(self.key).round(self.key);
         }
 
         #[inline(always)]
@@ -170,7 +174,7 @@ mod with_aes {
 mod with_multiply {
     use dmsc_wire::Domain;
 
-    use super::HashKey;
+    use super::{BLOCK, HashKey};
 
     #[derive(Clone, Copy)]
     pub(super) struct State {
@@ -186,9 +190,10 @@ mod with_multiply {
         }
 
         #[inline(always)]
-        pub(super) fn absorb(&mut self, block: u128) {
+        pub(super) fn absorb(&mut self, block: &[u8; BLOCK], mask: &[u8; BLOCK]) {
+            let block = u128::from_le_bytes(*block) & u128::from_le_bytes(*mask);
             let [low, high] = [block as u64, (block >> 64) as u64];
-            self.sum = fold(low ^ self.key.0[0] ^ self.sum, high ^ self.key.0[1]) ^ self.sum;
+            self.sum ^= fold(low ^ self.key.0[0] ^ self.sum, high ^ self.key.0[1]);
         }
 
         #[inline(always)]
@@ -218,20 +223,42 @@ mod tests {
             .collect()
     }
 
+    fn prefixes(key: HashKey, domain: Domain, name: &[u8], wanted: u16) -> Vec<(u8, u32, u8)> {
+        let mut padded = Padded([0xee; MAX_NAME + 1 + BLOCK]);
+        let mut found = Vec::new();
+        let each = |components, hash, len| found.push((components, hash, len));
+        for_prefixes(key, domain, name, wanted, &mut padded, each);
+        found
+    }
+
     #[test]
     fn a_prefix_hashes_like_the_same_name_alone() {
         let key = HashKey::random();
         let long = [b'x'; 40];
-        let parts: [&[u8]; 4] = [b"shop", b"a", &long, b"exactly-15-byte"];
+        let parts: [&[u8]; 5] = [
+            b"shop",
+            b"a",
+            &long,
+            b"exactly-15-byte",
+            b"exactly-16-bytes",
+        ];
         let name = encode(&parts);
-        let all = hash_prefixes(key, Domain(3), &name, MAX_COMPONENTS);
-        assert_eq!(all.count, 4);
-        for n in 1..=4 {
-            let alone = encode(&parts[..n]);
-            assert_eq!(all.prefixes[n - 1].hash, hash_name(key, Domain(3), &alone));
-            assert_eq!(usize::from(all.prefixes[n - 1].len), alone.len());
-        }
-        assert_eq!(hash_prefixes(key, Domain(3), &name, 2).count, 2);
+        let expected: Vec<_> = (1..=5)
+            .map(|n| {
+                let alone = encode(&parts[..n]);
+                (
+                    n as u8,
+                    hash_name(key, Domain(3), &alone),
+                    alone.len() as u8,
+                )
+            })
+            .collect();
+        assert_eq!(prefixes(key, Domain(3), &name, u16::MAX), expected);
+        assert_eq!(
+            prefixes(key, Domain(3), &name, 0b1010),
+            [expected[1], expected[3]]
+        );
+        assert_eq!(prefixes(key, Domain(3), &name, 0), []);
     }
 
     #[test]
@@ -253,10 +280,7 @@ mod tests {
     fn longest_names_are_hashed_and_damaged_ones_do_not_panic() {
         let key = HashKey::random();
         let longest = encode(&[&[7; 254]]);
-        assert_eq!(
-            hash_prefixes(key, Domain(0), &longest, MAX_COMPONENTS).prefixes[0].len,
-            255
-        );
+        assert_eq!(prefixes(key, Domain(0), &longest, 1)[0].2, 255);
         hash_name(key, Domain(0), &[255, 1, 2]);
         hash_name(key, Domain(0), &[0; 300]);
         hash_name(key, Domain(0), &[255; 300]);
@@ -275,7 +299,7 @@ mod tests {
             let mut state = with_multiply::State::new(key, Domain(1));
             let mut bytes = [0; BLOCK];
             bytes[..4].copy_from_slice(&i.to_le_bytes());
-            state.absorb(u128::from_le_bytes(bytes));
+            state.absorb(&bytes, &MASKS[BLOCK]);
             distinct[1].insert(state.finish());
         }
         assert!(

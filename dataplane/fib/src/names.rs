@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use dmsc_wire::{Domain, Name};
 
 use crate::directory::Directory;
-use crate::hash::{HashKey, MAX_COMPONENTS, PrefixHashes, hash_name, hash_prefixes};
+use crate::hash::{HashKey, MAX_COMPONENTS, Padded, for_prefixes, hash_name};
 use crate::idmap::IdMap;
 use crate::page::{NamePage, SPLIT};
 use crate::raw;
@@ -81,12 +81,6 @@ impl Depths {
             self.present | bit
         };
     }
-
-    /// Components of the longest prefix.
-    #[inline(always)]
-    fn deepest(self) -> usize {
-        (u16::BITS - self.present.leading_zeros()) as usize
-    }
 }
 
 /// A lookup of one key at one depth.
@@ -132,63 +126,101 @@ impl NameTable {
 
     /// The longest match of one name.
     pub(crate) fn lookup(&self, domain: Domain, name: Name<'_>) -> Option<PrefixMatch> {
-        let (hashes, present) = self.hash(domain, name)?;
-        (0..hashes.count)
-            .rev()
-            .filter(|depth| present >> depth & 1 == 1)
-            .find_map(|depth| {
-                let prefix = hashes.prefixes[depth];
-                let page = self.directory.page(prefix.hash);
-                let name = name.as_bytes().get(..usize::from(prefix.len))?;
-                let record = page.find(prefix.hash, |id| self.records.is(id, domain, name))?;
-                Some(self.found(record, depth as u8 + 1))
-            })
+        let mut probes = ArrayVec::<Probe<'_>, MAX_COMPONENTS>::new();
+        let key = LookupKey { domain, name };
+        self.probes(&key, self.depths(domain), &mut Padded::new(), |probe| {
+            probes.push(probe)
+        });
+        self.verify(&key, &probes)
     }
 
     /// The longest matches of up to [`MAX_BURST`] names. The buckets of all depths of all names are asked
     /// for before the first is read, and the records before the first is verified: a burst waits for
     /// memory about twice, not twice per probe.
     pub(crate) fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
-        let mut probes: ArrayVec<Probe<'_>, { MAX_BURST * MAX_COMPONENTS }> = ArrayVec::new();
-        let mut ends: ArrayVec<usize, MAX_BURST> = ArrayVec::new();
-        for key in keys.iter().take(MAX_BURST) {
-            if let Some((hashes, present)) = self.hash(key.domain, key.name) {
-                for depth in (0..hashes.count)
-                    .rev()
-                    .filter(|depth| present >> depth & 1 == 1)
-                {
-                    let prefix = hashes.prefixes[depth];
-                    let page = self.directory.page(prefix.hash);
-                    raw::prefetch(page.home(prefix.hash));
-                    let components = depth as u8 + 1;
-                    probes.push(Probe {
-                        page,
-                        hash: prefix.hash,
-                        len: prefix.len,
-                        components,
-                    });
-                }
-            }
-            ends.push(probes.len());
+        let mut probes = ArrayVec::<Probe<'_>, { MAX_BURST * MAX_COMPONENTS }>::new();
+        let mut ends = [0; MAX_BURST];
+        let mut padded = Padded::new();
+        let mut known: Option<(Domain, u16)> = None;
+        for (key, end) in keys.iter().zip(&mut ends) {
+            let present = match known {
+                Some((domain, present)) if domain == key.domain => present,
+                _ => self.depths(key.domain),
+            };
+            known = Some((key.domain, present));
+            self.probes(key, present, &mut padded, |probe| probes.push(probe));
+            *end = probes.len();
         }
 
-        // The first probe of each key that may have something, longest first.
-        let mut starts: ArrayVec<usize, MAX_BURST> = ArrayVec::new();
-        let mut from = 0;
-        for &end in &ends {
-            let hit = (from..end).find(|&at| self.peek(&probes[at]));
-            starts.push(hit.unwrap_or(end));
-            from = end;
+        // Shorten each key's probes to those up to the longest that may have something.
+        let mut hits = [0; MAX_BURST];
+        let mut start = 0;
+        for (&end, hit) in ends.iter().zip(&mut hits).take(keys.len()) {
+            let found = probes[start..end]
+                .iter()
+                .rposition(|probe| self.peek(probe));
+            *hit = found.map_or(start, |at| start + at + 1);
+            start = end;
         }
 
-        for (((key, out), &start), &end) in keys.iter().zip(out).zip(&starts).zip(&ends) {
-            *out = probes[start..end].iter().find_map(|probe| {
-                let name = key.name.as_bytes().get(..usize::from(probe.len))?;
-                let is_it = |id| self.records.is(id, key.domain, name);
-                let record = probe.page.find(probe.hash, is_it)?;
-                Some(self.found(record, probe.components))
-            });
+        let mut start = 0;
+        for (((key, out), &hit), &end) in keys.iter().zip(out).zip(&hits).zip(&ends) {
+            *out = self.verify(key, &probes[start..hit]);
+            start = end;
         }
+    }
+
+    /// Which numbers of components the domain has prefixes of, as bits.
+    #[inline(always)]
+    fn depths(&self, domain: Domain) -> u16 {
+        self.domains
+            .get(domain.0)
+            .map_or(0, |depths| depths.present)
+    }
+
+    /// The probes of a key, the shortest prefix first; asks for their buckets.
+    #[inline(always)]
+    fn probes<'a>(
+        &'a self,
+        key: &LookupKey<'_>,
+        present: u16,
+        padded: &mut Padded,
+        mut each: impl FnMut(Probe<'a>),
+    ) {
+        let name = key.name.as_bytes();
+        for_prefixes(
+            self.key,
+            key.domain,
+            name,
+            present,
+            padded,
+            |components, hash, len| {
+                let page = self.directory.page(hash);
+                raw::prefetch(page.home(hash));
+                each(Probe {
+                    page,
+                    hash,
+                    len,
+                    components,
+                });
+            },
+        );
+    }
+
+    /// The longest of these probes whose record is the key's.
+    #[inline(always)]
+    fn verify(&self, key: &LookupKey<'_>, probes: &[Probe<'_>]) -> Option<PrefixMatch> {
+        probes.iter().rev().find_map(|probe| {
+            let name = key.name.as_bytes().get(..usize::from(probe.len))?;
+            let is_it = |id| self.records.is(id, key.domain, name);
+            let record = probe.page.find(probe.hash, is_it)?;
+            let value = self.records.value(record);
+            Some(PrefixMatch {
+                value,
+                components: probe.components,
+                record: RecordId(record),
+            })
+        })
     }
 
     /// Whether the bucket of this probe calls for a closer look; asks for the record if so.
@@ -269,23 +301,6 @@ impl NameTable {
     /// The record with this id, if a prefix has it.
     pub(crate) fn record(&self, id: RecordId) -> Option<Record<'_>> {
         self.records.get(id)
-    }
-
-    /// Hashes of the depths that the domain has prefixes of, and which those are.
-    #[inline(always)]
-    fn hash(&self, domain: Domain, name: Name<'_>) -> Option<(PrefixHashes, u16)> {
-        let depths = self.domains.get(domain.0)?;
-        let hashes = hash_prefixes(self.key, domain, name.as_bytes(), depths.deepest());
-        Some((hashes, depths.present))
-    }
-
-    #[inline(always)]
-    fn found(&self, record: u32, components: u8) -> PrefixMatch {
-        PrefixMatch {
-            value: self.records.value(record),
-            components,
-            record: RecordId(record),
-        }
     }
 
     fn count(&mut self, domain: Domain, name: Name<'_>, by: i32) {

@@ -5,6 +5,7 @@
 //! page and closing the gap after a removal never touch a record.
 
 use crate::directory::Page;
+use crate::raw;
 
 /// Buckets of a page: 4 KiB of them.
 pub(crate) const BUCKETS: usize = 64;
@@ -27,11 +28,7 @@ impl Bucket {
     /// Bit i set: entry i has this hash.
     #[inline(always)]
     pub(crate) fn matches(&self, hash: u32) -> u32 {
-        let mut mask = 0;
-        for (i, entry) in self.hashes.iter().enumerate() {
-            mask |= u32::from(*entry == hash) << i;
-        }
-        mask
+        raw::equal_mask(&self.hashes, hash)
     }
 
     /// Whether entries that belong here may be in the next bucket.

@@ -1,7 +1,7 @@
 //! The atomics of this crate: the standard library's, or the model checker's under `cfg(loom)`.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic;
+pub(crate) use std::sync::{Arc, atomic};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic;
+pub(crate) use loom::sync::{Arc, atomic};

@@ -49,7 +49,7 @@ impl Drop for Tracked {
 
 fn model(test: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = None;
     builder.check(test);
 }
 
