@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
+use crate::inner::PortInner;
 use crate::mac::MacAddr;
-use crate::port::PortInner;
 use crate::stats::PortStats;
 use crate::wait::WaitFd;
 

@@ -9,7 +9,7 @@ use dpdk_sys as sys;
 
 use crate::burst::{BURST, Burst};
 use crate::handle::PortHandle;
-use crate::port::PortInner;
+use crate::inner::PortInner;
 
 /// A receive queue: one worker polls it.
 pub struct RxQueue {

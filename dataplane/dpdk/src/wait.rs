@@ -8,7 +8,7 @@ use dpdk_sys as sys;
 
 use crate::errno::Errno;
 use crate::fds;
-use crate::port::PortInner;
+use crate::inner::PortInner;
 
 /// A descriptor that becomes readable when its receive queue has packets.
 ///
