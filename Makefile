@@ -1,0 +1,116 @@
+# Everything that people and machines run: `make help` lists it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# rustup's cargo and the administrator's tools are not on everybody's PATH.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release
+LAB = $(SUDO) $(BIN)/dmsc-lab
+# The lab makes network namespaces and needs root.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SETUP := conf/install/setup.sh
+CARGO := cargo
+PROGRAMS := dmsc-dataplane dmsc-controlplane dmsc-pod dmscctl dmsc-lab
+
+# Names for `make names`; another file of one name a line may be given.
+DEFAULT_FILE := ../shared/data/names/googleapis-grpc.txt
+FILE := $(DEFAULT_FILE)
+# Seconds per fuzz target, and of the torture run, in `make deep`.
+FUZZ_SECONDS := 600
+TORTURE_SECONDS := 600
+
+# Recipes of parts are quiet about themselves, not about what they do.
+.PHONY: help setup restore build demo names test deep fmt clean \
+	fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri
+
+help: ## what can be made
+	@echo "DMSC service router. Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: ## build, run the demo (three minutes), clean up; KEEP=1 leaves the lab up and says how to explore it
+	@$(SETUP) demo
+	@trap 'exit 130' INT; trap 'exit 143' TERM; $(if $(KEEP),,trap '$(SETUP) --restore' EXIT;) \
+	$(MAKE) --no-print-directory build run-demo KEEP=$(KEEP)
+
+test: ## everything that every change must pass (under 15 minutes once built)
+	@.ci/run
+
+deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri (FUZZ_SECONDS, TORTURE_SECONDS)
+	@.ci/run deep
+
+names: ## carry calls to every name of a file: FILE=…, one name a line
+	@$(SETUP) demo
+	@trap 'exit 130' INT; trap 'exit 143' TERM; trap '$(SETUP) --restore' EXIT; \
+	$(MAKE) --no-print-directory build run-names FILE='$(FILE)'
+
+setup: ## install what is missing for building and testing, reserve huge pages
+	@$(SETUP) test
+
+restore: ## give the huge pages back (after KEEP=1 or setup)
+	@$(SETUP) --restore
+
+build: ## the programs, optimised, into target/release
+	@$(CARGO) build --release --locked $(addprefix -p ,$(PROGRAMS))
+
+fmt: ## format all sources
+	@$(CARGO) fmt --all
+
+deny: ## check licences and sources of all dependencies; installs cargo-deny into target/tools once
+	@.ci/deny --install
+
+clean: ## remove everything that was built
+	@$(CARGO) clean
+	@rm -rf target/tools target/fuzz target/loom demo.json
+
+# --- parts of test and deep, each runnable alone --------------------------------------------------
+
+fmt-check:
+	@$(CARGO) fmt --all --check
+
+clippy:
+	@$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+doc:
+	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked --quiet
+
+unit:
+	@$(CARGO) test --workspace --locked --quiet
+
+loom:
+	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test -p dmsc-fib --release --locked --quiet --test loom
+
+fuzz:
+	@dataplane/wire/fuzz/run.sh 10
+
+fuzz-long:
+	@dataplane/wire/fuzz/run.sh $(FUZZ_SECONDS)
+
+# The second decoder, on the vectors, and on packets that the lab carried.
+dissector: build
+	@$(CARGO) test -p dmsc-wire --locked --quiet --test wireshark
+	@$(SUDO) .ci/dissect $(BIN)
+
+# The annotated examples must be accepted by the programs they are for.
+examples: build
+	@$(BIN)/dmsc-dataplane --check --config conf/dataplane.toml
+	@$(BIN)/dmsc-controlplane static --check --routes conf/routes.toml
+
+run-demo: build
+	@$(LAB) demo --json demo.json $(if $(KEEP),--keep)
+
+run-names: build
+	@if [ -r '$(FILE)' ]; then $(LAB) names --file '$(FILE)'; \
+	elif [ '$(FILE)' = '$(DEFAULT_FILE)' ]; then echo 'names: skipped: $(FILE) is not here; give FILE=… with one name a line'; \
+	else echo 'names: cannot read $(FILE)' >&2; exit 2; fi
+
+torture: build
+	@$(LAB) torture --seconds $(TORTURE_SECONDS)
+
+valgrind:
+	@.ci/valgrind
+
+miri:
+	@.ci/miri
