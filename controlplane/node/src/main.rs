@@ -54,7 +54,7 @@ struct Static {
     /// The routes file (TOML)
     #[arg(long, value_name = "FILE")]
     routes: PathBuf,
-    /// Unix socket of the dataplane's agent ([agent] socket in its configuration)
+    /// Unix socket of the dataplane's agent (`socket` under `agent` in its configuration)
     #[arg(
         long,
         value_name = "SOCKET",

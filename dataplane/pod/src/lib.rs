@@ -1,1 +1,49 @@
-//! Work in progress.
+//! What a pod uses to take part in DMSC (Distributed Micro Service Communication): register, call, serve.
+//!
+//! A pod needs its gateway's address and an identity, nothing else. It registers over gRPC and then sends and receives
+//! packets through one ordinary UDP socket (design §1, §3).
+//!
+//! ```no_run
+//! use dmsc_pod::{CallOptions, Pod, PodConfig};
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = PodConfig::new("10.1.1.1".parse()?, "pod1/a");
+//! config.prefixes.push("/shop/a".parse()?);
+//! let pod = Pod::connect(config).await?;
+//! pod.serve(|request| async move { request.payload });
+//! let answer = pod.call(&"/shop/b".parse()?, b"hello", &CallOptions::default()).await?;
+//! println!("gateway {} answered in {:?}", answer.gateway, answer.round_trip);
+//! pod.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod background;
+pub mod call;
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod error;
+pub mod health;
+pub mod inflight;
+pub mod offload;
+pub mod openloop;
+pub mod pod;
+mod receive;
+pub mod registrar;
+pub mod resolve;
+pub mod serve;
+pub mod session;
+pub mod socket;
+
+pub use answer::{Answer, Pong};
+pub use call::{CallError, CallOptions, Pin};
+pub use config::{GatewayAddress, PodConfig};
+pub use counters::Counts;
+pub use error::PodError;
+pub use health::Health;
+pub use pod::Pod;
+pub use resolve::{Instance, Resolution};
+pub use serve::Request;
+pub use session::{Registered, Session};

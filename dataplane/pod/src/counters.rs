@@ -1,0 +1,56 @@
+//! What became of the packets that a pod received and sent.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Sums since the start.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub $name: AtomicU64,)*
+        }
+
+        impl Counters {
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters!(
+    /// Packets that came in.
+    received,
+    /// Packets that went out.
+    sent,
+    /// Answers and errors that belong to a waiting call.
+    answers,
+    /// Answers that came too late, twice, or were never asked for.
+    stray,
+    /// Requests handed to the handler.
+    requests,
+    /// Echo requests answered.
+    echoes,
+    /// Not a valid packet.
+    malformed,
+    /// Valid, but no business of a pod: hello, probe.
+    unexpected,
+    /// For a name that this pod does not answer, or without a handler.
+    not_served,
+    /// Requests dropped because too many were in hand.
+    overloaded,
+    /// Answers too big for the pod's link, or with a header too long.
+    unsendable,
+    /// Packets that the socket did not take.
+    send_failed,
+);
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}

@@ -1,0 +1,265 @@
+//! The pod: one socket, one registration, calls out and requests in.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder};
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+use crate::answer::{Answer, Pong};
+use crate::call::{CallError, CallOptions};
+use crate::config::PodConfig;
+use crate::counters::{Counters, Counts, count};
+use crate::error::PodError;
+use crate::health::Health;
+use crate::inflight::InFlight;
+use crate::receive::{self, Reply};
+use crate::resolve::Resolution;
+use crate::serve::{Handler, Request, handler};
+use crate::session::{Registered, Session};
+use crate::{offload, socket};
+
+/// A pod. Dropping it withdraws in the background; [`Pod::close`] waits for that.
+///
+/// Calls and requests share one UDP socket and one receiving task. A handler is first polled on that task, so it must not
+/// block; what it awaits goes on in a task of its own.
+#[derive(Debug)]
+pub struct Pod {
+    inner: Arc<Inner>,
+    receiver: JoinHandle<()>,
+}
+
+pub(crate) struct Inner {
+    pub session: Session,
+    pub socket: UdpSocket,
+    pub in_flight: InFlight<Result<Reply, CallError>>,
+    pub handler: OnceLock<Handler>,
+    pub in_hand: AtomicUsize,
+    pub in_hand_limit: usize,
+    pub counters: Counters,
+    in_flight_limit: u16,
+    next_flow: AtomicU32,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pod {
+    /// Opens the socket, registers, and starts to keep the lease and to receive.
+    ///
+    /// # Errors
+    /// The gateway refuses, or does not answer within `config.patience`; the UDP port is taken.
+    pub async fn connect(config: PodConfig) -> Result<Self, PodError> {
+        let registrar = config.gateway.resolve().await?;
+        let socket = socket::open(registrar, config.udp_port, config.socket_buffer)?;
+        let udp_port = socket.local_addr()?.port();
+        let socket = UdpSocket::from_std(socket)?;
+        let (in_flight_limit, in_hand_limit) = (config.calls_in_flight, config.requests_in_hand);
+        let fix_offload = config.fix_offload;
+        let session = Session::open(config, registrar, udp_port).await?;
+        // Connected, so that only the gateway is heard and its absence is told.
+        socket.connect(session.registered().data).await?;
+        if fix_offload {
+            offload::fix(socket.local_addr()?.ip()).await;
+        }
+        let inner = Arc::new(Inner {
+            session,
+            socket,
+            in_flight: InFlight::new(in_flight_limit),
+            handler: OnceLock::new(),
+            in_hand: AtomicUsize::new(0),
+            in_hand_limit,
+            counters: Counters::default(),
+            in_flight_limit,
+            next_flow: AtomicU32::new(rand::random()),
+        });
+        let receiver = tokio::spawn(receive::run(Arc::clone(&inner)));
+        Ok(Self { inner, receiver })
+    }
+
+    /// The registration as it is now.
+    #[must_use]
+    pub fn registered(&self) -> Arc<Registered> {
+        self.inner.session.registered()
+    }
+
+    /// What became of packets so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.inner.counters.read()
+    }
+
+    /// Calls `name`: a request out, and the answer of the instance that the network, or the pin, chose.
+    ///
+    /// # Errors
+    /// No answer in time, an error packet from a router on the way, or a packet that cannot be sent.
+    pub async fn call(
+        &self,
+        name: &NameBuf,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Answer, CallError> {
+        let (reply, round_trip) = self
+            .exchange(Kind::Request, name, payload, options, 0)
+            .await?;
+        Ok(Answer {
+            payload: reply.payload,
+            gateway: reply.gateway,
+            attachment: reply.attachment,
+            source_name: reply.source_name,
+            round_trip,
+            rebound: reply.rebound,
+        })
+    }
+
+    /// Pings `name`; with `record_slots` (at most 20) every router on the way there and back writes itself down.
+    ///
+    /// # Errors
+    /// As [`Pod::call`].
+    pub async fn ping(
+        &self,
+        name: &NameBuf,
+        payload: &[u8],
+        record_slots: u8,
+        options: &CallOptions,
+    ) -> Result<Pong, CallError> {
+        let (reply, round_trip) = self
+            .exchange(Kind::EchoRequest, name, payload, options, record_slots)
+            .await?;
+        Ok(Pong {
+            gateway: reply.gateway,
+            attachment: reply.attachment,
+            source_name: reply.source_name,
+            round_trip,
+            hops: reply.hops,
+        })
+    }
+
+    async fn exchange(
+        &self,
+        kind: Kind,
+        name: &NameBuf,
+        payload: &[u8],
+        options: &CallOptions,
+        record_slots: u8,
+    ) -> Result<(Reply, Duration), CallError> {
+        let inner = &*self.inner;
+        let limit = inner.in_flight_limit;
+        let mut waiting = inner.in_flight.start().ok_or(CallError::Busy { limit })?;
+        let registered = inner.session.registered();
+        // Odd steps reach every label before one comes again.
+        let flow = || FlowLabel(inner.next_flow.fetch_add(0x9e37_79b1, Relaxed));
+        let mut packet = PacketBuilder::new(kind)
+            .destination(name.as_name())
+            .source(registered.source_name.as_name())
+            .domain(registered.domain)
+            .flow_label(options.flow_label.unwrap_or_else(flow))
+            .class(options.class)
+            .request_id(waiting.id)
+            .payload(payload);
+        if let Some(pin) = options.pin {
+            packet = packet
+                .pinned()
+                .destination_gateway(pin.gateway)
+                .destination_attachment(pin.attachment);
+        }
+        if options.idempotent {
+            packet = packet.idempotent();
+        }
+        if record_slots > 0 {
+            packet = packet.record_slots(record_slots);
+        }
+        if packet.total_len() > registered.max_packet {
+            let max = registered.max_packet;
+            return Err(CallError::TooBig { max, node: None });
+        }
+        let bytes = packet.to_vec().map_err(CallError::TooLong)?;
+        let start = Instant::now();
+        inner.send(&bytes).await?;
+        let reply = match tokio::time::timeout(options.timeout, &mut waiting.answer).await {
+            Ok(Ok(reply)) => reply?,
+            Ok(Err(_)) => return Err(CallError::Closed),
+            Err(_) => return Err(CallError::Timeout(options.timeout)),
+        };
+        Ok((reply, start.elapsed()))
+    }
+
+    /// Answers requests under the pod's prefixes with `handle`, from now on. Pings are answered without it. The first handler stays.
+    pub fn serve<H, F>(&self, handle: H)
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Vec<u8>> + Send + 'static,
+    {
+        let _ = self.inner.handler.set(handler(handle));
+    }
+
+    /// Says how the pod is, now and after every new registration.
+    ///
+    /// # Errors
+    /// The registrar is away; it is told when it is back.
+    pub async fn set_health(&self, health: Health) -> Result<(), PodError> {
+        self.inner.session.set_health(health).await
+    }
+
+    /// Instances of `name` for pinned calls, now and whenever they change.
+    ///
+    /// # Errors
+    /// The registrar is away.
+    pub async fn resolve(&self, name: &NameBuf) -> Result<Resolution, PodError> {
+        self.inner.session.resolve(name).await
+    }
+
+    /// Withdraws and ends; calls that wait end with [`CallError::Timeout`].
+    ///
+    /// # Errors
+    /// The registrar is away: the lease then ends by itself.
+    pub async fn close(mut self) -> Result<(), PodError> {
+        self.receiver.abort();
+        // Ends the task's hold on the pod; cancelled is what it is to be.
+        let _ = (&mut self.receiver).await;
+        self.inner.session.end().await
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.receiver.abort();
+    }
+}
+
+impl Inner {
+    /// Sends one packet. A gateway that is away is no error of the call: it times out, or the gateway is back in time.
+    pub async fn send(&self, bytes: &[u8]) -> Result<(), std::io::Error> {
+        let mut attempts = 0;
+        loop {
+            match self.socket.send(bytes).await {
+                Ok(_) => {
+                    count(&self.counters.sent);
+                    return Ok(());
+                }
+                // The kernel reports an earlier packet's "port unreachable" here, and has not sent this one.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::ConnectionRefused && attempts < 2 =>
+                {
+                    attempts += 1;
+                    self.session.suspect();
+                }
+                Err(error) => {
+                    count(&self.counters.send_failed);
+                    if error.kind() == std::io::ErrorKind::ConnectionRefused {
+                        return Ok(());
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+}

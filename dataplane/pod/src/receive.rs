@@ -1,0 +1,217 @@
+//! The receiving task: sorts what comes from the gateway into answers and requests.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+
+use dmsc_wire::{
+    AttachmentId, EchoSource, ErrorCode, ErrorMessage, Flags, Header, Kind, NameBuf, NodeId,
+    PacketBuilder, RecordSlot, build_echo_reply, record,
+};
+use tracing::debug;
+
+use crate::call::CallError;
+use crate::counters::count;
+use crate::pod::Inner;
+use crate::serve::Request;
+
+/// Largest datagram.
+const MAX_DATAGRAM: usize = 65_536;
+
+/// What a response or echo reply brings.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub gateway: NodeId,
+    pub attachment: AttachmentId,
+    pub source_name: NameBuf,
+    pub payload: Vec<u8>,
+    pub hops: Vec<RecordSlot>,
+    pub rebound: bool,
+}
+
+/// Receives until the pod ends.
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let mut registered = inner.session.subscribe();
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        tokio::select! {
+            biased;
+            received = inner.socket.recv(&mut buffer) => match received {
+                Ok(length) => packet(&inner, &buffer[..length]),
+                // The gateway is away; it is told once per packet of ours that it did not take.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => inner.session.suspect(),
+                Err(error) => {
+                    debug!(%error, "receive");
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            },
+            Ok(()) = registered.changed() => {
+                let data = registered.borrow_and_update().data;
+                if inner.socket.peer_addr().ok() != Some(data)
+                    && let Err(error) = inner.socket.connect(data).await
+                {
+                    debug!(%error, %data, "connect");
+                }
+            }
+        }
+    }
+}
+
+fn packet(inner: &Arc<Inner>, bytes: &[u8]) {
+    let counters = &inner.counters;
+    count(&counters.received);
+    let Ok(header) = dmsc_wire::parse(bytes) else {
+        return count(&counters.malformed);
+    };
+    match header.kind {
+        Kind::Response | Kind::EchoReply => answer(inner, &header, bytes),
+        Kind::Error => error(inner, &header, bytes),
+        Kind::Request => request(inner, &header, bytes),
+        Kind::EchoRequest => echo(inner, &header, bytes),
+        Kind::Hello | Kind::Probe => count(&counters.unexpected),
+    }
+}
+
+fn answer(inner: &Inner, header: &Header, bytes: &[u8]) {
+    let Some(source) = header.source_name(bytes) else {
+        return count(&inner.counters.malformed);
+    };
+    let reply = Reply {
+        gateway: header.source_gateway,
+        attachment: header.source_attachment,
+        source_name: source.to_owned(),
+        payload: header.payload(bytes).to_vec(),
+        hops: record::slots(bytes, header).collect(),
+        rebound: header.flags.contains(Flags::REBOUND),
+    };
+    finish(inner, header.request_id, Ok(reply));
+}
+
+fn error(inner: &Inner, header: &Header, bytes: &[u8]) {
+    let Ok(message) = ErrorMessage::decode(header.payload(bytes)) else {
+        return count(&inner.counters.malformed);
+    };
+    if message.code == ErrorCode::SourceNotOwned {
+        inner.session.suspect();
+    }
+    finish(
+        inner,
+        message.request_id,
+        Err(CallError::from_message(&message)),
+    );
+}
+
+fn finish(inner: &Inner, id: dmsc_wire::RequestId, result: Result<Reply, CallError>) {
+    if inner.in_flight.finish(id, result) {
+        count(&inner.counters.answers);
+    } else {
+        count(&inner.counters.stray);
+    }
+}
+
+fn echo(inner: &Inner, header: &Header, bytes: &[u8]) {
+    let registered = inner.session.registered();
+    if !header
+        .destination_name(bytes)
+        .is_some_and(|name| registered.covers(name))
+    {
+        return count(&inner.counters.not_served);
+    }
+    let own = EchoSource {
+        gateway: registered.gateway,
+        attachment: registered.attachment,
+        name: None,
+    };
+    let mut out = vec![0; header.total_len()];
+    match build_echo_reply(bytes, header, own, &mut out) {
+        Ok(length) => {
+            count(&inner.counters.echoes);
+            send_now(inner, &out[..length]);
+        }
+        Err(_) => count(&inner.counters.unsendable),
+    }
+}
+
+fn request(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
+    let registered = inner.session.registered();
+    let (Some(name), Some(source)) = (header.destination_name(bytes), header.source_name(bytes))
+    else {
+        return count(&inner.counters.malformed);
+    };
+    let Some(handler) = inner.handler.get().filter(|_| registered.covers(name)) else {
+        return count(&inner.counters.not_served);
+    };
+    if inner.in_hand.fetch_add(1, Relaxed) >= inner.in_hand_limit {
+        inner.in_hand.fetch_sub(1, Relaxed);
+        return count(&inner.counters.overloaded);
+    }
+    count(&inner.counters.requests);
+    let mut answering = handler(Request {
+        name: name.to_owned(),
+        payload: header.payload(bytes).to_vec(),
+        source_name: source.to_owned(),
+        source_gateway: header.source_gateway,
+        source_attachment: header.source_attachment,
+        flow_label: header.flow_label,
+        class: header.class,
+        rebound: header.flags.contains(Flags::REBOUND),
+    });
+    // Most handlers are ready at once: they cost neither a task nor a copy of the header.
+    if let Poll::Ready(payload) = answering
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        inner.in_hand.fetch_sub(1, Relaxed);
+        if let Some(response) = response(inner, header, bytes, &payload) {
+            send_now(inner, &response);
+        }
+        return;
+    }
+    let inner = Arc::clone(inner);
+    let head = bytes[..usize::from(header.header_len)].to_vec();
+    let header = *header;
+    tokio::spawn(async move {
+        let payload = answering.await;
+        inner.in_hand.fetch_sub(1, Relaxed);
+        if let Some(response) = response(&inner, &header, &head, &payload) {
+            // A failure is counted there, and the caller's timeout tells it.
+            let _ = inner.send(&response).await;
+        }
+    });
+}
+
+/// The response, under the name that was called: access rules then see the pair that the call was allowed for.
+fn response(inner: &Inner, header: &Header, bytes: &[u8], payload: &[u8]) -> Option<Vec<u8>> {
+    let registered = inner.session.registered();
+    let mut packet = PacketBuilder::reply_to(Kind::Response, bytes, header)
+        .source_gateway(registered.gateway)
+        .source_attachment(registered.attachment)
+        .payload(payload);
+    // Tells the caller that its call was placed twice.
+    if header.flags.contains(Flags::REBOUND) {
+        packet = packet.flag(Flags::REBOUND);
+    }
+    if packet.total_len() <= registered.max_packet
+        && let Ok(bytes) = packet.to_vec()
+    {
+        return Some(bytes);
+    }
+    count(&inner.counters.unsendable);
+    None
+}
+
+/// Sends without waiting; a full socket buffer drops, as a full link would.
+fn send_now(inner: &Inner, bytes: &[u8]) {
+    let mut sent = inner.socket.try_send(bytes);
+    if sent
+        .as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    {
+        // That was an earlier packet's fate.
+        sent = inner.socket.try_send(bytes);
+    }
+    match sent {
+        Ok(_) => count(&inner.counters.sent),
+        Err(_) => count(&inner.counters.send_failed),
+    }
+}

@@ -1,0 +1,199 @@
+//! The client of the gateway's registrar: one connection, thrown away when it fails.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dmsc_proto::POD_VERSIONS;
+use dmsc_proto::v1::{self, registrar_client::RegistrarClient};
+use dmsc_wire::{AttachmentId, Domain, NameBuf, NodeId};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::config::{GatewayAddress, PodConfig};
+use crate::error::PodError;
+use crate::health::Health;
+use crate::session::{LeaseId, Refused, Registered};
+
+/// A gateway that does not answer for this long is taken for away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A registration with all its prefixes fits.
+const MAX_MESSAGE: usize = 32 << 20;
+
+/// One connection to the registrar, made when it is first used.
+#[derive(Debug, Clone)]
+pub struct Registrar {
+    gateway: GatewayAddress,
+    client: RegistrarClient<Channel>,
+}
+
+impl Registrar {
+    /// Prepares a connection to `address`; must be called in a tokio runtime.
+    #[must_use]
+    pub fn new(gateway: GatewayAddress, address: SocketAddr) -> Self {
+        let uri = format!("http://{address}");
+        let channel = Endpoint::from_shared(uri)
+            .unwrap_or_else(|_| Endpoint::from_static("http://gateway.dmsc.invalid"))
+            .connect_timeout(Duration::from_secs(2))
+            .tcp_nodelay(true)
+            .connect_lazy();
+        let client = RegistrarClient::new(channel)
+            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(MAX_MESSAGE);
+        Self { gateway, client }
+    }
+
+    fn failed(&self, status: &Status) -> PodError {
+        let gateway = self.gateway.clone();
+        let reason = if status.message().is_empty() {
+            format!("{:?}", status.code())
+        } else {
+            status.message().to_owned()
+        };
+        match status.code() {
+            Code::NotFound => PodError::NoLease,
+            Code::PermissionDenied
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::Unauthenticated
+            | Code::Unimplemented
+            | Code::OutOfRange => PodError::Refused { gateway, reason },
+            _ => PodError::Away { gateway, reason },
+        }
+    }
+
+    fn timed<T>(message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(PATIENCE);
+        request
+    }
+
+    /// Registers the endpoint `udp_port`.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub async fn register(
+        &mut self,
+        config: &PodConfig,
+        udp_port: u16,
+    ) -> Result<Registered, PodError> {
+        let request = v1::RegisterRequest {
+            version_min: POD_VERSIONS.0,
+            version_max: POD_VERSIONS.1,
+            identity: config.identity.clone(),
+            domain: config.domain.0,
+            prefixes: config
+                .prefixes
+                .iter()
+                .map(|name| name.as_bytes().to_vec())
+                .collect(),
+            udp_port: u32::from(udp_port),
+            nonce: rand::random::<[u8; 16]>().to_vec(),
+        };
+        let reply = self.client.register(Self::timed(request)).await;
+        let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
+        let bad = |field| PodError::BadAnswer {
+            gateway: self.gateway.clone(),
+            field,
+        };
+        let address: IpAddr = reply
+            .data_address
+            .parse()
+            .map_err(|_| bad("data_address"))?;
+        let port = u16::try_from(reply.data_port)
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| bad("data_port"))?;
+        let mut refused = Vec::new();
+        for one in reply.refused {
+            refused.push(Refused {
+                name: NameBuf::from_bytes(&one.name).map_err(|_| bad("refused.name"))?,
+                reason: one.reason,
+            });
+        }
+        let accepted = |name: &&NameBuf| !refused.iter().any(|one| one.name == **name);
+        let serves = if refused.is_empty() {
+            config.prefixes.iter().cloned().collect()
+        } else {
+            config.prefixes.iter().filter(accepted).cloned().collect()
+        };
+        Ok(Registered {
+            lease: LeaseId(reply.lease),
+            refresh: Duration::from_secs(u64::from(reply.refresh_seconds.clamp(1, 3_600))),
+            gateway: NodeId(reply.gateway),
+            attachment: AttachmentId(
+                u16::try_from(reply.attachment).map_err(|_| bad("attachment"))?,
+            ),
+            domain: Domain(reply.domain),
+            source_name: NameBuf::from_bytes(&reply.source_name).map_err(|_| bad("source_name"))?,
+            data: SocketAddr::new(address, port),
+            max_packet: usize::try_from(reply.max_packet).unwrap_or(usize::MAX),
+            serves: Arc::new(serves),
+            refused: refused.into(),
+        })
+    }
+
+    /// Keeps a lease.
+    ///
+    /// # Errors
+    /// [`PodError::NoLease`]: register again.
+    pub async fn refresh(&mut self, lease: LeaseId) -> Result<(), PodError> {
+        let request = Self::timed(v1::RefreshRequest { lease: lease.0 });
+        let reply = self.client.refresh(request).await;
+        reply.map(drop).map_err(|status| self.failed(&status))
+    }
+
+    /// Ends a lease and its attachment.
+    ///
+    /// # Errors
+    /// Away; the lease then ends by itself.
+    pub async fn withdraw(&mut self, lease: LeaseId) -> Result<(), PodError> {
+        let request = Self::timed(v1::WithdrawRequest {
+            lease: lease.0,
+            prefixes: Vec::new(),
+        });
+        let reply = self.client.withdraw(request).await;
+        reply.map(drop).map_err(|status| self.failed(&status))
+    }
+
+    /// Tells the pod's health.
+    ///
+    /// # Errors
+    /// Away, or [`PodError::NoLease`].
+    pub async fn health(&mut self, lease: LeaseId, health: Health) -> Result<(), PodError> {
+        let request = Self::timed(v1::HealthRequest {
+            lease: lease.0,
+            state: health.as_str().into(),
+        });
+        let reply = self.client.health(request).await;
+        reply.map(drop).map_err(|status| self.failed(&status))
+    }
+
+    /// Instances of `name`, now and whenever they change.
+    ///
+    /// # Errors
+    /// Away, or [`PodError::NoLease`].
+    pub async fn resolve(
+        &mut self,
+        lease: LeaseId,
+        name: &NameBuf,
+    ) -> Result<tonic::Streaming<v1::ResolveReply>, PodError> {
+        let request = v1::ResolveRequest {
+            lease: lease.0,
+            name: name.as_bytes().to_vec(),
+        };
+        let reply = self.client.resolve(request).await;
+        Ok(reply.map_err(|status| self.failed(&status))?.into_inner())
+    }
+
+    /// An error of a stream that had begun.
+    pub(crate) fn stream_error(gateway: &GatewayAddress, status: &Status) -> PodError {
+        match status.code() {
+            Code::NotFound => PodError::NoLease,
+            _ => PodError::Away {
+                gateway: gateway.clone(),
+                reason: status.message().to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A registration and the task that keeps it: refreshes the lease, registers again when it is lost, waits while the registrar is away.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use dmsc_wire::{AttachmentId, Domain, Name, NameBuf, NodeId};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use crate::config::PodConfig;
+use crate::error::PodError;
+use crate::health::Health;
+use crate::registrar::Registrar;
+
+/// Between attempts while the registrar is away.
+const AWAY: Duration = Duration::from_secs(1);
+/// Between attempts at the start, when somebody waits for it.
+const EAGER: Duration = Duration::from_millis(100);
+/// At least between two checks that the data path asked for.
+const SUSPICION: Duration = Duration::from_millis(500);
+
+/// The secret between a pod and its registrar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseId(pub u64);
+
+/// A prefix that the gateway did not accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The prefix.
+    pub name: NameBuf,
+    /// Why, as a sentence.
+    pub reason: String,
+}
+
+/// What the gateway said at registration.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The lease.
+    pub lease: LeaseId,
+    /// How often it is to be refreshed.
+    pub refresh: Duration,
+    /// The gateway's node id.
+    pub gateway: NodeId,
+    /// The endpoint's id at it.
+    pub attachment: AttachmentId,
+    /// The pod's tenant.
+    pub domain: Domain,
+    /// The pod's name under its identity.
+    pub source_name: NameBuf,
+    /// Where packets go.
+    pub data: SocketAddr,
+    /// Largest header + payload in bytes on the pod's link.
+    pub max_packet: usize,
+    /// Prefixes that were accepted.
+    pub serves: Arc<HashSet<NameBuf>>,
+    /// Prefixes that were not.
+    pub refused: Arc<[Refused]>,
+}
+
+impl Registered {
+    /// Whether the pod may answer under `name`.
+    #[must_use]
+    pub fn covers(&self, name: Name<'_>) -> bool {
+        name == self.source_name.as_name()
+            || (1..=name.component_count())
+                .any(|depth| self.serves.contains(name.prefix(depth).as_bytes()))
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: PodConfig,
+    registrar: SocketAddr,
+    udp_port: u16,
+    registered: watch::Sender<Arc<Registered>>,
+    health: watch::Sender<Health>,
+    suspect: Notify,
+}
+
+impl Shared {
+    fn connection(&self) -> Registrar {
+        Registrar::new(self.config.gateway.clone(), self.registrar)
+    }
+
+    fn lease(&self) -> LeaseId {
+        self.registered.borrow().lease
+    }
+}
+
+/// A live registration of one UDP port. Dropping it withdraws in the background; [`Session::close`] waits for that.
+#[derive(Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+    keeper: JoinHandle<()>,
+    runtime: Handle,
+    closed: AtomicBool,
+}
+
+impl Session {
+    /// Registers `udp_port` at `registrar` and starts to keep the lease.
+    ///
+    /// # Errors
+    /// Refused, or away for longer than the configuration's patience.
+    pub async fn open(
+        config: PodConfig,
+        registrar: SocketAddr,
+        udp_port: u16,
+    ) -> Result<Self, PodError> {
+        let patience = Instant::now() + config.patience;
+        let registered = loop {
+            let mut connection = Registrar::new(config.gateway.clone(), registrar);
+            match connection.register(&config, udp_port).await {
+                Err(error) if error.is_temporary() && Instant::now() + EAGER < patience => {
+                    tokio::time::sleep(EAGER).await;
+                }
+                other => break other?,
+            }
+        };
+        debug!(gateway = %registered.gateway, attachment = %registered.attachment, "registered");
+        let shared = Arc::new(Shared {
+            config,
+            registrar,
+            udp_port,
+            registered: watch::Sender::new(Arc::new(registered)),
+            health: watch::Sender::new(Health::Serving),
+            suspect: Notify::new(),
+        });
+        Ok(Self {
+            keeper: tokio::spawn(keep(Arc::clone(&shared))),
+            shared,
+            runtime: Handle::current(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The registration as it is now.
+    #[must_use]
+    pub fn registered(&self) -> Arc<Registered> {
+        Arc::clone(&self.shared.registered.borrow())
+    }
+
+    /// Told when the registration changes, for example to another attachment.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Registered>> {
+        self.shared.registered.subscribe()
+    }
+
+    /// The data path saw something that a lost registration would explain: check it soon. Cheap, and may be called at any rate.
+    pub fn suspect(&self) {
+        self.shared.suspect.notify_one();
+    }
+
+    /// Says how the pod is.
+    ///
+    /// # Errors
+    /// Away; it is told again with the next registration.
+    pub async fn set_health(&self, health: Health) -> Result<(), PodError> {
+        self.shared.health.send_replace(health);
+        self.shared
+            .connection()
+            .health(self.shared.lease(), health)
+            .await
+    }
+
+    /// Instances of `name`.
+    ///
+    /// # Errors
+    /// Away, or no lease at the moment.
+    pub async fn resolve(&self, name: &NameBuf) -> Result<crate::Resolution, PodError> {
+        let stream = self
+            .shared
+            .connection()
+            .resolve(self.shared.lease(), name)
+            .await?;
+        Ok(crate::Resolution::new(
+            self.shared.config.gateway.clone(),
+            stream,
+        ))
+    }
+
+    /// Withdraws and ends.
+    ///
+    /// # Errors
+    /// Away: the lease then ends by itself.
+    pub async fn close(self) -> Result<(), PodError> {
+        self.end().await
+    }
+
+    /// As [`Session::close`], for one that others still refer to.
+    ///
+    /// # Errors
+    /// Away: the lease then ends by itself.
+    pub async fn end(&self) -> Result<(), PodError> {
+        self.closed.store(true, Relaxed);
+        self.keeper.abort();
+        match self.shared.connection().withdraw(self.shared.lease()).await {
+            // Gone already is what was wanted.
+            Err(PodError::NoLease) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        if !self.closed.load(Relaxed) {
+            let shared = Arc::clone(&self.shared);
+            // If the runtime is ending too, the lease ends by itself after its time.
+            self.runtime.spawn(async move {
+                let _ = shared.connection().withdraw(shared.lease()).await;
+            });
+        }
+    }
+}
+
+async fn keep(shared: Arc<Shared>) {
+    let mut connection = shared.connection();
+    let mut away = false;
+    loop {
+        let pause = if away {
+            AWAY
+        } else {
+            shared.registered.borrow().refresh
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shared.suspect.notified() => {}
+        }
+        let lease = shared.lease();
+        let mut result = connection.refresh(lease).await;
+        if matches!(result, Err(PodError::NoLease)) {
+            result = register_again(&shared, &mut connection).await;
+        }
+        match result {
+            Ok(()) => {
+                if away {
+                    info!("registrar is back");
+                }
+                away = false;
+            }
+            Err(error) => {
+                if !away {
+                    warn!(%error, "registration not refreshed; packets still flow");
+                }
+                away = true;
+                // A connection whose other end vanished would be tried for minutes.
+                connection = shared.connection();
+            }
+        }
+        tokio::time::sleep(SUSPICION).await;
+    }
+}
+
+async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(), PodError> {
+    let registered = connection.register(&shared.config, shared.udp_port).await?;
+    info!(gateway = %registered.gateway, attachment = %registered.attachment, "registered again");
+    let lease = registered.lease;
+    shared.registered.send_replace(Arc::new(registered));
+    let health = *shared.health.borrow();
+    if health != Health::Serving {
+        connection.health(lease, health).await?;
+    }
+    Ok(())
+}
