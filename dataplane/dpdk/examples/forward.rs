@@ -105,7 +105,7 @@ fn main() -> Result<()> {
     })?;
     report(&counters, start.elapsed(), args.json);
     drop(pairs);
-    println!(
+    eprintln!(
         "{} of {} mbufs still in use, {}",
         pool.in_use(),
         pool.count(),

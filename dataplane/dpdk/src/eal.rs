@@ -248,10 +248,13 @@ fn arguments(config: &EalConfig, memory: Memory, main_core: usize) -> Vec<String
         "-m".into(),
         config.memory_mb.to_string(),
     ];
-    arguments.push(match memory {
-        Memory::Hugepages => "--in-memory".into(),
-        Memory::Ordinary => "--no-huge".into(),
-    });
+    match memory {
+        // vhost-user passes one descriptor per segment of memory, and takes eight: one per page would be too many.
+        Memory::Hugepages => {
+            arguments.extend(["--in-memory".into(), "--single-file-segments".into()]);
+        }
+        Memory::Ordinary => arguments.push("--no-huge".into()),
+    }
     if config.no_pci {
         // Virtual devices need no physical addresses, and a user without privileges cannot read them.
         arguments.extend(["--no-pci".into(), "--iova-mode=va".into()]);
@@ -274,7 +277,7 @@ mod tests {
         let huge = arguments(&config, Memory::Hugepages, 3).join(" ");
         assert_eq!(
             huge,
-            "dmsc --lcores=0@3 --file-prefix=p --log-level=5 --no-telemetry --no-shconf -m 256 --in-memory \
+            "dmsc --lcores=0@3 --file-prefix=p --log-level=5 --no-telemetry --no-shconf -m 256 --in-memory --single-file-segments \
              --no-pci --iova-mode=va -d x.so"
         );
         let ordinary = arguments(
