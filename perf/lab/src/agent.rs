@@ -1,0 +1,127 @@
+//! Asks the agent of one dataplane; blocking, because a scenario does one thing after the other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use dmsc_proto::v1;
+use dmsc_proto::v1::dataplane_agent_client::DataplaneAgentClient;
+use tonic::transport::Channel;
+
+/// A connection to one agent.
+#[derive(Debug)]
+pub struct Agent {
+    runtime: tokio::runtime::Runtime,
+    client: DataplaneAgentClient<Channel>,
+}
+
+/// Drops and events of a router by name, summed over its ports.
+pub type Sums = BTreeMap<String, u64>;
+
+impl Agent {
+    /// Connects and greets.
+    ///
+    /// # Errors
+    /// When nobody answers on `socket`, or speaks another version.
+    pub fn connect(socket: &Path) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let client = runtime.block_on(async {
+            let channel = dmsc_proto::connect_unix(socket).await?;
+            let mut client =
+                DataplaneAgentClient::new(channel).max_decoding_message_size(256 << 20);
+            let (version_min, version_max) = dmsc_proto::AGENT_VERSIONS;
+            let mut request = tonic::Request::new(v1::GreetRequest {
+                version_min,
+                version_max,
+                client: "dmsc-lab".into(),
+            });
+            request.set_timeout(Duration::from_secs(5));
+            client
+                .greet(request)
+                .await
+                .with_context(|| format!("the agent on {} does not greet", socket.display()))?;
+            anyhow::Ok(client)
+        })?;
+        Ok(Self { runtime, client })
+    }
+
+    fn ask<T, F>(
+        &mut self,
+        what: &str,
+        call: impl FnOnce(DataplaneAgentClient<Channel>) -> F,
+    ) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let client = self.client.clone();
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(10), call(client)).await });
+        Ok(answer
+            .with_context(|| format!("the agent did not answer {what} within 10 s"))?
+            .with_context(|| format!("the agent refused {what}"))?
+            .into_inner())
+    }
+
+    /// Everything that is programmed but the prefixes.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn dump(&mut self) -> anyhow::Result<v1::DumpReply> {
+        self.ask("Dump", |mut c| async move {
+            c.dump(v1::DumpRequest { prefixes: false }).await
+        })
+    }
+
+    /// Applies operations.
+    ///
+    /// # Errors
+    /// When the agent does not answer, or refuses one of them.
+    pub fn apply(&mut self, ops: Vec<v1::op::Op>) -> anyhow::Result<v1::TransactionAck> {
+        let transaction = v1::Transaction {
+            programmer: "dmsc-lab".into(),
+            ops: ops.into_iter().map(|op| v1::Op { op: Some(op) }).collect(),
+        };
+        self.ask("Apply", |mut c| async move { c.apply(transaction).await })
+    }
+
+    /// Drops and events of all ports.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn sums(&mut self) -> anyhow::Result<Sums> {
+        let reply = self.ask("ListCounters", |mut c| async move {
+            c.list_counters(v1::ListCountersRequest {
+                port: String::new(),
+            })
+            .await
+        })?;
+        let mut sums = Sums::new();
+        for port in reply.ports {
+            for (name, value) in port.drops.into_iter().chain(port.events) {
+                *sums.entry(name).or_default() += value;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// How many adjacencies there are, and the peers of those that are not up.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn adjacencies(&mut self) -> anyhow::Result<(usize, Vec<u32>)> {
+        let all = self.dump()?.adjacencies;
+        let down = all.iter().filter(|a| a.state != "up").map(|a| a.peer);
+        Ok((all.len(), down.collect()))
+    }
+}
+
+/// What was counted under `name` between two readings.
+#[must_use]
+pub fn difference(before: &Sums, after: &Sums, name: &str) -> u64 {
+    let of = |sums: &Sums| sums.get(name).copied().unwrap_or(0);
+    of(after).saturating_sub(of(before))
+}

@@ -1,0 +1,551 @@
+//! Arguments of `dmsc-lab`, and what each subcommand does with them.
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use dmsc_lab::demo::{self, DemoOptions};
+use dmsc_lab::lab::{self, Lab, Options, agent_socket, wire_socket};
+use dmsc_lab::names::{self, NamesOptions};
+use dmsc_lab::plan::{Middle, Plan};
+use dmsc_lab::state::{ROOT, State};
+use dmsc_lab::wire::control;
+use dmsc_lab::wire::pump::{Handle, Pump};
+use dmsc_lab::wire::settings::{Change, Command as WireCommand, Way};
+use dmsc_lab::{agent::Agent, file::LabFile, units, wait};
+
+/// Labs of DMSC (Distributed Micro Service Communication) routers on one machine.
+///
+/// Every router is its real processes in a network namespace of its own; links are veth pairs. Needs root.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  dmsc-lab demo                                    what the routers do when things fail, in under three minutes
+  dmsc-lab up conf/lab/figure2.toml                a lab until Ctrl-C; with --keep: until `dmsc-lab down`
+  dmsc-lab exec sg1 -- ip address                  a command inside a router's or pod's namespace
+  dmsc-lab wire set sr1-sr3 --loss 1% --delay 30ms a bad cable
+  dmsc-lab names --file names.txt                  names from a file, checked against a naive model"
+)]
+struct Cli {
+    /// Folder of dmsc-dataplane, dmsc-controlplane, dmsc-pod and dmscctl [default: that of dmsc-lab]
+    #[arg(long, global = true, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Lab that is meant, if more than one is up
+    #[arg(long, global = true, value_name = "NAME")]
+    lab: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up the lab of a file
+    Up {
+        /// Lab file, e.g. conf/lab/figure2.toml
+        file: PathBuf,
+        /// Return, and leave the lab up until `dmsc-lab down`
+        #[arg(long)]
+        keep: bool,
+        /// Seed of the wires' decisions
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Remove a lab that was kept, or left by a crash
+    Down,
+    /// Routers, adjacencies and wires of a lab that is up
+    Status {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the demo on Figure 2: exit status 0 only if every step is ok
+    Demo {
+        /// Leave the lab up and print commands to explore it
+        #[arg(long)]
+        keep: bool,
+        /// Write all figures to FILE as JSON; without FILE: to standard output
+        #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+        json: Option<PathBuf>,
+        /// Only these steps
+        #[arg(long, value_delimiter = ',', value_name = "STEP,…")]
+        only: Vec<String>,
+        /// Lab file
+        #[arg(long, default_value = "conf/lab/figure2.toml")]
+        file: PathBuf,
+        /// Seed of the wires' decisions
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Call names of a file from pods that do not own them and compare with a naive model
+    Names {
+        /// One name per line, pieces separated by '.' or '/'
+        #[arg(long)]
+        file: PathBuf,
+        /// Calls to names that somebody owns
+        #[arg(long, default_value_t = 10_000)]
+        calls: usize,
+        /// Lab file
+        #[arg(long, default_value = "conf/lab/figure2.toml")]
+        topology: PathBuf,
+        /// Seed of owners and choices
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print JSON instead of a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command inside the namespace of a router, a pod, or `outside`
+    Exec {
+        /// Short name, e.g. sg1 or pod1
+        node: String,
+        /// Program and arguments
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+    /// The impairment process of a link
+    #[command(subcommand)]
+    Wire(Wire),
+    /// Count datagrams that arrive on a UDP port, print the number at the end
+    #[command(hide = true)]
+    Sink {
+        #[arg(long)]
+        port: u16,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Wire {
+    /// Be a wire between two interfaces of this network namespace, until killed
+    #[command(
+        after_help = "Example: dmsc-lab wire run --a veth0 --b veth2 --control /tmp/w.sock --loss 1%"
+    )]
+    Run {
+        /// First interface
+        #[arg(long)]
+        a: String,
+        /// Second interface
+        #[arg(long)]
+        b: String,
+        /// Unix socket for commands: one line of JSON each
+        #[arg(long)]
+        control: PathBuf,
+        /// Seed of all decisions
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Change a wire while it runs; what is not given stays
+    #[command(after_help = "Examples:
+  dmsc-lab wire set sr1-sr3 --cut               silence in both directions, carrier stays
+  dmsc-lab wire set sr1-sr3 --way a-to-b --cut  only from sr1 to sr3
+  dmsc-lab wire set sr1-sr3 --loss 1% --delay 30ms --jitter 5ms --rate 100mbit
+  dmsc-lab wire set sr1-sr3 --reset             a perfect cable again")]
+    Set {
+        /// Link, e.g. sr1-sr3
+        link: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+        /// One direction only
+        #[arg(long, value_enum, default_value_t = Way::Both)]
+        way: Way,
+        /// A perfect cable before the changes
+        #[arg(long)]
+        reset: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Settings and counters of a wire
+    Get {
+        /// Link, e.g. sr1-sr3
+        link: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ChangeArgs {
+    /// Every frame later, e.g. 30ms
+    #[arg(long, value_parser = units::duration)]
+    delay: Option<Duration>,
+    /// Up to this much later still, in order
+    #[arg(long, value_parser = units::duration)]
+    jitter: Option<Duration>,
+    /// Probability of loss, e.g. 1%
+    #[arg(long, value_parser = units::probability)]
+    loss: Option<f64>,
+    /// Probability of being overtaken
+    #[arg(long, value_parser = units::probability)]
+    reorder: Option<f64>,
+    /// How much later an overtaken frame is
+    #[arg(long, value_parser = units::duration)]
+    reorder_hold: Option<Duration>,
+    /// Probability of arriving twice
+    #[arg(long, value_parser = units::probability)]
+    duplicate: Option<f64>,
+    /// Bits per second, e.g. 100mbit; 0 = no limit
+    #[arg(long, value_parser = units::rate)]
+    rate: Option<u64>,
+    /// Frames that may wait
+    #[arg(long)]
+    queue: Option<u32>,
+    /// Nothing arrives any more (`--cut=false`: again)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    cut: Option<bool>,
+}
+
+impl ChangeArgs {
+    fn change(&self) -> Change {
+        let ns = |time: Option<Duration>| time.map(|t| t.as_nanos() as u64);
+        Change {
+            delay_ns: ns(self.delay),
+            jitter_ns: ns(self.jitter),
+            loss: self.loss,
+            reorder: self.reorder,
+            reorder_hold_ns: ns(self.reorder_hold),
+            duplicate: self.duplicate,
+            rate_bps: self.rate,
+            queue_frames: self.queue,
+            cut: self.cut,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    match &cli.command {
+        Command::Up { file, keep, seed } => up(&cli, file, *keep, *seed),
+        Command::Down => {
+            let name = running(&cli)?;
+            if lab::remove(&name)? {
+                println!("lab {name}: removed");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { json } => status(&cli, *json),
+        Command::Demo {
+            keep,
+            json,
+            only,
+            file,
+            seed,
+        } => {
+            wait::catch_signals()?;
+            let result = demo::run(&DemoOptions {
+                lab: file.clone(),
+                only: only.clone(),
+                json: json.clone().filter(|j| j.as_os_str() != "-"),
+                up: options(&cli, *keep, *seed),
+            })?;
+            if json.as_ref().is_some_and(|j| j.as_os_str() == "-") {
+                println!("{}", serde_json::to_string_pretty(&result)?);
+            }
+            println!(
+                "demo: {} of {} steps ok in {:.0} s",
+                result.steps.iter().filter(|s| s.ok).count(),
+                result.steps.len(),
+                result.seconds
+            );
+            if *keep {
+                explore(&cli)?;
+            }
+            Ok(exit(result.ok))
+        }
+        Command::Names {
+            file,
+            calls,
+            topology,
+            seed,
+            json,
+        } => {
+            wait::catch_signals()?;
+            let result = names::run(&NamesOptions {
+                lab: topology.clone(),
+                file: file.clone(),
+                calls: *calls,
+                seed: *seed,
+                up: options(&cli, false, *seed),
+            })?;
+            for example in &result.examples {
+                eprintln!("{example}");
+            }
+            if result.unrepresentable > 0 {
+                eprintln!(
+                    "{} lines cannot be names and were left out",
+                    result.unrepresentable
+                );
+            }
+            if *json {
+                println!("{}", serde_json::to_string_pretty(&result)?);
+            } else {
+                println!("{}", result.line());
+            }
+            Ok(exit(result.ok()))
+        }
+        Command::Exec { node, command } => exec(&cli, node, command),
+        Command::Wire(command) => wire(&cli, command),
+        Command::Sink { port, seconds } => sink(*port, *seconds),
+    }
+}
+
+fn exit(ok: bool) -> ExitCode {
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn options(cli: &Cli, keep: bool, seed: u64) -> Options {
+    Options {
+        keep,
+        programs: cli.bin_dir.clone(),
+        seed,
+        ..Options::default()
+    }
+}
+
+fn up(cli: &Cli, file: &Path, keep: bool, seed: u64) -> anyhow::Result<ExitCode> {
+    wait::catch_signals()?;
+    let lab = Lab::up(file, &options(cli, keep, seed))?;
+    let name = lab.plan.name.clone();
+    if keep {
+        drop(lab);
+        println!("lab {name} is up; `dmsc-lab down` removes it");
+        explore(cli)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("lab {name} is up; Ctrl-C removes it");
+    while !wait::interrupted() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(lab);
+    println!("lab {name}: removed");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lab that is meant: named, or the only one.
+fn running(cli: &Cli) -> anyhow::Result<String> {
+    if let Some(name) = &cli.lab {
+        return Ok(name.clone());
+    }
+    let names: Vec<String> = std::fs::read_dir(ROOT)
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter(|e| e.path().join("state.json").is_file())
+                .map(|e| e.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!("no lab is up; bring one up with `dmsc-lab up conf/lab/figure2.toml --keep`"),
+        many => bail!(
+            "several labs are up, say which with --lab: {}",
+            many.join(", ")
+        ),
+    }
+}
+
+fn load(cli: &Cli) -> anyhow::Result<(PathBuf, State, Plan)> {
+    let name = running(cli)?;
+    let dir = Path::new(ROOT).join(&name);
+    let text = std::fs::read_to_string(dir.join("state.json"))
+        .with_context(|| format!("lab {name} is not up"))?;
+    let state: State = serde_json::from_str(&text)?;
+    let plan = Plan::new(&LabFile::read(&state.file)?)?;
+    Ok((dir, state, plan))
+}
+
+fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
+    let (dir, _, plan) = load(cli)?;
+    let (mut rows, mut whole) = (Vec::new(), true);
+    for node in &plan.nodes {
+        let answer = Agent::connect(&agent_socket(&dir, &node.name))
+            .and_then(|mut agent| agent.adjacencies());
+        let (state, adjacencies, down) = match answer {
+            Ok((count, down)) => ("answers", count, down),
+            Err(_) => ("silent", 0, Vec::new()),
+        };
+        whole &= state == "answers" && down.is_empty();
+        rows.push(serde_json::json!({
+            "node": node.name, "id": node.id.0, "namespace": node.namespace, "agent": state,
+            "adjacencies_up": adjacencies - down.len(), "adjacencies": adjacencies, "down_to_nodes": down,
+        }));
+    }
+    let mut wires = Vec::new();
+    for link in &plan.links {
+        if matches!(link.middle, Middle::Wire { .. }) {
+            let answer = control::tell(&wire_socket(&dir, &link.name), &WireCommand::Get);
+            wires.push(serde_json::json!({"link": link.name, "wire": answer.ok()}));
+        }
+    }
+    if json {
+        let all =
+            serde_json::json!({"lab": plan.name, "whole": whole, "routers": rows, "wires": wires});
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        println!(
+            "{:<10} {:>5} {:<14} {:<8} adjacencies up",
+            "router", "id", "namespace", "agent"
+        );
+        for (row, node) in rows.iter().zip(&plan.nodes) {
+            println!(
+                "{:<10} {:>5} {:<14} {:<8} {} of {}",
+                node.name,
+                node.id.0,
+                node.namespace,
+                row["agent"].as_str().unwrap_or(""),
+                row["adjacencies_up"],
+                row["adjacencies"]
+            );
+        }
+        for wire in &wires {
+            println!(
+                "wire {}: {}",
+                wire["link"].as_str().unwrap_or(""),
+                wire["wire"]["settings"]
+            );
+        }
+    }
+    Ok(exit(whole))
+}
+
+/// Five things to try on a lab that stays up.
+fn explore(cli: &Cli) -> anyhow::Result<()> {
+    let (dir, state, plan) = load(cli)?;
+    let programs = state.programs.display();
+    let first = plan.nodes.first().context("the lab has no routers")?;
+    let socket = agent_socket(&dir, &first.name);
+    let name = plan
+        .pods
+        .iter()
+        .rev()
+        .flat_map(|p| &p.services)
+        .flat_map(|s| &s.names)
+        .map(ToString::to_string)
+        .next()
+        .unwrap_or_else(|| "/dmsc/1".into());
+    let pod = plan.pods.first();
+    println!("The lab stays up. Try:");
+    println!("  {programs}/dmsc-lab status");
+    println!(
+        "  {programs}/dmscctl --agent {} trace {name}",
+        socket.display()
+    );
+    println!(
+        "  {programs}/dmscctl --agent {} explain {name} --flow 7",
+        socket.display()
+    );
+    println!(
+        "  {programs}/dmscctl --agent {} capture {} --count 10",
+        socket.display(),
+        first.ports.first().map_or("sr1", |p| p.name.as_str())
+    );
+    if let Some(pod) = pod {
+        println!(
+            "  {programs}/dmsc-lab exec {} -- {programs}/dmsc-pod --gateway {} --identity {}/me call {name}",
+            pod.name, pod.gateway_address, pod.name
+        );
+    }
+    println!("and when you are done: {programs}/dmsc-lab down");
+    Ok(())
+}
+
+fn exec(cli: &Cli, node: &str, command: &[String]) -> anyhow::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    let (_, _, plan) = load(cli)?;
+    let namespace = plan.namespace_of(node)?;
+    // Does not return: this process becomes the command.
+    let error = std::process::Command::new("ip")
+        .args(["netns", "exec", &namespace])
+        .args(command)
+        .exec();
+    Err(error).context("cannot run ip")
+}
+
+fn wire(cli: &Cli, command: &Wire) -> anyhow::Result<ExitCode> {
+    let (answer, json) = match command {
+        Wire::Run {
+            a,
+            b,
+            control: socket,
+            seed,
+            change,
+        } => {
+            let handle = Handle::default();
+            handle.set(Way::Both, true, &change.change())?;
+            let pump = Pump::open(a, b, *seed, handle.clone())?;
+            control::listen(socket, handle)
+                .with_context(|| format!("cannot listen on {}", socket.display()))?;
+            pump.run();
+            return Ok(ExitCode::SUCCESS);
+        }
+        Wire::Set {
+            link,
+            change,
+            way,
+            reset,
+            json,
+        } => {
+            let command = WireCommand::Set {
+                way: *way,
+                reset: *reset,
+                change: change.change(),
+            };
+            (control::tell(&socket_of(cli, link)?, &command)?, *json)
+        }
+        Wire::Get { link, json } => (
+            control::tell(&socket_of(cli, link)?, &WireCommand::Get)?,
+            *json,
+        ),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        for (way, index) in [("a to b", 0), ("b to a", 1)] {
+            println!("{way}: {}", serde_json::to_string(&answer.settings[index])?);
+            println!("{way}: {}", serde_json::to_string(&answer.counters[index])?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn socket_of(cli: &Cli, link: &str) -> anyhow::Result<PathBuf> {
+    let (dir, _, plan) = load(cli)?;
+    let link = &plan.links[plan.link(link)?];
+    if !matches!(link.middle, Middle::Wire { .. }) {
+        bail!(
+            "link {} has no wire; set `wire = true` in the lab file",
+            link.name
+        );
+    }
+    Ok(wire_socket(&dir, &link.name))
+}
+
+fn sink(port: u16, seconds: u64) -> anyhow::Result<ExitCode> {
+    wait::catch_signals()?;
+    let socket = UdpSocket::bind(("0.0.0.0", port))?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    eprintln!("listening");
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (mut count, mut buffer) = (0u64, [0u8; 65_536]);
+    while Instant::now() < end && !wait::interrupted() {
+        if socket.recv(&mut buffer).is_ok() {
+            count += 1;
+        }
+    }
+    println!("{count}");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,154 @@
+//! The demo: what the routers do with calls, links and gateways that fail, foreign networks, noise, and a lost control plane.
+
+mod call;
+mod fabric;
+mod failures;
+mod noise;
+mod report;
+mod restore;
+mod stream;
+mod two;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::bail;
+use serde::Serialize;
+
+pub use report::Report;
+
+use crate::lab::{Lab, Options};
+use crate::wait;
+
+type StepFn = fn(&mut Lab, &mut Report) -> anyhow::Result<()>;
+
+/// All steps, in order.
+const STEPS: &[(&str, StepFn)] = &[
+    ("call", call::run),
+    ("two-behind-one", two::run),
+    ("link-failure", failures::link),
+    ("instance-failure", failures::instance),
+    ("gateway-failure", failures::gateway),
+    ("foreign-fabric", fabric::run),
+    ("noisy-pod", noise::run),
+    ("agent-loss", failures::agents),
+];
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct DemoOptions {
+    /// The lab.
+    pub lab: PathBuf,
+    /// Only these steps; empty: all.
+    pub only: Vec<String>,
+    /// Where all figures go.
+    pub json: Option<PathBuf>,
+    /// How the lab is brought up.
+    pub up: Options,
+}
+
+/// What came out of one step.
+#[derive(Debug, Serialize)]
+pub struct StepResult {
+    /// Its name.
+    pub step: String,
+    /// Whether it did what it should.
+    pub ok: bool,
+    /// What was measured.
+    pub figures: serde_json::Map<String, serde_json::Value>,
+    /// Why not.
+    pub why: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What came out of all.
+#[derive(Debug, Serialize)]
+pub struct DemoResult {
+    /// Whether all steps were ok.
+    pub ok: bool,
+    /// Of the whole demo.
+    pub seconds: f64,
+    /// All steps.
+    pub steps: Vec<StepResult>,
+}
+
+/// Runs the demo and prints a line per step. The result says whether all was ok.
+///
+/// # Errors
+/// When a step is not known, the lab does not come up, or somebody interrupts.
+pub fn run(options: &DemoOptions) -> anyhow::Result<DemoResult> {
+    for name in &options.only {
+        if !STEPS.iter().any(|(step, _)| step == name) {
+            let known: Vec<&str> = STEPS.iter().map(|(step, _)| *step).collect();
+            bail!("there is no step {name:?}; there are: {}", known.join(", "));
+        }
+    }
+    let began = Instant::now();
+    let mut lab = Lab::up(&options.lab, &options.up)?;
+    let mut result = DemoResult {
+        ok: true,
+        seconds: 0.0,
+        steps: Vec::new(),
+    };
+    for (name, step) in STEPS {
+        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
+            continue;
+        }
+        let step = run_step(&mut lab, name, *step);
+        result.ok &= step.ok;
+        result.steps.push(step);
+        result.seconds = began.elapsed().as_secs_f64();
+        write(options.json.as_deref(), &result)?;
+        if wait::interrupted() {
+            bail!("interrupted");
+        }
+    }
+    Ok(result)
+}
+
+fn run_step(lab: &mut Lab, name: &str, step: StepFn) -> StepResult {
+    let began = Instant::now();
+    let mut report = Report::default();
+    let mut why = step(lab, &mut report)
+        .err()
+        .map(|error| format!("{error:#}"))
+        .or_else(|| report.problems());
+    let restored = restore::restore(lab);
+    if let Err(error) = restored
+        && !wait::interrupted()
+        && why.is_none()
+    {
+        why = Some(format!("the lab was not whole again afterwards: {error:#}"));
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    match &why {
+        None => println!("demo: {name}: ok ({})", report.line()),
+        Some(why) => {
+            println!("demo: {name}: FAILED ({})", why.replace('\n', " | "));
+            if !report.line().is_empty() {
+                println!("  measured: {}", report.line());
+            }
+            if !wait::interrupted() {
+                let hints = lab.explain(anyhow::anyhow!("step {name}"));
+                eprintln!("{hints:#}");
+            }
+        }
+    }
+    StepResult {
+        step: name.into(),
+        ok: why.is_none(),
+        figures: report.figures(),
+        why,
+        seconds,
+    }
+}
+
+fn write(path: Option<&Path>, result: &DemoResult) -> anyhow::Result<()> {
+    if let Some(path) = path {
+        let mut text = serde_json::to_string_pretty(result)?;
+        text.push('\n');
+        std::fs::write(path, text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Makes a lab whole again after a step, whatever the step broke.
+
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::lab::Lab;
+use crate::net::Batch;
+use crate::plan::Middle;
+use crate::routes::{self, Changes};
+use crate::wait;
+use crate::wire::settings::Change;
+
+/// Perfect wires, carrier everywhere, every process alive, the lab file's routes, all adjacencies up and all services registered.
+///
+/// # Errors
+/// What could not be restored.
+pub fn restore(lab: &mut Lab) -> anyhow::Result<()> {
+    for link in lab.plan.links.clone() {
+        if let Middle::Wire { namespace } = &link.middle {
+            lab.set_wire(
+                &link.name,
+                Change {
+                    cut: Some(false),
+                    ..Change::default()
+                },
+            )?;
+            set_carrier(namespace, true)?;
+        }
+    }
+    for node in 0..lab.plan.nodes.len() {
+        let router = &mut lab.routers[node];
+        let dead_dataplane = !router.dataplane.as_mut().is_some_and(|p| p.alive());
+        let dead_controller = !router.controller.as_mut().is_some_and(|p| p.alive());
+        if dead_dataplane {
+            lab.forget_status(node);
+            lab.start_dataplane(node)?;
+        }
+        if dead_controller {
+            lab.start_controller(node)?;
+        }
+        if dead_dataplane || dead_controller {
+            lab.wait_for_controller(node)?;
+        }
+    }
+    if lab.changed() {
+        lab.reprogram(&Changes::default())?;
+    }
+    let identities: Vec<String> = routes::services(&lab.plan)
+        .map(|(_, service)| service.identity.clone())
+        .collect();
+    for identity in identities {
+        if !lab.server(&identity)?.alive() {
+            lab.restart_service(&identity)?;
+        }
+    }
+    lab.wait_for_adjacencies(Duration::from_secs(10))?;
+    wait_for_attachments(lab)
+}
+
+/// Waits until every gateway has every service of its pods attached.
+fn wait_for_attachments(lab: &Lab) -> anyhow::Result<()> {
+    for (index, node) in lab.plan.nodes.iter().enumerate() {
+        let wanted: Vec<&str> = routes::services(&lab.plan)
+            .filter(|(pod, _)| lab.plan.pods[*pod].gateway == index)
+            .map(|(_, service)| service.identity.as_str())
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let mut agent = lab.agent(index)?;
+        wait::until(
+            &format!("the pods of {} to be attached", node.name),
+            Duration::from_secs(15),
+            || {
+                let attached = agent.dump()?.attachments;
+                let missing: Vec<&&str> = wanted
+                    .iter()
+                    .filter(|identity| {
+                        !attached.iter().any(|a| {
+                            a.identity == **identity && a.state == "up" && !a.serves.is_empty()
+                        })
+                    })
+                    .collect();
+                if !missing.is_empty() {
+                    bail!("missing: {missing:?}");
+                }
+                Ok(Some(()))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Gives both ends of a wire their carrier, or takes it, as if somebody pulled the cable.
+///
+/// # Errors
+/// When the interfaces cannot be changed.
+pub fn set_carrier(namespace: &str, up: bool) -> anyhow::Result<()> {
+    let mut batch = Batch::default();
+    for interface in ["a", "b"] {
+        batch.add(format!(
+            "link set dev {interface} {}",
+            if up { "up" } else { "down" }
+        ));
+    }
+    batch.run(Some(namespace))
+}

@@ -1,0 +1,334 @@
+//! A stream of calls from a pod, open loop, and what became of each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::lab::{Client, Lab};
+use crate::routes;
+use crate::wait;
+
+/// Calls/s of a stream, unless told otherwise.
+pub const RATE: u32 = 1_000;
+
+/// What to call, from where.
+#[derive(Debug, Clone)]
+pub struct StreamSpec<'a> {
+    /// Pod of the caller.
+    pub pod: &'a str,
+    /// Its identity.
+    pub identity: &'a str,
+    /// The name it calls.
+    pub name: &'a str,
+    /// Calls/s.
+    pub rate: u32,
+    /// For how long.
+    pub seconds: f64,
+    /// Gateway that it insists on.
+    pub pin: Option<u32>,
+    /// Bytes of payload, if not the default.
+    pub size: Option<usize>,
+}
+
+impl<'a> StreamSpec<'a> {
+    /// 1,000 calls/s from `pod` to `name`.
+    #[must_use]
+    pub fn new(pod: &'a str, identity: &'a str, name: &'a str, seconds: f64) -> Self {
+        Self {
+            pod,
+            identity,
+            name,
+            rate: RATE,
+            seconds,
+            pin: None,
+            size: None,
+        }
+    }
+
+    /// Insists on the instances at `gateway`.
+    #[must_use]
+    pub fn pinned(self, gateway: u32) -> Self {
+        Self {
+            pin: Some(gateway),
+            ..self
+        }
+    }
+}
+
+/// A stream that runs.
+#[derive(Debug)]
+pub struct Stream {
+    process: Client,
+    records: PathBuf,
+    seconds: f64,
+    owners: Vec<String>,
+    /// When the first call was due, ns of the monotonic clock.
+    pub started_ns: u64,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// When it was due, ns of the monotonic clock.
+    pub due_ns: u64,
+    /// From then to its answer, ns.
+    pub latency_ns: u64,
+    /// "ok", "lost", or "error:" and a code.
+    pub outcome: String,
+    /// Gateway of the answer.
+    pub gateway: u32,
+    /// Who answered.
+    pub instance: String,
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub struct Outcome {
+    /// All calls, in order of their due times.
+    pub calls: Vec<Call>,
+    owners: Vec<String>,
+}
+
+impl Stream {
+    /// Starts a stream and returns once its first call is due.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(lab: &mut Lab, spec: &StreamSpec<'_>) -> anyhow::Result<Self> {
+        let owners = routes::services(&lab.plan)
+            .filter(|(_, s)| s.names.iter().any(|n| n.to_string() == spec.name))
+            .map(|(_, s)| s.identity.clone())
+            .collect();
+        let pod = lab.plan.pod(spec.pod)?;
+        let rate = spec.rate.to_string();
+        let seconds = spec.seconds.to_string();
+        let pin = spec.pin.map(|g| g.to_string());
+        let size = spec.size.map(|s| s.to_string());
+        let records = lab.path().join(format!("records-{}", wait::monotonic_ns()));
+        let path = records.display().to_string();
+        let mut args = vec![
+            "--json",
+            "bench",
+            spec.name,
+            "--rate",
+            &rate,
+            "--duration",
+            &seconds,
+            "--records",
+            &path,
+            "--flows",
+            "sequential",
+            "--timeout",
+            "1000",
+        ];
+        if let Some(pin) = &pin {
+            args.extend(["--pin", pin]);
+        }
+        if let Some(size) = &size {
+            args.extend(["--size", size]);
+        }
+        let command = lab.pod_command(pod, spec.identity, &args);
+        // A generator that is not run in time measures itself, so it goes before the servers, but not before the routers.
+        let mut process = lab.start_in_pod(pod, "bench", command, -5)?;
+        let log = process.log().to_path_buf();
+        let mut ended = None;
+        let started_ns = wait::until("a stream to start", Duration::from_secs(15), || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let started = text
+                .lines()
+                .find_map(|line| line.strip_prefix("started "))
+                .and_then(|ns| ns.trim().parse().ok());
+            if started.is_none()
+                && let Err(error) = process.check()
+            {
+                ended = Some(error);
+                return Ok(Some(0));
+            }
+            Ok(started)
+        })?;
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        Ok(Self {
+            process,
+            records,
+            seconds: spec.seconds,
+            owners,
+            started_ns,
+        })
+    }
+
+    /// Starts a stream and waits until it is over.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn run(lab: &mut Lab, spec: &StreamSpec<'_>) -> anyhow::Result<Outcome> {
+        Self::start(lab, spec)?.finish()
+    }
+
+    /// Waits until `seconds` after the start.
+    ///
+    /// # Errors
+    /// When interrupted.
+    pub fn at(&self, seconds: f64) -> anyhow::Result<()> {
+        wait::pause_until(self.started_ns + (seconds * 1e9) as u64)
+    }
+
+    /// Waits until the stream is over.
+    ///
+    /// # Errors
+    /// When it failed, or its records are not understood.
+    pub fn finish(mut self) -> anyhow::Result<Outcome> {
+        self.process
+            .finish(Duration::from_secs_f64(self.seconds + 10.0))?;
+        let text = std::fs::read_to_string(&self.records)
+            .with_context(|| format!("no records in {}", self.records.display()))?;
+        let _ = std::fs::remove_file(&self.records);
+        let mut calls = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            calls.push(
+                record(line).with_context(|| format!("a record is not understood: {line:?}"))?,
+            );
+        }
+        calls.sort_by_key(|call| call.due_ns);
+        if calls.is_empty() {
+            bail!(
+                "a stream made no call; see {}",
+                self.process.log().display()
+            );
+        }
+        Ok(Outcome {
+            calls,
+            owners: self.owners,
+        })
+    }
+}
+
+/// `index due_ns latency_ns outcome gateway attachment instance`
+fn record(line: &str) -> Option<Call> {
+    let mut fields = line.split_whitespace().skip(1);
+    let mut next = || fields.next();
+    let due_ns = next()?.parse().ok()?;
+    let latency_ns = next()?.parse().unwrap_or(0);
+    let outcome = next()?.to_string();
+    let gateway = next().and_then(|g| g.parse().ok()).unwrap_or(0);
+    let instance = next().and_then(|_| next()).unwrap_or("-").to_string();
+    Some(Call {
+        due_ns,
+        latency_ns,
+        outcome,
+        gateway,
+        instance,
+    })
+}
+
+impl Outcome {
+    /// Calls without an answer within their time-out, errors included.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.calls.iter().filter(|c| c.outcome != "ok").count()
+    }
+
+    /// Calls due from `from_ns` on that were lost.
+    #[must_use]
+    pub fn lost_from(&self, from_ns: u64) -> usize {
+        self.calls
+            .iter()
+            .filter(|c| c.outcome != "ok" && c.due_ns >= from_ns)
+            .count()
+    }
+
+    /// Calls answered by somebody who does not own the name.
+    #[must_use]
+    pub fn wrong(&self) -> usize {
+        self.calls
+            .iter()
+            .filter(|c| c.outcome == "ok" && !self.owners.contains(&c.instance))
+            .count()
+    }
+
+    /// From `fault_ns` to the last lost call that was due before `until_ns`, ms; 0 if none was.
+    #[must_use]
+    pub fn recovery_ms(&self, fault_ns: u64, until_ns: u64) -> f64 {
+        self.calls
+            .iter()
+            .filter(|c| c.outcome != "ok" && c.due_ns < until_ns)
+            .map(|c| c.due_ns.saturating_sub(fault_ns) as f64 / 1e6)
+            .fold(0.0, f64::max)
+    }
+
+    /// Answers by instance.
+    #[must_use]
+    pub fn by_instance(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for call in self.calls.iter().filter(|c| c.outcome == "ok") {
+            *counts.entry(call.instance.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The answers' latency at `percent`, ms.
+    #[must_use]
+    pub fn percentile_ms(&self, percent: f64) -> f64 {
+        let mut all: Vec<u64> = self
+            .calls
+            .iter()
+            .filter(|c| c.outcome == "ok")
+            .map(|c| c.latency_ns)
+            .collect();
+        all.sort_unstable();
+        let last = all.len().saturating_sub(1);
+        let place = (percent / 100.0 * all.len() as f64).ceil() as usize;
+        all.get(place.saturating_sub(1).min(last))
+            .map_or(f64::NAN, |ns| *ns as f64 / 1e6)
+    }
+
+    /// What the lost calls ended with, for messages.
+    #[must_use]
+    pub fn losses(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for call in self.calls.iter().filter(|c| c.outcome != "ok") {
+            *counts.entry(call.outcome.as_str()).or_default() += 1;
+        }
+        format!("{counts:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let text = "0 1000000000 150000 ok 4 2 pod4/b\n1 1001000000 0 lost 0 0 -\n2 1002000000 99000 error:no-route 0 0\n3 1003000000 250000 ok 9 1 pod9/x";
+        Outcome {
+            calls: text.lines().map(|l| record(l).unwrap()).collect(),
+            owners: vec!["pod4/b".into()],
+        }
+    }
+
+    #[test]
+    fn records_are_counted() {
+        let outcome = outcome();
+        assert_eq!((outcome.lost(), outcome.wrong()), (2, 1));
+        assert_eq!(outcome.lost_from(1_002_000_000), 1);
+        assert_eq!(outcome.by_instance()["pod4/b"], 1);
+        assert_eq!(outcome.losses(), r#"{"error:no-route": 1, "lost": 1}"#);
+    }
+
+    #[test]
+    fn recovery_is_the_last_loss_after_the_fault() {
+        let outcome = outcome();
+        let ms = outcome.recovery_ms(1_000_500_000, u64::MAX);
+        assert!((ms - 1.5).abs() < 1e-9);
+        assert_eq!(outcome.recovery_ms(1_000_500_000, 1_001_000_000), 0.0);
+    }
+
+    #[test]
+    fn percentiles_are_of_answers() {
+        let outcome = outcome();
+        assert!((outcome.percentile_ms(50.0) - 0.15).abs() < 1e-9);
+        assert!((outcome.percentile_ms(99.0) - 0.25).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,298 @@
+//! A lab: everything of a plan made, started and watched; and removed again, whatever happens.
+
+mod build;
+mod clients;
+mod routers;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+pub use clients::Client;
+
+use crate::agent::Agent;
+use crate::file::LabFile;
+use crate::outside::OutsideHost;
+use crate::plan::Plan;
+use crate::process::{Process, tail};
+use crate::routes::Changes;
+use crate::state::{State, StateDir};
+use crate::tools::{self, Programs};
+
+/// How a lab is brought up.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Programs live on when the lab command ends, and nothing is removed.
+    pub keep: bool,
+    /// Folder of our programs; none: beside this one.
+    pub programs: Option<PathBuf>,
+    /// Seed of the wires.
+    pub seed: u64,
+    /// Changes against the lab file from the start.
+    pub changes: Changes,
+}
+
+/// A router of the lab: two processes.
+#[derive(Debug)]
+pub struct Router {
+    /// The dataplane; none while it is dead.
+    pub dataplane: Option<Process>,
+    /// What programs it; none while it is dead.
+    pub controller: Option<Process>,
+}
+
+/// A running lab. Dropped: everything is removed, unless it is kept.
+#[derive(Debug)]
+pub struct Lab {
+    /// What was planned.
+    pub plan: Plan,
+    /// Our programs.
+    pub programs: Programs,
+    /// Logs of all processes.
+    pub logs: PathBuf,
+    /// Routers, as in the plan.
+    pub routers: Vec<Router>,
+    keep: bool,
+    dir: StateDir,
+    state: State,
+    changes: Changes,
+    wires: Vec<Process>,
+    servers: BTreeMap<String, Process>,
+    outside: Option<OutsideHost>,
+    clients: u32,
+    failed: bool,
+    gone: bool,
+}
+
+/// The agent's socket of a router of lab `name`.
+#[must_use]
+pub fn agent_socket(dir: &Path, node: &str) -> PathBuf {
+    dir.join(format!("{node}.sock"))
+}
+
+/// The control socket of the wire in a link.
+#[must_use]
+pub fn wire_socket(dir: &Path, link: &str) -> PathBuf {
+    dir.join(format!("wire-{link}.sock"))
+}
+
+impl Lab {
+    /// Brings up the lab of `file`: all routers programmed, all adjacencies up, all services registered.
+    ///
+    /// # Errors
+    /// What is missing, or what did not come up; everything made so far is removed then.
+    pub fn up(file: &Path, options: &Options) -> anyhow::Result<Self> {
+        let lab_file = LabFile::read(file)?;
+        let plan = Plan::new(&lab_file)?;
+        plan.fits(std::thread::available_parallelism().map_or(1, usize::from))?;
+        tools::check(plan.outside.is_some())?;
+        let programs = Programs::locate(options.programs.as_deref())?;
+        let dir = StateDir::lock(&plan.name)?;
+        if let Some(stale) = dir.read() {
+            eprintln!("lab {}: removing what an earlier run left", plan.name);
+            report(&dir.clean(&stale));
+        }
+        let logs = std::env::temp_dir().join(format!("dmsc-lab-{}", plan.name));
+        let _ = std::fs::remove_dir_all(&logs);
+        std::fs::create_dir_all(&logs)
+            .with_context(|| format!("cannot make {}", logs.display()))?;
+        let state = State {
+            file: file.canonicalize()?,
+            programs: Path::new(&programs.path("x"))
+                .parent()
+                .map(Path::to_path_buf)
+                .unwrap_or_default(),
+            logs: logs.clone(),
+            namespaces: plan.namespaces(),
+            eal_prefixes: plan.nodes.iter().map(|n| n.namespace.clone()).collect(),
+        };
+        build::refuse_foreign(&plan)?;
+        dir.write(&state)?;
+        let mut lab = Self {
+            plan,
+            programs,
+            logs,
+            routers: Vec::new(),
+            keep: options.keep,
+            dir,
+            state,
+            changes: options.changes.clone(),
+            wires: Vec::new(),
+            servers: BTreeMap::new(),
+            outside: None,
+            clients: 0,
+            failed: false,
+            gone: false,
+        };
+        // From here on `lab` removes everything when it is dropped.
+        if let Err(error) = lab.bring_up(options) {
+            return Err(lab.explain(error));
+        }
+        Ok(lab)
+    }
+
+    fn bring_up(&mut self, options: &Options) -> anyhow::Result<()> {
+        let began = Instant::now();
+        build::network(&self.plan)?;
+        self.start_wires(options.seed)?;
+        self.start_routers()?;
+        self.wait_for_routers()?;
+        if let Some(outside) = self.plan.outside.clone() {
+            self.outside = Some(OutsideHost::start(self, &outside)?);
+        }
+        self.wait_for_adjacencies(Duration::from_secs(15))?;
+        if self.changes.files.is_none() {
+            self.start_servers()?;
+        }
+        eprintln!(
+            "lab {}: {} routers, {} links, {} pods up in {:.1} s",
+            self.plan.name,
+            self.plan.nodes.len(),
+            self.plan.links.len(),
+            self.plan.pods.len(),
+            began.elapsed().as_secs_f32()
+        );
+        Ok(())
+    }
+
+    /// The folder with configurations and sockets.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Asks the agent of router `node`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn agent(&self, node: usize) -> anyhow::Result<Agent> {
+        Agent::connect(&agent_socket(self.path(), &self.plan.nodes[node].name))
+    }
+
+    /// Whether routes differ from those of the lab file.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        !self.changes.metrics.is_empty() || !self.changes.weights.is_empty()
+    }
+
+    /// Whether the lab outlives this process.
+    #[must_use]
+    pub fn kept(&self) -> bool {
+        self.keep
+    }
+
+    /// Adds to an error what helps to find its cause: processes that ended, the last log lines, and counters of all routers in the log folder.
+    pub fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        self.failed = true;
+        let mut hints = Vec::new();
+        for process in self.processes() {
+            if let Err(ended) = process.check() {
+                hints.push(format!("{ended:#}"));
+            }
+        }
+        for process in self.processes() {
+            let log = tail(process.log(), 3);
+            let loud = ["error", "ERROR", "warn", "WARN", "panic"];
+            if loud.iter().any(|word| log.contains(word)) {
+                hints.push(format!("{}:\n{log}", process.log().display()));
+            }
+        }
+        for node in 0..self.plan.nodes.len() {
+            let name = &self.plan.nodes[node].name;
+            let sums = self.agent(node).and_then(|mut agent| agent.sums());
+            let text = match sums {
+                Ok(sums) => format!("{sums:#?}"),
+                Err(error) => format!("{error:#}"),
+            };
+            let _ = std::fs::write(self.logs.join(format!("{name}.counters")), text);
+        }
+        hints.push(format!(
+            "logs of all processes, and counters of all routers: {}",
+            self.logs.display()
+        ));
+        error.context(hints.join("\n")).context("the lab failed")
+    }
+
+    fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.routers
+            .iter_mut()
+            .flat_map(|r| r.dataplane.iter_mut().chain(r.controller.iter_mut()))
+            .chain(self.wires.iter_mut())
+            .chain(self.servers.values_mut())
+            .chain(self.outside.iter_mut().flat_map(OutsideHost::processes))
+    }
+
+    /// Ends and removes everything now.
+    pub fn down(&mut self) {
+        if std::mem::replace(&mut self.gone, true) {
+            return;
+        }
+        // Asked first, so that their last log lines tell why they ended.
+        for process in self.processes() {
+            process.signal(nix::sys::signal::Signal::SIGTERM);
+        }
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end && self.processes().any(Process::alive) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.routers.clear();
+        self.wires.clear();
+        self.servers.clear();
+        self.outside = None;
+        report(&self.dir.clean(&self.state));
+        if !self.failed && !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.logs);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.gone = true;
+        for router in std::mem::take(&mut self.routers) {
+            router.dataplane.into_iter().for_each(Process::leave);
+            router.controller.into_iter().for_each(Process::leave);
+        }
+        std::mem::take(&mut self.wires)
+            .into_iter()
+            .for_each(Process::leave);
+        std::mem::take(&mut self.servers)
+            .into_values()
+            .for_each(Process::leave);
+        if let Some(outside) = self.outside.take() {
+            outside.leave();
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.keep && !crate::wait::interrupted() && !self.failed {
+            self.leave();
+        } else {
+            self.down();
+        }
+    }
+}
+
+/// Removes a lab that was kept, or that crashed.
+///
+/// # Errors
+/// When a living process still works on it.
+pub fn remove(name: &str) -> anyhow::Result<bool> {
+    let dir = StateDir::lock(name)?;
+    let Some(state) = dir.read() else {
+        let _ = std::fs::remove_dir_all(dir.path());
+        return Ok(false);
+    };
+    report(&dir.clean(&state));
+    let _ = std::fs::remove_dir_all(&state.logs);
+    Ok(true)
+}
+
+/// Tells what could not be removed.
+fn report(problems: &[String]) {
+    for problem in problems {
+        eprintln!("left behind: {problem}");
+    }
+}

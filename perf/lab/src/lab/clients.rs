@@ -1,0 +1,175 @@
+//! Programs in pods: the lab's services, and callers that scenarios start.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::Lab;
+use crate::process::{Process, Spec};
+use crate::wait;
+
+/// A program in a pod that was started by a scenario.
+pub type Client = Process;
+
+impl Lab {
+    /// A `dmsc-pod` command in pod `pod` with `identity`.
+    #[must_use]
+    pub fn pod_command(&self, pod: usize, identity: &str, args: &[&str]) -> Vec<String> {
+        let mut command = vec![
+            self.programs.path("dmsc-pod"),
+            "--gateway".into(),
+            self.plan.pods[pod].gateway_address.clone(),
+            "--identity".into(),
+            identity.into(),
+        ];
+        command.extend(args.iter().map(ToString::to_string));
+        command
+    }
+
+    /// Starts any program in pod `pod`; its standard output can be collected.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_in_pod(
+        &mut self,
+        pod: usize,
+        name: &str,
+        command: Vec<String>,
+        nice: i32,
+    ) -> anyhow::Result<Client> {
+        self.clients += 1;
+        let spec = Spec {
+            name: format!("{name}-{}", self.clients),
+            namespace: self.plan.pods[pod].namespace.clone(),
+            command,
+            nice,
+            survives: false,
+        };
+        Process::start(spec, &self.logs, true)
+    }
+
+    /// Runs a `dmsc-pod` command to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run_in_pod(
+        &mut self,
+        pod: usize,
+        identity: &str,
+        args: &[&str],
+        limit: Duration,
+    ) -> anyhow::Result<String> {
+        let command = self.pod_command(pod, identity, args);
+        self.start_in_pod(pod, "client", command, 0)?.finish(limit)
+    }
+
+    /// Starts a server that lives until it is stopped by [`Lab::stop_server`], and waits until its names can be called.
+    ///
+    /// # Errors
+    /// When it does not register.
+    pub fn start_server(
+        &mut self,
+        pod: usize,
+        identity: &str,
+        args: &[&str],
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        self.launch_server(pod, identity, args)?;
+        self.wait_for_server(identity, limit)
+    }
+
+    fn launch_server(&mut self, pod: usize, identity: &str, args: &[&str]) -> anyhow::Result<()> {
+        let mut all = vec!["serve"];
+        all.extend(args);
+        let spec = Spec {
+            name: format!("serve-{}", identity.replace('/', "-")),
+            namespace: self.plan.pods[pod].namespace.clone(),
+            command: self.pod_command(pod, identity, &all),
+            nice: 0,
+            survives: self.keep,
+        };
+        // What a server says when it is ready must not be found in the log of an earlier one.
+        let _ = std::fs::remove_file(self.logs.join(format!("{}.log", spec.name)));
+        let server = Process::start(spec, &self.logs, false)?;
+        self.servers.insert(identity.to_string(), server);
+        Ok(())
+    }
+
+    fn wait_for_server(&mut self, identity: &str, limit: Duration) -> anyhow::Result<()> {
+        let server = self
+            .servers
+            .get_mut(identity)
+            .with_context(|| format!("no server {identity} was started"))?;
+        let log = server.log().to_path_buf();
+        let mut ended = None;
+        wait::until(&format!("{identity} to register"), limit, || {
+            if let Err(error) = server.check() {
+                ended = Some(error);
+                return Ok(Some(()));
+            }
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            Ok(text.contains("serving ").then_some(()))
+        })?;
+        ended.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn start_servers(&mut self) -> anyhow::Result<()> {
+        let services: Vec<_> = crate::routes::services(&self.plan)
+            .map(|(pod, service)| (pod, service.clone()))
+            .collect();
+        for (pod, service) in &services {
+            self.launch_service(*pod, service)?;
+        }
+        for (_, service) in &services {
+            self.wait_for_server(&service.identity, Duration::from_secs(20))?;
+        }
+        Ok(())
+    }
+
+    fn launch_service(
+        &mut self,
+        pod: usize,
+        service: &crate::plan::ServicePlan,
+    ) -> anyhow::Result<()> {
+        let names: Vec<String> = service.names.iter().map(ToString::to_string).collect();
+        let delay = service.delay_ms.to_string();
+        let mut args = Vec::new();
+        for name in &names {
+            args.extend(["--name", name]);
+        }
+        if service.delay_ms > 0 {
+            args.extend(["--delay-ms", &delay]);
+        }
+        self.launch_server(pod, &service.identity, &args)
+    }
+
+    /// Starts a service of the lab file again.
+    ///
+    /// # Errors
+    /// When there is none of that identity, or it does not register.
+    pub fn restart_service(&mut self, identity: &str) -> anyhow::Result<()> {
+        let (pod, service) = crate::routes::services(&self.plan)
+            .find(|(_, s)| s.identity == identity)
+            .map(|(pod, s)| (pod, s.clone()))
+            .with_context(|| format!("the lab has no service {identity}"))?;
+        self.launch_service(pod, &service)?;
+        self.wait_for_server(identity, Duration::from_secs(20))
+    }
+
+    /// The server of `identity`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn server(&mut self, identity: &str) -> anyhow::Result<&mut Process> {
+        self.servers
+            .get_mut(identity)
+            .with_context(|| format!("no server {identity} runs"))
+    }
+
+    /// Ends a server: it withdraws its names.
+    pub fn stop_server(&mut self, identity: &str) {
+        if let Some(mut server) = self.servers.remove(identity) {
+            server.stop(Duration::from_secs(2));
+        }
+    }
+}

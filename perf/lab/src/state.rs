@@ -1,0 +1,148 @@
+//! What a lab leaves on the machine while it runs, written down before it is made, so that it can be removed after a crash.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::net;
+
+/// Where labs keep their configurations, sockets and this file.
+pub const ROOT: &str = "/run/dmsc-lab";
+
+/// What is to be removed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The lab file.
+    pub file: PathBuf,
+    /// Folder of our programs.
+    pub programs: PathBuf,
+    /// Log folder.
+    pub logs: PathBuf,
+    /// Network namespaces; everything that runs in them is the lab's.
+    pub namespaces: Vec<String>,
+    /// `--file-prefix` of the dataplanes.
+    pub eal_prefixes: Vec<String>,
+}
+
+/// The folder of one lab, locked while a process works on it.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes and locks the folder of lab `name`.
+    ///
+    /// # Errors
+    /// When another process holds it, or it cannot be made.
+    pub fn lock(name: &str) -> anyhow::Result<Self> {
+        let dir = Path::new(ROOT).join(name);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        // Beside the folder, not in it: the folder goes with the lab, and a lock on a removed file locks nobody out.
+        let path = Path::new(ROOT).join(format!("{name}.lock"));
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if lock.try_lock().is_err() {
+            let mut holder = String::new();
+            let _ = lock.read_to_string(&mut holder);
+            bail!(
+                "lab {name} is in use by process {}: wait for it, or end it with `kill {}`; it cleans up",
+                holder.trim(),
+                holder.trim()
+            );
+        }
+        lock.set_len(0)?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(Self { dir, _lock: lock })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What an earlier run wrote down, if it is still there.
+    #[must_use]
+    pub fn read(&self) -> Option<State> {
+        let text = std::fs::read_to_string(self.dir.join("state.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Writes down what is about to be made.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, state: &State) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.dir)?;
+        std::fs::write(
+            self.dir.join("state.json"),
+            serde_json::to_string_pretty(state)?,
+        )?;
+        Ok(())
+    }
+
+    /// Removes everything that `state` names, and the folder. Returns what could not be removed.
+    #[must_use]
+    pub fn clean(&self, state: &State) -> Vec<String> {
+        let present = net::namespaces("").unwrap_or_default();
+        let ours: Vec<&String> = state
+            .namespaces
+            .iter()
+            .filter(|n| present.contains(n))
+            .collect();
+        kill_in(&ours);
+        let mut problems = Vec::new();
+        for namespace in ours {
+            // `ip netns exec` binds the files of this folder; it is ours because the namespace is.
+            let _ = std::fs::remove_dir_all(format!("/etc/netns/{namespace}"));
+            if let Err(error) = net::run("ip", &["netns", "del", namespace]) {
+                problems.push(format!("{error:#}"));
+            }
+        }
+        // Only if no other lab put something there.
+        let _ = std::fs::remove_dir("/etc/netns");
+        for prefix in &state.eal_prefixes {
+            let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(prefix));
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.dir)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            problems.push(format!("cannot remove {}: {error}", self.dir.display()));
+        }
+        problems
+    }
+}
+
+/// Ends every process in these namespaces: they belong to the lab, so what runs there does too.
+fn kill_in(namespaces: &[&String]) {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let end = std::time::Instant::now() + Duration::from_secs(3);
+    loop {
+        let mut any = false;
+        for namespace in namespaces {
+            for id in net::processes_in(namespace) {
+                // A program that starts in a namespace shows up there before and after exec; never end ourselves.
+                if id as u32 != std::process::id() {
+                    any = true;
+                    let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+                }
+            }
+        }
+        if !any || std::time::Instant::now() > end {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
