@@ -190,6 +190,14 @@ impl Device {
         }
     }
 
+    /// Queues among which the kernel spreads packets, whether they are polled or not.
+    pub(crate) fn shared_queues(&self) -> Option<u16> {
+        match self {
+            Self::AfPacket { queues, .. } | Self::AfXdp { queues, .. } => Some(*queues),
+            _ => None,
+        }
+    }
+
     /// Where the queues of this kind are decided, if they can be more.
     pub(crate) fn queues_remedy(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,6 +79,11 @@ impl Drop for PortInner {
             }
             if self.started {
                 sys::rte_eth_dev_stop(self.id);
+            } else if matches!(self.device, Device::AfPacket { .. }) {
+                // The driver closes its sockets when it stops, and only then.
+                self.rx_fds
+                    .iter()
+                    .for_each(|&fd| drop(OwnedFd::from_raw_fd(fd)));
             }
             sys::rte_eth_dev_close(self.id);
             if let (Ok(bus), Ok(name)) = strings {

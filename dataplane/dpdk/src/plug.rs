@@ -42,12 +42,27 @@ pub(crate) fn plug_in(
     if port_of(&dev).is_some() {
         return create(Errno(libc::EEXIST), capture);
     }
+    if matches!(device, Device::Tap { .. }) {
+        ignore_sigio();
+    }
     // SAFETY: three C strings, copied by DPDK; EAL runs.
     let ret = unsafe { sys::rte_eal_hotplug_add(bus.as_ptr(), dev.as_ptr(), args.as_ptr()) };
     if ret != 0 {
         return create(Errno::from_ret(ret), capture);
     }
     port_of(&dev).map_or_else(|| create(Errno(libc::ENODEV), capture), Ok)
+}
+
+/// The tap driver has the kernel send a real-time signal per packet; where too many wait, the kernel sends SIGIO instead,
+/// which ends a process that has not said otherwise.
+fn ignore_sigio() {
+    // SAFETY: reads and writes one signal's disposition; what somebody else installed is put back.
+    unsafe {
+        let before = libc::signal(libc::SIGIO, libc::SIG_IGN);
+        if before != libc::SIG_DFL && before != libc::SIG_ERR {
+            libc::signal(libc::SIGIO, before);
+        }
+    }
 }
 
 fn port_of(dev: &CStr) -> Option<u16> {

@@ -59,6 +59,22 @@ impl PortInner {
                 wanted,
             });
         }
+        if let Some(made) = self
+            .device
+            .shared_queues()
+            .filter(|&made| made != config.rx_queues)
+        {
+            let value = config.rx_queues.to_string();
+            let wanted = format!(
+                "{made}, as the device has, because the kernel gives packets to all of them,"
+            );
+            return Err(PortError::BadField {
+                port: port(),
+                field: "rx_queues",
+                value,
+                wanted,
+            });
+        }
         if !config.pool.belongs_to(&self.eal) {
             return Err(PortError::ForeignPool {
                 port: port(),

@@ -13,7 +13,7 @@ use crate::inner::PortInner;
 /// A descriptor that becomes readable when its receive queue has packets.
 ///
 /// The order that loses no packet: [`WaitFd::arm`]; poll the queue once more, and go on if it had something; `poll(2)`
-/// for `POLLIN`, with a timeout; [`WaitFd::wake`]. Reading from the descriptor would take packets away. It keeps its
+/// for `POLLIN`, with a timeout; [`WaitFd::wake`]. Where a tap exists its signals interrupt poll(2) (`EINTR`), which is a wake-up too. Reading from the descriptor would take packets away. It keeps its
 /// port running.
 pub struct WaitFd {
     port: Arc<PortInner>,

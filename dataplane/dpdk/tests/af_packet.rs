@@ -57,6 +57,8 @@ fn veth_pair() {
     )
     .unwrap();
 
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
     let refused = Port::create(&eal, "a", &a)
         .unwrap()
         .start(PortConfig::new(&small))
@@ -64,6 +66,11 @@ fn veth_pair() {
     assert!(
         matches!(refused, PortError::FrameTooLarge { .. }),
         "{refused}"
+    );
+    assert_eq!(
+        descriptors(),
+        before,
+        "a port that did not start leaves its sockets"
     );
     let config = PortConfig {
         promiscuous: true,
@@ -86,6 +93,16 @@ fn veth_pair() {
     );
 
     let (ha, mut rxa, mut txa) = pair(Port::create(&eal, "a", &a).unwrap().start(config).unwrap());
+    // Packets for a queue that nobody polls would be lost.
+    let refused = Port::create(&eal, "b", &b)
+        .unwrap()
+        .start(config)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("rx_queues") && refused.contains("2, as the device has"),
+        "{refused}"
+    );
     let started_b = Port::create(&eal, "b", &b).unwrap().start(two).unwrap();
     assert_eq!(
         started_b.handle.poll_fds(0).len() + started_b.handle.poll_fds(1).len(),
