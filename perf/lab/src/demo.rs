@@ -130,8 +130,7 @@ fn run_step(lab: &mut Lab, name: &str, step: StepFn) -> StepResult {
                 println!("  measured: {}", report.line());
             }
             if !wait::interrupted() {
-                let hints = lab.explain(anyhow::anyhow!("step {name}"));
-                eprintln!("{hints:#}");
+                eprintln!("{:#}", lab.explain(anyhow::anyhow!("step {name}:")));
             }
         }
     }

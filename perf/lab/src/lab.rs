@@ -186,10 +186,14 @@ impl Lab {
     /// Adds to an error what helps to find its cause: processes that ended, the last log lines, and counters of all routers in the log folder.
     pub fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
         self.failed = true;
+        let said = format!("{error:#}");
         let mut hints = Vec::new();
         for process in self.processes() {
             if let Err(ended) = process.check() {
-                hints.push(format!("{ended:#}"));
+                let text = format!("{ended:#}");
+                if !said.contains(&text) {
+                    hints.push(text);
+                }
             }
         }
         for process in self.processes() {
@@ -212,7 +216,7 @@ impl Lab {
             "logs of all processes, and counters of all routers: {}",
             self.logs.display()
         ));
-        error.context(hints.join("\n")).context("the lab failed")
+        anyhow::anyhow!("{said}\n{}", hints.join("\n"))
     }
 
     fn processes(&mut self) -> impl Iterator<Item = &mut Process> {

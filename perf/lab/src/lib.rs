@@ -1,6 +1,6 @@
 //! Labs of many routers on one machine: network namespaces, veth pairs, and the real processes of every router and pod.
 //!
-//! The stations of a lab, one module each: [`file`] reads the TOML, [`plan`] gives everything names and addresses, [`routes`] computes what the
+//! The stations of a lab, one module each: [`mod@file`] reads the TOML, [`plan`] gives everything names and addresses, [`routes`] computes what the
 //! routers are told, [`net`] makes namespaces and links, [`process`] starts and ends programs, [`lab`] puts them together, [`demo`] and
 //! [`names`] run scenarios on it. [`wire`] is the program that impairs a link.
 

@@ -32,7 +32,44 @@ pub struct State {
 #[derive(Debug)]
 pub struct StateDir {
     dir: PathBuf,
+    lock_path: PathBuf,
     _lock: File,
+}
+
+/// Opens and locks `path`; none if the file was removed by its last holder in between.
+fn lock(path: &Path, name: &str) -> anyhow::Result<Option<File>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut lock = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        let mut holder = String::new();
+        let _ = lock.read_to_string(&mut holder);
+        let holder = holder.trim();
+        bail!(
+            "lab {name} is in use by process {holder}: wait for it, or end it with `kill {holder}`; it cleans up"
+        );
+    }
+    let same = std::fs::metadata(path)
+        .is_ok_and(|now| lock.metadata().is_ok_and(|held| held.ino() == now.ino()));
+    if !same {
+        return Ok(None);
+    }
+    lock.set_len(0)?;
+    write!(lock, "{}", std::process::id())?;
+    Ok(Some(lock))
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // Removed while still locked: whoever opened it in the meantime finds that it is not the file of that name any more.
+        let _ = std::fs::remove_file(&self.lock_path);
+        let _ = std::fs::remove_dir(ROOT);
+    }
 }
 
 impl StateDir {
@@ -42,28 +79,19 @@ impl StateDir {
     /// When another process holds it, or it cannot be made.
     pub fn lock(name: &str) -> anyhow::Result<Self> {
         let dir = Path::new(ROOT).join(name);
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        // Beside the folder, not in it: the folder goes with the lab, and a lock on a removed file locks nobody out.
-        let path = Path::new(ROOT).join(format!("{name}.lock"));
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        if lock.try_lock().is_err() {
-            let mut holder = String::new();
-            let _ = lock.read_to_string(&mut holder);
-            bail!(
-                "lab {name} is in use by process {}: wait for it, or end it with `kill {}`; it cleans up",
-                holder.trim(),
-                holder.trim()
-            );
+        // Beside the folder, not in it: the folder goes with the lab, the lock after it.
+        let lock_path = Path::new(ROOT).join(format!("{name}.lock"));
+        loop {
+            std::fs::create_dir_all(&dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
+            if let Some(lock) = lock(&lock_path, name)? {
+                return Ok(Self {
+                    dir,
+                    lock_path,
+                    _lock: lock,
+                });
+            }
         }
-        lock.set_len(0)?;
-        write!(lock, "{}", std::process::id())?;
-        Ok(Self { dir, _lock: lock })
     }
 
     /// The folder.
