@@ -9,6 +9,7 @@ use dmsc_wire::{AttachmentId, NodeId};
 use thiserror::Error;
 use tonic::transport::Channel;
 
+use crate::lease::{Endpoint, Lease};
 use crate::program::MAX_OPS;
 
 /// Largest message to and from an agent: a dump with a million prefixes fits.
@@ -129,16 +130,32 @@ impl Agent {
         NodeId(self.greeting.node)
     }
 
-    /// Everything that is programmed.
+    /// Everything that is programmed; prefixes only if asked for, since they may be many.
     ///
     /// # Errors
     /// When the agent does not answer.
-    pub async fn dump(&mut self) -> Result<v1::DumpReply, AgentError> {
-        let reply = self
-            .client
-            .dump(timed(v1::DumpRequest { prefixes: true }))
-            .await;
+    pub async fn dump(&mut self, prefixes: bool) -> Result<v1::DumpReply, AgentError> {
+        let reply = self.client.dump(timed(v1::DumpRequest { prefixes })).await;
         Ok(reply.map_err(AgentError::call("Dump"))?.into_inner())
+    }
+
+    /// Ends the attachment of `lease`, if it still is its: an id that somebody forced onto another pod is not ours to end.
+    ///
+    /// # Errors
+    /// When the agent does not answer, or refuses.
+    pub async fn detach(&mut self, lease: &Lease) -> Result<(), AgentError> {
+        let dump = self.dump(false).await?;
+        let id = u32::from(lease.attachment.0);
+        let ours = |one: &v1::Attachment| {
+            one.id == id
+                && one.identity == lease.identity
+                && Endpoint::of(one).as_ref() == Some(&lease.endpoint)
+        };
+        if !dump.attachments.iter().any(ours) {
+            return Ok(());
+        }
+        let op = v1::op::Op::Detach(id);
+        self.apply(vec![v1::Op { op: Some(op) }]).await.map(drop)
     }
 
     /// The dataplane's ports.

@@ -19,7 +19,7 @@ impl Tables {
             let name = dmsc_wire::Name::from_bytes(&prefix.name).ok()?.to_owned();
             Some(((Domain(prefix.domain), name), prefix.group))
         };
-        Self {
+        let mut tables = Self {
             adjacencies: by(&dump.adjacencies, |adjacency| adjacency.id),
             gateways: by(&dump.gateways, |gateway| {
                 (gateway.topology, gateway.gateway)
@@ -27,6 +27,18 @@ impl Tables {
             groups: by(&dump.groups, |group| group.id),
             prefixes: dump.prefixes.iter().filter_map(prefix).collect(),
             access_rules: by(&dump.access_rules, |rule| rule.id),
+        };
+        tables.normalise();
+        tables
+    }
+
+    /// Puts sets that travel as lists in order, so that equal ones compare equal.
+    pub fn normalise(&mut self) {
+        for gateway in self.gateways.values_mut() {
+            gateway.next_hops.sort_unstable();
+        }
+        for group in self.groups.values_mut() {
+            group.members.sort_unstable_by_key(|member| member.gateway);
         }
     }
 }
@@ -216,6 +228,32 @@ mod tests {
         adjacency.hello_interval_ms = 0;
         adjacency.mtu = 9_000;
         assert!(difference(&have, &tables(), None).is_empty());
+    }
+
+    #[test]
+    fn order_of_members_and_next_hops_is_no_difference() {
+        let member = |gateway| v1::Member {
+            gateway,
+            ..Default::default()
+        };
+        let mut want = tables();
+        want.groups.get_mut(&1).unwrap().members = vec![member(4), member(1)];
+        want.gateways.get_mut(&(0, 4)).unwrap().next_hops = vec![2, 1];
+        want.normalise();
+        let mut dump = v1::DumpReply {
+            adjacencies: want.adjacencies.values().cloned().collect(),
+            gateways: want.gateways.values().cloned().collect(),
+            groups: want.groups.values().cloned().collect(),
+            prefixes: want
+                .prefixes
+                .iter()
+                .map(|(key, group)| prefix(key, *group))
+                .collect(),
+            ..Default::default()
+        };
+        dump.groups[0].members.reverse();
+        dump.gateways[0].next_hops.reverse();
+        assert!(difference(&Tables::from_dump(&dump), &want, None).is_empty());
     }
 
     #[test]

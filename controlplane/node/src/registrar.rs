@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dmsc_proto::v1::{self, op::Op as Kind, registrar_server::Registrar};
 use dmsc_proto::{POD_VERSIONS, v1::registrar_server::RegistrarServer};
-use dmsc_wire::{Domain, Name, NameBuf, NodeId, UDP_PORT};
+use dmsc_wire::{AttachmentId, Domain, Name, NameBuf, NodeId, UDP_PORT};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -69,31 +69,18 @@ impl StaticRegistrar {
         (accepted, refused)
     }
 
-    /// Attaches `lease` and detaches another pod's attachment that is still on its endpoint.
-    async fn attach(
-        dataplane: &mut Dataplane,
-        lease: &Lease,
-        stale: Option<&Lease>,
-    ) -> Result<Lease, Status> {
-        let attach = v1::Op {
-            op: Some(Kind::Attach(lease.attachment(lease.attachment))),
+    /// Attaches `lease`. Whoever was attached at its endpoint before is not any more: an endpoint has one attachment.
+    async fn attach(dataplane: &mut Dataplane, lease: &Lease) -> Result<Lease, Status> {
+        let attach = |id| {
+            vec![v1::Op {
+                op: Some(Kind::Attach(lease.attachment(id))),
+            }]
         };
-        let mut ops = vec![attach.clone()];
-        if let Some(stale) = stale {
-            let detach = Kind::Detach(u32::from(stale.attachment.0));
-            ops.insert(0, v1::Op { op: Some(detach) });
-        }
-        let applied = match dataplane.agent.apply(ops).await {
-            // The id is taken, or the stale one is gone already: let the dataplane choose.
-            Err(error) if error.is_refusal() => {
-                let fresh = v1::Op {
-                    op: Some(Kind::Attach(lease.attachment(dmsc_wire::AttachmentId::ANY))),
-                };
-                dataplane
-                    .agent
-                    .apply(vec![fresh])
-                    .await
-                    .map_err(unavailable)?
+        let applied = match dataplane.agent.apply(attach(lease.attachment)).await {
+            // Somebody else has the id: let the dataplane choose.
+            Err(error) if error.is_refusal() && lease.attachment != AttachmentId::ANY => {
+                let chosen = dataplane.agent.apply(attach(AttachmentId::ANY)).await;
+                chosen.map_err(unavailable)?
             }
             other => other.map_err(unavailable)?,
         };
@@ -225,10 +212,7 @@ impl Registrar for StaticRegistrar {
                 "this gateway has {MAX_LEASES} pods already"
             )));
         }
-        let (same, stale): (Option<Lease>, Option<Lease>) = match old {
-            Some(old) if old.identity == identity => (Some(old), None),
-            other => (None, other),
-        };
+        let same = old.filter(|lease| lease.identity == identity);
         let wanted = Lease {
             id: same
                 .as_ref()
@@ -240,13 +224,13 @@ impl Registrar for StaticRegistrar {
             source_name,
             attachment: same
                 .as_ref()
-                .map_or(dmsc_wire::AttachmentId::ANY, |lease| lease.attachment),
+                .map_or(AttachmentId::ANY, |lease| lease.attachment),
             health: same.as_ref().map_or(Health::Serving, |lease| lease.health),
             reachable: true,
             expires: Instant::now() + LEASE,
         };
         let (mtu, port_domain) = (port.mtu, port.domain);
-        let lease = Self::attach(dataplane, &wanted, stale.as_ref()).await?;
+        let lease = Self::attach(dataplane, &wanted).await?;
         info!(
             identity = lease.identity,
             attachment = %lease.attachment,
@@ -311,24 +295,14 @@ impl Registrar for StaticRegistrar {
             .cloned()
             .ok_or_else(unknown_lease)?;
         if request.prefixes.is_empty() {
-            let detach = Kind::Detach(u32::from(lease.attachment.0));
-            let applied = dataplane
-                .agent
-                .apply(vec![v1::Op { op: Some(detach) }])
-                .await;
-            // Refused means that it is gone already, which is what was asked for.
-            if let Err(error) = applied
-                && !error.is_refusal()
-            {
-                return Err(unavailable(error));
-            }
+            dataplane.agent.detach(&lease).await.map_err(unavailable)?;
             self.state.leases().remove(id);
             info!(identity = lease.identity, attachment = %lease.attachment, "withdrawn");
         } else {
             let keeps =
                 |name: &&NameBuf| !request.prefixes.iter().any(|gone| gone == name.as_bytes());
             let serves: Arc<[NameBuf]> = lease.serves.iter().filter(keeps).cloned().collect();
-            let lease = Self::attach(dataplane, &Lease { serves, ..lease }, None).await?;
+            let lease = Self::attach(dataplane, &Lease { serves, ..lease }).await?;
             self.state.leases().put(lease);
         }
         drop(slot);

@@ -119,7 +119,7 @@ impl State {
         *slot = None;
         let mut agent = agent;
         let ports = agent.ports().await?;
-        let dump = agent.dump().await?;
+        let dump = agent.dump(true).await?;
         let ops = difference(&Tables::from_dump(&dump), &self.routes().tables, before);
         let programmed = ops.len();
         let mut generation = agent
@@ -149,7 +149,7 @@ impl State {
             self.set_routes(routes);
             return Ok(None);
         };
-        let dump = dataplane.agent.dump().await?;
+        let dump = dataplane.agent.dump(true).await?;
         let before = self.routes();
         let ops = difference(
             &Tables::from_dump(&dump),
@@ -236,12 +236,8 @@ impl State {
         }
         let mut slot = self.dataplane.lock().await;
         if let Some(dataplane) = slot.as_mut() {
-            // One by one: an attachment that is gone already must not keep the others.
             for lease in &expired {
-                let op = v1::Op {
-                    op: Some(Kind::Detach(u32::from(lease.attachment.0))),
-                };
-                if let Err(error) = dataplane.agent.apply(vec![op]).await {
+                if let Err(error) = dataplane.agent.detach(lease).await {
                     warn!(%error, identity = lease.identity, "not detached");
                 }
             }

@@ -44,6 +44,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Routes, RoutesError> {
     for access in &file.access {
         checker.access(access, domain, &mut tables)?;
     }
+    tables.normalise();
     let identities = file
         .identity
         .iter()
@@ -140,7 +141,7 @@ impl Checker<'_> {
                 1,
                 255,
             )?,
-            mtu: self.optional("[[adjacency]] mtu", raw.mtu.as_ref(), 0, 576, 65_535)?,
+            mtu: self.optional("[[adjacency]] mtu", raw.mtu.as_ref(), 0, 1_280, 9_600)?,
             hello_interval_ms: self.optional(
                 "[[adjacency]] hello_interval_ms",
                 raw.hello_interval_ms.as_ref(),

@@ -1,0 +1,318 @@
+//! A model of a dataplane: the agent's API over a Unix socket and tables that are plain maps, killed and started again at will.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use dmsc_proto::v1::dataplane_agent_server::{DataplaneAgent, DataplaneAgentServer};
+use dmsc_proto::v1::{self, op::Op as Kind};
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status};
+
+/// The tables of one boot.
+#[derive(Debug, Default, Clone)]
+pub struct Tables {
+    pub generation: u64,
+    pub adjacencies: BTreeMap<u32, v1::Adjacency>,
+    pub gateways: BTreeMap<(u32, u32), v1::Gateway>,
+    pub groups: BTreeMap<u32, v1::Group>,
+    pub prefixes: BTreeMap<Vec<u8>, v1::Prefix>,
+    pub attachments: BTreeMap<u32, v1::Attachment>,
+    pub access_rules: BTreeMap<u32, v1::AccessRule>,
+    /// Number of operations of every transaction.
+    pub transactions: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    boot_nonce: u64,
+    tables: Mutex<Tables>,
+    generation: watch::Sender<u64>,
+    watchers: Mutex<Vec<mpsc::Sender<Result<v1::Event, Status>>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Agent(Arc<Shared>);
+
+/// A running model; dropping it is `kill -9`.
+#[derive(Debug)]
+pub struct Dataplane {
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+    socket: PathBuf,
+}
+
+impl Dataplane {
+    /// Boots with empty tables.
+    pub fn boot(socket: &Path, boot_nonce: u64) -> Self {
+        let shared = Arc::new(Shared {
+            boot_nonce,
+            tables: Mutex::default(),
+            generation: watch::Sender::new(0),
+            watchers: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = {
+            let _runtime = runtime.enter();
+            UnixListener::bind(socket).unwrap()
+        };
+        let service = DataplaneAgentServer::new(Agent(Arc::clone(&shared)));
+        runtime.spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(UnixListenerStream::new(listener)),
+        );
+        Self {
+            shared,
+            runtime: Some(runtime),
+            socket: socket.to_path_buf(),
+        }
+    }
+
+    /// The tables as they are now.
+    pub fn tables(&self) -> Tables {
+        self.shared.tables.lock().unwrap().clone()
+    }
+
+    /// The tables as soon as they are so.
+    pub async fn until(&self, what: impl Fn(&Tables) -> bool) -> Tables {
+        let mut generation = self.shared.generation.subscribe();
+        let wait = async {
+            loop {
+                let tables = self.tables();
+                if what(&tables) {
+                    return tables;
+                }
+                generation.changed().await.unwrap();
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        match tokio::time::timeout(limit, wait).await {
+            Ok(tables) => tables,
+            Err(_) => panic!("not in time: {:?}", self.tables()),
+        }
+    }
+
+    /// Tells watchers that an attachment changed its state.
+    pub async fn tell(&self, id: u32, state: &str) {
+        let mut attachment = self.tables().attachments[&id].clone();
+        attachment.state = state.into();
+        let watchers = self.shared.watchers.lock().unwrap().clone();
+        for watcher in watchers {
+            let event = v1::event::Event::Attachment(attachment.clone());
+            let _ = watcher
+                .send(Ok(v1::Event {
+                    time_ns: 0,
+                    event: Some(event),
+                }))
+                .await;
+        }
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, op: Kind) -> Option<u32> {
+        match op {
+            Kind::PutAdjacency(one) => drop(
+                self.adjacencies
+                    .insert(one.id, v1::Adjacency { key: vec![], ..one }),
+            ),
+            Kind::DeleteAdjacency(id) => drop(self.adjacencies.remove(&id)),
+            Kind::PutGateway(one) => drop(self.gateways.insert((one.topology, one.gateway), one)),
+            Kind::DeleteGateway(key) => drop(self.gateways.remove(&(key.topology, key.gateway))),
+            Kind::PutGroup(one) => drop(self.groups.insert(one.id, one)),
+            Kind::DeleteGroup(id) => drop(self.groups.remove(&id)),
+            Kind::PutPrefix(one) => drop(self.prefixes.insert(one.name.clone(), one)),
+            Kind::DeletePrefix(key) => drop(self.prefixes.remove(&key.name)),
+            Kind::PutAccessRule(one) => drop(self.access_rules.insert(one.id, one)),
+            Kind::DeleteAccessRule(id) => drop(self.access_rules.remove(&id)),
+            Kind::Detach(id) => drop(self.attachments.remove(&id)),
+            Kind::Attach(mut one) => {
+                let endpoint = |one: &v1::Attachment| (one.address.clone(), one.udp_port);
+                let old = self
+                    .attachments
+                    .values()
+                    .find(|old| endpoint(old) == endpoint(&one))
+                    .cloned();
+                let same = old
+                    .as_ref()
+                    .filter(|old| old.identity == one.identity)
+                    .map(|old| old.id);
+                if one.id == 0 {
+                    one.id = same
+                        .unwrap_or_else(|| self.attachments.keys().max().map_or(1, |id| id + 1));
+                }
+                if let Some(old) = old {
+                    self.attachments.remove(&old.id);
+                }
+                one.state = "up".into();
+                self.attachments.insert(one.id, one.clone());
+                return Some(one.id);
+            }
+        }
+        None
+    }
+}
+
+type Replies<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+fn no_part<T>() -> Result<Response<T>, Status> {
+    Err(Status::unavailable("no part of the model"))
+}
+
+#[tonic::async_trait]
+impl DataplaneAgent for Agent {
+    async fn greet(
+        &self,
+        _: Request<v1::GreetRequest>,
+    ) -> Result<Response<v1::GreetReply>, Status> {
+        Ok(Response::new(v1::GreetReply {
+            version: 1,
+            version_min: 1,
+            version_max: 1,
+            node: 1,
+            role: "sg".into(),
+            boot_nonce: self.0.boot_nonce,
+            ..Default::default()
+        }))
+    }
+
+    async fn apply(
+        &self,
+        request: Request<v1::Transaction>,
+    ) -> Result<Response<v1::TransactionAck>, Status> {
+        let ops = request.into_inner().ops;
+        let mut tables = self.0.tables.lock().unwrap();
+        let mut next = tables.clone();
+        next.generation += 1;
+        next.transactions.push(ops.len());
+        let mut attachments = Vec::new();
+        for op in ops {
+            if let Some(Kind::PutAdjacency(adjacency)) = &op.op
+                && adjacency.port == "nowhere"
+            {
+                return Err(Status::invalid_argument(
+                    "operation 0 (put_adjacency): port \"nowhere\" does not exist",
+                ));
+            }
+            attachments.extend(op.op.and_then(|op| next.apply(op)));
+        }
+        *tables = next;
+        let generation = tables.generation;
+        drop(tables);
+        self.0.generation.send_replace(generation);
+        Ok(Response::new(v1::TransactionAck {
+            generation,
+            observed: true,
+            attachments,
+        }))
+    }
+
+    async fn dump(&self, _: Request<v1::DumpRequest>) -> Result<Response<v1::DumpReply>, Status> {
+        let tables = self.0.tables.lock().unwrap().clone();
+        Ok(Response::new(v1::DumpReply {
+            generation: tables.generation,
+            adjacencies: tables.adjacencies.into_values().collect(),
+            gateways: tables.gateways.into_values().collect(),
+            groups: tables.groups.into_values().collect(),
+            prefixes: tables.prefixes.into_values().collect(),
+            attachments: tables.attachments.into_values().collect(),
+            access_rules: tables.access_rules.into_values().collect(),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_ports(
+        &self,
+        _: Request<v1::ListPortsRequest>,
+    ) -> Result<Response<v1::ListPortsReply>, Status> {
+        let pod = v1::Port {
+            name: "pod1".into(),
+            role: "pod".into(),
+            addresses: vec!["127.0.0.1/8".into()],
+            mtu: 1_500,
+            domain: 1,
+            ..Default::default()
+        };
+        let router = v1::Port {
+            name: "sr1".into(),
+            role: "router".into(),
+            ..Default::default()
+        };
+        Ok(Response::new(v1::ListPortsReply {
+            ports: vec![pod, router],
+        }))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersReply>, Status> {
+        no_part()
+    }
+
+    async fn list_counters(
+        &self,
+        _: Request<v1::ListCountersRequest>,
+    ) -> Result<Response<v1::ListCountersReply>, Status> {
+        no_part()
+    }
+
+    async fn explain(
+        &self,
+        _: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        no_part()
+    }
+
+    type EchoStream = Replies<v1::EchoReply>;
+    async fn echo(
+        &self,
+        _: Request<v1::EchoRequest>,
+    ) -> Result<Response<Self::EchoStream>, Status> {
+        no_part()
+    }
+
+    type CaptureStream = Replies<v1::CapturedFrame>;
+    async fn capture(
+        &self,
+        _: Request<v1::CaptureRequest>,
+    ) -> Result<Response<Self::CaptureStream>, Status> {
+        no_part()
+    }
+
+    type TracePacketsStream = Replies<v1::TracedPacket>;
+    async fn trace_packets(
+        &self,
+        _: Request<v1::TracePacketsRequest>,
+    ) -> Result<Response<Self::TracePacketsStream>, Status> {
+        no_part()
+    }
+
+    type WatchStream = Replies<v1::Event>;
+    async fn watch(
+        &self,
+        _: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (sender, receiver) = mpsc::channel(16);
+        self.0.watchers.lock().unwrap().push(sender);
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
