@@ -1,0 +1,273 @@
+//! A model gateway: registrar and delivery by name in one task each, no other node.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use dmsc_proto::v1;
+use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
+use dmsc_wire::{
+    AttachmentId, Domain, ErrorCode, Kind, NameBuf, NodeId, PortId, RecordSlot, build_error, parse,
+    patch, record,
+};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+const NODE: NodeId = NodeId(1);
+
+#[derive(Debug, Clone)]
+struct Attached {
+    lease: u64,
+    at: SocketAddr,
+    serves: Vec<NameBuf>,
+}
+
+#[derive(Debug)]
+struct State {
+    attachments: Mutex<BTreeMap<u16, Attached>>,
+    registrations: watch::Sender<u32>,
+    health: Mutex<String>,
+    error: Mutex<Option<ErrorCode>>,
+    data: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+struct Service(Arc<State>);
+
+/// A running gateway; ends with the test.
+pub struct Gateway {
+    state: Arc<State>,
+    socket: Arc<UdpSocket>,
+    registrar: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    pub async fn start() -> Self {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registrar = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            attachments: Mutex::default(),
+            registrations: watch::Sender::new(0),
+            health: Mutex::default(),
+            error: Mutex::default(),
+            data: socket.local_addr().unwrap(),
+        });
+        let service = RegistrarServer::new(Service(Arc::clone(&state)));
+        let serve = tokio::spawn(async move {
+            let server = tonic::transport::Server::builder().add_service(service);
+            server
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        let deliver = tokio::spawn(deliver(Arc::clone(&state), Arc::clone(&socket)));
+        Self {
+            state,
+            socket,
+            registrar,
+            tasks: vec![serve, deliver],
+        }
+    }
+
+    pub fn registrar(&self) -> SocketAddr {
+        self.registrar
+    }
+
+    pub fn attached(&self) -> usize {
+        self.state.attachments.lock().unwrap().len()
+    }
+
+    pub fn health(&self) -> String {
+        self.state.health.lock().unwrap().clone()
+    }
+
+    /// Answers requests that nobody serves with this instead of no-route.
+    pub fn answer_with(&self, code: Option<ErrorCode>) {
+        *self.state.error.lock().unwrap() = code;
+    }
+
+    /// Stops to deliver.
+    pub fn swallow(&self) {
+        self.tasks[1].abort();
+    }
+
+    /// Forgets leases and health, as a restart does.
+    pub fn forget(&self) {
+        self.state.attachments.lock().unwrap().clear();
+        self.state.health.lock().unwrap().clear();
+    }
+
+    /// Waits for that many registrations in all.
+    pub async fn registered(&self, count: u32) {
+        let mut registrations = self.state.registrations.subscribe();
+        let wait = registrations.wait_for(|now| *now >= count);
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    pub async fn send_raw(&self, to: AttachmentId, bytes: &[u8]) {
+        let at = self.state.attachments.lock().unwrap()[&to.0].at;
+        self.socket.send_to(bytes, at).await.unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
+    let mut buffer = vec![0; 65_536];
+    while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+        let Ok(header) = parse(&buffer[..length]) else {
+            continue;
+        };
+        let attachments = state.attachments.lock().unwrap().clone();
+        let source = attachments
+            .iter()
+            .find(|(_, one)| one.at == from)
+            .map_or(0, |(id, _)| *id);
+        patch::set_source(&mut buffer[..length], Domain(1), NODE, AttachmentId(source));
+        let hop = RecordSlot {
+            node: NODE,
+            in_port: PortId(1),
+            ..RecordSlot::default()
+        };
+        record::fill_next(&mut buffer[..length], &header, hop);
+        let packet = &buffer[..length];
+        let name = header.destination_name(packet).unwrap();
+        let target = match header.kind {
+            Kind::Response | Kind::EchoReply => attachments.get(&header.destination_attachment.0),
+            _ => attachments.values().find(|one| {
+                one.serves
+                    .iter()
+                    .any(|prefix| prefix.as_name().is_prefix_of(name))
+            }),
+        };
+        if let Some(target) = target {
+            socket.send_to(packet, target.at).await.unwrap();
+            continue;
+        }
+        let code = state.error.lock().unwrap().unwrap_or(ErrorCode::NoRoute);
+        let mut out = vec![0; 1_024];
+        let header = parse(packet).unwrap();
+        if let Some(length) = error(code, packet, &header, &mut out) {
+            socket.send_to(&out[..length], from).await.unwrap();
+        }
+    }
+}
+
+fn error(
+    code: ErrorCode,
+    packet: &[u8],
+    header: &dmsc_wire::Header,
+    out: &mut [u8],
+) -> Option<usize> {
+    let mtu = if code == ErrorCode::TooBig { 1_400 } else { 0 };
+    build_error(code, mtu, NODE, packet, header, out)
+}
+
+type Replies = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ResolveReply, Status>> + Send>>;
+
+impl Service {
+    fn known(&self, lease: u64) -> Result<u16, Status> {
+        let attachments = self.0.attachments.lock().unwrap();
+        let found = attachments.iter().find(|(_, one)| one.lease == lease);
+        found
+            .map(|(id, _)| *id)
+            .ok_or_else(|| Status::not_found("unknown lease"))
+    }
+}
+
+#[tonic::async_trait]
+impl Registrar for Service {
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterReply>, Status> {
+        let at = SocketAddr::new(
+            request.remote_addr().unwrap().ip(),
+            request.get_ref().udp_port as u16,
+        );
+        let request = request.into_inner();
+        if request.identity == "stranger" {
+            return Err(Status::permission_denied(
+                "identity \"stranger\" may not register here",
+            ));
+        }
+        let names = request
+            .prefixes
+            .iter()
+            .map(|bytes| NameBuf::from_bytes(bytes).unwrap());
+        let (serves, refused): (Vec<_>, Vec<_>) =
+            names.partition(|name| name.to_string().starts_with("/shop"));
+        let count = *self.0.registrations.borrow() + 1;
+        let lease = u64::from(count);
+        let mut attachments = self.0.attachments.lock().unwrap();
+        let id = attachments.keys().max().map_or(1, |id| id + 1);
+        attachments.insert(id, Attached { lease, at, serves });
+        drop(attachments);
+        self.0.registrations.send_replace(count);
+        let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
+        Ok(Response::new(v1::RegisterReply {
+            version: 1,
+            lease,
+            lease_seconds: 30,
+            refresh_seconds: 10,
+            gateway: NODE.0,
+            attachment: u32::from(id),
+            domain: 1,
+            source_name: source.as_bytes().to_vec(),
+            data_address: self.0.data.ip().to_string(),
+            data_port: u32::from(self.0.data.port()),
+            max_packet: 1_472,
+            refused: refused
+                .iter()
+                .map(|name| v1::RefusedPrefix {
+                    name: name.as_bytes().to_vec(),
+                    reason: "not yours".into(),
+                })
+                .collect(),
+        }))
+    }
+
+    async fn refresh(
+        &self,
+        request: Request<v1::RefreshRequest>,
+    ) -> Result<Response<v1::RefreshReply>, Status> {
+        self.known(request.get_ref().lease)?;
+        Ok(Response::new(v1::RefreshReply { lease_seconds: 30 }))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<v1::WithdrawRequest>,
+    ) -> Result<Response<v1::WithdrawReply>, Status> {
+        let id = self.known(request.get_ref().lease)?;
+        self.0.attachments.lock().unwrap().remove(&id);
+        Ok(Response::new(v1::WithdrawReply {}))
+    }
+
+    type ResolveStream = Replies;
+    async fn resolve(&self, _: Request<v1::ResolveRequest>) -> Result<Response<Replies>, Status> {
+        Ok(Response::new(Box::pin(tokio_stream::iter([]))))
+    }
+
+    async fn health(
+        &self,
+        request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthReply>, Status> {
+        self.known(request.get_ref().lease)?;
+        *self.0.health.lock().unwrap() = request.into_inner().state;
+        Ok(Response::new(v1::HealthReply {}))
+    }
+}

@@ -1,0 +1,230 @@
+//! Pods over a model gateway on loopback: one registrar and one UDP socket that delivers by name, with the real wire format.
+
+use std::time::Duration;
+
+use crate::gateway::Gateway;
+use dmsc_pod::{CallError, CallOptions, Health, Pod, PodConfig, PodError};
+use dmsc_wire::{AttachmentId, ErrorCode, NameBuf, NodeId};
+
+fn name(text: &str) -> NameBuf {
+    NameBuf::parse(text).unwrap()
+}
+
+async fn pod(gateway: &Gateway, identity: &str, names: &[&str]) -> Pod {
+    Pod::connect(config(gateway, identity, names))
+        .await
+        .unwrap()
+}
+
+fn config(gateway: &Gateway, identity: &str, names: &[&str]) -> PodConfig {
+    let mut config = PodConfig::new(gateway.registrar().into(), identity);
+    config.prefixes = names.iter().map(|text| name(text)).collect();
+    config
+}
+
+fn quick() -> CallOptions {
+    CallOptions {
+        timeout: Duration::from_millis(100),
+        ..CallOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_answered_by_the_pod_that_serves_the_name() {
+    let gateway = Gateway::start().await;
+    let server = pod(&gateway, "pod1/a", &["/shop/a"]).await;
+    server.serve(|request| async move {
+        assert_eq!(request.source_name.to_string(), "/id/pod1/c");
+        let mut payload = request.payload;
+        payload.reverse();
+        payload
+    });
+    let client = pod(&gateway, "pod1/c", &[]).await;
+    let answer = client
+        .call(&name("/shop/a/v1"), b"abc", &CallOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(answer.payload, b"cba");
+    assert_eq!(
+        (answer.gateway, answer.attachment),
+        (NodeId(1), AttachmentId(1))
+    );
+    assert_eq!(
+        answer.source_name,
+        name("/shop/a/v1"),
+        "the name that was called"
+    );
+
+    // Pings need no handler, and record the way.
+    let pong = client
+        .ping(&name("/shop/a"), b"x", 4, &CallOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        pong.hops.iter().map(|hop| hop.node.0).collect::<Vec<_>>(),
+        [1, 1]
+    );
+    assert_eq!(server.counts().requests, 1);
+    assert_eq!(server.counts().echoes, 1);
+    client.close().await.unwrap();
+    server.close().await.unwrap();
+    assert_eq!(gateway.attached(), 0);
+}
+
+#[tokio::test]
+async fn slow_handlers_do_not_hold_up_others_and_late_answers_are_strays() {
+    let gateway = Gateway::start().await;
+    let server = pod(&gateway, "pod1/a", &["/shop/a"]).await;
+    let release = std::sync::Arc::new(tokio::sync::Notify::new());
+    let handler_release = release.clone();
+    server.serve(move |request| {
+        let release = handler_release.clone();
+        async move {
+            if request.payload == b"slow" {
+                release.notified().await;
+            }
+            request.payload
+        }
+    });
+    let client = pod(&gateway, "pod1/c", &[]).await;
+    let slow = client
+        .call(&name("/shop/a"), b"slow", &quick())
+        .await
+        .unwrap_err();
+    assert!(matches!(slow, CallError::Timeout(_)));
+    client
+        .call(&name("/shop/a"), b"fast", &quick())
+        .await
+        .unwrap();
+    release.notify_one();
+    // The late answer is sent before this one.
+    while client.counts().stray == 0 {
+        client
+            .call(&name("/shop/a"), b"fast", &quick())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn errors_of_routers_and_limits_of_the_pod_are_told_apart() {
+    let gateway = Gateway::start().await;
+    let client = pod(&gateway, "pod1/c", &[]).await;
+    let error = client
+        .call(&name("/shop/nobody"), b"", &quick())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, CallError::NoRoute { node: NodeId(1) }),
+        "{error}"
+    );
+    gateway.answer_with(Some(ErrorCode::TooBig));
+    let error = client
+        .call(&name("/shop/nobody"), b"", &quick())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CallError::TooBig {
+                max: 1_400,
+                node: Some(NodeId(1))
+            }
+        ),
+        "{error}"
+    );
+    let error = client
+        .call(&name("/shop/a"), &[0; 2_000], &quick())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CallError::TooBig {
+                max: 1_472,
+                node: None
+            }
+        ),
+        "{error}"
+    );
+
+    let mut config = config(&gateway, "pod1/d", &[]);
+    config.calls_in_flight = 1;
+    let client = Pod::connect(config).await.unwrap();
+    gateway.swallow();
+    let (name, options) = (name("/shop/a"), quick());
+    let (one, two) = tokio::join!(
+        client.call(&name, b"", &options),
+        client.call(&name, b"", &options)
+    );
+    let mut codes = [one.unwrap_err().code(), two.unwrap_err().code()];
+    codes.sort_unstable();
+    assert_eq!(codes, ["busy", "timeout"]);
+}
+
+#[tokio::test]
+async fn a_lost_registration_is_made_again_when_the_gateway_says_so() {
+    let gateway = Gateway::start().await;
+    let client = pod(&gateway, "pod1/c", &["/shop/c", "/other/c"]).await;
+    let refused: Vec<String> = client
+        .registered()
+        .refused
+        .iter()
+        .map(|one| one.name.to_string())
+        .collect();
+    assert_eq!(refused, ["/other/c"]);
+    client.set_health(Health::Draining).await.unwrap();
+    let before = client.registered().lease;
+    gateway.forget();
+    gateway.answer_with(Some(ErrorCode::SourceNotOwned));
+    let error = client
+        .call(&name("/shop/a"), b"", &quick())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::SourceNotOwned { .. }), "{error}");
+    gateway.registered(2).await;
+    while client.registered().lease == before || gateway.health() != "draining" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_counted_and_hurts_nobody() {
+    let gateway = Gateway::start().await;
+    let server = pod(&gateway, "pod1/a", &["/shop/a"]).await;
+    let client = pod(&gateway, "pod1/c", &[]).await;
+    for length in 0..80_usize {
+        gateway
+            .send_raw(server.registered().attachment, &vec![0x10; length])
+            .await;
+    }
+    // No handler yet: counted, not answered. Loopback keeps the order, so all garbage is in by then.
+    let error = client
+        .call(&name("/shop/a"), b"", &quick())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Timeout(_)));
+    let counts = server.counts();
+    assert_eq!((counts.malformed, counts.not_served), (80, 1));
+    server.serve(|request| async move { request.payload });
+    client.call(&name("/shop/a"), b"", &quick()).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_at_the_gateway_and_refusals_are_told() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut nobody = PodConfig::new(free.into(), "pod1/a");
+    nobody.patience = Duration::ZERO;
+    let error = Pod::connect(nobody).await.unwrap_err();
+    assert!(matches!(error, PodError::Away { .. }), "{error}");
+
+    let gateway = Gateway::start().await;
+    let error = Pod::connect(config(&gateway, "stranger", &[]))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, PodError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("stranger"), "{error}");
+}

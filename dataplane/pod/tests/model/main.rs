@@ -1,0 +1,5 @@
+//! Library and command over a model gateway.
+
+mod command;
+mod gateway;
+mod library;
