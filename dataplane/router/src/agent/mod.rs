@@ -1,0 +1,12 @@
+//! The agent: the dataplane's gRPC API on a Unix socket (`dmsc.v1.DataplaneAgent`). Reading never stops or slows a worker.
+
+mod describe;
+mod echo;
+mod explain;
+mod herald;
+mod server;
+mod service;
+
+pub use herald::Herald;
+pub use server::{AgentError, Socket};
+pub use service::Agent;

@@ -1,0 +1,78 @@
+//! The agent's Unix socket: bound when everything else is ready, removed at the end.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dmsc_proto::v1::dataplane_agent_server::DataplaneAgentServer;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+
+use super::Agent;
+
+/// The socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Somebody answers on it.
+    #[error("{}: another dataplane answers on this socket; give each its own [agent] socket", .0.display())]
+    InUse(PathBuf),
+    /// It could not be made.
+    #[error("{}: the agent's socket cannot be bound: {source}", path.display())]
+    Bind {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A bound socket; its file goes with it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: OwnedPath,
+}
+
+#[derive(Debug)]
+struct OwnedPath(PathBuf);
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // gone already is fine
+    }
+}
+
+impl Socket {
+    /// Binds `path`, in the place of a socket that a dead process left. Owner and group may connect.
+    ///
+    /// # Errors
+    /// When somebody answers there, or the directory does not let.
+    pub fn bind(path: &Path) -> Result<Socket, AgentError> {
+        let error = |source| AgentError::Bind { path: path.to_path_buf(), source };
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(AgentError::InUse(path.to_path_buf()));
+        }
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(error)?;
+        }
+        let _ = std::fs::remove_file(path); // not there is fine
+        let listener = UnixListener::bind(path).map_err(error)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
+        Ok(Socket { listener, path: OwnedPath(path.to_path_buf()) })
+    }
+
+    /// Serves until `stop` resolves.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, agent: Arc<Agent>, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+        let Socket { listener, path } = self;
+        let service = DataplaneAgentServer::from_arc(agent).max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20);
+        let result = tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+            .await;
+        drop(path);
+        result
+    }
+}

@@ -1,0 +1,149 @@
+//! Where a packet goes: one chooser for the data path and for `explain` (design §4.3, §4.4).
+
+use dmsc_fib::{AdjacencyId, Gateway, GroupId, Member, PathKind, PrefixMatch, Topology};
+use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
+
+use crate::attachment::Attachment;
+use crate::port::PortState;
+use crate::tables::Tables;
+
+/// What a choice depends on, besides the name.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// Tenant.
+    pub domain: Domain,
+    /// Picks among equals.
+    pub flow: FlowLabel,
+    /// Topology by class.
+    pub topology: Topology,
+    /// The adjacency the packet came over: it never goes back there.
+    pub came_over: Option<AdjacencyId>,
+    /// A gateway that proved to be unreachable; 0 = none.
+    pub excluded: NodeId,
+}
+
+/// Tables, ports and the own id: everything that a choice reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Chooser<'a> {
+    /// One generation.
+    pub tables: &'a Tables,
+    /// All ports.
+    pub ports: &'a [std::sync::Arc<PortState>],
+    /// This router.
+    pub node: NodeId,
+}
+
+/// Seed of the choice among local attachments; groups and ECMP have others.
+const LOCAL_SEED: u32 = 0x51ED_270B;
+
+impl<'a> Chooser<'a> {
+    /// Whether a packet of `call` may leave over this adjacency now.
+    #[inline]
+    pub fn is_usable(&self, adjacency: AdjacencyId, came_over: Option<AdjacencyId>) -> bool {
+        Some(adjacency) != came_over
+            && self
+                .tables
+                .adjacencies
+                .get(adjacency)
+                .is_some_and(|a| a.is_up() && self.ports.get(a.config.port).is_some_and(|p| p.is_up()))
+    }
+
+    /// The next hop towards `gateway`.
+    #[inline]
+    pub fn next_hop(&self, gateway: NodeId, call: &Call) -> Option<(AdjacencyId, PathKind)> {
+        self.gateway(gateway, call.topology)?.select(call.flow, |id| self.is_usable(id, call.came_over))
+    }
+
+    /// The table entry of `gateway`.
+    #[inline]
+    pub fn gateway(&self, gateway: NodeId, topology: Topology) -> Option<&'a Gateway> {
+        self.tables.fib.gateway(topology, gateway)
+    }
+
+    /// Whether an attachment can be delivered to now.
+    #[inline]
+    pub fn is_deliverable(&self, attachment: &Attachment) -> bool {
+        attachment.is_up() && self.ports.get(attachment.port).is_some_and(|p| p.is_up())
+    }
+
+    /// The local attachment that answers a prefix, by rendezvous over those that are up.
+    #[inline]
+    pub fn local(&self, found: &PrefixMatch, flow: FlowLabel) -> Option<&'a Attachment> {
+        let set = self.tables.attachments.set(found.value.local?);
+        set.iter()
+            .filter(|a| self.is_deliverable(a))
+            .max_by_key(|a| (mix(flow.0 ^ LOCAL_SEED, u32::from(a.id.0)), a.id.0))
+            .map(|a| &**a)
+    }
+
+    /// Whether a member of the group of `found` can take the call now.
+    #[inline]
+    pub fn is_reachable(&self, member: NodeId, found: &PrefixMatch, call: &Call) -> bool {
+        if member == call.excluded {
+            false
+        } else if member == self.node {
+            self.local(found, call.flow).is_some()
+        } else {
+            self.next_hop(member, call).is_some()
+        }
+    }
+
+    /// The gateway that a call to `found` goes to: the group decides; without a group only this gateway's own pods answer.
+    #[inline]
+    pub fn member(&self, found: &PrefixMatch, call: &Call) -> Option<NodeId> {
+        let Some(group) = found.value.group else {
+            return (self.node != call.excluded && self.local(found, call.flow).is_some()).then_some(self.node);
+        };
+        let eligible = |member: &Member| self.is_reachable(member.gateway, found, call);
+        self.tables.fib.group(group)?.select(call.flow, eligible).map(|m| m.gateway)
+    }
+
+    /// Longest-prefix match of one name.
+    pub fn lookup(&self, domain: Domain, name: Name<'_>) -> Option<PrefixMatch> {
+        self.tables.fib.lookup(domain, name)
+    }
+
+    /// The group of a match, for `explain`.
+    pub fn group(&self, id: GroupId) -> Option<&'a dmsc_fib::Group> {
+        self.tables.fib.group(id)
+    }
+}
+
+/// The router behind a name `/dmsc/<node id>`.
+pub fn router_of(name: Name<'_>) -> Option<NodeId> {
+    if !name.is_reserved() {
+        return None;
+    }
+    let digits = name.components().nth(1)?;
+    let mut node: u32 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        node = node.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?;
+    }
+    (node != 0).then_some(NodeId(node))
+}
+
+/// A 32-bit finaliser over two words (murmur3's): the same on all machines.
+fn mix(a: u32, b: u32) -> u32 {
+    let mut x = a.wrapping_mul(0xCC9E_2D51) ^ b.wrapping_mul(0x1B87_3593);
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x85EB_CA6B);
+    x ^= x >> 13;
+    x = x.wrapping_mul(0xC2B2_AE35);
+    x ^ (x >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dmsc_wire::NameBuf;
+
+    #[test]
+    fn router_names_are_read_strictly() {
+        for (text, expected) in [("/dmsc/7", Some(7)), ("/dmsc/7/x", Some(7)), ("/dmsc", None), ("/dmsc/x7", None), ("/dmsc/0", None), ("/a/7", None), ("/dmsc/4294967296", None)] {
+            assert_eq!(router_of(NameBuf::parse(text).expect("name").as_name()), expected.map(NodeId), "{text}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! What ends at this router: hellos, address resolution, complaints, its own name, the kernel; and what it makes itself.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use dmsc_dpdk::Mbuf;
+use dmsc_wire::{AttachmentId, EchoSource, ErrorCode, Header, Kind, PacketBuilder, PortId, RecordSlot, RouterName, record};
+
+use crate::adjacency::{Adjacency, State};
+use crate::counters::{DropReason, EventKind};
+use crate::frame::Frame;
+use crate::icmp::{self, Complaint};
+use crate::mac::MacAddress;
+use crate::neighbour::{self, MAX_FRAME, Resolution};
+use crate::net::Ethernet;
+use crate::packet::{Context, Origin, Verdict};
+use crate::shared::Shared;
+use crate::stage::Env;
+use crate::tables::Tables;
+use crate::worker::Floor;
+
+/// How often hello timers are looked at.
+const TIMER_MS: u64 = 5;
+/// How often address resolution is looked at.
+const RESOLUTION_MS: u64 = 100;
+/// Between two questions for an address that does not answer.
+const ASK_AGAIN_MS: u64 = 250;
+/// A known address is asked for again after this time.
+const STALE_MS: u64 = 20_000;
+/// Path MTU that was learned is believed this long (RFC 1191).
+const PATH_MTU_MS: u64 = 600_000;
+/// Parcels taken from other threads per round.
+const PARCELS: usize = 32;
+
+impl Shared {
+    /// Copies a frame for a capture.
+    pub(crate) fn capture(&self, mbuf: &Mbuf, port: usize, outgoing: bool, now: u64) {
+        self.captured.offer(port as u8, outgoing, now, mbuf.data(), usize::MAX);
+    }
+}
+
+impl Floor {
+    /// Handles a packet that is not forwarded, and says how it ended.
+    pub(crate) fn consume(&mut self, env: &Env<'_>, mbuf: &mut Mbuf, context: &mut Context) {
+        context.verdict = match context.verdict {
+            Verdict::Hello(id) => match env.chooser.tables.adjacencies.get(id) {
+                Some(adjacency) => {
+                    let adjacency = adjacency.clone();
+                    self.hello(env, &adjacency, mbuf, context)
+                }
+                None => Verdict::Drop(DropReason::UnknownNeighbour),
+            },
+            Verdict::Arp => self.resolution(env, mbuf, context),
+            Verdict::Icmp => self.icmp(env, mbuf, context),
+            Verdict::Own => self.own(env, mbuf, context),
+            _ => self.to_kernel(env, mbuf.data(), context),
+        };
+    }
+
+    fn hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, mbuf: &Mbuf, context: &Context) -> Verdict {
+        let packet = mbuf.data().get(usize::from(context.offset)..).unwrap_or(&[]);
+        let Some(header) = context.header else { return Verdict::Drop(DropReason::BadHello) };
+        let port = &self.shared.ports[usize::from(context.port)];
+        match self.shared.speaker.hear(adjacency, port.id(), header.payload(packet), env.now) {
+            Err(_) => Verdict::Drop(DropReason::BadHello),
+            Ok(accepted) => {
+                if adjacency.config.udp.is_none()
+                    && let Some(ethernet) = Ethernet::parse(mbuf.data())
+                {
+                    adjacency.neighbour.learn(ethernet.source, env.now);
+                }
+                if let Some(change) = accepted.change {
+                    self.adjacency_changed(context.port, change);
+                }
+                if accepted.answer {
+                    self.send_hello(env, adjacency, false);
+                }
+                Verdict::Consumed
+            }
+        }
+    }
+
+    fn adjacency_changed(&mut self, port: u8, (before, after): (State, State)) {
+        let counters = &self.counters.ports[usize::from(port)];
+        if after == State::Up {
+            counters.event(EventKind::AdjacencyUp);
+        } else if before == State::Up {
+            counters.event(EventKind::AdjacencyDown);
+        }
+        self.shared.changed.store(true, Relaxed);
+        self.for_herald = true;
+    }
+
+    fn send_hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, farewell: bool) {
+        let number = adjacency.config.port;
+        let port = self.shared.ports[number].clone();
+        let mac = match (adjacency.config.udp, adjacency.neighbour.mac()) {
+            (_, Some(mac)) => mac,
+            (None, None) => MacAddress::BROADCAST,
+            // Not resolved yet: the question is on its way.
+            (Some(_), None) => return,
+        };
+        let hello = self.shared.speaker.next(adjacency, port.id(), env.now, farewell);
+        let Some(mut mbuf) = self.pool.alloc() else { return };
+        if mbuf.fill(&hello.packet()) && adjacency.outer.write(&mut mbuf, mac, 0, dmsc_wire::Class::CONTROL.0, 0) {
+            self.counters.ports[number].originated.add(1);
+            self.enqueue(env, number, mbuf, number);
+        }
+    }
+
+    /// ARP: learns what is wanted, answers for own addresses, and lets the kernel hear answers.
+    fn resolution(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
+        let Some(ethernet) = Ethernet::parse(mbuf.data()) else { return Verdict::Drop(DropReason::Truncated) };
+        match neighbour::parse_arp(&mbuf.data()[ethernet.length..]) {
+            None => Verdict::Drop(DropReason::BadIpHeader),
+            Some(heard) => self.resolve_address(env, mbuf, context, &ethernet, &heard),
+        }
+    }
+
+    fn resolve_address(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context, ethernet: &Ethernet, heard: &Resolution) -> Verdict {
+        let number = usize::from(context.port);
+        if let Some(mac) = heard.sender_mac
+            && let Some(wanted) = env.chooser.tables.neighbours.get(&(number, heard.sender))
+        {
+            wanted.learn(mac, env.now);
+        }
+        let port = self.shared.ports[number].clone();
+        let mut frame = [0; MAX_FRAME];
+        let length = neighbour::answer(&port, ethernet.vlan, heard, &mut frame);
+        if length > 0 {
+            self.send_own(env, number, &frame[..length]);
+            return Verdict::Consumed;
+        }
+        if !port.has_tap {
+            return Verdict::Consumed;
+        }
+        self.to_kernel(env, mbuf.data(), context)
+    }
+
+    fn icmp(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
+        let Some(ethernet) = Ethernet::parse(mbuf.data()) else { return Verdict::Drop(DropReason::Truncated) };
+        let packet = &mbuf.data()[ethernet.length..];
+        if let Some(heard) = neighbour::parse_discovery(packet) {
+            return self.resolve_address(env, mbuf, context, &ethernet, &heard);
+        }
+        if let Some(complaint) = icmp::parse(packet)
+            && self.learn(env, context, complaint)
+        {
+            return Verdict::Consumed;
+        }
+        let port = &self.shared.ports[usize::from(context.port)];
+        if port.is_pod() && port.config.plain_ip == crate::config::PlainIp::Drop {
+            return Verdict::Drop(DropReason::PlainIp);
+        }
+        self.to_kernel(env, mbuf.data(), context)
+    }
+
+    /// Believes a complaint only if it is about a datagram that this router sends: to an attachment of that pod port, or over an adjacency.
+    fn learn(&mut self, env: &Env<'_>, context: &Context, complaint: Complaint) -> bool {
+        let number = usize::from(context.port);
+        let tables: &Tables = env.chooser.tables;
+        match complaint {
+            Complaint::PortUnreachable(about) => {
+                let endpoint = crate::attachment::Endpoint::Udp(about.destination, about.destination_port);
+                let Some(attachment) = tables.attachments.from(number, endpoint) else { return false };
+                if !self.shared.ports[number].owns(about.source) || about.source_port != env.udp_port {
+                    return false;
+                }
+                attachment.reachable.store(false, Relaxed);
+                self.counters.ports[number].event(EventKind::PortUnreachable);
+                self.shared.changed.store(true, Relaxed);
+                self.for_herald = true;
+                true
+            }
+            Complaint::TooBig(about, mtu) => {
+                let sent_by = |a: &&std::sync::Arc<Adjacency>| a.config.udp == Some((about.source, about.destination));
+                let Some(adjacency) = tables.adjacencies.on_port(number).iter().find(sent_by) else { return false };
+                if about.destination_port != env.udp_port || mtu >= adjacency.config.mtu {
+                    return false;
+                }
+                adjacency.live.path_mtu.store(mtu, Relaxed);
+                adjacency.live.path_mtu_until.store(env.now + env.clock.from_ms(PATH_MTU_MS), Relaxed);
+                self.counters.ports[number].event(EventKind::PathMtuLearned);
+                self.shared.changed.store(true, Relaxed);
+                self.for_herald = true;
+                true
+            }
+        }
+    }
+
+    /// A packet for this router's own name: echoes are answered, answers go to who asked.
+    fn own(&mut self, env: &Env<'_>, mbuf: &mut Mbuf, context: &Context) -> Verdict {
+        let Some(header) = context.header else { return Verdict::Drop(DropReason::BadHeader) };
+        let Some(packet) = mbuf.data_mut().get_mut(usize::from(context.offset)..) else {
+            return Verdict::Drop(DropReason::Truncated);
+        };
+        match header.kind {
+            Kind::EchoRequest => {
+                let in_port = match context.origin {
+                    Origin::Router(_) => u16::from(context.port) + 1,
+                    _ => 0,
+                };
+                let slot = RecordSlot {
+                    node: env.chooser.node,
+                    in_port: PortId(in_port),
+                    out_port: PortId(0),
+                    residence_ns: env.clock.to_ns((env.tsc)().saturating_sub(context.arrived)).min(u64::from(u32::MAX)) as u32,
+                };
+                record::fill_next(packet, &header, slot);
+                let source = EchoSource { gateway: env.chooser.node, attachment: AttachmentId::ANY, name: None };
+                let built = dmsc_wire::build_echo_reply(packet, &header, source, &mut self.scratch[..]);
+                if let Ok(length) = built {
+                    self.originate(env, context.port, length);
+                }
+                Verdict::Consumed
+            }
+            Kind::EchoReply | Kind::Error => {
+                if self.shared.own.offer(context.port, false, env.now, packet, usize::MAX) {
+                    self.for_herald = true;
+                    Verdict::Consumed
+                } else {
+                    Verdict::Drop(DropReason::LateAnswer)
+                }
+            }
+            _ => Verdict::Drop(DropReason::KindNotAllowed),
+        }
+    }
+
+    /// Tells the source of a dropped packet why, as often as the rate allows.
+    pub(crate) fn make_error(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context, code: ErrorCode, mtu: u16) {
+        let counters = &self.counters.ports[usize::from(context.port)];
+        if !self.error_rate.allow(env.now) {
+            counters.event(EventKind::ErrorSuppressed);
+            return;
+        }
+        let (Some(header), Some(packet)) = (context.header, mbuf.data().get(usize::from(context.offset)..)) else { return };
+        let node = env.chooser.node;
+        let Some(mut length) = dmsc_wire::build_error(code, mtu, node, packet, &header, &mut self.scratch[..]) else { return };
+        if code == ErrorCode::SourceNotOwned {
+            // The offender's source name is not its own; the error goes to a name that is, or it would not be delivered.
+            let Origin::Pod(id) = context.origin else { return };
+            let Some(attachment) = env.chooser.tables.attachments.get(id) else { return };
+            let Some(own) = attachment.owns.first().or(attachment.serves.first()) else { return };
+            let Ok(built) = dmsc_wire::parse(&self.scratch[..length]) else { return };
+            let router = RouterName::new(node);
+            let mut renamed = [0; 1024];
+            let rebuilt = PacketBuilder::new(Kind::Error)
+                .destination(own.as_name())
+                .source(router.as_name())
+                .domain(header.domain)
+                .flow_label(header.flow_label)
+                .request_id(header.request_id)
+                .source_gateway(node)
+                .destination_gateway(node)
+                .destination_attachment(id)
+                .payload(built.payload(&self.scratch[..length]))
+                .write(&mut renamed);
+            match rebuilt {
+                Ok(n) => {
+                    self.scratch[..n].copy_from_slice(&renamed[..n]);
+                    length = n;
+                }
+                Err(_) => return,
+            }
+        }
+        self.originate(env, context.port, length);
+    }
+
+    /// Puts the DMSC packet in the scratch buffer among those that this router made.
+    fn originate(&mut self, env: &Env<'_>, port: u8, length: usize) {
+        let Ok(header) = dmsc_wire::parse(&self.scratch[..length]) else { return };
+        self.add_made(env, port, header, length);
+    }
+
+    fn add_made(&mut self, env: &Env<'_>, port: u8, header: Header, length: usize) {
+        let Some(mut mbuf) = self.pool.alloc() else { return };
+        if !mbuf.fill(&self.scratch[..length]) {
+            return;
+        }
+        // A batch makes at most one packet for each of its own, so there is room.
+        if self.made.push(mbuf, Context::originated(usize::from(port), header, env.now)).is_ok() {
+            self.counters.ports[usize::from(port)].originated.add(1);
+        }
+    }
+
+    /// Sends a whole frame that this router made on `port`.
+    fn send_own(&mut self, env: &Env<'_>, port: usize, frame: &[u8]) {
+        let Some(mut mbuf) = self.pool.alloc() else { return };
+        if mbuf.fill(frame) {
+            self.counters.ports[port].originated.add(1);
+            self.enqueue(env, port, mbuf, port);
+        }
+    }
+
+    /// Takes frames from the kernel and packets from the agent.
+    pub(crate) fn take_parcels(&mut self, env: &Env<'_>) -> usize {
+        let shared = self.shared.clone();
+        let link = &shared.workers[self.id];
+        let mut taken = 0;
+        while taken < PARCELS
+            && let Some(parcel) = link.raw.take()
+        {
+            taken += 1;
+            let port = usize::from(parcel.port);
+            self.send_own(env, port, &parcel.bytes);
+            self.counters.ports[port].event(EventKind::FromKernel);
+            link.raw.give_back(parcel.bytes);
+        }
+        let mut injected = 0;
+        while injected < PARCELS
+            && let Some(parcel) = link.inject.take()
+        {
+            injected += 1;
+            let length = parcel.bytes.len().min(self.scratch.len());
+            self.scratch[..length].copy_from_slice(&parcel.bytes[..length]);
+            self.originate(env, parcel.port, length);
+            link.inject.give_back(parcel.bytes);
+        }
+        if !self.made.is_empty() {
+            self.walk_made(env);
+        }
+        taken + injected
+    }
+
+    /// Hellos, their expiry, and address resolution of the ports that this worker owns.
+    pub(crate) fn run_timers(&mut self, env: &Env<'_>) {
+        if env.now < self.next_timer {
+            return;
+        }
+        self.next_timer = env.now + env.clock.from_ms(TIMER_MS);
+        let mut due = u64::MAX;
+        for adjacency in env.chooser.tables.adjacencies.iter() {
+            let port = adjacency.config.port;
+            if self.shared.owner(port) != self.id {
+                continue;
+            }
+            let live = &adjacency.live;
+            let change = if self.shared.ports[port].is_up() {
+                self.shared.speaker.expire(adjacency, env.now)
+            } else {
+                self.shared.speaker.turn(adjacency, State::Down)
+            };
+            if let Some(change) = change {
+                self.adjacency_changed(port as u8, change);
+            }
+            if !self.shared.ports[port].is_up() {
+                continue;
+            }
+            if env.now >= live.next_hello.load(Relaxed) {
+                self.send_hello(env, adjacency, false);
+            }
+            due = due.min(live.next_hello.load(Relaxed));
+            if adjacency.is_up() {
+                due = due.min(live.heard.load(Relaxed) + live.hold.load(Relaxed) + 1);
+            }
+        }
+        if env.now >= self.next_resolution {
+            self.next_resolution = env.now + env.clock.from_ms(RESOLUTION_MS);
+            self.ask_neighbours(env);
+        }
+        // Idle workers sleep until something is due, at least the address resolution.
+        self.next_timer = due.clamp(self.next_timer, self.next_resolution.max(self.next_timer));
+    }
+
+    fn ask_neighbours(&mut self, env: &Env<'_>) {
+        for wanted in env.chooser.tables.neighbours.values() {
+            if wanted.address.is_unspecified() || self.shared.owner(wanted.port) != self.id {
+                continue;
+            }
+            let since = |time: u64| env.now.saturating_sub(time);
+            let stale = wanted.mac().is_none() || since(wanted.heard.load(Relaxed)) > env.clock.from_ms(STALE_MS);
+            let asked = wanted.asked.load(Relaxed);
+            if !stale || (asked != 0 && since(asked) < env.clock.from_ms(ASK_AGAIN_MS)) || !self.shared.ports[wanted.port].is_up() {
+                continue;
+            }
+            wanted.asked.store(env.now, Relaxed);
+            let port = self.shared.ports[wanted.port].clone();
+            let mut frame = [0; MAX_FRAME];
+            let length = neighbour::ask(&port, wanted.vlan, wanted.address, &mut frame);
+            if length > 0 {
+                self.send_own(env, wanted.port, &frame[..length]);
+            }
+        }
+    }
+
+    /// Tells every neighbour that this router goes away, so that it need not find out.
+    pub(crate) fn farewell(&mut self, tables: &Tables) {
+        let shared = self.shared.clone();
+        let counters = self.counters.clone();
+        let env = Env {
+            chooser: crate::choose::Chooser { tables, ports: &shared.ports, node: shared.config.node },
+            counters: &counters,
+            udp_port: shared.config.udp_port,
+            now: dmsc_dpdk::tsc(),
+            clock: shared.clock,
+            tsc: dmsc_dpdk::tsc,
+        };
+        for adjacency in tables.adjacencies.iter() {
+            if shared.owner(adjacency.config.port) == self.id && adjacency.is_up() {
+                self.send_hello(&env, adjacency, true);
+            }
+        }
+        self.flush_all(&env);
+    }
+}

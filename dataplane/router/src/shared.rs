@@ -1,0 +1,94 @@
+//! What the threads of one dataplane share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use dmsc_wire::NodeId;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::hello::Speaker;
+use crate::lane::{Bell, Lane};
+use crate::port::Ports;
+use crate::trace::Tracer;
+
+/// The way to and from one worker.
+#[derive(Debug)]
+pub struct WorkerLink {
+    /// Whole frames to send on a port: from the kernel.
+    pub raw: Lane,
+    /// DMSC packets to resolve and send: from the agent, under this router's own name.
+    pub inject: Lane,
+    /// Wakes the worker.
+    pub bell: Bell,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    /// Core that it is pinned to.
+    pub core: Option<usize>,
+}
+
+/// Everything that workers, agent and exception path have in common.
+#[derive(Debug)]
+pub struct Shared {
+    /// As configured.
+    pub config: Config,
+    /// Running ports.
+    pub ports: Ports,
+    /// One per worker.
+    pub workers: Vec<WorkerLink>,
+    /// Frames for the kernel.
+    pub to_kernel: Lane,
+    /// Wakes the exception path.
+    pub kernel_bell: Bell,
+    /// Packets for this router's own name: answers to its echoes.
+    pub own: Lane,
+    /// Copies of frames, for captures.
+    pub captured: Lane,
+    /// Wakes the herald: something in `own` or `captured`, or a state changed.
+    pub herald_bell: Bell,
+    /// Set with `herald_bell` when an adjacency, a port or an attachment changed.
+    pub changed: AtomicBool,
+    /// Packet trace.
+    pub tracer: Tracer,
+    /// Who says hello.
+    pub speaker: Speaker,
+    /// TSC.
+    pub clock: Clock,
+    /// False: everybody goes home.
+    pub running: AtomicBool,
+}
+
+impl Shared {
+    /// This node's id.
+    pub fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// Whether the process goes on.
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.running.load(Relaxed)
+    }
+
+    /// Tells watchers that a state changed.
+    pub fn announce(&self) {
+        self.changed.store(true, Relaxed);
+        self.herald_bell.ring();
+    }
+
+    /// The worker that runs hellos and address resolution of a port.
+    pub fn owner(&self, port: usize) -> usize {
+        port % self.workers.len().max(1)
+    }
+
+    /// Ends all threads.
+    pub fn stop(&self) {
+        self.running.store(false, Relaxed);
+        for worker in &self.workers {
+            worker.bell.ring();
+        }
+        self.kernel_bell.ring();
+        self.herald_bell.ring();
+    }
+}

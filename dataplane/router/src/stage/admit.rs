@@ -1,0 +1,59 @@
+//! Station 2, pod ports only: whose packet is it, and may it be sent (design §4.2)?
+//!
+//! Domain, source gateway and source attachment are overwritten by what the gateway knows.
+
+use dmsc_wire::{Class, ErrorCode, Kind, patch};
+
+use super::Env;
+use crate::counters::DropReason;
+use crate::frame::Frame;
+use crate::packet::{Batch, Context, Origin};
+
+/// Admits or ends every packet that came from an endpoint.
+#[inline]
+pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
+    for (frame, context) in batch.iter_mut() {
+        if context.is_open() && matches!(context.origin, Origin::Endpoint(_)) {
+            admit(env, frame, context);
+        }
+    }
+}
+
+fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
+    let (Origin::Endpoint(endpoint), Some(mut header)) = (context.origin, context.header) else { return };
+    let tables = env.chooser.tables;
+    let Some(attachment) = tables.attachments.from(usize::from(context.port), endpoint) else {
+        return context.drop(DropReason::UnregisteredSource);
+    };
+    let Some(packet) = frame.bytes_mut().get_mut(usize::from(context.offset)..) else {
+        return context.drop(DropReason::Truncated);
+    };
+    // Stamped before anything is judged, so that an error goes to who really sent, not to who is named in the packet.
+    patch::set_source(packet, attachment.domain, env.chooser.node, attachment.id);
+    header.domain = attachment.domain;
+    header.source_gateway = env.chooser.node;
+    header.source_attachment = attachment.id;
+    if header.class.0 > attachment.class_limit {
+        header.class = Class(attachment.class_limit);
+        patch::set_class_ecn(packet, header.class, header.ecn);
+    }
+    context.header = Some(header);
+    context.origin = Origin::Pod(attachment.id);
+    if !attachment.is_up() {
+        // Whoever sends is there, whatever its kernel said before.
+        attachment.reachable.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    let packet = &*packet;
+    let (source, destination) = (header.source_name(packet), header.destination_name(packet));
+    if !source.is_some_and(|name| attachment.has(attachment.domain, name)) {
+        return context.refuse(DropReason::SourceNotOwned, ErrorCode::SourceNotOwned, 0);
+    }
+    let (caller, callee) = if header.kind.is_reply() { (destination, source) } else { (source, destination) };
+    if !tables.allows(header.domain, caller, callee) {
+        return context.refuse(DropReason::Denied, ErrorCode::Denied, 0);
+    }
+    if matches!(header.kind, Kind::Response | Kind::EchoReply) && !header.destination_gateway.is_some() {
+        context.drop(DropReason::NoDestination);
+    }
+}

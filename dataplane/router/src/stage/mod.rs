@@ -1,0 +1,42 @@
+//! The stages of forwarding, in the order of the walk: parse → admit → resolve → rewrite (design §2).
+//!
+//! A stage takes a batch, one generation of the tables and the worker's counters. It knows neither DPDK nor another stage.
+
+pub mod admit;
+pub mod parse;
+pub mod resolve;
+pub mod rewrite;
+
+#[cfg(test)]
+pub mod testing;
+
+use crate::choose::Chooser;
+use crate::clock::Clock;
+use crate::counters::{Counters, EventKind};
+
+/// What all stages read.
+#[derive(Debug, Clone, Copy)]
+pub struct Env<'a> {
+    /// Tables, ports and the own node id.
+    pub chooser: Chooser<'a>,
+    /// Of this worker.
+    pub counters: &'a Counters,
+    /// UDP port of DMSC.
+    pub udp_port: u16,
+    /// TSC now.
+    pub now: u64,
+    /// For residence times.
+    pub clock: Clock,
+    /// Reads the TSC again.
+    pub tsc: fn() -> u64,
+}
+
+impl Env<'_> {
+    /// Counts an event of a port.
+    #[inline]
+    pub fn event(&self, port: u8, event: EventKind) {
+        if let Some(counters) = self.counters.ports.get(usize::from(port)) {
+            counters.event(event);
+        }
+    }
+}

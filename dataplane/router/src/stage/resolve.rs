@@ -1,0 +1,215 @@
+//! Station 3: where does it go? Gateway id first, else the name, once more if the gateway or the pod is gone (design §4.3).
+
+use arrayvec::ArrayVec;
+use dmsc_fib::{LookupKey, PathKind, PrefixMatch, Topology};
+use dmsc_wire::{AttachmentId, ErrorCode, Flags, Header, NodeId, patch};
+
+use super::Env;
+use crate::attachment::Attachment;
+use crate::choose::{Call, router_of};
+use crate::counters::{DropReason, EventKind};
+use crate::frame::Frame;
+use crate::packet::{BATCH, Batch, Context, Verdict};
+
+/// Decides every open packet of the batch. Names are looked up together, after all that need none are done.
+#[inline]
+pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
+    let mut by_name: ArrayVec<usize, BATCH> = ArrayVec::new();
+    for (index, (frame, context)) in batch.iter_mut().enumerate() {
+        if context.is_open() && by_gateway(env, frame, context) == Step::ByName {
+            by_name.push(index);
+        }
+    }
+    if by_name.is_empty() {
+        return;
+    }
+    let mut found: [Option<PrefixMatch>; BATCH] = [None; BATCH];
+    {
+        let mut keys: ArrayVec<LookupKey<'_>, BATCH> = ArrayVec::new();
+        for &index in &by_name {
+            let (frame, context) = (&batch.frames[index], &batch.contexts[index]);
+            let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
+            let name = context.header.and_then(|header| header.destination_name(packet));
+            let Some((header, name)) = context.header.zip(name) else { continue };
+            keys.push(LookupKey { domain: header.domain, name });
+        }
+        // Every packet that gets here has a destination name: parse refuses named kinds without one.
+        if keys.len() == by_name.len() {
+            env.chooser.tables.fib.lookup_burst(&keys, &mut found[..keys.len()]);
+        }
+    }
+    for (&index, found) in by_name.iter().zip(found) {
+        resolve(env, &mut batch.frames[index], &mut batch.contexts[index], found);
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Step {
+    Done,
+    ByName,
+}
+
+fn call_of(context: &Context, header: &Header) -> Call {
+    Call {
+        domain: header.domain,
+        flow: header.flow_label,
+        topology: Topology::for_class(header.class.0),
+        came_over: context.came_over(),
+        excluded: context.excluded,
+    }
+}
+
+/// Follows a stamped gateway id as far as that goes.
+fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> Step {
+    let Some(mut header) = context.header else {
+        context.drop(DropReason::BadHeader);
+        return Step::Done;
+    };
+    let node = env.chooser.node;
+    let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
+    let Some(name) = header.destination_name(packet) else {
+        context.drop(DropReason::BadHeader);
+        return Step::Done;
+    };
+    let mut gateway = header.destination_gateway;
+    if !gateway.is_some() {
+        match router_of(name) {
+            // A router's own name says where it is.
+            Some(router) => {
+                gateway = router;
+                header.destination_gateway = router;
+                context.header = Some(header);
+                patch(frame, context, |p| patch::set_destination(p, router, AttachmentId::ANY));
+            }
+            None if header.kind.is_call() => return Step::ByName,
+            None => {
+                context.drop(DropReason::NoDestination);
+                return Step::Done;
+            }
+        }
+    }
+    if gateway != node {
+        return match env.chooser.next_hop(gateway, &call_of(context, &header)) {
+            Some((adjacency, path)) => {
+                context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary);
+                Step::Done
+            }
+            None => gone(frame, context, &header, gateway, DropReason::NoRoute),
+        };
+    }
+    let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
+    let Some(name) = header.destination_name(packet) else { return Step::Done };
+    if router_of(name) == Some(node) {
+        context.verdict = Verdict::Own;
+        return Step::Done;
+    }
+    if header.destination_attachment == AttachmentId::ANY {
+        if header.kind.is_call() {
+            return Step::ByName;
+        }
+        context.drop(DropReason::NoDestination);
+        return Step::Done;
+    }
+    match env.chooser.tables.attachments.get(header.destination_attachment) {
+        Some(attachment) if !attachment.has(header.domain, name) => {
+            context.drop(DropReason::AttachmentLacksName);
+            if header.kind.is_call() {
+                context.error = Some((ErrorCode::NoRoute, 0));
+            }
+            Step::Done
+        }
+        Some(attachment) if env.chooser.is_deliverable(attachment) => {
+            deliver(env, frame, context, &header, attachment);
+            Step::Done
+        }
+        _ => gone(frame, context, &header, node, DropReason::AttachmentGone),
+    }
+}
+
+/// The stamped gateway or its pod is not there: late binding for calls that may, an error for those that may not.
+fn gone<F: Frame>(frame: &mut F, context: &mut Context, header: &Header, gateway: NodeId, reason: DropReason) -> Step {
+    let may_rebind = header.kind.is_call() && !header.flags.contains(Flags::PINNED) && !header.flags.contains(Flags::REBOUND);
+    if may_rebind {
+        let mut header = *header;
+        header.flags.insert(Flags::REBOUND);
+        context.header = Some(header);
+        context.excluded = gateway;
+        patch(frame, context, |p| patch::set_flags(p, header.flags));
+        return Step::ByName;
+    }
+    context.drop(reason);
+    if header.kind.is_call() {
+        context.error = Some((ErrorCode::NoRoute, 0));
+    }
+    Step::Done
+}
+
+/// Chooses by name; `found` is the longest prefix.
+fn resolve<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, found: Option<PrefixMatch>) {
+    let Some(header) = context.header else { return };
+    let Some(found) = found else {
+        return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
+    };
+    let node = env.chooser.node;
+    let rebinding = context.excluded.is_some();
+    if header.destination_gateway == node && !rebinding {
+        // Stamped for here, any attachment: only local members may answer.
+        return match env.chooser.local(&found, header.flow_label) {
+            Some(attachment) => deliver(env, frame, context, &header, attachment),
+            None => {
+                if gone(frame, context, &header, node, DropReason::AttachmentGone) == Step::ByName {
+                    resolve(env, frame, context, Some(found));
+                }
+            }
+        };
+    }
+    let call = call_of(context, &header);
+    let Some(gateway) = env.chooser.member(&found, &call) else {
+        return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
+    };
+    env.event(context.port, if rebinding { EventKind::Rebound } else { EventKind::NameResolved });
+    let mut header = header;
+    header.destination_gateway = gateway;
+    header.destination_attachment = AttachmentId::ANY;
+    context.header = Some(header);
+    patch(frame, context, |p| patch::set_destination(p, gateway, AttachmentId::ANY));
+    if gateway == node {
+        match env.chooser.local(&found, header.flow_label) {
+            Some(attachment) => deliver(env, frame, context, &header, attachment),
+            None => context.refuse(DropReason::AttachmentGone, ErrorCode::NoRoute, 0),
+        }
+    } else {
+        match env.chooser.next_hop(gateway, &call) {
+            Some((adjacency, path)) => context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary),
+            None => context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0),
+        }
+    }
+}
+
+/// Every local delivery, replies included, checks domain, name and access once more (design §3, §4.2).
+fn deliver<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, header: &Header, attachment: &Attachment) {
+    let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
+    let (source, destination) = (header.source_name(packet), header.destination_name(packet));
+    if !destination.is_some_and(|name| attachment.has(header.domain, name)) {
+        return context.drop(DropReason::AttachmentLacksName);
+    }
+    if header.kind.is_from_pods() {
+        let (caller, callee) = if header.kind.is_reply() { (destination, source) } else { (source, destination) };
+        if !env.chooser.tables.allows(header.domain, caller, callee) {
+            return context.refuse(DropReason::Denied, ErrorCode::Denied, 0);
+        }
+    }
+    let (gateway, id) = (env.chooser.node, attachment.id);
+    if header.destination_attachment != id {
+        patch(frame, context, |p| patch::set_destination(p, gateway, id));
+    }
+    context.verdict = Verdict::Deliver(id);
+    env.event(context.port, EventKind::LocalDelivery);
+}
+
+#[inline]
+fn patch<F: Frame>(frame: &mut F, context: &Context, edit: impl FnOnce(&mut [u8]) -> bool) {
+    if let Some(packet) = frame.bytes_mut().get_mut(usize::from(context.offset)..) {
+        edit(packet);
+    }
+}

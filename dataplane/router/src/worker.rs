@@ -1,0 +1,364 @@
+//! The walk of a packet, whole: receive burst → parse → admit → resolve → rewrite → transmit → quiescent, pace (design §2).
+//!
+//! One worker per core, with its own queue on every port, run to completion. Between receive and transmit nothing allocates,
+//! locks, logs, makes a system call or panics; every packet ends in exactly one counter.
+
+use std::sync::Arc;
+
+use dmsc_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue, WaitFd, tsc};
+use dmsc_fib::qsbr::Reader;
+
+use crate::bucket::Bucket;
+use crate::choose::Chooser;
+use crate::counters::{Counters, DropReason, EventKind};
+use crate::lane::MAX_FRAME;
+use crate::pace::Pacer;
+use crate::packet::{Batch, Context, Verdict};
+use crate::shared::Shared;
+use crate::stage::{Env, admit, parse, resolve, rewrite};
+use crate::tables::Tables;
+use crate::trace::Stage;
+
+/// Attempts to hand a frame to a full transmit ring before it is dropped.
+const TX_ATTEMPTS: usize = 4;
+
+/// A worker's queue pair on one port.
+pub struct Queue {
+    rx: RxQueue,
+    tx: TxQueue,
+    /// Frames that leave with the next flush.
+    pending: Burst,
+    /// Descriptors to block on.
+    pub(crate) waits: Vec<WaitFd>,
+    budget: Option<Budget>,
+    /// TSC until which the port is left alone because its budget is used up.
+    pub(crate) paused_until: u64,
+}
+
+/// Packet and byte budget of a pod port (design §4.6).
+struct Budget {
+    packets: Bucket,
+    bytes: Bucket,
+}
+
+impl Queue {
+    /// Of a pair and its descriptors.
+    pub fn new(rx: RxQueue, tx: TxQueue, waits: Vec<WaitFd>) -> Queue {
+        Queue { rx, tx, pending: Burst::new(), waits, budget: None, paused_until: 0 }
+    }
+}
+
+/// What one core does.
+pub struct Worker {
+    reader: Reader<Tables>,
+    pub(crate) pacer: Pacer,
+    pub(crate) floor: Floor,
+}
+
+/// All of a worker but its view of the tables: borrowed apart, because the view lives through a round.
+pub struct Floor {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queues: Vec<Queue>,
+    pub(crate) pool: Mempool,
+    pub(crate) counters: Arc<Counters>,
+    batch: Batch<Mbuf>,
+    /// Packets that this router made during the round: errors, echo replies.
+    pub(crate) made: Batch<Mbuf>,
+    received: Burst,
+    /// Dropped frames, freed in bulk.
+    trash: Burst,
+    pub(crate) error_rate: Bucket,
+    pub(crate) exception_rate: Vec<Bucket>,
+    pub(crate) next_timer: u64,
+    pub(crate) next_resolution: u64,
+    pub(crate) scratch: Box<[u8; MAX_FRAME]>,
+    for_kernel: bool,
+    pub(crate) for_herald: bool,
+}
+
+/// Error packets per second and worker, and how many at once (design §3: rate-limited).
+const ERRORS_PER_S: u64 = 2_000;
+const ERROR_BURST: u64 = 1_000;
+/// Frames per second and port from router ports to the kernel.
+const EXCEPTIONS_PER_S: u64 = 20_000;
+const EXCEPTION_BURST: u64 = 2_000;
+
+impl Worker {
+    /// A worker over `queues`, one per port in the order of the ports.
+    pub fn new(id: usize, shared: Arc<Shared>, reader: Reader<Tables>, pool: Mempool, mut queues: Vec<Queue>) -> Worker {
+        let now = tsc();
+        let (hz, workers) = (shared.clock.hz(), shared.workers.len().max(1) as u64);
+        for (queue, port) in queues.iter_mut().zip(shared.ports.iter()) {
+            if port.is_pod() {
+                let share = |rate: u64| (rate / workers).max(1);
+                let budget = port.config.budget;
+                let (packets, bytes) = (share(budget.packets_per_s), share(budget.bytes_per_s));
+                queue.budget = Some(Budget {
+                    packets: Bucket::new(packets, (packets / 50).max(64), hz, now),
+                    bytes: Bucket::new(bytes, (bytes / 50).max(64_000), hz, now),
+                });
+            }
+        }
+        let ports = shared.ports.len();
+        Worker {
+            reader,
+            pacer: Pacer::new(&shared, &queues),
+            floor: Floor {
+                id,
+                counters: shared.workers[id].counters.clone(),
+                queues,
+                pool,
+                batch: Batch::default(),
+                made: Batch::default(),
+                received: Burst::new(),
+                trash: Burst::new(),
+                error_rate: Bucket::new(ERRORS_PER_S, ERROR_BURST, hz, now),
+                exception_rate: (0..ports).map(|_| Bucket::new(EXCEPTIONS_PER_S, EXCEPTION_BURST, hz, now)).collect(),
+                next_timer: now,
+                next_resolution: now,
+                scratch: Box::new([0; MAX_FRAME]),
+                for_kernel: false,
+                for_herald: false,
+                shared,
+            },
+        }
+    }
+
+    /// Polls until the process stops, then says farewell to the neighbours.
+    pub fn run(mut self) {
+        while self.floor.shared.is_running() {
+            let received = self.floor.round(self.reader.enter());
+            self.reader.quiescent();
+            self.floor.ring_bells();
+            self.pacer.pace(received, &mut self.reader, &mut self.floor);
+        }
+        self.floor.farewell(self.reader.enter());
+    }
+}
+
+impl Floor {
+    /// One round over all queues; returns how many packets came in.
+    #[inline]
+    fn round(&mut self, tables: &Tables) -> usize {
+        let shared = self.shared.clone();
+        let counters = self.counters.clone();
+        let chooser = Chooser { tables, ports: &shared.ports, node: shared.config.node };
+        let mut env = Env { chooser, counters: &counters, udp_port: shared.config.udp_port, now: tsc(), clock: shared.clock, tsc };
+        let mut total = 0;
+        for port in 0..self.queues.len() {
+            let received = self.receive(&env, port);
+            if received > 0 {
+                total += received;
+                self.walk(&env);
+                env.now = tsc();
+            }
+        }
+        total += self.take_parcels(&env);
+        self.run_timers(&env);
+        self.flush_all(&env);
+        total
+    }
+
+    /// The walk: every stage over the whole batch, then to the ports.
+    #[inline]
+    fn walk(&mut self, env: &Env<'_>) {
+        self.note(env, Stage::Receive);
+        parse::run(env, &mut self.batch);
+        self.note(env, Stage::Parse);
+        admit::run(env, &mut self.batch);
+        self.note(env, Stage::Admit);
+        resolve::run(env, &mut self.batch);
+        self.note(env, Stage::Resolve);
+        rewrite::run(env, &mut self.batch);
+        self.note(env, Stage::Rewrite);
+        self.transmit(env);
+        if !self.made.is_empty() {
+            self.walk_made(env);
+        }
+    }
+
+    /// The walk of what this router made itself: it is known what it is, and never answered again.
+    pub(crate) fn walk_made(&mut self, env: &Env<'_>) {
+        std::mem::swap(&mut self.batch, &mut self.made);
+        resolve::run(env, &mut self.batch);
+        rewrite::run(env, &mut self.batch);
+        for context in &mut self.batch.contexts {
+            context.error = None;
+        }
+        self.transmit(env);
+    }
+
+    /// Receives a burst from one port into the batch, as far as its budget goes.
+    #[inline]
+    fn receive(&mut self, env: &Env<'_>, port: usize) -> usize {
+        let Floor { queues, received, batch, counters, shared, .. } = self;
+        let (queue, counters) = (&mut queues[port], &counters.ports[port]);
+        if env.now < queue.paused_until {
+            return 0;
+        }
+        if let Some(budget) = &mut queue.budget {
+            let left = budget.packets.refill(env.now).min(budget.bytes.refill(env.now));
+            if left <= 0 {
+                queue.paused_until = env.now + env.clock.from_us(200);
+                counters.event(EventKind::BudgetPause);
+                return 0;
+            }
+        }
+        let count = queue.rx.burst(received);
+        if count == 0 {
+            return 0;
+        }
+        let mut bytes = 0;
+        let tracing = shared.tracer.is_on();
+        let captured = shared.ports[port].captured.load(std::sync::atomic::Ordering::Relaxed);
+        for mbuf in received.drain() {
+            bytes += mbuf.len() as u64;
+            if captured {
+                shared.capture(&mbuf, port, false, env.now);
+            }
+            let mut context = Context::received(port, env.now);
+            if tracing {
+                context.trace = shared.tracer.claim(port as u8);
+            }
+            // A burst is never larger than a batch.
+            let _ = batch.push(mbuf, context);
+        }
+        counters.rx.add(count as u64);
+        counters.rx_bytes.add(bytes);
+        if let Some(budget) = &mut queue.budget {
+            budget.packets.spend(count as u64);
+            budget.bytes.spend(bytes);
+        }
+        self.for_herald |= captured;
+        count
+    }
+
+    /// Ends the walk: each frame to its port, to the kernel, to this router, or away.
+    #[inline]
+    fn transmit(&mut self, env: &Env<'_>) {
+        self.note(env, Stage::Transmit);
+        let mut batch = std::mem::take(&mut self.batch);
+        for (mut mbuf, mut context) in batch.frames.drain(..).zip(batch.contexts.drain(..)) {
+            if matches!(context.verdict, Verdict::Own | Verdict::Hello(_) | Verdict::Arp | Verdict::Icmp | Verdict::Kernel) {
+                self.consume(env, &mut mbuf, &mut context);
+            }
+            let counters = &self.counters.ports[usize::from(context.port)];
+            match context.verdict {
+                Verdict::Send(port) => {
+                    self.enqueue(env, usize::from(port), mbuf, usize::from(context.port));
+                    continue;
+                }
+                Verdict::Drop(reason) => {
+                    counters.drop(reason);
+                    if let Some((code, mtu)) = context.error {
+                        self.make_error(env, &mbuf, &context, code, mtu);
+                    }
+                }
+                Verdict::Consumed => counters.consumed.add(1),
+                // No stage leaves a packet undecided; if one did, it is counted like any other.
+                _ => counters.drop(DropReason::NoRoute),
+            }
+            if let Err(mbuf) = self.trash.push(mbuf) {
+                self.trash.clear();
+                let _ = self.trash.push(mbuf);
+            }
+        }
+        self.trash.clear();
+        self.batch = batch;
+    }
+
+    /// Puts a frame into the transmit burst of `port`; `from` is the port it is attributed to.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, env: &Env<'_>, port: usize, mut mbuf: Mbuf, from: usize) {
+        if self.queues[port].pending.room() == 0 {
+            self.flush(env, port);
+        }
+        mbuf.set_user(from as u32);
+        // There is room: a flush empties the burst.
+        let _ = self.queues[port].pending.push(mbuf);
+    }
+
+    pub(crate) fn flush_all(&mut self, env: &Env<'_>) {
+        for port in 0..self.queues.len() {
+            if !self.queues[port].pending.is_empty() {
+                self.flush(env, port);
+            }
+        }
+    }
+
+    /// Hands the pending frames of a port to its PMD, with a bounded number of attempts; the rest is dropped and counted.
+    fn flush(&mut self, env: &Env<'_>, port: usize) {
+        let Floor { queues, counters, shared, for_herald, .. } = self;
+        let queue = &mut queues[port];
+        let count = queue.pending.len();
+        let mut origins = [(0u8, 0u16); Burst::CAPACITY];
+        for (origin, mbuf) in origins.iter_mut().zip(queue.pending.iter()) {
+            *origin = (mbuf.user() as u8, mbuf.len() as u16);
+        }
+        if shared.ports[port].captured.load(std::sync::atomic::Ordering::Relaxed) {
+            for mbuf in queue.pending.iter() {
+                shared.capture(mbuf, port, true, env.now);
+            }
+            *for_herald = true;
+        }
+        for _ in 0..TX_ATTEMPTS {
+            queue.tx.burst(&mut queue.pending);
+            if queue.pending.is_empty() {
+                break;
+            }
+        }
+        let sent = count - queue.pending.len();
+        let mut bytes = 0;
+        for &(from, length) in &origins[..sent] {
+            counters.ports[usize::from(from)].sent.add(1);
+            bytes += u64::from(length);
+        }
+        counters.ports[port].tx.add(sent as u64);
+        counters.ports[port].tx_bytes.add(bytes);
+        for &(from, _) in &origins[sent..count] {
+            counters.ports[usize::from(from)].drop(DropReason::TxRingFull);
+        }
+        queue.pending.clear();
+    }
+
+    /// Tells other threads what there is for them: system calls, so after the burst.
+    fn ring_bells(&mut self) {
+        if std::mem::take(&mut self.for_kernel) {
+            self.shared.kernel_bell.ring();
+        }
+        if std::mem::take(&mut self.for_herald) {
+            self.shared.herald_bell.ring();
+        }
+    }
+
+    /// Gives a frame to the exception path.
+    pub(crate) fn to_kernel(&mut self, env: &Env<'_>, frame: &[u8], context: &Context) -> Verdict {
+        let number = usize::from(context.port);
+        let Some(port) = self.shared.ports.get(number) else { return Verdict::Drop(DropReason::NoException) };
+        if !port.has_tap {
+            return Verdict::Drop(DropReason::NoException);
+        }
+        // Plain IP of pods is what they live on and has their budget already; router ports are limited here.
+        if !port.is_pod() && !self.exception_rate[number].allow(env.now) {
+            return Verdict::Drop(DropReason::ExceptionRate);
+        }
+        if !self.shared.to_kernel.offer(context.port, false, env.now, frame, usize::MAX) {
+            return Verdict::Drop(DropReason::ExceptionFull);
+        }
+        self.for_kernel = true;
+        self.counters.ports[number].event(EventKind::ToKernel);
+        Verdict::Consumed
+    }
+
+    #[inline]
+    fn note(&self, env: &Env<'_>, stage: Stage) {
+        if self.shared.tracer.is_on() || self.batch.contexts.iter().any(|c| c.trace != 0) {
+            for (frame, context) in self.batch.frames.iter().zip(&self.batch.contexts) {
+                if context.trace != 0 {
+                    self.shared.tracer.note(stage, (env.tsc)(), context, frame.len());
+                }
+            }
+        }
+    }
+}
