@@ -6,7 +6,7 @@
 //! list and frees, when asked to, those that every worker has passed. Destructors therefore run
 //! where [`Publisher::reclaim`] is called, never on a worker.
 
-// Together with `raw` the only unsafe code of this crate; see CONTRIBUTING for the rule.
+// Together with `raw` the only unsafe code of this crate.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -290,9 +290,9 @@ impl<T: Send + Sync> Reader<T> {
         self.snapshot().get()
     }
 
-    /// Ends the burst: nothing older than the generation that was OBSERVED last is held any more. It
-    /// must not be the current one: that may be newer than what the next burst would load. One release
-    /// store, which orders the burst's reads before it; nothing if the reader is offline.
+    /// Ends the burst: nothing older than the generation that was OBSERVED last is held any more. A
+    /// counter beside the pointer would not do: it may be ahead of what the next burst loads. One
+    /// release store, which orders the burst's reads before it; nothing if the reader is offline.
     #[inline]
     pub fn quiescent(&mut self) {
         if self.online {

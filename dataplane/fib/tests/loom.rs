@@ -1,11 +1,11 @@
 //! QSBR in every interleaving that the memory model allows, with workers that sleep and wake.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p dmsc-fib --release --test loom`
+//! `RUSTFLAGS="--cfg loom" cargo test -p dmsc-fib --release --test loom`, half a minute;
+//! with `LOOM_MAX_PREEMPTIONS=3` before it, which finds the same mistakes, a second.
 #![cfg(loom)]
 
 use dmsc_fib::qsbr::{self, Publisher, Reader};
 use loom::cell::UnsafeCell;
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -23,10 +23,13 @@ unsafe impl Sync for Tracked {}
 
 impl Tracked {
     fn cells(count: usize) -> Arc<Vec<UnsafeCell<bool>>> {
-        Arc::new((0..count).map(|_| UnsafeCell::new(true)).collect())
+        Arc::new((0..count).map(|_| UnsafeCell::new(false)).collect())
     }
 
     fn new(cells: &Arc<Vec<UnsafeCell<bool>>>, index: usize) -> Self {
+        // SAFETY: the pointer is valid for the closure; a reader that is not ordered after this
+        // publication fails the model.
+        cells[index].with_mut(|alive| unsafe { *alive = true });
         Self {
             cells: Arc::clone(cells),
             index,
@@ -47,12 +50,6 @@ impl Drop for Tracked {
     }
 }
 
-fn model(test: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = None;
-    builder.check(test);
-}
-
 fn burst(reader: &mut Reader<Tracked>, last: usize) -> usize {
     let value = reader.enter();
     let seen = value.check();
@@ -70,7 +67,7 @@ fn publish(publisher: &mut Publisher<Tracked>, cells: &Arc<Vec<UnsafeCell<bool>>
 /// A worker that polls while two generations are published.
 #[test]
 fn polling() {
-    model(|| {
+    loom::model(|| {
         let cells = Tracked::cells(3);
         let mut publisher = qsbr::channel(Tracked::new(&cells, 0), 1);
         let mut reader = publisher.reader().unwrap();
@@ -89,7 +86,7 @@ fn polling() {
 /// A worker that sleeps between two bursts, so that the publisher may pass it, and wakes.
 #[test]
 fn sleeping_and_waking() {
-    model(|| {
+    loom::model(|| {
         let cells = Tracked::cells(3);
         let mut publisher = qsbr::channel(Tracked::new(&cells, 0), 1);
         let mut reader = publisher.reader().unwrap();
@@ -113,7 +110,7 @@ fn sleeping_and_waking() {
 /// Two workers, one of which wakes while the other polls.
 #[test]
 fn two_workers() {
-    model(|| {
+    loom::model(|| {
         let cells = Tracked::cells(2);
         let mut publisher = qsbr::channel(Tracked::new(&cells, 0), 2);
         let mut polling = publisher.reader().unwrap();
@@ -137,7 +134,7 @@ fn two_workers() {
 /// The publisher leaves first; the last worker frees what is left.
 #[test]
 fn publisher_leaves_first() {
-    model(|| {
+    loom::model(|| {
         let cells = Tracked::cells(2);
         let mut publisher = qsbr::channel(Tracked::new(&cells, 0), 1);
         let mut reader = publisher.reader().unwrap();
