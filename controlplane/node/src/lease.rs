@@ -229,6 +229,13 @@ impl LeaseTable {
         news
     }
 
+    /// Lets no lease end before `until`.
+    pub fn extend(&mut self, until: Instant) {
+        for lease in self.leases.values_mut() {
+            lease.expires = lease.expires.max(until);
+        }
+    }
+
     /// Ends the leases that expired by `now`, and returns them.
     pub fn expire(&mut self, now: Instant) -> Vec<Lease> {
         let ids: Vec<LeaseId> = self

@@ -177,23 +177,28 @@ impl Registrar for StaticRegistrar {
                 "identity: {identity:?} does not make a name; write at most 15 non-empty pieces between slashes, for example \"pod1/a\""
             ))
         })?;
-        let rule = routes.identity(&identity).ok_or_else(|| {
-            Status::permission_denied(format!(
+        if routes.rules(&identity).next().is_none() {
+            return Err(Status::permission_denied(format!(
                 "identity {identity:?} may not register at gateway {}; add an [[identity]] for it to the routes file",
                 routes.node
-            ))
-        })?;
+            )));
+        }
 
         let mut slot = self.state.dataplane.lock().await;
         let dataplane = slot.as_mut().ok_or_else(away)?;
         let (port, gateway_address) = find_port(&dataplane.pod_ports, routes.node, address)?;
-        if !rule.allows_port(&port.name) {
-            return Err(Status::permission_denied(format!(
+        let here = |rule: &&Identity| rule.allows_port(&port.name);
+        let rule = routes.rules(&identity).find(here).ok_or_else(|| {
+            let ports: Vec<&str> = routes
+                .rules(&identity)
+                .flat_map(|rule| rule.ports.iter().map(String::as_str))
+                .collect();
+            Status::permission_denied(format!(
                 "identity {identity:?} may not appear on port {}, only on {}",
                 port.name,
-                rule.ports.join(", ")
-            )));
-        }
+                ports.join(", ")
+            ))
+        })?;
         if request.domain != 0 && request.domain != port.domain {
             return Err(Status::permission_denied(format!(
                 "domain: port {} belongs to domain {}, not {}",

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tracing::{info, warn};
 
 use crate::agent::{Agent, AgentError};
-use crate::lease::{Lease, LeaseId, LeaseTable};
+use crate::lease::{LEASE, Lease, LeaseId, LeaseTable};
 use crate::program::difference;
 use crate::routes::{Routes, Tables};
 
@@ -170,6 +170,8 @@ impl State {
         let mut missing = Vec::new();
         {
             let mut leases = self.leases();
+            // Pods reach their registrar through this dataplane: while it was away they could not refresh.
+            leases.extend(now + LEASE);
             for lease in leases.iter() {
                 if !found.iter().any(|attachment| lease.is(attachment)) {
                     missing.push(lease.clone());

@@ -81,9 +81,10 @@ impl Routes {
         })
     }
 
-    /// The rule for `identity`, if it may register here at all.
-    #[must_use]
-    pub fn identity(&self, identity: &str) -> Option<&Identity> {
-        self.identities.iter().find(|rule| rule.matches(identity))
+    /// The rules about `identity`, in file order: none if it may not register here at all. The first that allows its port counts.
+    pub fn rules(&self, identity: &str) -> impl Iterator<Item = &Identity> {
+        self.identities
+            .iter()
+            .filter(move |rule| rule.matches(identity))
     }
 }

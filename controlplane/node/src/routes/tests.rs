@@ -64,12 +64,12 @@ fn a_good_file_is_understood() {
     assert_eq!(tables.gateways[&(1, 4)].next_hops, [1]);
     assert!(tables.groups[&1].weighted);
     assert_eq!(tables.prefixes.len(), 1);
-    let rule = routes.identity("pod1/a").unwrap();
+    let rule = routes.rules("pod1/a").next().unwrap();
     assert!(rule.may_serve(NameBuf::parse("/shop/a/v1").unwrap().as_name()));
     assert!(!rule.may_serve(NameBuf::parse("/shop/ab").unwrap().as_name()));
     assert!(!rule.may_serve(NameBuf::parse("/shop").unwrap().as_name()));
     assert!(rule.allows_port("pod1") && !rule.allows_port("pod2"));
-    assert!(routes.identity("pod1/").is_none() && routes.identity("pod2/a").is_none());
+    assert!(routes.rules("pod1/").next().is_none() && routes.rules("pod2/a").next().is_none());
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn names_come_from_files_beside_the_routes() {
     std::fs::write(&names, "# a comment\n/n/1\n\n/n/2\n").unwrap();
     let loaded = Routes::load(&routes).unwrap();
     assert_eq!(loaded.tables.prefixes.len(), 3);
-    assert_eq!(loaded.identity("x").unwrap().prefixes.len(), 2);
+    assert_eq!(loaded.rules("x").next().unwrap().prefixes.len(), 2);
 
     std::fs::write(&names, "/n/1\n/n/ 2\n").unwrap();
     let message = Routes::load(&routes).unwrap_err().to_string();
