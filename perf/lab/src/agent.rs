@@ -16,8 +16,14 @@ pub struct Agent {
     client: DataplaneAgentClient<Channel>,
 }
 
-/// Drops and events of a router by name, summed over its ports.
-pub type Sums = BTreeMap<String, u64>;
+/// What a router counted, by name, summed over its ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Packets that ended, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// What else happened.
+    pub events: BTreeMap<String, u64>,
+}
 
 impl Agent {
     /// Connects and greets.
@@ -99,10 +105,13 @@ impl Agent {
             })
             .await
         })?;
-        let mut sums = Sums::new();
+        let mut sums = Sums::default();
         for port in reply.ports {
-            for (name, value) in port.drops.into_iter().chain(port.events) {
-                *sums.entry(name).or_default() += value;
+            for (name, value) in port.drops {
+                *sums.drops.entry(name).or_default() += value;
+            }
+            for (name, value) in port.events {
+                *sums.events.entry(name).or_default() += value;
             }
         }
         Ok(sums)
@@ -119,9 +128,45 @@ impl Agent {
     }
 }
 
-/// What was counted under `name` between two readings.
-#[must_use]
-pub fn difference(before: &Sums, after: &Sums, name: &str) -> u64 {
-    let of = |sums: &Sums| sums.get(name).copied().unwrap_or(0);
-    of(after).saturating_sub(of(before))
+impl Sums {
+    /// What was counted since `before`, drops and events, only what changed.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let less = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
+            now.iter()
+                .map(|(name, value)| {
+                    let then = then.get(name).copied().unwrap_or(0);
+                    (name.clone(), value.saturating_sub(then))
+                })
+                .filter(|(_, value)| *value > 0)
+                .collect()
+        };
+        Self {
+            drops: less(&self.drops, &before.drops),
+            events: less(&self.events, &before.events),
+        }
+    }
+
+    /// What was counted under `name`.
+    #[must_use]
+    pub fn of(&self, name: &str) -> u64 {
+        let found = self.drops.get(name).or_else(|| self.events.get(name));
+        found.copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_name_what_changed() {
+        let sums = |n| Sums {
+            drops: BTreeMap::from([("no-route".into(), n), ("denied".into(), 1)]),
+            events: BTreeMap::from([("rebound".into(), 2 * n)]),
+        };
+        let since = sums(5).since(&sums(2));
+        assert_eq!((since.of("no-route"), since.of("rebound")), (3, 6));
+        assert!(!since.drops.contains_key("denied"));
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::report::Report;
 use super::restore::set_carrier;
 use super::stream::{Outcome, Stream, StreamSpec};
-use crate::agent::{Sums, difference};
+use crate::agent::Sums;
 use crate::lab::Lab;
 use crate::plan::Middle;
 use crate::wait::monotonic_ns;
@@ -156,7 +156,7 @@ pub fn gateway(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let rebound: u64 = before
         .iter()
         .zip(&after)
-        .map(|(before, after)| difference(before, after, "rebound"))
+        .map(|(before, after)| after.since(before).of("rebound"))
         .sum();
     let recovery = outcome.recovery_ms(killed_ns, u64::MAX);
     report.milliseconds("recovery", recovery);

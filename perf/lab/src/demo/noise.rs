@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::report::Report;
 use super::stream::{Stream, StreamSpec};
-use crate::agent::Sums;
 use crate::lab::Lab;
 
 pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
@@ -33,9 +32,10 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let loud = Stream::run(lab, &spec)?;
     flood.signal(nix::sys::signal::Signal::SIGTERM);
     let sent = flood.collect(Duration::from_secs(8))?;
-    let after = lab.agent(gateway)?.sums()?;
+    let counted = lab.agent(gateway)?.sums()?.since(&before);
+    let dropped: u64 = counted.drops.values().sum();
 
-    let dropped = drops(&before, &after);
+    report.detail("drops", format!("{:?}", counted.drops));
     report.detail("flood", sent.trim());
     report.figure("garbage dropped", dropped);
     report.milliseconds("p99 before", quiet.percentile_ms(99.0));
@@ -61,13 +61,4 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         format!("p99 {noisy:.2} ms with noise is more than twice the {calm:.2} ms without")
     });
     Ok(())
-}
-
-/// Everything that was counted more often after than before, events included: garbage ends under many names.
-fn drops(before: &Sums, after: &Sums) -> u64 {
-    after
-        .iter()
-        .filter(|(name, _)| !name.starts_with("exception") && name.as_str() != "local-delivery")
-        .map(|(name, value)| value - before.get(name).copied().unwrap_or(0).min(*value))
-        .sum()
 }

@@ -7,7 +7,6 @@ use dmsc_proto::v1;
 
 use super::report::Report;
 use super::stream::{Stream, StreamSpec};
-use crate::agent::difference;
 use crate::lab::Lab;
 use crate::wait;
 
@@ -90,7 +89,7 @@ fn reused_attachment(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         "the late answer to be dropped and counted as attachment-lacks-name",
         Duration::from_secs(3),
         || {
-            let count = difference(&before, &agent.sums()?, "attachment-lacks-name");
+            let count = agent.sums()?.since(&before).of("attachment-lacks-name");
             Ok((count > 0).then_some(count))
         },
     );
@@ -110,15 +109,8 @@ fn reused_attachment(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         format!("{delivered} packets reached the pod that took over the attachment")
     });
     if let Err(error) = dropped {
-        let after = agent.sums()?;
-        let changed: Vec<String> = after
-            .iter()
-            .filter(|(name, value)| before_call.get(*name) != Some(value))
-            .map(|(name, value)| format!("{name} {value}"))
-            .collect();
-        report.require(false, || {
-            format!("{error:#}; counters that changed: {}", changed.join(", "))
-        });
+        let since = agent.sums()?.since(&before_call);
+        report.require(false, || format!("{error:#}; counted meanwhile: {since:?}"));
     }
     Ok(())
 }
