@@ -4,11 +4,15 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use dmsc_wire::{Kind, PacketBuilder, RequestId, RouterName};
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use crate::config::PodConfig;
 use crate::error::PodError;
+use crate::pod::{PROOF, PROOF_STEP};
 use crate::session::{Registered, Session};
 use crate::{offload, socket};
 
@@ -83,13 +87,53 @@ async fn keep(config: PodConfig, tell: &mpsc::SyncSender<Told>, stopped: oneshot
 async fn open(config: PodConfig) -> Result<(Session, UdpSocket), PodError> {
     let registrar = config.gateway.resolve().await?;
     let socket = socket::open(registrar, config.udp_port, config.socket_buffer)?;
-    let fix_offload = config.fix_offload;
-    let session = Session::open(config, registrar, socket.local_addr()?.port()).await?;
-    socket.connect(session.registered().data)?;
-    if fix_offload {
-        offload::fix(socket.local_addr()?.ip()).await;
+    let local = socket.local_addr()?;
+    if config.fix_offload {
+        offload::fix(local.ip()).await;
     }
+    let session = Session::open(config, registrar, local.port()).await?;
+    socket.connect(session.registered().data)?;
+    prove_path(&socket, &session.registered()).await?;
     Ok((session, socket))
+}
+
+/// As [`crate::Pod`] does it: pings the gateway until packets pass. Nobody calls this socket yet, so what else comes is dropped.
+async fn prove_path(socket: &UdpSocket, registered: &Registered) -> std::io::Result<()> {
+    let socket = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
+    let gateway = RouterName::new(registered.gateway);
+    let id = RequestId(rand::random());
+    let ping = PacketBuilder::new(Kind::EchoRequest)
+        .destination(gateway.as_name())
+        .source(registered.source_name.as_name())
+        .domain(registered.domain)
+        .request_id(id)
+        .to_vec()
+        .map_err(std::io::Error::other)?;
+    let answered = async |buffer: &mut [u8]| {
+        // An error packet came the same way, and carries an id of its own.
+        while let Ok(length) = socket.recv(buffer).await {
+            if dmsc_wire::parse(&buffer[..length])
+                .is_ok_and(|header| header.request_id == id || header.kind == Kind::Error)
+            {
+                return;
+            }
+        }
+        std::future::pending().await
+    };
+    let mut buffer = vec![0; 65_536];
+    let end = Instant::now() + PROOF;
+    while Instant::now() < end {
+        // Not sent is not answered.
+        let _ = socket.send(&ping).await;
+        if tokio::time::timeout(PROOF_STEP, answered(&mut buffer))
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+    }
+    warn!(gateway = %gateway.as_name(), "registered, but the gateway answers no packets; its drop counters for this pod's port say why");
+    Ok(())
 }
 
 impl Drop for Background {

@@ -8,8 +8,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut config = PodConfig::new("10.1.1.1".parse()?, "pod1/a");
 //! config.prefixes.push("/shop/a".parse()?);
-//! let pod = Pod::connect(config).await?;
-//! pod.serve(|request| async move { request.payload });
+//! let pod = Pod::connect_and_serve(config, |request| async move { request.payload }).await?;
 //! let answer = pod.call(&"/shop/b".parse()?, b"hello", &CallOptions::default()).await?;
 //! println!("gateway {} answered in {:?}", answer.gateway, answer.round_trip);
 //! pod.close().await?;

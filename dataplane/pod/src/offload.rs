@@ -6,24 +6,43 @@
 //! set it themselves, and without the right to, or without ethtool, the drop reason at the gateway tells the same remedy.
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use tracing::debug;
 
 /// Runs ethtool on the veth that has `local`, if there is one.
 pub async fn fix(local: IpAddr) {
-    let Some(interface) = interface_of(local).filter(|interface| is_veth(interface)) else {
+    let Some(interface) = interface_of(local) else {
         return;
     };
-    let status = tokio::process::Command::new("ethtool")
-        .args(["-K", &interface, "tx", "off", "tso", "off", "gso", "off"])
+    // What sysfs says may be about another namespace; the driver is told by the kernel itself.
+    let Ok(driver) = ethtool(&["-i", &interface]).await else {
+        return;
+    };
+    if !is_veth(&driver.stdout) {
+        return;
+    }
+    let done = ethtool(&["-K", &interface, "tx", "off", "tso", "off", "gso", "off"]).await;
+    debug!(
+        interface,
+        ok = done.is_ok_and(|output| output.status.success()),
+        "checksum offload off"
+    );
+}
+
+async fn ethtool(arguments: &[&str]) -> std::io::Result<Output> {
+    tokio::process::Command::new("ethtool")
+        .args(arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .await;
-    debug!(interface, ?status, "checksum offload off");
+        .output()
+        .await
+}
+
+/// Whether `ethtool -i` speaks of a veth.
+fn is_veth(output: &[u8]) -> bool {
+    output
+        .split(|byte| *byte == b'\n')
+        .any(|line| line == b"driver: veth")
 }
 
 fn interface_of(address: IpAddr) -> Option<String> {
@@ -38,25 +57,15 @@ fn interface_of(address: IpAddr) -> Option<String> {
     })
 }
 
-/// A veth has no device below it, and its link is another interface.
-fn is_veth(interface: &str) -> bool {
-    let folder = Path::new("/sys/class/net").join(interface);
-    let read = |file| std::fs::read_to_string(folder.join(file)).ok();
-    match (read("ifindex"), read("iflink")) {
-        (Some(index), Some(link)) => index != link && !folder.join("device").exists(),
-        // Another namespace's sysfs: nothing is known, nothing is touched.
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_left_alone() {
-        let name = interface_of("127.0.0.1".parse().unwrap()).unwrap();
-        assert!(!is_veth(&name));
+    fn interfaces_are_found_and_only_a_veth_is_touched() {
+        assert!(interface_of("127.0.0.1".parse().unwrap()).is_some());
         assert_eq!(interface_of("192.0.2.1".parse().unwrap()), None);
+        assert!(is_veth(b"driver: veth\nversion: 1.0\n"));
+        assert!(!is_veth(b"driver: mlx5_core\nbus-info: veth\n"));
     }
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder};
+use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder, RouterName};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 use crate::answer::{Answer, Pong};
 use crate::call::{CallError, CallOptions};
@@ -21,6 +22,10 @@ use crate::resolve::Resolution;
 use crate::serve::{Handler, Request, handler};
 use crate::session::{Registered, Session};
 use crate::{offload, socket};
+
+/// How long to wait for the first packet to pass, and for one attempt.
+pub(crate) const PROOF: Duration = Duration::from_secs(1);
+pub(crate) const PROOF_STEP: Duration = Duration::from_millis(50);
 
 /// A pod. Dropping it withdraws in the background; [`Pod::close`] waits for that.
 ///
@@ -53,28 +58,43 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Pod {
-    /// Opens the socket, registers, and starts to keep the lease and to receive.
+    /// Opens the socket, registers, starts to keep the lease and to receive, and waits (a second at most) until packets pass.
     ///
     /// # Errors
     /// The gateway refuses, or does not answer within `config.patience`; the UDP port is taken.
     pub async fn connect(config: PodConfig) -> Result<Self, PodError> {
+        Self::start(config, None).await
+    }
+
+    /// As [`Pod::connect`], answering with `handle` from the first request on.
+    ///
+    /// # Errors
+    /// As [`Pod::connect`].
+    pub async fn connect_and_serve<H, F>(config: PodConfig, handle: H) -> Result<Self, PodError>
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Vec<u8>> + Send + 'static,
+    {
+        Self::start(config, Some(handler(handle))).await
+    }
+
+    async fn start(config: PodConfig, handler: Option<Handler>) -> Result<Self, PodError> {
         let registrar = config.gateway.resolve().await?;
         let socket = socket::open(registrar, config.udp_port, config.socket_buffer)?;
-        let udp_port = socket.local_addr()?.port();
+        let local = socket.local_addr()?;
         let socket = UdpSocket::from_std(socket)?;
-        let (in_flight_limit, in_hand_limit) = (config.calls_in_flight, config.requests_in_hand);
-        let fix_offload = config.fix_offload;
-        let session = Session::open(config, registrar, udp_port).await?;
-        // Connected, so that only the gateway is heard and its absence is told.
-        socket.connect(session.registered().data).await?;
-        if fix_offload {
-            offload::fix(socket.local_addr()?.ip()).await;
+        // Before anybody can call.
+        if config.fix_offload {
+            offload::fix(local.ip()).await;
         }
+        let (in_flight_limit, in_hand_limit) = (config.calls_in_flight, config.requests_in_hand);
+        let session = Session::open(config, registrar, local.port()).await?;
+        socket.connect(session.registered().data).await?;
         let inner = Arc::new(Inner {
             session,
             socket,
             in_flight: InFlight::new(in_flight_limit),
-            handler: OnceLock::new(),
+            handler: handler.map_or_else(OnceLock::new, OnceLock::from),
             in_hand: AtomicUsize::new(0),
             in_hand_limit,
             counters: Counters::default(),
@@ -82,7 +102,31 @@ impl Pod {
             next_flow: AtomicU32::new(rand::random()),
         });
         let receiver = tokio::spawn(receive::run(Arc::clone(&inner)));
-        Ok(Self { inner, receiver })
+        let pod = Self { inner, receiver };
+        pod.prove_path().await;
+        Ok(pod)
+    }
+
+    /// Pings the gateway until it answers. A gateway that has just met a pod must ask for its MAC address first, and answers and calls
+    /// from elsewhere would be dropped until it knows it: who is told "connected" can be reached.
+    async fn prove_path(&self) {
+        let gateway = RouterName::new(self.registered().gateway)
+            .as_name()
+            .to_owned();
+        let options = CallOptions {
+            timeout: PROOF_STEP,
+            ..CallOptions::default()
+        };
+        let end = Instant::now() + PROOF;
+        while Instant::now() < end {
+            match self.ping(&gateway, b"", 0, &options).await {
+                Err(CallError::Timeout(_)) => {}
+                Err(CallError::Socket(_)) => tokio::time::sleep(PROOF_STEP).await,
+                // An error packet came the same way.
+                Ok(_) | Err(_) => return,
+            }
+        }
+        warn!(%gateway, "registered, but the gateway answers no packets; its drop counters for this pod's port say why");
     }
 
     /// The registration as it is now.

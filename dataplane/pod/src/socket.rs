@@ -2,15 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use dmsc_wire::UDP_PORT;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::PodError;
 
-/// Opens a non-blocking socket of the gateway's family on `port` (0 = any), with `buffer` bytes each way if the kernel grants them.
+/// Opens a non-blocking socket on `port` (0 = any) towards the gateway's usual data port, with `buffer` bytes each way if the kernel grants them.
+///
+/// Connected, so that only the gateway is heard and its absence is told; registration tells whether its data port is another.
 ///
 /// # Errors
-/// [`PodError::Bind`], for example if the port is taken.
+/// [`PodError::Bind`], for example if the port is taken; [`PodError::Socket`] if there is no route to the gateway.
 pub fn open(gateway: SocketAddr, port: u16, buffer: usize) -> Result<UdpSocket, PodError> {
     let bind = |source| PodError::Bind { port, source };
     let any: IpAddr = match gateway {
@@ -34,5 +37,6 @@ pub fn open(gateway: SocketAddr, port: u16, buffer: usize) -> Result<UdpSocket, 
         .bind(&SocketAddr::new(any, port).into())
         .map_err(bind)?;
     socket.set_nonblocking(true)?;
+    socket.connect(&SocketAddr::new(gateway.ip(), UDP_PORT).into())?;
     Ok(socket.into())
 }

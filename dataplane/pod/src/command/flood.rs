@@ -1,7 +1,7 @@
 //! `dmsc-pod flood`: a pod that misbehaves, for a bounded time.
 
 use std::io::IoSlice;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -10,9 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use dmsc_pod::background::Background;
 use dmsc_pod::clock::monotonic_ns;
-use dmsc_wire::{
-    AttachmentId, Domain, FlowLabel, Kind, NameBuf, NodeId, PacketBuilder, RequestId, UDP_PORT,
-};
+use dmsc_wire::{AttachmentId, Domain, FlowLabel, Kind, NameBuf, NodeId, PacketBuilder, RequestId};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
 use rand::rngs::SmallRng;
@@ -120,7 +118,6 @@ impl Flood {
             .build()?;
         let registrar = runtime.block_on(gateway.resolve())?;
         let socket = dmsc_pod::socket::open(registrar, global.port, 1 << 20)?;
-        socket.connect(SocketAddr::new(registrar.ip(), UDP_PORT))?;
         Ok((None, socket))
     }
 }

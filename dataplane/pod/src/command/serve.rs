@@ -67,9 +67,8 @@ impl Serve {
             "--instance: must not contain a zero byte"
         );
 
-        let pod = Pod::connect(config).await?;
         let delay = Duration::from_millis(self.delay_ms);
-        pod.serve(move |request| {
+        let pod = Pod::connect_and_serve(config, move |request| {
             let mut payload = instance.clone().into_bytes();
             payload.push(0);
             payload.extend(&request.payload[..request.payload.len().min(ECHO)]);
@@ -79,7 +78,8 @@ impl Serve {
                 }
                 payload
             }
-        });
+        })
+        .await?;
         let registered = pod.registered();
         for refused in registered.refused.iter().take(TOLD) {
             eprintln!("dmsc-pod: {} refused: {}", refused.name, refused.reason);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use dmsc_proto::v1;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
 use dmsc_wire::{
-    AttachmentId, Domain, ErrorCode, Kind, NameBuf, NodeId, PortId, RecordSlot, build_error, parse,
-    patch, record,
+    AttachmentId, Domain, EchoSource, ErrorCode, Kind, NameBuf, NodeId, PortId, RecordSlot,
+    RouterName, build_echo_reply, build_error, parse, patch, record,
 };
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
@@ -153,6 +153,18 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
                     .any(|prefix| prefix.as_name().is_prefix_of(name))
             }),
         };
+        if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
+            let own = EchoSource {
+                gateway: NODE,
+                attachment: AttachmentId::ANY,
+                name: None,
+            };
+            let mut out = vec![0; 1_024];
+            let header = parse(packet).unwrap();
+            let length = build_echo_reply(packet, &header, own, &mut out).unwrap();
+            socket.send_to(&out[..length], from).await.unwrap();
+            continue;
+        }
         if let Some(target) = target {
             socket.send_to(packet, target.at).await.unwrap();
             continue;
