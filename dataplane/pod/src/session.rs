@@ -22,7 +22,7 @@ const AWAY: Duration = Duration::from_secs(1);
 /// Between attempts at the start, when somebody waits for it.
 const EAGER: Duration = Duration::from_millis(100);
 /// At least between two checks that the data path asked for.
-const SUSPICION: Duration = Duration::from_millis(500);
+const SUSPICION: Duration = Duration::from_secs(1);
 
 /// The secret between a pod and its registrar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
