@@ -29,7 +29,14 @@ pub struct Neighbour {
 impl Neighbour {
     /// Not resolved yet.
     pub fn new(port: usize, vlan: u16, address: IpAddr) -> Neighbour {
-        Neighbour { port, vlan, address, mac: AtomicU64::new(0), asked: AtomicU64::new(0), heard: AtomicU64::new(0) }
+        Neighbour {
+            port,
+            vlan,
+            address,
+            mac: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+        }
     }
 
     /// The MAC address, when known.

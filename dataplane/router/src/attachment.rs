@@ -27,7 +27,12 @@ pub struct NameSet(HashSet<Box<[u8]>>);
 impl NameSet {
     /// Of these prefixes.
     pub fn new<'a>(names: impl IntoIterator<Item = Name<'a>>) -> NameSet {
-        NameSet(names.into_iter().map(|name| name.as_bytes().into()).collect())
+        NameSet(
+            names
+                .into_iter()
+                .map(|name| name.as_bytes().into())
+                .collect(),
+        )
     }
 
     /// Whether one of them covers `name`: at most 16 look-ups, however many prefixes there are.
@@ -97,9 +102,19 @@ mod tests {
 
     #[test]
     fn a_name_set_covers_on_component_boundaries() {
-        let names: Vec<NameBuf> = ["/a/b", "/c"].iter().map(|t| NameBuf::parse(t).expect("name")).collect();
+        let names: Vec<NameBuf> = ["/a/b", "/c"]
+            .iter()
+            .map(|t| NameBuf::parse(t).expect("name"))
+            .collect();
         let set = NameSet::new(names.iter().map(|n| n.as_name()));
-        for (text, expected) in [("/a/b", true), ("/a/b/c", true), ("/a", false), ("/a/bc", false), ("/c/d/e/f", true), ("/d", false)] {
+        for (text, expected) in [
+            ("/a/b", true),
+            ("/a/b/c", true),
+            ("/a", false),
+            ("/a/bc", false),
+            ("/c/d/e/f", true),
+            ("/d", false),
+        ] {
             let name = NameBuf::parse(text).expect("name");
             assert_eq!(set.covers(name.as_name()), expected, "{text}");
         }

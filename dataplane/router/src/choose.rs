@@ -41,17 +41,16 @@ impl<'a> Chooser<'a> {
     #[inline]
     pub fn is_usable(&self, adjacency: AdjacencyId, came_over: Option<AdjacencyId>) -> bool {
         Some(adjacency) != came_over
-            && self
-                .tables
-                .adjacencies
-                .get(adjacency)
-                .is_some_and(|a| a.is_up() && self.ports.get(a.config.port).is_some_and(|p| p.is_up()))
+            && self.tables.adjacencies.get(adjacency).is_some_and(|a| {
+                a.is_up() && self.ports.get(a.config.port).is_some_and(|p| p.is_up())
+            })
     }
 
     /// The next hop towards `gateway`.
     #[inline]
     pub fn next_hop(&self, gateway: NodeId, call: &Call) -> Option<(AdjacencyId, PathKind)> {
-        self.gateway(gateway, call.topology)?.select(call.flow, |id| self.is_usable(id, call.came_over))
+        self.gateway(gateway, call.topology)?
+            .select(call.flow, |id| self.is_usable(id, call.came_over))
     }
 
     /// The table entry of `gateway`.
@@ -92,10 +91,15 @@ impl<'a> Chooser<'a> {
     #[inline]
     pub fn member(&self, found: &PrefixMatch, call: &Call) -> Option<NodeId> {
         let Some(group) = found.value.group else {
-            return (self.node != call.excluded && self.local(found, call.flow).is_some()).then_some(self.node);
+            return (self.node != call.excluded && self.local(found, call.flow).is_some())
+                .then_some(self.node);
         };
         let eligible = |member: &Member| self.is_reachable(member.gateway, found, call);
-        self.tables.fib.group(group)?.select(call.flow, eligible).map(|m| m.gateway)
+        self.tables
+            .fib
+            .group(group)?
+            .select(call.flow, eligible)
+            .map(|m| m.gateway)
     }
 
     /// Longest-prefix match of one name.
@@ -142,8 +146,20 @@ mod tests {
 
     #[test]
     fn router_names_are_read_strictly() {
-        for (text, expected) in [("/dmsc/7", Some(7)), ("/dmsc/7/x", Some(7)), ("/dmsc", None), ("/dmsc/x7", None), ("/dmsc/0", None), ("/a/7", None), ("/dmsc/4294967296", None)] {
-            assert_eq!(router_of(NameBuf::parse(text).expect("name").as_name()), expected.map(NodeId), "{text}");
+        for (text, expected) in [
+            ("/dmsc/7", Some(7)),
+            ("/dmsc/7/x", Some(7)),
+            ("/dmsc", None),
+            ("/dmsc/x7", None),
+            ("/dmsc/0", None),
+            ("/a/7", None),
+            ("/dmsc/4294967296", None),
+        ] {
+            assert_eq!(
+                router_of(NameBuf::parse(text).expect("name").as_name()),
+                expected.map(NodeId),
+                "{text}"
+            );
         }
     }
 }

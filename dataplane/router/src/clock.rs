@@ -12,7 +12,9 @@ impl Clock {
 
     /// Of a TSC with this frequency, at least 1 MHz.
     pub fn new(hz: u64) -> Clock {
-        Clock { hz: hz.max(1_000_000) }
+        Clock {
+            hz: hz.max(1_000_000),
+        }
     }
 
     /// Cycles per second.

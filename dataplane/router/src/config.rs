@@ -204,9 +204,9 @@ impl PortKind {
     /// The kernel interface behind the port, where there is one.
     pub fn interface(&self) -> Option<&str> {
         match self {
-            PortKind::AfPacket { interface } | PortKind::AfXdp { interface } | PortKind::Tap { interface } => {
-                Some(interface)
-            }
+            PortKind::AfPacket { interface }
+            | PortKind::AfXdp { interface }
+            | PortKind::Tap { interface } => Some(interface),
             _ => None,
         }
     }
@@ -357,10 +357,19 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn line(&self, at: usize) -> usize {
-        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count() + 1
+        self.text.as_bytes()[..at.min(self.text.len())]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1
     }
 
-    fn refuse<T>(&self, span: Range<usize>, field: impl Into<String>, message: impl Into<String>) -> Result<T, ConfigError> {
+    fn refuse<T>(
+        &self,
+        span: Range<usize>,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Result<T, ConfigError> {
         Err(ConfigError::Value {
             path: self.path.to_path_buf(),
             line: self.line(span.start),
@@ -372,7 +381,12 @@ impl Checker<'_> {
     fn port(&self, raw: &RawPort) -> Result<PortConfig, ConfigError> {
         let name = raw.name.get_ref().clone();
         let field = |what: &str| format!("port \"{name}\".{what}");
-        if name.is_empty() || name.len() > 13 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        if name.is_empty()
+            || name.len() > 13
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
             return self.refuse(
                 raw.name.span(),
                 "port.name",
@@ -384,24 +398,42 @@ impl Checker<'_> {
         if let Some(given) = &raw.mtu
             && !(1280..=9600).contains(&mtu)
         {
-            return self.refuse(given.span(), field("mtu"), format!("{mtu} is outside 1280..=9600 bytes"));
+            return self.refuse(
+                given.span(),
+                field("mtu"),
+                format!("{mtu} is outside 1280..=9600 bytes"),
+            );
         }
         let mac = match &raw.mac {
             None => None,
             Some(text) => match text.get_ref().parse::<MacAddress>() {
                 Ok(mac) if mac.is_unicast() => Some(mac),
-                _ => return self.refuse(text.span(), field("mac"), format!("{:?} is no unicast MAC address like 02:00:00:00:00:01", text.get_ref())),
+                _ => {
+                    return self.refuse(
+                        text.span(),
+                        field("mac"),
+                        format!(
+                            "{:?} is no unicast MAC address like 02:00:00:00:00:01",
+                            text.get_ref()
+                        ),
+                    );
+                }
             },
         };
         let mut addresses = Vec::new();
         for text in &raw.addresses {
             match text.get_ref().parse::<IpNet>() {
-                Ok(net) if !net.addr().is_unspecified() && !net.addr().is_multicast() => addresses.push(net),
+                Ok(net) if !net.addr().is_unspecified() && !net.addr().is_multicast() => {
+                    addresses.push(net)
+                }
                 _ => {
                     return self.refuse(
                         text.span(),
                         field("addresses"),
-                        format!("{:?} is no address with prefix length like 10.0.0.1/24 or fd00::1/64", text.get_ref()),
+                        format!(
+                            "{:?} is no address with prefix length like 10.0.0.1/24 or fd00::1/64",
+                            text.get_ref()
+                        ),
                     );
                 }
             }
@@ -413,9 +445,11 @@ impl Checker<'_> {
             return self.refuse(given.span(), field("vlan"), format!("{vlan} is above 4094"));
         }
         let positive = |value: &Option<Spanned<u64>>, what: &str, default: u64| match value {
-            Some(v) if *v.get_ref() == 0 => {
-                self.refuse(v.span(), field(what), "0 would stop the pod; leave the line out for the default")
-            }
+            Some(v) if *v.get_ref() == 0 => self.refuse(
+                v.span(),
+                field(what),
+                "0 would stop the pod; leave the line out for the default",
+            ),
             Some(v) => Ok(*v.get_ref()),
             None => Ok(default),
         };
@@ -441,26 +475,67 @@ impl Checker<'_> {
     fn kind(&self, raw: &RawPort, field: &dyn Fn(&str) -> String) -> Result<PortKind, ConfigError> {
         let interface = || match &raw.interface {
             Some(name) if (1..=15).contains(&name.get_ref().len()) => Ok(name.get_ref().clone()),
-            Some(name) => self.refuse(name.span(), field("interface"), "an interface name has 1 to 15 bytes"),
-            None => self.refuse(raw.kind.span(), field("interface"), format!("kind \"{}\" needs interface = \"…\"", raw.kind.get_ref())),
+            Some(name) => self.refuse(
+                name.span(),
+                field("interface"),
+                "an interface name has 1 to 15 bytes",
+            ),
+            None => self.refuse(
+                raw.kind.span(),
+                field("interface"),
+                format!("kind \"{}\" needs interface = \"…\"", raw.kind.get_ref()),
+            ),
         };
         let socket = || match &raw.socket {
             Some(path) => Ok(path.clone()),
-            None => self.refuse(raw.kind.span(), field("socket"), format!("kind \"{}\" needs socket = \"/path\"", raw.kind.get_ref())),
+            None => self.refuse(
+                raw.kind.span(),
+                field("socket"),
+                format!("kind \"{}\" needs socket = \"/path\"", raw.kind.get_ref()),
+            ),
         };
         Ok(match raw.kind.get_ref().as_str() {
-            "af_packet" => PortKind::AfPacket { interface: interface()? },
-            "af_xdp" => PortKind::AfXdp { interface: interface()? },
-            "tap" => PortKind::Tap { interface: interface()? },
-            "memif" => PortKind::Memif { socket: socket()?, server: raw.server.unwrap_or(false), id: raw.id.unwrap_or(0) },
-            "virtio_user" => PortKind::VirtioUser { socket: socket()?, server: raw.server.unwrap_or(false) },
-            "vhost" => PortKind::Vhost { socket: socket()?, client: raw.client.unwrap_or(false) },
-            "null" => PortKind::Null { size: raw.size.unwrap_or(64) },
+            "af_packet" => PortKind::AfPacket {
+                interface: interface()?,
+            },
+            "af_xdp" => PortKind::AfXdp {
+                interface: interface()?,
+            },
+            "tap" => PortKind::Tap {
+                interface: interface()?,
+            },
+            "memif" => PortKind::Memif {
+                socket: socket()?,
+                server: raw.server.unwrap_or(false),
+                id: raw.id.unwrap_or(0),
+            },
+            "virtio_user" => PortKind::VirtioUser {
+                socket: socket()?,
+                server: raw.server.unwrap_or(false),
+            },
+            "vhost" => PortKind::Vhost {
+                socket: socket()?,
+                client: raw.client.unwrap_or(false),
+            },
+            "null" => PortKind::Null {
+                size: raw.size.unwrap_or(64),
+            },
             "ring" => PortKind::Ring,
-            "pcap" => PortKind::Pcap { rx: raw.rx_file.clone(), tx: raw.tx_file.clone() },
+            "pcap" => PortKind::Pcap {
+                rx: raw.rx_file.clone(),
+                tx: raw.tx_file.clone(),
+            },
             "pci" => match &raw.address {
-                Some(address) => PortKind::Pci { address: address.get_ref().clone() },
-                None => return self.refuse(raw.kind.span(), field("address"), "kind \"pci\" needs address = \"0000:03:00.0\""),
+                Some(address) => PortKind::Pci {
+                    address: address.get_ref().clone(),
+                },
+                None => {
+                    return self.refuse(
+                        raw.kind.span(),
+                        field("address"),
+                        "kind \"pci\" needs address = \"0000:03:00.0\"",
+                    );
+                }
             },
             other => {
                 return self.refuse(
@@ -474,7 +549,11 @@ impl Checker<'_> {
 
     fn config(&self, raw: &RawConfig) -> Result<Config, ConfigError> {
         if *raw.node.id.get_ref() == 0 {
-            return self.refuse(raw.node.id.span(), "node.id", "0 means \"not resolved\" in packets; use 1..4294967295");
+            return self.refuse(
+                raw.node.id.span(),
+                "node.id",
+                "0 means \"not resolved\" in packets; use 1..4294967295",
+            );
         }
         let name = raw.node.name.get_ref().clone();
         if name.is_empty() || name.len() > 32 {
@@ -484,10 +563,20 @@ impl Checker<'_> {
         for raw_port in &raw.port {
             let port = self.port(raw_port)?;
             if ports.iter().any(|p| p.name == port.name) {
-                return self.refuse(raw_port.name.span(), "port.name", format!("{:?} is used twice", port.name));
+                return self.refuse(
+                    raw_port.name.span(),
+                    "port.name",
+                    format!("{:?} is used twice", port.name),
+                );
             }
-            if let Some(other) = ports.iter().find(|p| port.kind.interface().is_some() && p.kind.interface() == port.kind.interface()) {
-                return self.refuse(raw_port.name.span(), format!("port \"{}\".interface", port.name), format!("is port \"{}\"'s already", other.name));
+            if let Some(other) = ports.iter().find(|p| {
+                port.kind.interface().is_some() && p.kind.interface() == port.kind.interface()
+            }) {
+                return self.refuse(
+                    raw_port.name.span(),
+                    format!("port \"{}\".interface", port.name),
+                    format!("is port \"{}\"'s already", other.name),
+                );
             }
             if port.role == PortRole::Pod && raw.node.role == Role::Sr {
                 return self.refuse(raw_port.name.span(), format!("port \"{}\".role", port.name), "a router (role \"sr\") has no pods; use role = \"sg\" for the node or \"router\" for the port");
@@ -495,10 +584,18 @@ impl Checker<'_> {
             ports.push(port);
         }
         if ports.is_empty() || ports.len() > 32 {
-            let message = format!("{} ports; 1 to 32 [[port]] sections are needed", ports.len());
+            let message = format!(
+                "{} ports; 1 to 32 [[port]] sections are needed",
+                ports.len()
+            );
             return self.refuse(0..0, "port", message);
         }
-        let cores = raw.workers.cores.as_ref().map(|c| c.get_ref().clone()).unwrap_or_default();
+        let cores = raw
+            .workers
+            .cores
+            .as_ref()
+            .map(|c| c.get_ref().clone())
+            .unwrap_or_default();
         if let Some(given) = &raw.workers.cores {
             let mut seen = cores.clone();
             seen.sort_unstable();
@@ -511,23 +608,39 @@ impl Checker<'_> {
         if let Some(given) = &raw.eal.memory_mb
             && !(32..=65536).contains(&memory_mb)
         {
-            return self.refuse(given.span(), "eal.memory_mb", format!("{memory_mb} is outside 32..=65536 MiB"));
+            return self.refuse(
+                given.span(),
+                "eal.memory_mb",
+                format!("{memory_mb} is outside 32..=65536 MiB"),
+            );
         }
         let file_prefix = match &raw.eal.file_prefix {
             Some(text) if text.get_ref().is_empty() || text.get_ref().contains('/') => {
-                return self.refuse(text.span(), "eal.file_prefix", "must not be empty nor contain '/'");
+                return self.refuse(
+                    text.span(),
+                    "eal.file_prefix",
+                    "must not be empty nor contain '/'",
+                );
             }
             Some(text) => text.get_ref().clone(),
             None => format!("dmsc-{name}-{}", std::process::id()),
         };
-        let udp_port = raw.node.udp_port.as_ref().map_or(dmsc_wire::UDP_PORT, |p| *p.get_ref());
+        let udp_port = raw
+            .node
+            .udp_port
+            .as_ref()
+            .map_or(dmsc_wire::UDP_PORT, |p| *p.get_ref());
         if let Some(given) = &raw.node.udp_port
             && udp_port == 0
         {
             return self.refuse(given.span(), "node.udp_port", "0 is no port");
         }
         if raw.agent.socket.get_ref().as_os_str().len() > 100 {
-            return self.refuse(raw.agent.socket.span(), "agent.socket", "a Unix socket's path has at most 100 bytes");
+            return self.refuse(
+                raw.agent.socket.span(),
+                "agent.socket",
+                "a Unix socket's path has at most 100 bytes",
+            );
         }
         Ok(Config {
             path: self.path.to_path_buf(),
@@ -552,7 +665,10 @@ impl Config {
     /// # Errors
     /// The first mistake, with file, line and field; nothing is half accepted.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
         Config::parse(path, &text)
     }
 
@@ -572,7 +688,10 @@ impl Config {
 
     /// Whether `address` is one of port number `port`'s (from 0).
     pub fn owns(&self, port: usize, address: IpAddr) -> bool {
-        self.ports[port].addresses.iter().any(|net| net.addr() == address)
+        self.ports[port]
+            .addresses
+            .iter()
+            .any(|net| net.addr() == address)
     }
 }
 
@@ -583,7 +702,9 @@ mod tests {
     const GOOD: &str = "[node]\nid = 1\nname = \"sg1\"\nrole = \"sg\"\n[agent]\nsocket = \"/tmp/a.sock\"\n[[port]]\nname = \"p\"\nkind = \"af_packet\"\ninterface = \"v0\"\nrole = \"pod\"\naddresses = [\"10.0.0.1/24\"]\n";
 
     fn error_of(text: &str) -> String {
-        Config::parse(Path::new("x.toml"), text).expect_err("must be refused").to_string()
+        Config::parse(Path::new("x.toml"), text)
+            .expect_err("must be refused")
+            .to_string()
     }
 
     #[test]
@@ -601,15 +722,30 @@ mod tests {
             ("id = 1", "id = 0", "x.toml:2: node.id: 0"),
             ("id = 1", "id = \"one\"", "x.toml:2:"),
             ("role = \"sg\"", "role = \"sx\"", "x.toml:4:"),
-            ("kind = \"af_packet\"", "kind = \"dpdk\"", "x.toml:9: port \"p\".kind"),
+            (
+                "kind = \"af_packet\"",
+                "kind = \"dpdk\"",
+                "x.toml:9: port \"p\".kind",
+            ),
             ("interface = \"v0\"\n", "", "x.toml:9: port \"p\".interface"),
-            ("10.0.0.1/24", "10.0.0/24", "x.toml:12: port \"p\".addresses"),
-            ("role = \"pod\"", "role = \"pod\"\nmtu = 100", "x.toml:12: port \"p\".mtu"),
+            (
+                "10.0.0.1/24",
+                "10.0.0/24",
+                "x.toml:12: port \"p\".addresses",
+            ),
+            (
+                "role = \"pod\"",
+                "role = \"pod\"\nmtu = 100",
+                "x.toml:12: port \"p\".mtu",
+            ),
             ("role = \"pod\"", "role = \"pod\"\ncolour = 1", "x.toml:12:"),
             ("role = \"sg\"", "role = \"sr\"", "port \"p\".role"),
         ] {
             let message = error_of(&GOOD.replacen(from, to, 1));
-            assert!(message.contains(expected), "{message} should contain {expected}");
+            assert!(
+                message.contains(expected),
+                "{message} should contain {expected}"
+            );
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_dpdk::Mbuf;
-use dmsc_wire::{AttachmentId, EchoSource, ErrorCode, Header, Kind, PacketBuilder, PortId, RecordSlot, RouterName, record};
+use dmsc_wire::{
+    AttachmentId, EchoSource, ErrorCode, Header, Kind, PacketBuilder, PortId, RecordSlot,
+    RouterName, record,
+};
 
 use crate::adjacency::{Adjacency, State};
 use crate::counters::{DropReason, EventKind};
@@ -34,7 +37,8 @@ const PARCELS: usize = 32;
 impl Shared {
     /// Copies a frame for a capture.
     pub(crate) fn capture(&self, mbuf: &Mbuf, port: usize, outgoing: bool, now: u64) {
-        self.captured.offer(port as u8, outgoing, now, mbuf.data(), usize::MAX);
+        self.captured
+            .offer(port as u8, outgoing, now, mbuf.data(), usize::MAX);
     }
 }
 
@@ -56,11 +60,26 @@ impl Floor {
         };
     }
 
-    fn hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, mbuf: &Mbuf, context: &Context) -> Verdict {
-        let packet = mbuf.data().get(usize::from(context.offset)..).unwrap_or(&[]);
-        let Some(header) = context.header else { return Verdict::Drop(DropReason::BadHello) };
+    fn hello(
+        &mut self,
+        env: &Env<'_>,
+        adjacency: &Adjacency,
+        mbuf: &Mbuf,
+        context: &Context,
+    ) -> Verdict {
+        let packet = mbuf
+            .data()
+            .get(usize::from(context.offset)..)
+            .unwrap_or(&[]);
+        let Some(header) = context.header else {
+            return Verdict::Drop(DropReason::BadHello);
+        };
         let port = &self.shared.ports[usize::from(context.port)];
-        match self.shared.speaker.hear(adjacency, port.id(), header.payload(packet), env.now) {
+        match self
+            .shared
+            .speaker
+            .hear(adjacency, port.id(), header.payload(packet), env.now)
+        {
             Err(_) => Verdict::Drop(DropReason::BadHello),
             Ok(accepted) => {
                 if adjacency.config.udp.is_none()
@@ -99,9 +118,18 @@ impl Floor {
             // Not resolved yet: the question is on its way.
             (Some(_), None) => return,
         };
-        let hello = self.shared.speaker.next(adjacency, port.id(), env.now, farewell);
-        let Some(mut mbuf) = self.pool.alloc() else { return };
-        if mbuf.fill(&hello.packet()) && adjacency.outer.write(&mut mbuf, mac, 0, dmsc_wire::Class::CONTROL.0, 0) {
+        let hello = self
+            .shared
+            .speaker
+            .next(adjacency, port.id(), env.now, farewell);
+        let Some(mut mbuf) = self.pool.alloc() else {
+            return;
+        };
+        if mbuf.fill(&hello.packet())
+            && adjacency
+                .outer
+                .write(&mut mbuf, mac, 0, dmsc_wire::Class::CONTROL.0, 0)
+        {
             self.counters.ports[number].originated.add(1);
             self.enqueue(env, number, mbuf, number);
         }
@@ -109,14 +137,23 @@ impl Floor {
 
     /// ARP: learns what is wanted, answers for own addresses, and lets the kernel hear answers.
     fn resolution(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
-        let Some(ethernet) = Ethernet::parse(mbuf.data()) else { return Verdict::Drop(DropReason::Truncated) };
+        let Some(ethernet) = Ethernet::parse(mbuf.data()) else {
+            return Verdict::Drop(DropReason::Truncated);
+        };
         match neighbour::parse_arp(&mbuf.data()[ethernet.length..]) {
             None => Verdict::Drop(DropReason::BadIpHeader),
             Some(heard) => self.resolve_address(env, mbuf, context, &ethernet, &heard),
         }
     }
 
-    fn resolve_address(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context, ethernet: &Ethernet, heard: &Resolution) -> Verdict {
+    fn resolve_address(
+        &mut self,
+        env: &Env<'_>,
+        mbuf: &Mbuf,
+        context: &Context,
+        ethernet: &Ethernet,
+        heard: &Resolution,
+    ) -> Verdict {
         let number = usize::from(context.port);
         if let Some(mac) = heard.sender_mac
             && let Some(wanted) = env.chooser.tables.neighbours.get(&(number, heard.sender))
@@ -137,7 +174,9 @@ impl Floor {
     }
 
     fn icmp(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
-        let Some(ethernet) = Ethernet::parse(mbuf.data()) else { return Verdict::Drop(DropReason::Truncated) };
+        let Some(ethernet) = Ethernet::parse(mbuf.data()) else {
+            return Verdict::Drop(DropReason::Truncated);
+        };
         let packet = &mbuf.data()[ethernet.length..];
         if let Some(heard) = neighbour::parse_discovery(packet) {
             return self.resolve_address(env, mbuf, context, &ethernet, &heard);
@@ -160,9 +199,14 @@ impl Floor {
         let tables: &Tables = env.chooser.tables;
         match complaint {
             Complaint::PortUnreachable(about) => {
-                let endpoint = crate::attachment::Endpoint::Udp(about.destination, about.destination_port);
-                let Some(attachment) = tables.attachments.from(number, endpoint) else { return false };
-                if !self.shared.ports[number].owns(about.source) || about.source_port != env.udp_port {
+                let endpoint =
+                    crate::attachment::Endpoint::Udp(about.destination, about.destination_port);
+                let Some(attachment) = tables.attachments.from(number, endpoint) else {
+                    return false;
+                };
+                if !self.shared.ports[number].owns(about.source)
+                    || about.source_port != env.udp_port
+                {
                     return false;
                 }
                 attachment.reachable.store(false, Relaxed);
@@ -172,13 +216,21 @@ impl Floor {
                 true
             }
             Complaint::TooBig(about, mtu) => {
-                let sent_by = |a: &&std::sync::Arc<Adjacency>| a.config.udp == Some((about.source, about.destination));
-                let Some(adjacency) = tables.adjacencies.on_port(number).iter().find(sent_by) else { return false };
+                let sent_by = |a: &&std::sync::Arc<Adjacency>| {
+                    a.config.udp == Some((about.source, about.destination))
+                };
+                let Some(adjacency) = tables.adjacencies.on_port(number).iter().find(sent_by)
+                else {
+                    return false;
+                };
                 if about.destination_port != env.udp_port || mtu >= adjacency.config.mtu {
                     return false;
                 }
                 adjacency.live.path_mtu.store(mtu, Relaxed);
-                adjacency.live.path_mtu_until.store(env.now + env.clock.from_ms(PATH_MTU_MS), Relaxed);
+                adjacency
+                    .live
+                    .path_mtu_until
+                    .store(env.now + env.clock.from_ms(PATH_MTU_MS), Relaxed);
                 self.counters.ports[number].event(EventKind::PathMtuLearned);
                 self.shared.changed.store(true, Relaxed);
                 self.for_herald = true;
@@ -189,7 +241,9 @@ impl Floor {
 
     /// A packet for this router's own name: echoes are answered, answers go to who asked.
     fn own(&mut self, env: &Env<'_>, mbuf: &mut Mbuf, context: &Context) -> Verdict {
-        let Some(header) = context.header else { return Verdict::Drop(DropReason::BadHeader) };
+        let Some(header) = context.header else {
+            return Verdict::Drop(DropReason::BadHeader);
+        };
         let Some(packet) = mbuf.data_mut().get_mut(usize::from(context.offset)..) else {
             return Verdict::Drop(DropReason::Truncated);
         };
@@ -203,18 +257,30 @@ impl Floor {
                     node: env.chooser.node,
                     in_port: PortId(in_port),
                     out_port: PortId(0),
-                    residence_ns: env.clock.to_ns((env.tsc)().saturating_sub(context.arrived)).min(u64::from(u32::MAX)) as u32,
+                    residence_ns: env
+                        .clock
+                        .to_ns((env.tsc)().saturating_sub(context.arrived))
+                        .min(u64::from(u32::MAX)) as u32,
                 };
                 record::fill_next(packet, &header, slot);
-                let source = EchoSource { gateway: env.chooser.node, attachment: AttachmentId::ANY, name: None };
-                let built = dmsc_wire::build_echo_reply(packet, &header, source, &mut self.scratch[..]);
+                let source = EchoSource {
+                    gateway: env.chooser.node,
+                    attachment: AttachmentId::ANY,
+                    name: None,
+                };
+                let built =
+                    dmsc_wire::build_echo_reply(packet, &header, source, &mut self.scratch[..]);
                 if let Ok(length) = built {
                     self.originate(env, context.port, length);
                 }
                 Verdict::Consumed
             }
             Kind::EchoReply | Kind::Error => {
-                if self.shared.own.offer(context.port, false, env.now, packet, usize::MAX) {
+                if self
+                    .shared
+                    .own
+                    .offer(context.port, false, env.now, packet, usize::MAX)
+                {
                     self.for_herald = true;
                     Verdict::Consumed
                 } else {
@@ -226,21 +292,45 @@ impl Floor {
     }
 
     /// Tells the source of a dropped packet why, as often as the rate allows.
-    pub(crate) fn make_error(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context, code: ErrorCode, mtu: u16) {
+    pub(crate) fn make_error(
+        &mut self,
+        env: &Env<'_>,
+        mbuf: &Mbuf,
+        context: &Context,
+        code: ErrorCode,
+        mtu: u16,
+    ) {
         let counters = &self.counters.ports[usize::from(context.port)];
         if !self.error_rate.allow(env.now) {
             counters.event(EventKind::ErrorSuppressed);
             return;
         }
-        let (Some(header), Some(packet)) = (context.header, mbuf.data().get(usize::from(context.offset)..)) else { return };
+        let (Some(header), Some(packet)) = (
+            context.header,
+            mbuf.data().get(usize::from(context.offset)..),
+        ) else {
+            return;
+        };
         let node = env.chooser.node;
-        let Some(mut length) = dmsc_wire::build_error(code, mtu, node, packet, &header, &mut self.scratch[..]) else { return };
+        let Some(mut length) =
+            dmsc_wire::build_error(code, mtu, node, packet, &header, &mut self.scratch[..])
+        else {
+            return;
+        };
         if code == ErrorCode::SourceNotOwned {
             // The offender's source name is not its own; the error goes to a name that is, or it would not be delivered.
-            let Origin::Pod(id) = context.origin else { return };
-            let Some(attachment) = env.chooser.tables.attachments.get(id) else { return };
-            let Some(own) = attachment.owns.first().or(attachment.serves.first()) else { return };
-            let Ok(built) = dmsc_wire::parse(&self.scratch[..length]) else { return };
+            let Origin::Pod(id) = context.origin else {
+                return;
+            };
+            let Some(attachment) = env.chooser.tables.attachments.get(id) else {
+                return;
+            };
+            let Some(own) = attachment.owns.first().or(attachment.serves.first()) else {
+                return;
+            };
+            let Ok(built) = dmsc_wire::parse(&self.scratch[..length]) else {
+                return;
+            };
             let router = RouterName::new(node);
             let mut renamed = [0; 1024];
             let rebuilt = PacketBuilder::new(Kind::Error)
@@ -267,24 +357,37 @@ impl Floor {
 
     /// Puts the DMSC packet in the scratch buffer among those that this router made.
     fn originate(&mut self, env: &Env<'_>, port: u8, length: usize) {
-        let Ok(header) = dmsc_wire::parse(&self.scratch[..length]) else { return };
+        let Ok(header) = dmsc_wire::parse(&self.scratch[..length]) else {
+            return;
+        };
         self.add_made(env, port, header, length);
     }
 
     fn add_made(&mut self, env: &Env<'_>, port: u8, header: Header, length: usize) {
-        let Some(mut mbuf) = self.pool.alloc() else { return };
+        let Some(mut mbuf) = self.pool.alloc() else {
+            return;
+        };
         if !mbuf.fill(&self.scratch[..length]) {
             return;
         }
         // A batch makes at most one packet for each of its own, so there is room.
-        if self.made.push(mbuf, Context::originated(usize::from(port), header, env.now)).is_ok() {
+        if self
+            .made
+            .push(
+                mbuf,
+                Context::originated(usize::from(port), header, env.now),
+            )
+            .is_ok()
+        {
             self.counters.ports[usize::from(port)].originated.add(1);
         }
     }
 
     /// Sends a whole frame that this router made on `port`.
     fn send_own(&mut self, env: &Env<'_>, port: usize, frame: &[u8]) {
-        let Some(mut mbuf) = self.pool.alloc() else { return };
+        let Some(mut mbuf) = self.pool.alloc() else {
+            return;
+        };
         if mbuf.fill(frame) {
             self.counters.ports[port].originated.add(1);
             self.enqueue(env, port, mbuf, port);
@@ -323,6 +426,12 @@ impl Floor {
 
     /// Hellos, their expiry, and address resolution of the ports that this worker owns.
     pub(crate) fn run_timers(&mut self, env: &Env<'_>) {
+        let hurry = &self.shared.workers[self.id].hurry;
+        if hurry.load(Relaxed) {
+            hurry.store(false, Relaxed);
+            self.next_timer = env.now;
+            self.next_resolution = env.now;
+        }
         if env.now < self.next_timer {
             return;
         }
@@ -367,9 +476,13 @@ impl Floor {
                 continue;
             }
             let since = |time: u64| env.now.saturating_sub(time);
-            let stale = wanted.mac().is_none() || since(wanted.heard.load(Relaxed)) > env.clock.from_ms(STALE_MS);
+            let stale = wanted.mac().is_none()
+                || since(wanted.heard.load(Relaxed)) > env.clock.from_ms(STALE_MS);
             let asked = wanted.asked.load(Relaxed);
-            if !stale || (asked != 0 && since(asked) < env.clock.from_ms(ASK_AGAIN_MS)) || !self.shared.ports[wanted.port].is_up() {
+            if !stale
+                || (asked != 0 && since(asked) < env.clock.from_ms(ASK_AGAIN_MS))
+                || !self.shared.ports[wanted.port].is_up()
+            {
                 continue;
             }
             wanted.asked.store(env.now, Relaxed);
@@ -387,7 +500,11 @@ impl Floor {
         let shared = self.shared.clone();
         let counters = self.counters.clone();
         let env = Env {
-            chooser: crate::choose::Chooser { tables, ports: &shared.ports, node: shared.config.node },
+            chooser: crate::choose::Chooser {
+                tables,
+                ports: &shared.ports,
+                node: shared.config.node,
+            },
             counters: &counters,
             udp_port: shared.config.udp_port,
             now: dmsc_dpdk::tsc(),

@@ -271,7 +271,11 @@ mod tests {
         let mut names: Vec<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
         names.extend(EventKind::ALL.iter().map(|e| e.name()));
         let count = names.len();
-        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        assert!(
+            names
+                .iter()
+                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        );
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);

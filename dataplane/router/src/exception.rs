@@ -16,7 +16,9 @@ use crate::shared::Shared;
 
 /// A tap could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("port {port:?}: the tap {tap} to the kernel could not be {step}: {source} (CAP_NET_ADMIN and /dev/net/tun are needed; exception = \"none\" does without)")]
+#[error(
+    "port {port:?}: the tap {tap} to the kernel could not be {step}: {source} (CAP_NET_ADMIN and /dev/net/tun are needed; exception = \"none\" does without)"
+)]
 pub struct TapError {
     port: String,
     tap: String,
@@ -40,11 +42,20 @@ impl Tap {
     ///
     /// # Errors
     /// Without the right or the device to make one.
-    pub fn create(port: &crate::config::PortConfig, number: usize, mac: MacAddress) -> Result<Tap, TapError> {
+    pub fn create(
+        port: &crate::config::PortConfig,
+        number: usize,
+        mac: MacAddress,
+    ) -> Result<Tap, TapError> {
         let tap = tap_name(&port.name);
         let error = |step| {
             let (port, tap) = (port.name.clone(), tap.clone());
-            move |source| TapError { port, tap, step, source }
+            move |source| TapError {
+                port,
+                tap,
+                step,
+                source,
+            }
         };
         let device = DeviceBuilder::new()
             .name(tap.clone())
@@ -61,8 +72,13 @@ impl Tap {
             }
             .map_err(error("given its addresses"))?;
         }
-        device.set_nonblocking(true).map_err(error("set to non-blocking"))?;
-        Ok(Tap { port: number, device })
+        device
+            .set_nonblocking(true)
+            .map_err(error("set to non-blocking"))?;
+        Ok(Tap {
+            port: number,
+            device,
+        })
     }
 }
 
@@ -93,7 +109,10 @@ pub fn run(shared: &Arc<Shared>, taps: Vec<Tap>) {
         shared.kernel_bell.prepare();
         if shared.to_kernel.is_empty() && shared.is_running() {
             let mut fds = vec![shared.kernel_bell.poll_fd()];
-            fds.extend(taps.iter().map(|tap| PollFd::new(tap.as_fd(), PollFlags::POLLIN)));
+            fds.extend(
+                taps.iter()
+                    .map(|tap| PollFd::new(tap.as_fd(), PollFlags::POLLIN)),
+            );
             let _ = poll(&mut fds, PollTimeout::from(1000u16)); // EINTR and time-out: look again
         }
         shared.kernel_bell.awake();
@@ -123,7 +142,9 @@ fn from_kernel(shared: &Shared, tap: &Tap, buffer: &mut [u8]) -> usize {
     {
         moved += 1;
         if length > 0 && shared.ports[tap.port].is_up() {
-            worker.raw.offer(tap.port as u8, true, 0, &buffer[..length], usize::MAX);
+            worker
+                .raw
+                .offer(tap.port as u8, true, 0, &buffer[..length], usize::MAX);
         }
     }
     if moved > 0 {

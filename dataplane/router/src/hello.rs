@@ -65,7 +65,10 @@ fn is_authentic(key: Option<&HelloKey>, hello: &Hello) -> bool {
         Some(key) => {
             let expected = mac(key, &hello.signed_bytes());
             // Every byte is compared, so that the time says nothing.
-            let difference = expected.iter().zip(hello.mac).fold(0, |d, (a, b)| d | (a ^ b));
+            let difference = expected
+                .iter()
+                .zip(hello.mac)
+                .fold(0, |d, (a, b)| d | (a ^ b));
             hello.key_id == key.id && difference == 0
         }
     }
@@ -77,7 +80,12 @@ impl Speaker {
         let live = &adjacency.live;
         let sequence = live.sequence.load(Relaxed) + 1;
         live.sequence.store(sequence, Relaxed);
-        live.next_hello.store(now + self.clock.from_ms(u64::from(adjacency.config.hello_interval_ms)), Relaxed);
+        live.next_hello.store(
+            now + self
+                .clock
+                .from_ms(u64::from(adjacency.config.hello_interval_ms)),
+            Relaxed,
+        );
         let state = if farewell { State::Down } else { live.state() };
         let heard = (live.state() != State::Down).then(|| Heard {
             node: adjacency.config.peer,
@@ -111,7 +119,13 @@ impl Speaker {
     ///
     /// # Errors
     /// When it is not to be believed; nothing changed then.
-    pub fn hear(&self, adjacency: &Adjacency, port: u16, payload: &[u8], now: u64) -> Result<Accepted, HelloRefusal> {
+    pub fn hear(
+        &self,
+        adjacency: &Adjacency,
+        port: u16,
+        payload: &[u8],
+        now: u64,
+    ) -> Result<Accepted, HelloRefusal> {
         let hello = Hello::decode(payload).map_err(|_| HelloRefusal::Malformed)?;
         if hello.node != adjacency.config.peer {
             return Err(HelloRefusal::WrongNode(hello.node));
@@ -134,9 +148,12 @@ impl Speaker {
         live.peer_mtu.store(hello.mtu.max(1280), Relaxed);
         live.heard.store(now, Relaxed);
         let hold = u64::from(hello.interval_ms) * u64::from(hello.multiplier);
-        live.hold.store(self.clock.from_ms(hold.clamp(10, 60_000)), Relaxed);
+        live.hold
+            .store(self.clock.from_ms(hold.clamp(10, 60_000)), Relaxed);
 
-        let hears_us = hello.heard.is_some_and(|h| h.node == self.node && h.boot_nonce == self.boot && h.port.0 == port);
+        let hears_us = hello
+            .heard
+            .is_some_and(|h| h.node == self.node && h.boot_nonce == self.boot && h.port.0 == port);
         let leaving = hello.state == HelloState::Down && hears_us;
         let before = live.state();
         let after = match (leaving, hears_us) {
@@ -147,14 +164,21 @@ impl Speaker {
         let change = self.turn(adjacency, after);
         // The first hello of a starting peer, or one that shows that it does not know yet, deserves an answer at once.
         let answer = before != after || hello.heard.is_none_or(|h| h.boot_nonce != self.boot);
-        Ok(Accepted { change, answer: answer && !leaving })
+        Ok(Accepted {
+            change,
+            answer: answer && !leaving,
+        })
     }
 
     /// Takes the adjacency down when its hold time is over; the change, if it did.
     pub fn expire(&self, adjacency: &Adjacency, now: u64) -> Option<(State, State)> {
         let live = &adjacency.live;
         let silent = now.saturating_sub(live.heard.load(Relaxed)) > live.hold.load(Relaxed);
-        if live.state() != State::Down && silent { self.turn(adjacency, State::Down) } else { None }
+        if live.state() != State::Down && silent {
+            self.turn(adjacency, State::Down)
+        } else {
+            None
+        }
     }
 
     /// Sets the state and the one bit that forwarding reads.
@@ -184,11 +208,25 @@ mod tests {
     use super::*;
     use crate::stage::testing::adjacency;
 
-    const A: Speaker = Speaker { node: NodeId(1), boot: 11, clock: CLOCK };
-    const B: Speaker = Speaker { node: NodeId(2), boot: 22, clock: CLOCK };
+    const A: Speaker = Speaker {
+        node: NodeId(1),
+        boot: 11,
+        clock: CLOCK,
+    };
+    const B: Speaker = Speaker {
+        node: NodeId(2),
+        boot: 22,
+        clock: CLOCK,
+    };
     const CLOCK: Clock = Clock::ONE_GHZ;
 
-    fn exchange(from: &Speaker, over: &Adjacency, to: &Speaker, at: &Adjacency, now: u64) -> Result<Accepted, HelloRefusal> {
+    fn exchange(
+        from: &Speaker,
+        over: &Adjacency,
+        to: &Speaker,
+        at: &Adjacency,
+        now: u64,
+    ) -> Result<Accepted, HelloRefusal> {
         let hello = from.next(over, 1, now, false);
         to.hear(at, 1, &hello.payload(), now)
     }
@@ -205,7 +243,10 @@ mod tests {
         assert!(at_b.is_up());
         let hold = CLOCK.from_ms(150);
         assert_eq!(A.expire(&at_a, 2_000 + hold), None);
-        assert_eq!(A.expire(&at_a, 2_001 + hold), Some((State::Up, State::Down)));
+        assert_eq!(
+            A.expire(&at_a, 2_001 + hold),
+            Some((State::Up, State::Down))
+        );
         assert!(!at_a.is_up());
     }
 
@@ -225,18 +266,39 @@ mod tests {
 
     #[test]
     fn strangers_replays_and_false_macs_change_nothing() {
-        let key = HelloKey { id: 3, secret: vec![7; 32] };
-        let (at_a, at_b) = (adjacency(1, 2, Some(key.clone())), adjacency(1, 1, Some(key)));
+        let key = HelloKey {
+            id: 3,
+            secret: vec![7; 32],
+        };
+        let (at_a, at_b) = (
+            adjacency(1, 2, Some(key.clone())),
+            adjacency(1, 1, Some(key)),
+        );
         let hello = A.next(&at_a, 1, 1, false);
         let mut forged = hello;
         forged.mac[0] ^= 1;
-        assert_eq!(B.hear(&at_b, 1, &forged.payload(), 1), Err(HelloRefusal::Mac));
-        let stranger = Hello { node: NodeId(9), ..hello };
-        assert_eq!(B.hear(&at_b, 1, &stranger.payload(), 1), Err(HelloRefusal::WrongNode(NodeId(9))));
-        assert_eq!(B.hear(&at_b, 1, &hello.payload()[1..], 1), Err(HelloRefusal::Malformed));
+        assert_eq!(
+            B.hear(&at_b, 1, &forged.payload(), 1),
+            Err(HelloRefusal::Mac)
+        );
+        let stranger = Hello {
+            node: NodeId(9),
+            ..hello
+        };
+        assert_eq!(
+            B.hear(&at_b, 1, &stranger.payload(), 1),
+            Err(HelloRefusal::WrongNode(NodeId(9)))
+        );
+        assert_eq!(
+            B.hear(&at_b, 1, &hello.payload()[1..], 1),
+            Err(HelloRefusal::Malformed)
+        );
         assert_eq!(at_b.live.state(), State::Down);
         assert!(B.hear(&at_b, 1, &hello.payload(), 1).is_ok());
-        assert_eq!(B.hear(&at_b, 1, &hello.payload(), 2), Err(HelloRefusal::Replayed));
+        assert_eq!(
+            B.hear(&at_b, 1, &hello.payload(), 2),
+            Err(HelloRefusal::Replayed)
+        );
     }
 
     #[test]
@@ -248,6 +310,12 @@ mod tests {
         }
         let farewell = A.next(&at_a, 1, 5, true);
         let accepted = B.hear(&at_b, 1, &farewell.payload(), 5).expect("accepted");
-        assert_eq!(accepted, Accepted { change: Some((State::Up, State::Down)), answer: false });
+        assert_eq!(
+            accepted,
+            Accepted {
+                change: Some((State::Up, State::Down)),
+                answer: false
+            }
+        );
     }
 }

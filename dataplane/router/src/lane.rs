@@ -36,7 +36,11 @@ pub struct Lane {
 impl Lane {
     /// Of `depth` buffers, all allocated now (the kernel gives the memory when they are first used).
     pub fn new(depth: usize) -> Lane {
-        let lane = Lane { full: ArrayQueue::new(depth), empty: ArrayQueue::new(depth), missed: AtomicU64::new(0) };
+        let lane = Lane {
+            full: ArrayQueue::new(depth),
+            empty: ArrayQueue::new(depth),
+            missed: AtomicU64::new(0),
+        };
         for _ in 0..depth {
             lane.give_back(Vec::with_capacity(MAX_FRAME));
         }
@@ -52,7 +56,15 @@ impl Lane {
         bytes.clear();
         bytes.extend_from_slice(&frame[..frame.len().min(snap).min(MAX_FRAME)]);
         // There are never more parcels than buffers, and the queue holds as many.
-        self.full.push(Parcel { port, outgoing, time, length: frame.len() as u32, bytes }).is_ok()
+        self.full
+            .push(Parcel {
+                port,
+                outgoing,
+                time,
+                length: frame.len() as u32,
+                bytes,
+            })
+            .is_ok()
     }
 
     /// The oldest frame. Its buffer is given back by [`Lane::give_back`].
@@ -91,7 +103,10 @@ impl Bell {
     /// When the process is out of file descriptors.
     pub fn new() -> nix::Result<Bell> {
         let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Bell { event, asleep: AtomicBool::new(false) })
+        Ok(Bell {
+            event,
+            asleep: AtomicBool::new(false),
+        })
     }
 
     /// Wakes the waiter, if it waits. Everything written before is seen by it.
@@ -152,7 +167,10 @@ mod tests {
         assert!(!lane.offer(1, false, 7, b"third", 100));
         assert_eq!(lane.missed(), 1);
         let parcel = lane.take().expect("first");
-        assert_eq!((parcel.bytes.as_slice(), parcel.length, parcel.time), (&b"first"[..], 11, 5));
+        assert_eq!(
+            (parcel.bytes.as_slice(), parcel.length, parcel.time),
+            (&b"first"[..], 11, 5)
+        );
         lane.give_back(parcel.bytes);
         assert!(lane.offer(1, false, 8, b"fourth", 100));
     }

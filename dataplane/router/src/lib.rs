@@ -16,6 +16,7 @@ pub mod counters;
 pub mod exception;
 pub mod frame;
 pub mod hello;
+pub mod hush;
 pub mod icmp;
 pub mod lane;
 pub mod link;

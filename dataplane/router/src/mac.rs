@@ -48,10 +48,17 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2).ok_or(MacAddressError)?;
+            let part = parts
+                .next()
+                .filter(|p| p.len() == 2)
+                .ok_or(MacAddressError)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| MacAddressError)?;
         }
-        if parts.next().is_some() { Err(MacAddressError) } else { Ok(MacAddress(bytes)) }
+        if parts.next().is_some() {
+            Err(MacAddressError)
+        } else {
+            Ok(MacAddress(bytes))
+        }
     }
 }
 

@@ -33,8 +33,18 @@ pub fn parse_arp(packet: &[u8]) -> Option<Resolution> {
     mac.0.copy_from_slice(&arp[8..14]);
     let operation = be16(arp, 6);
     match operation {
-        1 => Some(Resolution { sender: ip(14), sender_mac: Some(mac), asked: Some(ip(24)), is_answer: false }),
-        2 => Some(Resolution { sender: ip(14), sender_mac: Some(mac), asked: None, is_answer: true }),
+        1 => Some(Resolution {
+            sender: ip(14),
+            sender_mac: Some(mac),
+            asked: Some(ip(24)),
+            is_answer: false,
+        }),
+        2 => Some(Resolution {
+            sender: ip(14),
+            sender_mac: Some(mac),
+            asked: None,
+            is_answer: true,
+        }),
         _ => None,
     }
 }
@@ -69,8 +79,18 @@ pub fn parse_discovery(packet: &[u8]) -> Option<Resolution> {
         None
     };
     match message[0] {
-        135 => Some(Resolution { sender: ip.source, sender_mac: option(1), asked: Some(target), is_answer: false }),
-        136 => Some(Resolution { sender: target, sender_mac: option(2), asked: None, is_answer: true }),
+        135 => Some(Resolution {
+            sender: ip.source,
+            sender_mac: option(1),
+            asked: Some(target),
+            is_answer: false,
+        }),
+        136 => Some(Resolution {
+            sender: target,
+            sender_mac: option(2),
+            asked: None,
+            is_answer: true,
+        }),
         _ => None,
     }
 }
@@ -79,32 +99,82 @@ pub fn parse_discovery(packet: &[u8]) -> Option<Resolution> {
 pub fn ask(port: &PortState, vlan: u16, address: IpAddr, out: &mut [u8; MAX_FRAME]) -> usize {
     match address {
         IpAddr::V4(_) => {
-            let own = port.config.addresses.iter().find(|n| n.contains(&address)).or_else(|| port.config.addresses.iter().find(|n| n.addr().is_ipv4()));
+            let own = port
+                .config
+                .addresses
+                .iter()
+                .find(|n| n.contains(&address))
+                .or_else(|| port.config.addresses.iter().find(|n| n.addr().is_ipv4()));
             let Some(own) = own else { return 0 };
-            arp(port.mac, MacAddress::BROADCAST, vlan, 1, own.addr(), MacAddress::default(), address, out)
+            arp(
+                port.mac,
+                MacAddress::BROADCAST,
+                vlan,
+                1,
+                own.addr(),
+                MacAddress::default(),
+                address,
+                out,
+            )
         }
         IpAddr::V6(target) => {
             let [.., x, y, z] = target.octets();
-            let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(x), u16::from_be_bytes([y, z]));
-            let source = port.config.addresses.iter().map(|n| n.addr()).find(IpAddr::is_ipv6).unwrap_or(port.link_local);
-            discovery(port.mac, MacAddress([0x33, 0x33, 0xff, x, y, z]), vlan, 135, source, IpAddr::V6(group), target, out)
+            let group = Ipv6Addr::new(
+                0xff02,
+                0,
+                0,
+                0,
+                0,
+                1,
+                0xff00 | u16::from(x),
+                u16::from_be_bytes([y, z]),
+            );
+            let source = port
+                .config
+                .addresses
+                .iter()
+                .map(|n| n.addr())
+                .find(IpAddr::is_ipv6)
+                .unwrap_or(port.link_local);
+            discovery(
+                port.mac,
+                MacAddress([0x33, 0x33, 0xff, x, y, z]),
+                vlan,
+                135,
+                source,
+                IpAddr::V6(group),
+                target,
+                out,
+            )
         }
     }
 }
 
 /// Writes the answer to `question` about one of the port's addresses; its length, 0 if it is not to be answered.
-pub fn answer(port: &PortState, vlan: u16, question: &Resolution, out: &mut [u8; MAX_FRAME]) -> usize {
-    let Some(asked) = question.asked.filter(|a| port.owns(*a)) else { return 0 };
+pub fn answer(
+    port: &PortState,
+    vlan: u16,
+    question: &Resolution,
+    out: &mut [u8; MAX_FRAME],
+) -> usize {
+    let Some(asked) = question.asked.filter(|a| port.owns(*a)) else {
+        return 0;
+    };
     match asked {
         IpAddr::V4(_) => {
-            let Some(mac) = question.sender_mac.filter(|m| m.is_unicast()) else { return 0 };
+            let Some(mac) = question.sender_mac.filter(|m| m.is_unicast()) else {
+                return 0;
+            };
             arp(port.mac, mac, vlan, 2, asked, mac, question.sender, out)
         }
         IpAddr::V6(target) => {
             let (mac, to) = match (question.sender.is_unspecified(), question.sender_mac) {
                 (false, Some(mac)) => (mac, question.sender),
                 // Duplicate address detection: everybody shall know that it is taken.
-                _ => (MacAddress([0x33, 0x33, 0, 0, 0, 1]), IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1))),
+                _ => (
+                    MacAddress([0x33, 0x33, 0, 0, 0, 1]),
+                    IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),
+                ),
             };
             discovery(port.mac, mac, vlan, 136, asked, to, target, out)
         }
@@ -112,9 +182,27 @@ pub fn answer(port: &PortState, vlan: u16, question: &Resolution, out: &mut [u8;
 }
 
 #[allow(clippy::too_many_arguments)] // the fields of the packet, in its order
-fn arp(own: MacAddress, to: MacAddress, vlan: u16, operation: u16, sender: IpAddr, target_mac: MacAddress, target: IpAddr, out: &mut [u8; MAX_FRAME]) -> usize {
-    let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else { return 0 };
-    let at = Ethernet { destination: to, source: own, vlan, ethertype: ETHERTYPE_ARP, length: 0 }.write(out);
+fn arp(
+    own: MacAddress,
+    to: MacAddress,
+    vlan: u16,
+    operation: u16,
+    sender: IpAddr,
+    target_mac: MacAddress,
+    target: IpAddr,
+    out: &mut [u8; MAX_FRAME],
+) -> usize {
+    let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else {
+        return 0;
+    };
+    let at = Ethernet {
+        destination: to,
+        source: own,
+        vlan,
+        ethertype: ETHERTYPE_ARP,
+        length: 0,
+    }
+    .write(out);
     let arp = &mut out[at..at + 28];
     arp[..6].copy_from_slice(&[0, 1, 8, 0, 6, 4]);
     put16(arp, 6, operation);
@@ -126,9 +214,27 @@ fn arp(own: MacAddress, to: MacAddress, vlan: u16, operation: u16, sender: IpAdd
 }
 
 #[allow(clippy::too_many_arguments)] // the fields of the packet, in its order
-fn discovery(own: MacAddress, to: MacAddress, vlan: u16, kind: u8, source: IpAddr, destination: IpAddr, target: Ipv6Addr, out: &mut [u8; MAX_FRAME]) -> usize {
-    let (IpAddr::V6(from), IpAddr::V6(towards)) = (source, destination) else { return 0 };
-    let at = Ethernet { destination: to, source: own, vlan, ethertype: ETHERTYPE_IPV6, length: 0 }.write(out);
+fn discovery(
+    own: MacAddress,
+    to: MacAddress,
+    vlan: u16,
+    kind: u8,
+    source: IpAddr,
+    destination: IpAddr,
+    target: Ipv6Addr,
+    out: &mut [u8; MAX_FRAME],
+) -> usize {
+    let (IpAddr::V6(from), IpAddr::V6(towards)) = (source, destination) else {
+        return 0;
+    };
+    let at = Ethernet {
+        destination: to,
+        source: own,
+        vlan,
+        ethertype: ETHERTYPE_IPV6,
+        length: 0,
+    }
+    .write(out);
     let ip = &mut out[at..at + 72];
     ip.fill(0);
     ip[0] = 0x60;
@@ -147,7 +253,10 @@ fn discovery(own: MacAddress, to: MacAddress, vlan: u16, kind: u8, source: IpAdd
     message[24] = if kind == 135 { 1 } else { 2 };
     message[25] = 1;
     message[26..32].copy_from_slice(&own.0);
-    let checksum = net::fold(net::sum(message, net::pseudo_header(source, destination, PROTOCOL_ICMPV6, 32)));
+    let checksum = net::fold(net::sum(
+        message,
+        net::pseudo_header(source, destination, PROTOCOL_ICMPV6, 32),
+    ));
     put16(message, 2, checksum);
     at + 72
 }
@@ -166,14 +275,29 @@ mod tests {
             let length = ask(&asker, 0, target, &mut out);
             let parse = |frame: &[u8]| {
                 let ethernet = Ethernet::parse(frame).expect("ethernet");
-                if ethernet.ethertype == ETHERTYPE_ARP { parse_arp(&frame[14..]) } else { parse_discovery(&frame[14..]) }
+                if ethernet.ethertype == ETHERTYPE_ARP {
+                    parse_arp(&frame[14..])
+                } else {
+                    parse_discovery(&frame[14..])
+                }
             };
             let question = parse(&out[..length]).expect("question");
-            assert_eq!(question, Resolution { sender: asker.config.addresses[0].addr(), sender_mac: Some(asker.mac), asked: Some(target), is_answer: false });
+            assert_eq!(
+                question,
+                Resolution {
+                    sender: asker.config.addresses[0].addr(),
+                    sender_mac: Some(asker.mac),
+                    asked: Some(target),
+                    is_answer: false
+                }
+            );
             assert_eq!(answer(&asker, 0, &question, &mut out), 0, "not its address");
             let length = answer(&asked, 0, &question, &mut out);
             let told = parse(&out[..length]).expect("answer");
-            assert_eq!((told.sender, told.sender_mac, told.is_answer), (target, Some(asked.mac), true));
+            assert_eq!(
+                (told.sender, told.sender_mac, told.is_answer),
+                (target, Some(asked.mac), true)
+            );
         }
     }
 }

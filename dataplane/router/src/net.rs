@@ -22,7 +22,9 @@ pub const PROTOCOL_ICMPV6: u8 = 58;
 /// Big-endian 16 bits at `at`; 0 beyond the end.
 #[inline]
 pub fn be16(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
+    bytes
+        .get(at..at + 2)
+        .map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
 }
 
 /// Writes big-endian 16 bits at `at`; no effect beyond the end.
@@ -53,7 +55,16 @@ impl Ethernet {
     #[inline]
     pub fn parse(frame: &[u8]) -> Option<Ethernet> {
         let head: &[u8; 14] = frame.first_chunk()?;
-        let mac = |at: usize| MacAddress([head[at], head[at + 1], head[at + 2], head[at + 3], head[at + 4], head[at + 5]]);
+        let mac = |at: usize| {
+            MacAddress([
+                head[at],
+                head[at + 1],
+                head[at + 2],
+                head[at + 3],
+                head[at + 4],
+                head[at + 5],
+            ])
+        };
         let mut header = Ethernet {
             destination: mac(0),
             source: mac(6),
@@ -181,7 +192,14 @@ impl Ip {
         if fold(sum(&packet[..header], 0)) != 0 {
             return Err(IpError::Checksum);
         }
-        let address = |at: usize| IpAddr::V4(Ipv4Addr::new(head[at], head[at + 1], head[at + 2], head[at + 3]));
+        let address = |at: usize| {
+            IpAddr::V4(Ipv4Addr::new(
+                head[at],
+                head[at + 1],
+                head[at + 2],
+                head[at + 3],
+            ))
+        };
         Ok(Ip {
             source: address(12),
             destination: address(16),
@@ -224,7 +242,10 @@ mod tests {
 
     #[test]
     fn checksum_of_the_rfc_1071_example() {
-        assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7], 0)), !0xddf2);
+        assert_eq!(
+            fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7], 0)),
+            !0xddf2
+        );
         assert_eq!(fold(sum(&[0x01], 0)), !0x0100);
     }
 

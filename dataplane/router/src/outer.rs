@@ -112,7 +112,13 @@ impl Outer {
     }
 
     fn put_ethernet(&mut self, source: MacAddress, vlan: u16, ethertype: u16) {
-        let header = Ethernet { destination: MacAddress::default(), source, vlan, ethertype, length: 0 };
+        let header = Ethernet {
+            destination: MacAddress::default(),
+            source,
+            vlan,
+            ethertype,
+            length: 0,
+        };
         self.ip_at = header.write(&mut self.bytes);
         self.length = self.ip_at;
     }
@@ -125,7 +131,14 @@ impl Outer {
     /// Puts the header in front of `frame`, which holds a DMSC packet and nothing else. False, and the frame unusable, when
     /// it has no room in front.
     #[inline]
-    pub fn write<F: Frame>(&self, frame: &mut F, destination: MacAddress, flow: u32, class: u8, ecn: u8) -> bool {
+    pub fn write<F: Frame>(
+        &self,
+        frame: &mut F,
+        destination: MacAddress,
+        flow: u32,
+        class: u8,
+        ecn: u8,
+    ) -> bool {
         let length = self.length;
         if frame.prepend(length).is_none() {
             return false;
@@ -159,13 +172,18 @@ impl Outer {
         put16(bytes, udp + 4, udp_length as u16);
         if !self.fixed_source_port {
             // The dynamic ports (RFC 6335): 14 bits of entropy for RSS and ECMP in somebody else's fabric.
-            put16(bytes, udp, 0xC000 | (flow.wrapping_mul(0x9E37_79B1) >> 18) as u16);
+            put16(
+                bytes,
+                udp,
+                0xC000 | (flow.wrapping_mul(0x9E37_79B1) >> 18) as u16,
+            );
         }
         if self.checksum {
-            let checksum = match net::fold(net::sum(&bytes[udp..], self.udp_sum + udp_length as u64)) {
-                0 => 0xffff,
-                sum => sum,
-            };
+            let checksum =
+                match net::fold(net::sum(&bytes[udp..], self.udp_sum + udp_length as u64)) {
+                    0 => 0xffff,
+                    sum => sum,
+                };
             put16(bytes, udp + 6, checksum);
         }
         true
@@ -190,23 +208,38 @@ mod tests {
     #[test]
     fn written_headers_are_read_back() {
         for (local, remote, vlan) in [("10.0.0.1", "10.0.0.2", 0), ("fd00::1", "fd00::2", 7)] {
-            let outer = Outer::udp(MacAddress([2, 0, 0, 0, 0, 1]), vlan, path(local, remote, true));
+            let outer = Outer::udp(
+                MacAddress([2, 0, 0, 0, 0, 1]),
+                vlan,
+                path(local, remote, true),
+            );
             let mut frame = PlainFrame::new(b"payload");
             assert!(outer.write(&mut frame, MacAddress([2, 0, 0, 0, 0, 2]), 5, 6, 1));
             let ethernet = Ethernet::parse(frame.bytes()).expect("ethernet");
             assert_eq!(ethernet.vlan, vlan);
             let packet = &frame.bytes()[ethernet.length..];
             let ip = net::Ip::parse(packet).expect("ip");
-            assert_eq!((ip.ttl, ip.protocol, ip.ecn, ip.payload), (255, PROTOCOL_UDP, 1, 15));
+            assert_eq!(
+                (ip.ttl, ip.protocol, ip.ecn, ip.payload),
+                (255, PROTOCOL_UDP, 1, 15)
+            );
             let sum = net::pseudo_header(ip.source, ip.destination, PROTOCOL_UDP, ip.payload);
-            assert_eq!(net::fold(net::sum(&packet[ip.header..], sum)), 0, "UDP checksum");
+            assert_eq!(
+                net::fold(net::sum(&packet[ip.header..], sum)),
+                0,
+                "UDP checksum"
+            );
             assert_eq!(&packet[ip.header + 8..], b"payload");
         }
     }
 
     #[test]
     fn flow_labels_spread_over_source_ports() {
-        let outer = Outer::udp(MacAddress([2, 0, 0, 0, 0, 1]), 0, path("10.0.0.1", "10.0.0.2", false));
+        let outer = Outer::udp(
+            MacAddress([2, 0, 0, 0, 0, 1]),
+            0,
+            path("10.0.0.1", "10.0.0.2", false),
+        );
         let mut ports = std::collections::HashSet::new();
         for flow in 0..1000 {
             let mut frame = PlainFrame::new(b"x");

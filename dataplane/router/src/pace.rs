@@ -89,7 +89,10 @@ impl Pacer {
             self.ramp = (self.ramp * 2).min(RAMP_END);
         }
         let counters = floor.counters.clone();
-        counters.worker.asleep.store(1, std::sync::atomic::Ordering::Relaxed);
+        counters
+            .worker
+            .asleep
+            .store(1, std::sync::atomic::Ordering::Relaxed);
         // Offline is quiescent: the publisher does not wait for who sleeps (design §5).
         reader.offline();
         link.bell.prepare();
@@ -100,11 +103,17 @@ impl Pacer {
             for queue in &floor.queues {
                 if now < queue.paused_until {
                     // Over budget: what waits there shall not wake; the pause ends by itself.
-                    limit = limit.min(Duration::from_nanos(clock.to_ns(queue.paused_until - now)).max(Duration::from_micros(20)));
+                    limit = limit.min(
+                        Duration::from_nanos(clock.to_ns(queue.paused_until - now))
+                            .max(Duration::from_micros(20)),
+                    );
                     continue;
                 }
                 for wait in &queue.waits {
-                    let _ = fds.try_push(PollFd::new(std::os::fd::AsFd::as_fd(wait), PollFlags::POLLIN));
+                    let _ = fds.try_push(PollFd::new(
+                        std::os::fd::AsFd::as_fd(wait),
+                        PollFlags::POLLIN,
+                    ));
                 }
             }
             // EINTR and time-out are as good as a packet: the next round looks.
@@ -117,10 +126,16 @@ impl Pacer {
         }
         link.bell.awake();
         reader.online();
-        counters.worker.asleep.store(0, std::sync::atomic::Ordering::Relaxed);
+        counters
+            .worker
+            .asleep
+            .store(0, std::sync::atomic::Ordering::Relaxed);
         let woke = tsc();
         counters.worker.sleeps.add(1);
-        counters.worker.sleep_ns.add(clock.to_ns(woke.saturating_sub(now)));
+        counters
+            .worker
+            .sleep_ns
+            .add(clock.to_ns(woke.saturating_sub(now)));
         counters.worker.idle_cycles.add(woke.saturating_sub(now));
         self.last = woke;
         if self.can_block {

@@ -97,7 +97,11 @@ impl Context {
 
     /// Of a DMSC packet that this router made, attributed to `port`; the frame starts with the DMSC header.
     pub fn originated(port: usize, header: Header, now: u64) -> Context {
-        Context { origin: Origin::Here, header: Some(header), ..Context::received(port, now) }
+        Context {
+            origin: Origin::Here,
+            header: Some(header),
+            ..Context::received(port, now)
+        }
     }
 
     /// Whether the stages still have to decide.
@@ -140,7 +144,10 @@ pub struct Batch<F> {
 
 impl<F> Default for Batch<F> {
     fn default() -> Self {
-        Batch { frames: ArrayVec::new(), contexts: ArrayVec::new() }
+        Batch {
+            frames: ArrayVec::new(),
+            contexts: ArrayVec::new(),
+        }
     }
 }
 

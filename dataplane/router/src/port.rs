@@ -44,12 +44,18 @@ impl PortState {
     /// Whether `address` is one of this port's.
     #[inline]
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.config.addresses.iter().any(|net| net.addr() == address)
+        self.config
+            .addresses
+            .iter()
+            .any(|net| net.addr() == address)
     }
 
     /// Whether `address` is on this port's link.
     pub fn is_on_link(&self, address: IpAddr) -> bool {
-        self.config.addresses.iter().any(|net| net.contains(&address))
+        self.config
+            .addresses
+            .iter()
+            .any(|net| net.contains(&address))
     }
 
     /// Whether the link has carrier.
@@ -63,5 +69,14 @@ impl PortState {
 pub fn link_local(mac: MacAddress) -> IpAddr {
     let [a, b, c, d, e, f] = mac.0;
     let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f)))
+    IpAddr::V6(std::net::Ipv6Addr::new(
+        0xfe80,
+        0,
+        0,
+        0,
+        word(a ^ 2, b),
+        word(c, 0xff),
+        word(0xfe, d),
+        word(e, f),
+    ))
 }

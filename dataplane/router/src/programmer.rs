@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use dmsc_fib::{AdjacencyId, Gateway, Group, GroupId, GroupPolicy, LocalSetId, Member, Op, PrefixValue, Topology};
+use dmsc_fib::{
+    AdjacencyId, Gateway, Group, GroupId, GroupPolicy, LocalSetId, Member, Op, PrefixValue,
+    Topology,
+};
 use dmsc_proto::v1;
 use dmsc_wire::{AttachmentId, Domain, NameBuf, NodeId};
 
@@ -133,7 +136,9 @@ fn topology(number: u32) -> Result<Topology, String> {
     match number {
         0 => Ok(Topology::Metric),
         1 => Ok(Topology::Delay),
-        other => Err(format!("topology {other} is neither 0 (metric) nor 1 (delay)")),
+        other => Err(format!(
+            "topology {other} is neither 0 (metric) nor 1 (delay)"
+        )),
     }
 }
 
@@ -146,7 +151,8 @@ pub fn topology_number(topology: Topology) -> u32 {
 }
 
 fn name(bytes: &[u8]) -> Result<NameBuf, String> {
-    let name = NameBuf::from_bytes(bytes).map_err(|e| format!("name {bytes:02x?} is not in canonical encoding: {e}"))?;
+    let name = NameBuf::from_bytes(bytes)
+        .map_err(|e| format!("name {bytes:02x?} is not in canonical encoding: {e}"))?;
     if name.as_name().is_reserved() {
         return Err(format!("name {name}: /dmsc is reserved for routers"));
     }
@@ -154,7 +160,8 @@ fn name(bytes: &[u8]) -> Result<NameBuf, String> {
 }
 
 fn address(text: &str, field: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("{field}: {text:?} is no IP address"))
+    text.parse()
+        .map_err(|_| format!("{field}: {text:?} is no IP address"))
 }
 
 impl Programmer {
@@ -200,16 +207,27 @@ impl Programmer {
         };
         for (index, op) in ops.iter().enumerate() {
             let (kind, result) = self.one(&mut draft, op.op.as_ref());
-            result.map_err(|message| ProgramError::Operation { index, kind, message })?;
+            result.map_err(|message| ProgramError::Operation {
+                index,
+                kind,
+                message,
+            })?;
         }
         self.check_adjacencies(&draft)?;
         self.finish(draft)
     }
 
-    fn one(&self, draft: &mut Draft, op: Option<&v1::op::Op>) -> (&'static str, Result<(), String>) {
+    fn one(
+        &self,
+        draft: &mut Draft,
+        op: Option<&v1::op::Op>,
+    ) -> (&'static str, Result<(), String>) {
         use v1::op::Op as O;
         match op {
-            None => ("unknown", Err("no operation that this version knows".into())),
+            None => (
+                "unknown",
+                Err("no operation that this version knows".into()),
+            ),
             Some(O::PutAdjacency(a)) => ("put_adjacency", self.put_adjacency(draft, a)),
             Some(O::DeleteAdjacency(id)) => ("delete_adjacency", delete_adjacency(draft, *id)),
             Some(O::PutGateway(g)) => ("put_gateway", put_gateway(draft, g)),
@@ -228,23 +246,42 @@ impl Programmer {
                 let before = draft.access.len();
                 draft.access.retain(|rule| rule.id != *id);
                 let found = draft.access.len() < before;
-                ("delete_access_rule", if found { Ok(()) } else { Err(format!("access rule {id} does not exist")) })
+                (
+                    "delete_access_rule",
+                    if found {
+                        Ok(())
+                    } else {
+                        Err(format!("access rule {id} does not exist"))
+                    },
+                )
             }
         }
     }
 
     fn port(&self, name: &str) -> Result<&Arc<PortState>, String> {
-        self.ports.iter().find(|p| p.config.name == name).ok_or_else(|| {
-            let known: Vec<_> = self.ports.iter().map(|p| p.config.name.as_str()).collect();
-            format!("port {name:?} does not exist; there are {}", known.join(", "))
-        })
+        self.ports
+            .iter()
+            .find(|p| p.config.name == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.ports.iter().map(|p| p.config.name.as_str()).collect();
+                format!(
+                    "port {name:?} does not exist; there are {}",
+                    known.join(", ")
+                )
+            })
     }
 
     fn put_adjacency(&self, draft: &mut Draft, given: &v1::Adjacency) -> Result<(), String> {
-        let id = u16::try_from(given.id).ok().filter(|id| *id > 0).ok_or("id must be 1 to 65535")?;
+        let id = u16::try_from(given.id)
+            .ok()
+            .filter(|id| *id > 0)
+            .ok_or("id must be 1 to 65535")?;
         let port = self.port(&given.port)?;
         if port.is_pod() {
-            return Err(format!("port {:?} is a pod port; adjacencies are on router ports", given.port));
+            return Err(format!(
+                "port {:?} is a pod port; adjacencies are on router ports",
+                given.port
+            ));
         }
         if given.peer == 0 {
             return Err("peer must be a node id".into());
@@ -255,17 +292,33 @@ impl Programmer {
                 let local = address(&given.local_address, "local_address")?;
                 let remote = address(&given.remote_address, "remote_address")?;
                 if !port.owns(local) {
-                    return Err(format!("local_address {local} is not an address of port {:?}", given.port));
+                    return Err(format!(
+                        "local_address {local} is not an address of port {:?}",
+                        given.port
+                    ));
                 }
                 if local.is_ipv4() != remote.is_ipv4() {
-                    return Err(format!("local_address {local} and remote_address {remote} are of different families"));
+                    return Err(format!(
+                        "local_address {local} and remote_address {remote} are of different families"
+                    ));
                 }
                 Some((local, remote))
             }
-            other => return Err(format!("encapsulation {other:?} is neither \"udp\" nor \"ethernet\"")),
+            other => {
+                return Err(format!(
+                    "encapsulation {other:?} is neither \"udp\" nor \"ethernet\""
+                ));
+            }
         };
-        let next_hop = if given.next_hop.is_empty() { None } else { Some(address(&given.next_hop, "next_hop")?) };
-        let vlan = u16::try_from(given.vlan).ok().filter(|v| *v <= 4094).ok_or("vlan is above 4094")?;
+        let next_hop = if given.next_hop.is_empty() {
+            None
+        } else {
+            Some(address(&given.next_hop, "next_hop")?)
+        };
+        let vlan = u16::try_from(given.vlan)
+            .ok()
+            .filter(|v| *v <= 4094)
+            .ok_or("vlan is above 4094")?;
         let minimum_ttl = match given.minimum_ttl {
             0 => 255,
             n @ 1..=255 => n as u8,
@@ -273,11 +326,20 @@ impl Programmer {
         };
         let key = match (given.key_id, given.key.len()) {
             (0, 0) => None,
-            (1..=65535, 16..=64) => Some(HelloKey { id: given.key_id as u16, secret: given.key.clone() }),
-            (id, length) => return Err(format!("key_id {id} with a key of {length} bytes: give both, id 1 to 65535 and 16 to 64 bytes")),
+            (1..=65535, 16..=64) => Some(HelloKey {
+                id: given.key_id as u16,
+                secret: given.key.clone(),
+            }),
+            (id, length) => {
+                return Err(format!(
+                    "key_id {id} with a key of {length} bytes: give both, id 1 to 65535 and 16 to 64 bytes"
+                ));
+            }
         };
         if minimum_ttl < 255 && udp.is_some() && key.is_none() {
-            return Err(format!("minimum_ttl {minimum_ttl} lets packets from further away in: hellos need a key (key_id, key)"));
+            return Err(format!(
+                "minimum_ttl {minimum_ttl} lets packets from further away in: hellos need a key (key_id, key)"
+            ));
         }
         let mtu = match given.mtu {
             0 => port.config.mtu,
@@ -293,41 +355,77 @@ impl Programmer {
             vlan: if vlan == 0 { port.config.vlan } else { vlan },
             minimum_ttl,
             mtu,
-            hello_interval_ms: if given.hello_interval_ms == 0 { 50 } else { given.hello_interval_ms.clamp(10, 10_000) as u16 },
-            hello_multiplier: if given.hello_multiplier == 0 { 3 } else { given.hello_multiplier.clamp(2, 50) as u8 },
+            hello_interval_ms: if given.hello_interval_ms == 0 {
+                50
+            } else {
+                given.hello_interval_ms.clamp(10, 10_000) as u16
+            },
+            hello_multiplier: if given.hello_multiplier == 0 {
+                3
+            } else {
+                given.hello_multiplier.clamp(2, 50) as u8
+            },
             key,
         };
         let old = draft.adjacencies.get(config.id).cloned();
         if old.as_ref().is_some_and(|old| old.config == config) {
             return Ok(()); // as it is: its state goes on
         }
-        let twin = draft.adjacencies.on_port(port.number).iter().find(|a| a.config.id != config.id && a.config.udp == udp && a.config.vlan == config.vlan);
+        let twin = draft.adjacencies.on_port(port.number).iter().find(|a| {
+            a.config.id != config.id && a.config.udp == udp && a.config.vlan == config.vlan
+        });
         if let Some(twin) = twin {
-            return Err(format!("adjacency {} has the same port, addresses and VLAN", twin.config.id));
+            return Err(format!(
+                "adjacency {} has the same port, addresses and VLAN",
+                twin.config.id
+            ));
         }
         let outer = match udp {
             None => Outer::ethernet(port.mac, config.vlan),
             Some((local, remote)) => Outer::udp(
                 port.mac,
                 config.vlan,
-                UdpPath { local, remote, source_port: None, destination_port: self.udp_port, checksum: false },
+                UdpPath {
+                    local,
+                    remote,
+                    source_port: None,
+                    destination_port: self.udp_port,
+                    checksum: false,
+                },
             ),
         };
         let neighbour = match udp {
             // Every bare-Ethernet adjacency has its own: the first hello tells the address.
-            None => Arc::new(Neighbour::new(port.number, config.vlan, IpAddr::from([0, 0, 0, 0]))),
+            None => Arc::new(Neighbour::new(
+                port.number,
+                config.vlan,
+                IpAddr::from([0, 0, 0, 0]),
+            )),
             Some((_, remote)) => {
                 let asked = next_hop.unwrap_or(remote);
                 if !port.is_on_link(asked) {
-                    return Err(format!("{asked} is not on the link of port {:?}: give next_hop, an on-link address towards {remote}", given.port));
+                    return Err(format!(
+                        "{asked} is not on the link of port {:?}: give next_hop, an on-link address towards {remote}",
+                        given.port
+                    ));
                 }
                 wanted(draft, port.number, config.vlan, asked)
             }
         };
         // Same neighbour, other numbers (a new timer or key): the link stays up.
-        let live = old.filter(|o| o.config.peer == config.peer && o.config.port == config.port && o.config.udp == config.udp && o.config.vlan == config.vlan);
+        let live = old.filter(|o| {
+            o.config.peer == config.peer
+                && o.config.port == config.port
+                && o.config.udp == config.udp
+                && o.config.vlan == config.vlan
+        });
         let live = live.map_or_else(|| Arc::new(Liveness::default()), |o| o.live.clone());
-        draft.adjacencies.put(Arc::new(Adjacency { config, outer, neighbour, live }));
+        draft.adjacencies.put(Arc::new(Adjacency {
+            config,
+            outer,
+            neighbour,
+            live,
+        }));
         Ok(())
     }
 
@@ -350,8 +448,16 @@ impl Programmer {
         Ok(())
     }
 
-    fn change_prefix(&self, draft: &mut Draft, id: PrefixId, change: impl FnOnce(&mut PrefixState)) {
-        let state = draft.prefixes.entry(id).or_insert_with_key(|id| self.prefixes.get(id).cloned().unwrap_or_default());
+    fn change_prefix(
+        &self,
+        draft: &mut Draft,
+        id: PrefixId,
+        change: impl FnOnce(&mut PrefixState),
+    ) {
+        let state = draft
+            .prefixes
+            .entry(id)
+            .or_insert_with_key(|id| self.prefixes.get(id).cloned().unwrap_or_default());
         change(state);
     }
 
@@ -361,36 +467,73 @@ impl Programmer {
         }
         let port = self.port(&given.port)?.clone();
         if !port.is_pod() {
-            return Err(format!("port {:?} is a router port; attachments are on pod ports", given.port));
+            return Err(format!(
+                "port {:?} is a router port; attachments are on pod ports",
+                given.port
+            ));
         }
         if given.identity.is_empty() || given.identity.len() > 255 {
             return Err("identity must have 1 to 255 bytes".into());
         }
         if given.serves.len() + given.owns.len() > MAX_NAMES {
-            return Err(format!("{} names; an attachment has at most {MAX_NAMES}", given.serves.len() + given.owns.len()));
+            return Err(format!(
+                "{} names; an attachment has at most {MAX_NAMES}",
+                given.serves.len() + given.owns.len()
+            ));
         }
         let endpoint = if let Ok(ip) = given.address.parse::<IpAddr>() {
-            let udp_port = u16::try_from(given.udp_port).ok().filter(|p| *p > 0).ok_or("udp_port must be 1 to 65535")?;
+            let udp_port = u16::try_from(given.udp_port)
+                .ok()
+                .filter(|p| *p > 0)
+                .ok_or("udp_port must be 1 to 65535")?;
             if !port.is_on_link(ip) || port.owns(ip) {
-                return Err(format!("address {ip} is not a pod's on the link of port {:?}", given.port));
+                return Err(format!(
+                    "address {ip} is not a pod's on the link of port {:?}",
+                    given.port
+                ));
             }
             Endpoint::Udp(ip, udp_port)
         } else {
-            Endpoint::Ethernet(given.address.parse().map_err(|_| format!("address {:?} is neither an IP nor a MAC address", given.address))?)
+            Endpoint::Ethernet(given.address.parse().map_err(|_| {
+                format!(
+                    "address {:?} is neither an IP nor a MAC address",
+                    given.address
+                )
+            })?)
         };
-        let names = |list: &[Vec<u8>]| list.iter().map(|bytes| name(bytes)).collect::<Result<Vec<_>, _>>();
+        let names = |list: &[Vec<u8>]| {
+            list.iter()
+                .map(|bytes| name(bytes))
+                .collect::<Result<Vec<_>, _>>()
+        };
         let (serves, owns) = (names(&given.serves)?, names(&given.owns)?);
-        let domain = if given.domain == 0 { port.config.domain } else { Domain(given.domain) };
+        let domain = if given.domain == 0 {
+            port.config.domain
+        } else {
+            Domain(given.domain)
+        };
         let same = draft.attachments.from(port.number, endpoint).cloned();
-        let keeps = same.as_ref().filter(|a| a.identity == given.identity && a.domain == domain).map(|a| a.id);
+        let keeps = same
+            .as_ref()
+            .filter(|a| a.identity == given.identity && a.domain == domain)
+            .map(|a| a.id);
         let id = match (given.id, keeps) {
             (0, Some(id)) => id,
             (0, None) => free_id(draft)?,
             (id, keeps) => {
                 let id = AttachmentId(u16::try_from(id).map_err(|_| "id is above 65535")?);
-                let rested = draft.resting.get(&id.0).is_none_or(|since| since.elapsed() >= REST);
-                if keeps != Some(id) && !given.force && (!rested || draft.attachments.get(id).is_some()) {
-                    return Err(format!("attachment id {id} is in use or rests for {} s; leave id 0, or set force", REST.as_secs()));
+                let rested = draft
+                    .resting
+                    .get(&id.0)
+                    .is_none_or(|since| since.elapsed() >= REST);
+                if keeps != Some(id)
+                    && !given.force
+                    && (!rested || draft.attachments.get(id).is_some())
+                {
+                    return Err(format!(
+                        "attachment id {id} is in use or rests for {} s; leave id 0, or set force",
+                        REST.as_secs()
+                    ));
                 }
                 id
             }
@@ -399,18 +542,31 @@ impl Programmer {
         if let Some(old) = same.filter(|a| a.id != id) {
             self.detach(draft, old.id);
         }
-        let kept = draft.attachments.get(id).filter(|a| a.endpoint == endpoint && a.port == port.number).cloned();
+        let kept = draft
+            .attachments
+            .get(id)
+            .filter(|a| a.endpoint == endpoint && a.port == port.number)
+            .cloned();
         self.detach(draft, id);
         draft.resting.remove(&id.0);
         let (outer, neighbour) = match endpoint {
             Endpoint::Ethernet(mac) => {
-                let neighbour = Neighbour::new(port.number, port.config.vlan, IpAddr::from([0, 0, 0, 0]));
+                let neighbour =
+                    Neighbour::new(port.number, port.config.vlan, IpAddr::from([0, 0, 0, 0]));
                 neighbour.learn(mac, 1);
-                (Outer::ethernet(port.mac, port.config.vlan), Arc::new(neighbour))
+                (
+                    Outer::ethernet(port.mac, port.config.vlan),
+                    Arc::new(neighbour),
+                )
             }
             Endpoint::Udp(ip, udp_port) => {
                 let own = port.config.addresses.iter().find(|n| n.contains(&ip));
-                let Some(own) = own else { return Err(format!("port {:?} has no address on the link of {ip}", given.port)) };
+                let Some(own) = own else {
+                    return Err(format!(
+                        "port {:?} has no address on the link of {ip}",
+                        given.port
+                    ));
+                };
                 let path = UdpPath {
                     local: own.addr(),
                     remote: ip,
@@ -418,7 +574,10 @@ impl Programmer {
                     destination_port: udp_port,
                     checksum: true,
                 };
-                (Outer::udp(port.mac, port.config.vlan, path), wanted(draft, port.number, port.config.vlan, ip))
+                (
+                    Outer::udp(port.mac, port.config.vlan, path),
+                    wanted(draft, port.number, port.config.vlan, ip),
+                )
             }
         };
         for prefix in &serves {
@@ -439,7 +598,11 @@ impl Programmer {
             names: NameSet::new(serves.iter().chain(&owns).map(|n| n.as_name())),
             serves,
             owns,
-            class_limit: if given.class_limit == 0 { 5 } else { given.class_limit.min(7) as u8 },
+            class_limit: if given.class_limit == 0 {
+                5
+            } else {
+                given.class_limit.min(7) as u8
+            },
             outer,
             neighbour,
             reachable,
@@ -459,9 +622,13 @@ impl Programmer {
     }
 
     fn detach(&self, draft: &mut Draft, id: AttachmentId) {
-        let Some(old) = draft.attachments.remove(id) else { return };
+        let Some(old) = draft.attachments.remove(id) else {
+            return;
+        };
         for prefix in &old.serves {
-            self.change_prefix(draft, (old.domain, prefix.clone()), |state| state.local.retain(|other| *other != id));
+            self.change_prefix(draft, (old.domain, prefix.clone()), |state| {
+                state.local.retain(|other| *other != id)
+            });
         }
         draft.resting.insert(id.0, Instant::now());
         draft.endpoints_changed = true;
@@ -481,7 +648,9 @@ impl Programmer {
         let refuse = |node: NodeId, id: AdjacencyId| ProgramError::Operation {
             index: 0,
             kind: "put_gateway",
-            message: format!("gateway {node} leads over adjacency {id}, which does not exist after this transaction"),
+            message: format!(
+                "gateway {node} leads over adjacency {id}, which does not exist after this transaction"
+            ),
         };
         for ((_, node), gateway) in &draft.gateways {
             if let Some(id) = gateway.as_ref().and_then(missing) {
@@ -507,7 +676,11 @@ impl Programmer {
                 continue;
             }
             // Taken before the old one is given back, so that a set that stays keeps its number.
-            let local = if state.local.is_empty() { None } else { Some(sets.take(&state.local)) };
+            let local = if state.local.is_empty() {
+                None
+            } else {
+                Some(sets.take(&state.local))
+            };
             if let Some(before) = before.filter(|b| !b.local.is_empty()) {
                 sets.give_back(&before.local);
             }
@@ -517,17 +690,29 @@ impl Programmer {
                     deletes.push(Op::DeletePrefix { domain, name });
                 }
             } else {
-                ops.push(Op::PutPrefix { domain, name, value: PrefixValue { group: state.group, local } });
+                ops.push(Op::PutPrefix {
+                    domain,
+                    name,
+                    value: PrefixValue {
+                        group: state.group,
+                        local,
+                    },
+                });
             }
         }
         // Groups that are put come before the prefixes that use them, groups that are deleted behind those that used them.
-        let (group_deletes, mut all): (Vec<Op>, Vec<Op>) = std::mem::take(&mut draft.fib_ops).into_iter().partition(|op| matches!(op, Op::DeleteGroup { .. }));
+        let (group_deletes, mut all): (Vec<Op>, Vec<Op>) = std::mem::take(&mut draft.fib_ops)
+            .into_iter()
+            .partition(|op| matches!(op, Op::DeleteGroup { .. }));
         all.append(&mut ops);
         all.append(&mut deletes);
         all.extend(group_deletes);
         let fib = self.tables.fib.apply(&all)?;
         for (members, id) in &sets.by_members {
-            let attachments: Vec<_> = members.iter().filter_map(|m| draft.attachments.get(*m).cloned()).collect();
+            let attachments: Vec<_> = members
+                .iter()
+                .filter_map(|m| draft.attachments.get(*m).cloned())
+                .collect();
             draft.attachments.put_set(*id, attachments);
         }
         if draft.endpoints_changed {
@@ -552,38 +737,65 @@ impl Programmer {
             neighbours: Arc::new(draft.neighbours),
             access: Arc::new(draft.access),
         };
-        Ok(Programmed { tables: self.tables.clone(), attached: draft.attached })
+        Ok(Programmed {
+            tables: self.tables.clone(),
+            attached: draft.attached,
+        })
     }
 }
 
 fn wanted(draft: &mut Draft, port: usize, vlan: u16, address: IpAddr) -> Arc<Neighbour> {
     draft.endpoints_changed = true;
-    draft.neighbours.entry((port, address)).or_insert_with(|| Arc::new(Neighbour::new(port, vlan, address))).clone()
+    draft
+        .neighbours
+        .entry((port, address))
+        .or_insert_with(|| Arc::new(Neighbour::new(port, vlan, address)))
+        .clone()
 }
 
 /// Link-layer addresses that no adjacency and no attachment needs any more.
 fn forget_unwanted(draft: &mut Draft) {
-    let mut used: HashSet<*const Neighbour> = draft.adjacencies.iter().map(|a| Arc::as_ptr(&a.neighbour)).collect();
+    let mut used: HashSet<*const Neighbour> = draft
+        .adjacencies
+        .iter()
+        .map(|a| Arc::as_ptr(&a.neighbour))
+        .collect();
     used.extend(draft.attachments.iter().map(|a| Arc::as_ptr(&a.neighbour)));
-    draft.neighbours.retain(|_, neighbour| used.contains(&Arc::as_ptr(neighbour)));
+    draft
+        .neighbours
+        .retain(|_, neighbour| used.contains(&Arc::as_ptr(neighbour)));
 }
 
 /// An id that is free and has rested, searched round-robin so that ids come back late.
 fn free_id(draft: &mut Draft) -> Result<AttachmentId, String> {
     for _ in 0..u16::MAX {
         let id = AttachmentId(draft.next_id);
-        draft.next_id = if draft.next_id == u16::MAX { 1 } else { draft.next_id + 1 };
-        let rested = draft.resting.get(&id.0).is_none_or(|since| since.elapsed() >= REST);
+        draft.next_id = if draft.next_id == u16::MAX {
+            1
+        } else {
+            draft.next_id + 1
+        };
+        let rested = draft
+            .resting
+            .get(&id.0)
+            .is_none_or(|since| since.elapsed() >= REST);
         if rested && draft.attachments.get(id).is_none() {
             return Ok(id);
         }
     }
-    Err(format!("all 65535 attachment ids are in use or rest for {} s", REST.as_secs()))
+    Err(format!(
+        "all 65535 attachment ids are in use or rest for {} s",
+        REST.as_secs()
+    ))
 }
 
 fn delete_adjacency(draft: &mut Draft, id: u32) -> Result<(), String> {
     let id = AdjacencyId(u16::try_from(id).map_err(|_| "id is above 65535")?);
-    draft.adjacencies.remove(id).map(|_| ()).ok_or_else(|| format!("adjacency {id} does not exist"))?;
+    draft
+        .adjacencies
+        .remove(id)
+        .map(|_| ())
+        .ok_or_else(|| format!("adjacency {id} does not exist"))?;
     draft.endpoints_changed = true;
     Ok(())
 }
@@ -592,25 +804,50 @@ fn put_gateway(draft: &mut Draft, given: &v1::Gateway) -> Result<(), String> {
     if given.gateway == 0 {
         return Err("gateway must be a node id".into());
     }
-    let adjacency = |id: u32| u16::try_from(id).map(AdjacencyId).map_err(|_| format!("adjacency id {id} is above 65535"));
-    let hops = given.next_hops.iter().map(|id| adjacency(*id)).collect::<Result<Vec<_>, _>>()?;
+    let adjacency = |id: u32| {
+        u16::try_from(id)
+            .map(AdjacencyId)
+            .map_err(|_| format!("adjacency id {id} is above 65535"))
+    };
+    let hops = given
+        .next_hops
+        .iter()
+        .map(|id| adjacency(*id))
+        .collect::<Result<Vec<_>, _>>()?;
     if hops.len() > dmsc_fib::MAX_NEXT_HOPS {
-        return Err(format!("{} next hops; at most {}", hops.len(), dmsc_fib::MAX_NEXT_HOPS));
+        return Err(format!(
+            "{} next hops; at most {}",
+            hops.len(),
+            dmsc_fib::MAX_NEXT_HOPS
+        ));
     }
     let mut gateway = Gateway::new(given.metric, hops);
-    let alternate = |id: u32| if id == 0 { Ok(None) } else { adjacency(id).map(Some) };
+    let alternate = |id: u32| {
+        if id == 0 {
+            Ok(None)
+        } else {
+            adjacency(id).map(Some)
+        }
+    };
     gateway.node_protecting = alternate(given.node_protecting)?;
     gateway.link_protecting = alternate(given.link_protecting)?;
     let key = (topology(given.topology)?, NodeId(given.gateway));
     draft.gateways.insert(key, Some(gateway.clone()));
-    draft.fib_ops.push(Op::PutGateway { topology: key.0, node: key.1, gateway });
+    draft.fib_ops.push(Op::PutGateway {
+        topology: key.0,
+        node: key.1,
+        gateway,
+    });
     Ok(())
 }
 
 fn delete_gateway(draft: &mut Draft, given: &v1::GatewayKey) -> Result<(), String> {
     let key = (topology(given.topology)?, NodeId(given.gateway));
     draft.gateways.insert(key, None);
-    draft.fib_ops.push(Op::DeleteGateway { topology: key.0, node: key.1 });
+    draft.fib_ops.push(Op::DeleteGateway {
+        topology: key.0,
+        node: key.1,
+    });
     Ok(())
 }
 
@@ -622,19 +859,40 @@ fn put_group(draft: &mut Draft, given: &v1::Group) -> Result<(), String> {
     let mut members = Vec::with_capacity(given.members.len());
     for member in &given.members {
         if member.gateway == 0 || seen.insert(member.gateway, ()).is_some() {
-            return Err(format!("member gateway {} is 0 or named twice", member.gateway));
+            return Err(format!(
+                "member gateway {} is 0 or named twice",
+                member.gateway
+            ));
         }
-        let weight = u16::try_from(member.weight).map_err(|_| format!("weight {} is above 65535", member.weight))?;
-        members.push(Member { gateway: NodeId(member.gateway), metric: member.metric, weight });
+        let weight = u16::try_from(member.weight)
+            .map_err(|_| format!("weight {} is above 65535", member.weight))?;
+        members.push(Member {
+            gateway: NodeId(member.gateway),
+            metric: member.metric,
+            weight,
+        });
     }
-    let policy = if given.weighted { GroupPolicy::Weighted } else { GroupPolicy::Nearest };
+    let policy = if given.weighted {
+        GroupPolicy::Weighted
+    } else {
+        GroupPolicy::Nearest
+    };
     let group = Group::new(members, policy).map_err(|e| e.to_string())?;
-    draft.fib_ops.push(Op::PutGroup { id: GroupId(given.id), group });
+    draft.fib_ops.push(Op::PutGroup {
+        id: GroupId(given.id),
+        group,
+    });
     Ok(())
 }
 
 fn put_access_rule(draft: &mut Draft, given: &v1::AccessRule) -> Result<(), String> {
-    let optional = |bytes: &[u8]| if bytes.is_empty() { Ok(None) } else { name(bytes).map(Some) };
+    let optional = |bytes: &[u8]| {
+        if bytes.is_empty() {
+            Ok(None)
+        } else {
+            name(bytes).map(Some)
+        }
+    };
     let rule = AccessRule {
         id: given.id,
         domain: Domain(given.domain),
@@ -648,4 +906,208 @@ fn put_access_rule(draft: &mut Draft, given: &v1::AccessRule) -> Result<(), Stri
     }
     draft.access.push(rule);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use v1::op::Op as O;
+
+    use super::*;
+    use crate::stage::testing::{World, name, op};
+
+    fn refused(world: &mut World, ops: &[v1::Op]) -> String {
+        let before = (
+            world.programmer.tables().fib.len(),
+            world.programmer.tables().attachments.len(),
+        );
+        let message = world
+            .programmer
+            .apply(ops)
+            .expect_err("refused")
+            .to_string();
+        let after = (
+            world.programmer.tables().fib.len(),
+            world.programmer.tables().attachments.len(),
+        );
+        assert_eq!(before, after, "nothing changed");
+        message
+    }
+
+    #[test]
+    fn a_transaction_is_all_or_nothing_and_names_what_is_wrong() {
+        let mut world = World::new();
+        let good = op(O::PutPrefix(v1::Prefix {
+            domain: 1,
+            name: name("/new").as_bytes().to_vec(),
+            group: 1,
+        }));
+        for (bad, expected) in [
+            (
+                O::PutPrefix(v1::Prefix {
+                    domain: 1,
+                    name: name("/x").as_bytes().to_vec(),
+                    group: 99,
+                }),
+                "group 99",
+            ),
+            (
+                O::PutPrefix(v1::Prefix {
+                    domain: 1,
+                    name: vec![9, 9],
+                    group: 1,
+                }),
+                "operation 1 (put_prefix): name",
+            ),
+            (
+                O::PutPrefix(v1::Prefix {
+                    domain: 1,
+                    name: name("/dmsc/1").as_bytes().to_vec(),
+                    group: 1,
+                }),
+                "reserved",
+            ),
+            (O::DeleteAdjacency(1), "adjacency 1"),
+            (O::DeleteGroup(1), "still used"),
+            (O::Detach(7), "attachment 7 does not exist"),
+            (
+                O::PutAdjacency(v1::Adjacency {
+                    id: 3,
+                    peer: 7,
+                    port: "p9".into(),
+                    ..Default::default()
+                }),
+                "port \"p9\" does not exist; there are p0, p1, p2",
+            ),
+            (
+                O::PutAdjacency(v1::Adjacency {
+                    id: 3,
+                    peer: 7,
+                    port: "p0".into(),
+                    local_address: "10.0.0.1".into(),
+                    remote_address: "10.9.0.2".into(),
+                    ..Default::default()
+                }),
+                "next_hop",
+            ),
+            (
+                O::PutAdjacency(v1::Adjacency {
+                    id: 3,
+                    peer: 7,
+                    port: "p0".into(),
+                    local_address: "10.0.0.1".into(),
+                    remote_address: "10.0.0.3".into(),
+                    minimum_ttl: 250,
+                    ..Default::default()
+                }),
+                "hellos need a key",
+            ),
+        ] {
+            let message = refused(&mut world, &[good.clone(), op(bad)]);
+            assert!(
+                message.contains(expected),
+                "{message:?} should contain {expected:?}"
+            );
+        }
+        world.apply(&[good]);
+        assert!(
+            world
+                .programmer
+                .tables()
+                .fib
+                .lookup(Domain(1), name("/new/x").as_name())
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn attachment_ids_stay_with_their_endpoint_and_rest_before_reuse() {
+        let mut world = World::new();
+        let first = world.attach(2, &["/shop/b"]);
+        assert_eq!(world.attach(2, &["/shop/b", "/more"]), first, "refreshed");
+        let second = world.attach(3, &["/shop/b"]);
+        let found = world
+            .programmer
+            .tables()
+            .fib
+            .lookup(Domain(1), name("/shop/b").as_name())
+            .expect("prefix");
+        let set = world
+            .programmer
+            .tables()
+            .attachments
+            .set(found.value.local.expect("served here"));
+        assert_eq!(
+            set.iter().map(|a| a.id).collect::<Vec<_>>(),
+            [first, second]
+        );
+        world.apply(&[op(O::Detach(u32::from(first.0)))]);
+        assert_ne!(world.attach(4, &[]), first, "rests");
+        let message = refused(
+            &mut world,
+            &[op(O::Attach(v1::Attachment {
+                id: u32::from(first.0),
+                port: "p2".into(),
+                address: "10.1.0.9".into(),
+                udp_port: 1,
+                identity: "x".into(),
+                ..Default::default()
+            }))],
+        );
+        assert!(message.contains("rests"), "{message}");
+        let found = world
+            .programmer
+            .tables()
+            .fib
+            .lookup(Domain(1), name("/shop/b").as_name())
+            .expect("prefix");
+        let set = world
+            .programmer
+            .tables()
+            .attachments
+            .set(found.value.local.expect("served here"));
+        assert_eq!(set.iter().map(|a| a.id).collect::<Vec<_>>(), [second]);
+        world.apply(&[op(O::Detach(u32::from(second.0)))]);
+        let found = world
+            .programmer
+            .tables()
+            .fib
+            .lookup(Domain(1), name("/shop/b").as_name())
+            .expect("routed still");
+        assert_eq!(found.value.local, None);
+        assert!(
+            world
+                .programmer
+                .tables()
+                .fib
+                .lookup(Domain(1), name("/more").as_name())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_unchanged_adjacency_keeps_its_state() {
+        let mut world = World::new();
+        let put = |mtu: u32| {
+            op(O::PutAdjacency(v1::Adjacency {
+                id: 1,
+                peer: 5,
+                port: "p0".into(),
+                local_address: "10.0.0.1".into(),
+                remote_address: "10.0.0.2".into(),
+                mtu,
+                ..Default::default()
+            }))
+        };
+        world.apply(&[put(0)]);
+        world.apply(&[put(1400)]);
+        let adjacency = world
+            .programmer
+            .tables()
+            .adjacencies
+            .get(AdjacencyId(1))
+            .expect("adjacency")
+            .clone();
+        assert!(adjacency.is_up());
+        assert_eq!(adjacency.config.mtu, 1400);
+    }
 }

@@ -55,8 +55,21 @@ impl Publishing {
         let (reply, answer) = oneshot::channel();
         let orders = self.orders.clone();
         // Bounded: a programmer that is faster than the tables waits here, and no other thread of the agent does.
-        tokio::task::spawn_blocking(move || orders.send(Order { ops, reply })).await.ok()?.ok()?;
+        tokio::task::spawn_blocking(move || orders.send(Order { ops, reply }))
+            .await
+            .ok()?
+            .ok()?;
         answer.await.ok()
+    }
+
+    /// Has the publisher look whether the process stops.
+    pub fn wake(&self) {
+        let (reply, _) = oneshot::channel();
+        // When orders wait, it is awake.
+        let _ = self.orders.try_send(Order {
+            ops: Vec::new(),
+            reply,
+        });
     }
 
     /// The present generation.
@@ -85,13 +98,24 @@ struct Pending {
 }
 
 /// Makes both sides. The thread of [`Desk::run`] ends when the last [`Publishing`] is gone or the process stops.
-pub fn desk(shared: Arc<Shared>, programmer: Programmer, publisher: qsbr::Publisher<Tables>) -> (Publishing, Desk) {
+pub fn desk(
+    shared: Arc<Shared>,
+    programmer: Programmer,
+    publisher: qsbr::Publisher<Tables>,
+) -> (Publishing, Desk) {
     let (orders, incoming) = bounded(WAITING);
     let view = Arc::new(RwLock::new(View {
         generation: publisher.generation(),
         tables: programmer.tables().clone(),
     }));
-    let desk = Desk { shared, programmer, publisher, incoming, view: view.clone(), pending: Vec::new() };
+    let desk = Desk {
+        shared,
+        programmer,
+        publisher,
+        incoming,
+        view: view.clone(),
+        pending: Vec::new(),
+    };
     (Publishing { orders, view }, desk)
 }
 
@@ -139,7 +163,11 @@ impl Desk {
         while let Some(order) = next {
             match self.programmer.apply(&order.ops) {
                 Ok(programmed) => {
-                    let attached = programmed.attached.iter().map(|id| u32::from(id.0)).collect();
+                    let attached = programmed
+                        .attached
+                        .iter()
+                        .map(|id| u32::from(id.0))
+                        .collect();
                     done.push((attached, order.reply));
                 }
                 Err(error) => {
@@ -159,11 +187,17 @@ impl Desk {
             Err(poisoned) => *poisoned.into_inner() = view,
         }
         for worker in &self.shared.workers {
-            worker.bell.ring();
+            worker.hurry();
         }
         self.shared.announce();
         let since = Instant::now();
-        self.pending.extend(done.into_iter().map(|(attached, reply)| Pending { generation, since, attached, reply }));
+        self.pending
+            .extend(done.into_iter().map(|(attached, reply)| Pending {
+                generation,
+                since,
+                attached,
+                reply,
+            }));
     }
 
     fn acknowledge(&mut self) {
@@ -172,7 +206,11 @@ impl Desk {
         for pending in self.pending.drain(..) {
             let seen = observed >= pending.generation;
             if seen || pending.since.elapsed() > OBSERVE {
-                let answer = Acknowledged { generation: pending.generation, observed: seen, attached: pending.attached };
+                let answer = Acknowledged {
+                    generation: pending.generation,
+                    observed: seen,
+                    attached: pending.attached,
+                };
                 let _ = pending.reply.send(Ok(answer)); // who asked may have gone
             } else {
                 waiting.push(pending);

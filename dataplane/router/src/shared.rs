@@ -26,6 +26,16 @@ pub struct WorkerLink {
     pub counters: Arc<Counters>,
     /// Core that it is pinned to.
     pub core: Option<usize>,
+    /// Timers are to be looked at now: a port or the tables changed.
+    pub hurry: AtomicBool,
+}
+
+impl WorkerLink {
+    /// Has the worker look at its timers at once, also if it sleeps.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Relaxed);
+        self.bell.ring();
+    }
 }
 
 /// Everything that workers, agent and exception path have in common.
@@ -49,6 +59,8 @@ pub struct Shared {
     pub herald_bell: Bell,
     /// Set with `herald_bell` when an adjacency, a port or an attachment changed.
     pub changed: AtomicBool,
+    /// Wakes the link monitor.
+    pub link_bell: Bell,
     /// Packet trace.
     pub tracer: Tracer,
     /// Who says hello.
@@ -88,7 +100,8 @@ impl Shared {
         for worker in &self.workers {
             worker.bell.ring();
         }
-        self.kernel_bell.ring();
-        self.herald_bell.ring();
+        for bell in [&self.kernel_bell, &self.herald_bell, &self.link_bell] {
+            bell.ring();
+        }
     }
 }

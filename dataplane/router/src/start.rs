@@ -5,7 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use anyhow::{Context, bail};
-use dmsc_dpdk::{Device, Eal, EalConfig, Huge, MacAddr, MemifRole, Mempool, MempoolConfig, Port, PortConfig as DpdkPort, PortHandle, StartedPort};
+use dmsc_dpdk::{
+    Device, Eal, EalConfig, Huge, MacAddr, MemifRole, Mempool, MempoolConfig, Port,
+    PortConfig as DpdkPort, PortHandle, StartedPort,
+};
 use dmsc_fib::qsbr;
 
 use crate::agent::{Agent, Herald, Socket};
@@ -14,6 +17,7 @@ use crate::config::{Config, HugePages, PortConfig, PortKind};
 use crate::counters::Counters;
 use crate::exception::{self, Tap};
 use crate::hello::Speaker;
+use crate::hush::Hushed;
 use crate::lane::{Bell, Lane};
 use crate::link;
 use crate::mac::MacAddress;
@@ -38,13 +42,29 @@ fn device(port: &PortConfig, workers: u16) -> Device {
     let text = |path: &std::path::Path| path.display().to_string();
     let mac = port.mac.map(|m| MacAddr(m.0));
     match &port.kind {
-        PortKind::AfPacket { interface } => {
-            Device::AfPacket { iface: interface.clone(), queues: workers, mtu: port.mtu, frames: 0, qdisc_bypass: true }
-        }
-        PortKind::AfXdp { interface } => Device::AfXdp { iface: interface.clone(), start_queue: 0, queues: workers, force_copy: false },
-        PortKind::Tap { interface } => Device::Tap { iface: interface.clone(), mac },
+        PortKind::AfPacket { interface } => Device::AfPacket {
+            iface: interface.clone(),
+            queues: workers,
+            mtu: port.mtu,
+            frames: 0,
+            qdisc_bypass: true,
+        },
+        PortKind::AfXdp { interface } => Device::AfXdp {
+            iface: interface.clone(),
+            start_queue: 0,
+            queues: workers,
+            force_copy: false,
+        },
+        PortKind::Tap { interface } => Device::Tap {
+            iface: interface.clone(),
+            mac,
+        },
         PortKind::Memif { socket, server, id } => Device::Memif {
-            role: if *server { MemifRole::Server } else { MemifRole::Client },
+            role: if *server {
+                MemifRole::Server
+            } else {
+                MemifRole::Client
+            },
             socket: text(socket),
             id: *id,
             ring_size_log2: 10,
@@ -52,16 +72,34 @@ fn device(port: &PortConfig, workers: u16) -> Device {
             mac,
             zero_copy: false,
         },
-        PortKind::VirtioUser { socket, server } => {
-            Device::VirtioUser { path: text(socket), queues: workers, queue_size: 0, server: *server, mac }
-        }
-        PortKind::Vhost { socket, client } => Device::Vhost { path: text(socket), queues: workers, client: *client },
-        PortKind::Null { size } => Device::Null { size: *size, copy: false, no_rx: false },
+        PortKind::VirtioUser { socket, server } => Device::VirtioUser {
+            path: text(socket),
+            queues: workers,
+            queue_size: 0,
+            server: *server,
+            mac,
+        },
+        PortKind::Vhost { socket, client } => Device::Vhost {
+            path: text(socket),
+            queues: workers,
+            client: *client,
+        },
+        PortKind::Null { size } => Device::Null {
+            size: *size,
+            copy: false,
+            no_rx: false,
+        },
         PortKind::Ring => Device::Ring,
-        PortKind::Pcap { rx, tx } => {
-            Device::Pcap { rx: rx.as_deref().map(text), tx: tx.as_deref().map(text), iface: None, infinite_rx: false }
-        }
-        PortKind::Pci { address } => Device::Pci { address: address.clone(), args: String::new() },
+        PortKind::Pcap { rx, tx } => Device::Pcap {
+            rx: rx.as_deref().map(text),
+            tx: tx.as_deref().map(text),
+            iface: None,
+            infinite_rx: false,
+        },
+        PortKind::Pci { address } => Device::Pci {
+            address: address.clone(),
+            args: String::new(),
+        },
     }
 }
 
@@ -76,7 +114,10 @@ fn start_eal(config: &Config) -> anyhow::Result<Eal> {
         file_prefix: config.file_prefix.clone(),
         memory_mb: config.memory_mb,
         huge,
-        no_pci: !config.ports.iter().any(|p| matches!(p.kind, PortKind::Pci { .. })),
+        no_pci: !config
+            .ports
+            .iter()
+            .any(|p| matches!(p.kind, PortKind::Pci { .. })),
         ..EalConfig::default()
     })
     .with_context(|| format!("{}: [eal]", config.path.display()))?;
@@ -86,14 +127,42 @@ fn start_eal(config: &Config) -> anyhow::Result<Eal> {
 
 /// One pool for all ports, as large as the configured memory lets.
 fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<Mempool> {
-    let room = config.ports.iter().zip(devices).map(|(port, device)| device.min_data_room(port.mtu)).max().unwrap_or(2176).max(2176);
+    let room = config
+        .ports
+        .iter()
+        .zip(devices)
+        .map(|(port, device)| device.min_data_room(port.mtu))
+        .max()
+        .unwrap_or(2176)
+        .max(2176);
     let budget = u64::from(config.memory_mb) * 1024 * 1024 * 6 / 10;
     let count = (budget / (u64::from(room) + u64::from(MBUF_OVERHEAD))).clamp(512, 262_143) as u32;
-    Mempool::new(eal, "dmsc", MempoolConfig { count, cache: 64.min(count / 8), data_room: room })
-        .with_context(|| format!("{}: eal.memory_mb = {} is too little for {count} buffers of {room} bytes", config.path.display(), config.memory_mb))
+    Mempool::new(
+        eal,
+        "dmsc",
+        MempoolConfig {
+            count,
+            cache: 64.min(count / 8),
+            data_room: room,
+        },
+    )
+    .with_context(|| {
+        format!(
+            "{}: eal.memory_mb = {} is too little for {count} buffers of {room} bytes",
+            config.path.display(),
+            config.memory_mb
+        )
+    })
 }
 
-fn start_port(eal: &Eal, config: &Config, port: &PortConfig, device: &Device, pool: &Mempool, workers: u16) -> anyhow::Result<StartedPort> {
+fn start_port(
+    eal: &Eal,
+    config: &Config,
+    port: &PortConfig,
+    device: &Device,
+    pool: &Mempool,
+    workers: u16,
+) -> anyhow::Result<StartedPort> {
     let stopped = Port::create(eal, &port.name, device)?;
     if workers > stopped.max_rx_queues() || workers > stopped.max_tx_queues() {
         bail!(
@@ -105,7 +174,12 @@ fn start_port(eal: &Eal, config: &Config, port: &PortConfig, device: &Device, po
         );
     }
     let mtu = port.kind.interface().is_some().then_some(port.mtu);
-    let started = stopped.start(DpdkPort { rx_queues: workers, tx_queues: workers, mtu, ..DpdkPort::new(pool) });
+    let started = stopped.start(DpdkPort {
+        rx_queues: workers,
+        tx_queues: workers,
+        mtu,
+        ..DpdkPort::new(pool)
+    });
     started.with_context(|| format!("{}: [[port]] {:?}", config.path.display(), port.name))
 }
 
@@ -117,8 +191,18 @@ pub fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     let eal = start_eal(&config)?;
     let worker_count = config.cores.len().max(1);
     let queues = worker_count as u16;
-    let devices: Vec<Device> = config.ports.iter().map(|port| device(port, queues)).collect();
+    let devices: Vec<Device> = config
+        .ports
+        .iter()
+        .map(|port| device(port, queues))
+        .collect();
     let pool = make_pool(&eal, &config, &devices)?;
+    // Before the first frame comes in; undone when everything else is down.
+    let _hushed: Vec<Hushed> = config
+        .ports
+        .iter()
+        .filter_map(|port| Hushed::hush(&port.kind))
+        .collect();
     let mut handles = Vec::new();
     let mut queue_sets: Vec<Vec<Queue>> = (0..worker_count).map(|_| Vec::new()).collect();
     let mut states = Vec::new();
@@ -151,7 +235,11 @@ pub fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()>
 
 fn share(config: Config, ports: Ports) -> anyhow::Result<Arc<Shared>> {
     let clock = Clock::new(dmsc_dpdk::tsc_hz());
-    let cores: Vec<Option<usize>> = if config.cores.is_empty() { vec![None] } else { config.cores.iter().copied().map(Some).collect() };
+    let cores: Vec<Option<usize>> = if config.cores.is_empty() {
+        vec![None]
+    } else {
+        config.cores.iter().copied().map(Some).collect()
+    };
     let workers = cores
         .into_iter()
         .map(|core| {
@@ -161,12 +249,17 @@ fn share(config: Config, ports: Ports) -> anyhow::Result<Arc<Shared>> {
                 bell: Bell::new()?,
                 counters: Arc::new(Counters::new(ports.len())),
                 core,
+                hurry: AtomicBool::new(false),
             })
         })
         .collect::<nix::Result<Vec<_>>>()?;
     let boot = boot_nonce();
     Ok(Arc::new(Shared {
-        speaker: Speaker { node: config.node, boot, clock },
+        speaker: Speaker {
+            node: config.node,
+            boot,
+            clock,
+        },
         config,
         ports,
         workers,
@@ -176,6 +269,7 @@ fn share(config: Config, ports: Ports) -> anyhow::Result<Arc<Shared>> {
         captured: Lane::new(CAPTURE_LANE),
         herald_bell: Bell::new()?,
         changed: AtomicBool::new(false),
+        link_bell: Bell::new()?,
         tracer: crate::trace::Tracer::default(),
         clock,
         running: AtomicBool::new(true),
@@ -186,7 +280,11 @@ fn share(config: Config, ports: Ports) -> anyhow::Result<Arc<Shared>> {
 fn boot_nonce() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = std::hash::RandomState::new().build_hasher();
-    hasher.write_u128(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos()));
+    hasher.write_u128(
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos()),
+    );
     hasher.write_u32(std::process::id());
     hasher.finish() | 1
 }
@@ -204,9 +302,17 @@ fn serve(
     let publisher = qsbr::channel(Tables::default(), shared.workers.len());
     let mut readers = Vec::new();
     for _ in &shared.workers {
-        readers.push(publisher.reader().context("the publisher has a reader per worker")?);
+        readers.push(
+            publisher
+                .reader()
+                .context("the publisher has a reader per worker")?,
+        );
     }
-    let programmer = Programmer::new(shared.ports.clone(), shared.config.role, shared.config.udp_port);
+    let programmer = Programmer::new(
+        shared.ports.clone(),
+        shared.config.role,
+        shared.config.udp_port,
+    );
     let (publishing, desk) = publisher::desk(shared.clone(), programmer, publisher);
     let herald = Arc::new(Herald::new(shared.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -226,7 +332,8 @@ fn serve(
         let named = |name: &str| thread::Builder::new().name(name.into());
         for (id, (reader, queues)) in readers.into_iter().zip(queue_sets).enumerate() {
             let (shared, pool) = (shared.clone(), pool.clone());
-            named(&format!("worker-{id}")).spawn_scoped(scope, move || work(eal, id, shared, reader, pool, queues))?;
+            named(&format!("worker-{id}"))
+                .spawn_scoped(scope, move || work(eal, id, shared, reader, pool, queues))?;
         }
         let control = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let cores = control_cores.clone();
@@ -237,16 +344,28 @@ fn serve(
             named(name).spawn_scoped(scope, body).map(|_| ())
         };
         control("publisher", Box::new(move || desk.run()))?;
-        control("exception", Box::new({
-            let shared = shared.clone();
-            move || exception::run(&shared, taps)
-        }))?;
-        control("herald", Box::new({
-            let herald = herald.clone();
-            move || herald.run()
-        }))?;
+        control(
+            "exception",
+            Box::new({
+                let shared = shared.clone();
+                move || exception::run(&shared, taps)
+            }),
+        )?;
+        control(
+            "links",
+            Box::new({
+                let (shared, handles) = (shared.clone(), handles.clone());
+                move || link::follow(&shared, &handles)
+            }),
+        )?;
+        control(
+            "herald",
+            Box::new({
+                let herald = herald.clone();
+                move || herald.run()
+            }),
+        )?;
         let served = runtime.block_on(async {
-            tokio::spawn(link::follow(shared.clone(), handles.clone()));
             let agent = Arc::new(Agent::new(shared.clone(), handles.clone(), publishing.clone(), herald.clone()));
             tracing::info!(node = shared.config.node.0, name = shared.config.name, ports = shared.ports.len(), socket = %shared.config.socket.display(), "ready");
             tokio::select! {
@@ -256,6 +375,7 @@ fn serve(
         });
         tracing::info!("stopping");
         shared.stop();
+        publishing.wake();
         served
     });
     // Calls in progress (watches, captures) are cut; their clients see the connection go.
@@ -263,11 +383,21 @@ fn serve(
     result
 }
 
-fn work(eal: &Eal, id: usize, shared: Arc<Shared>, reader: qsbr::Reader<Tables>, pool: Mempool, queues: Vec<Queue>) {
+fn work(
+    eal: &Eal,
+    id: usize,
+    shared: Arc<Shared>,
+    reader: qsbr::Reader<Tables>,
+    pool: Mempool,
+    queues: Vec<Queue>,
+) {
     if let Some(core) = shared.workers[id].core
         && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
     {
-        tracing::error!(core, "the worker could not be pinned: is this core allowed for the process (taskset -p)?");
+        tracing::error!(
+            core,
+            "the worker could not be pinned: is this core allowed for the process (taskset -p)?"
+        );
     }
     let registered = eal.register_thread();
     if let Err(error) = &registered {
@@ -282,9 +412,14 @@ fn control_cores(shared: &Shared) -> Option<Vec<core_affinity::CoreId>> {
     if data.is_empty() {
         return None;
     }
-    let rest: Vec<_> = core_affinity::get_core_ids()?.into_iter().filter(|core| !data.contains(&core.id)).collect();
+    let rest: Vec<_> = core_affinity::get_core_ids()?
+        .into_iter()
+        .filter(|core| !data.contains(&core.id))
+        .collect();
     if rest.is_empty() {
-        tracing::warn!("no core is left beside the data cores: agent, publisher and exception path share them");
+        tracing::warn!(
+            "no core is left beside the data cores: agent, publisher and exception path share them"
+        );
         return None;
     }
     tracing::info!(data = ?data, control = ?rest.iter().map(|c| c.id).collect::<Vec<_>>(), "cores");

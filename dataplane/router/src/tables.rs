@@ -119,14 +119,19 @@ impl Attachments {
     /// Puts one in the place of what has its id.
     pub fn put(&mut self, attachment: Arc<Attachment>) {
         self.remove(attachment.id);
-        self.by_endpoint.insert((attachment.port, attachment.endpoint), attachment.clone());
+        self.by_endpoint
+            .insert((attachment.port, attachment.endpoint), attachment.clone());
         self.by_id.insert(attachment.id.0, attachment);
     }
 
     /// Removes one; what it was.
     pub fn remove(&mut self, id: AttachmentId) -> Option<Arc<Attachment>> {
         let old = self.by_id.remove(&id.0)?;
-        if self.by_endpoint.get(&(old.port, old.endpoint)).is_some_and(|a| a.id == id) {
+        if self
+            .by_endpoint
+            .get(&(old.port, old.endpoint))
+            .is_some_and(|a| a.id == id)
+        {
             self.by_endpoint.remove(&(old.port, old.endpoint));
         }
         Some(old)
@@ -160,7 +165,12 @@ pub struct Tables {
 impl Tables {
     /// Whether `caller` may call `callee`: the first rule that matches, else yes.
     #[inline]
-    pub fn allows(&self, domain: Domain, caller: Option<Name<'_>>, callee: Option<Name<'_>>) -> bool {
+    pub fn allows(
+        &self,
+        domain: Domain,
+        caller: Option<Name<'_>>,
+        callee: Option<Name<'_>>,
+    ) -> bool {
         if self.access.is_empty() {
             return true;
         }
@@ -171,7 +181,11 @@ impl Tables {
         };
         self.access
             .iter()
-            .find(|rule| rule.domain == domain && covers(&rule.caller, caller) && covers(&rule.callee, callee))
+            .find(|rule| {
+                rule.domain == domain
+                    && covers(&rule.caller, caller)
+                    && covers(&rule.callee, callee)
+            })
             .is_none_or(|rule| rule.allow)
     }
 }

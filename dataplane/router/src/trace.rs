@@ -64,7 +64,12 @@ pub struct Tracer {
 
 impl Default for Tracer {
     fn default() -> Self {
-        Tracer { wanted: AtomicI64::new(0), port: AtomicI64::new(-1), next: AtomicU32::new(1), records: ArrayQueue::new(8192) }
+        Tracer {
+            wanted: AtomicI64::new(0),
+            port: AtomicI64::new(-1),
+            next: AtomicU32::new(1),
+            records: ArrayQueue::new(8192),
+        }
     }
 }
 
@@ -102,7 +107,13 @@ impl Tracer {
 
     /// Notes a packet; nothing when the queue is full.
     pub fn note(&self, stage: Stage, time: u64, context: &Context, length: usize) {
-        let _ = self.records.push(Record { number: context.trace, stage, time, context: *context, length: length as u32 });
+        let _ = self.records.push(Record {
+            number: context.trace,
+            stage,
+            time,
+            context: *context,
+            length: length as u32,
+        });
     }
 
     /// The oldest record.
@@ -132,7 +143,10 @@ pub fn describe(record: &Record) -> String {
     };
     let verdict = match context.verdict {
         Verdict::Continue => "goes on".to_string(),
-        Verdict::Forward(id, alternate) => format!("to adjacency {id}{}", if alternate { " (alternate)" } else { "" }),
+        Verdict::Forward(id, alternate) => format!(
+            "to adjacency {id}{}",
+            if alternate { " (alternate)" } else { "" }
+        ),
         Verdict::Deliver(id) => format!("to attachment {id}"),
         Verdict::Own => "to this router".to_string(),
         Verdict::Hello(id) => format!("hello of adjacency {id}"),

@@ -44,7 +44,14 @@ struct Budget {
 impl Queue {
     /// Of a pair and its descriptors.
     pub fn new(rx: RxQueue, tx: TxQueue, waits: Vec<WaitFd>) -> Queue {
-        Queue { rx, tx, pending: Burst::new(), waits, budget: None, paused_until: 0 }
+        Queue {
+            rx,
+            tx,
+            pending: Burst::new(),
+            waits,
+            budget: None,
+            paused_until: 0,
+        }
     }
 }
 
@@ -86,7 +93,13 @@ const EXCEPTION_BURST: u64 = 2_000;
 
 impl Worker {
     /// A worker over `queues`, one per port in the order of the ports.
-    pub fn new(id: usize, shared: Arc<Shared>, reader: Reader<Tables>, pool: Mempool, mut queues: Vec<Queue>) -> Worker {
+    pub fn new(
+        id: usize,
+        shared: Arc<Shared>,
+        reader: Reader<Tables>,
+        pool: Mempool,
+        mut queues: Vec<Queue>,
+    ) -> Worker {
         let now = tsc();
         let (hz, workers) = (shared.clock.hz(), shared.workers.len().max(1) as u64);
         for (queue, port) in queues.iter_mut().zip(shared.ports.iter()) {
@@ -114,7 +127,9 @@ impl Worker {
                 received: Burst::new(),
                 trash: Burst::new(),
                 error_rate: Bucket::new(ERRORS_PER_S, ERROR_BURST, hz, now),
-                exception_rate: (0..ports).map(|_| Bucket::new(EXCEPTIONS_PER_S, EXCEPTION_BURST, hz, now)).collect(),
+                exception_rate: (0..ports)
+                    .map(|_| Bucket::new(EXCEPTIONS_PER_S, EXCEPTION_BURST, hz, now))
+                    .collect(),
                 next_timer: now,
                 next_resolution: now,
                 scratch: Box::new([0; MAX_FRAME]),
@@ -143,8 +158,19 @@ impl Floor {
     fn round(&mut self, tables: &Tables) -> usize {
         let shared = self.shared.clone();
         let counters = self.counters.clone();
-        let chooser = Chooser { tables, ports: &shared.ports, node: shared.config.node };
-        let mut env = Env { chooser, counters: &counters, udp_port: shared.config.udp_port, now: tsc(), clock: shared.clock, tsc };
+        let chooser = Chooser {
+            tables,
+            ports: &shared.ports,
+            node: shared.config.node,
+        };
+        let mut env = Env {
+            chooser,
+            counters: &counters,
+            udp_port: shared.config.udp_port,
+            now: tsc(),
+            clock: shared.clock,
+            tsc,
+        };
         let mut total = 0;
         for port in 0..self.queues.len() {
             let received = self.receive(&env, port);
@@ -192,13 +218,23 @@ impl Floor {
     /// Receives a burst from one port into the batch, as far as its budget goes.
     #[inline]
     fn receive(&mut self, env: &Env<'_>, port: usize) -> usize {
-        let Floor { queues, received, batch, counters, shared, .. } = self;
+        let Floor {
+            queues,
+            received,
+            batch,
+            counters,
+            shared,
+            ..
+        } = self;
         let (queue, counters) = (&mut queues[port], &counters.ports[port]);
         if env.now < queue.paused_until {
             return 0;
         }
         if let Some(budget) = &mut queue.budget {
-            let left = budget.packets.refill(env.now).min(budget.bytes.refill(env.now));
+            let left = budget
+                .packets
+                .refill(env.now)
+                .min(budget.bytes.refill(env.now));
             if left <= 0 {
                 queue.paused_until = env.now + env.clock.from_us(200);
                 counters.event(EventKind::BudgetPause);
@@ -211,7 +247,9 @@ impl Floor {
         }
         let mut bytes = 0;
         let tracing = shared.tracer.is_on();
-        let captured = shared.ports[port].captured.load(std::sync::atomic::Ordering::Relaxed);
+        let captured = shared.ports[port]
+            .captured
+            .load(std::sync::atomic::Ordering::Relaxed);
         for mbuf in received.drain() {
             bytes += mbuf.len() as u64;
             if captured {
@@ -240,7 +278,10 @@ impl Floor {
         self.note(env, Stage::Transmit);
         let mut batch = std::mem::take(&mut self.batch);
         for (mut mbuf, mut context) in batch.frames.drain(..).zip(batch.contexts.drain(..)) {
-            if matches!(context.verdict, Verdict::Own | Verdict::Hello(_) | Verdict::Arp | Verdict::Icmp | Verdict::Kernel) {
+            if matches!(
+                context.verdict,
+                Verdict::Own | Verdict::Hello(_) | Verdict::Arp | Verdict::Icmp | Verdict::Kernel
+            ) {
                 self.consume(env, &mut mbuf, &mut context);
             }
             let counters = &self.counters.ports[usize::from(context.port)];
@@ -289,14 +330,23 @@ impl Floor {
 
     /// Hands the pending frames of a port to its PMD, with a bounded number of attempts; the rest is dropped and counted.
     fn flush(&mut self, env: &Env<'_>, port: usize) {
-        let Floor { queues, counters, shared, for_herald, .. } = self;
+        let Floor {
+            queues,
+            counters,
+            shared,
+            for_herald,
+            ..
+        } = self;
         let queue = &mut queues[port];
         let count = queue.pending.len();
         let mut origins = [(0u8, 0u16); Burst::CAPACITY];
         for (origin, mbuf) in origins.iter_mut().zip(queue.pending.iter()) {
             *origin = (mbuf.user() as u8, mbuf.len() as u16);
         }
-        if shared.ports[port].captured.load(std::sync::atomic::Ordering::Relaxed) {
+        if shared.ports[port]
+            .captured
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
             for mbuf in queue.pending.iter() {
                 shared.capture(mbuf, port, true, env.now);
             }
@@ -335,7 +385,9 @@ impl Floor {
     /// Gives a frame to the exception path.
     pub(crate) fn to_kernel(&mut self, env: &Env<'_>, frame: &[u8], context: &Context) -> Verdict {
         let number = usize::from(context.port);
-        let Some(port) = self.shared.ports.get(number) else { return Verdict::Drop(DropReason::NoException) };
+        let Some(port) = self.shared.ports.get(number) else {
+            return Verdict::Drop(DropReason::NoException);
+        };
         if !port.has_tap {
             return Verdict::Drop(DropReason::NoException);
         }
@@ -343,7 +395,11 @@ impl Floor {
         if !port.is_pod() && !self.exception_rate[number].allow(env.now) {
             return Verdict::Drop(DropReason::ExceptionRate);
         }
-        if !self.shared.to_kernel.offer(context.port, false, env.now, frame, usize::MAX) {
+        if !self
+            .shared
+            .to_kernel
+            .offer(context.port, false, env.now, frame, usize::MAX)
+        {
             return Verdict::Drop(DropReason::ExceptionFull);
         }
         self.for_kernel = true;
@@ -356,7 +412,9 @@ impl Floor {
         if self.shared.tracer.is_on() || self.batch.contexts.iter().any(|c| c.trace != 0) {
             for (frame, context) in self.batch.frames.iter().zip(&self.batch.contexts) {
                 if context.trace != 0 {
-                    self.shared.tracer.note(stage, (env.tsc)(), context, frame.len());
+                    self.shared
+                        .tracer
+                        .note(stage, (env.tsc)(), context, frame.len());
                 }
             }
         }

@@ -27,7 +27,12 @@ pub fn adjacency(shared: &Shared, adjacency: &Adjacency) -> v1::Adjacency {
         id: u32::from(config.id.0),
         port: shared.ports[config.port].config.name.clone(),
         peer: config.peer.0,
-        encapsulation: if config.udp.is_some() { "udp" } else { "ethernet" }.into(),
+        encapsulation: if config.udp.is_some() {
+            "udp"
+        } else {
+            "ethernet"
+        }
+        .into(),
         local_address: config.udp.map_or_else(String::new, |u| text(u.0)),
         remote_address: config.udp.map_or_else(String::new, |u| text(u.1)),
         next_hop: config.next_hop.map_or_else(String::new, text),
@@ -40,8 +45,14 @@ pub fn adjacency(shared: &Shared, adjacency: &Adjacency) -> v1::Adjacency {
         key: Vec::new(), // secrets are never read back
         state: adjacency.live.state().as_str().into(),
         path_mtu: u32::from(adjacency.path_mtu(dmsc_dpdk::tsc())),
-        changes: adjacency.live.changes.load(std::sync::atomic::Ordering::Relaxed),
-        neighbour: adjacency.neighbour.mac().map_or_else(|| "unresolved".into(), |m| m.to_string()),
+        changes: adjacency
+            .live
+            .changes
+            .load(std::sync::atomic::Ordering::Relaxed),
+        neighbour: adjacency
+            .neighbour
+            .mac()
+            .map_or_else(|| "unresolved".into(), |m| m.to_string()),
     }
 }
 
@@ -51,7 +62,8 @@ pub fn attachment(shared: &Shared, attachment: &Attachment, generation: u64) -> 
         Endpoint::Udp(address, port) => (address.to_string(), u32::from(port)),
         Endpoint::Ethernet(mac) => (mac.to_string(), 0),
     };
-    let bytes = |names: &[dmsc_wire::NameBuf]| names.iter().map(|n| n.as_bytes().to_vec()).collect();
+    let bytes =
+        |names: &[dmsc_wire::NameBuf]| names.iter().map(|n| n.as_bytes().to_vec()).collect();
     v1::Attachment {
         id: u32::from(attachment.id.0),
         port: shared.ports[attachment.port].config.name.clone(),
@@ -74,7 +86,11 @@ pub fn dump(shared: &Shared, view: &View, prefixes: bool) -> v1::DumpReply {
     let generation = view.generation.0;
     v1::DumpReply {
         generation,
-        adjacencies: tables.adjacencies.iter().map(|a| adjacency(shared, a)).collect(),
+        adjacencies: tables
+            .adjacencies
+            .iter()
+            .map(|a| adjacency(shared, a))
+            .collect(),
         gateways: tables
             .fib
             .gateways()
@@ -82,7 +98,12 @@ pub fn dump(shared: &Shared, view: &View, prefixes: bool) -> v1::DumpReply {
                 topology: topology_number(entry.topology),
                 gateway: entry.node.0,
                 metric: entry.gateway.metric,
-                next_hops: entry.gateway.next_hops.iter().map(|id| u32::from(id.0)).collect(),
+                next_hops: entry
+                    .gateway
+                    .next_hops
+                    .iter()
+                    .map(|id| u32::from(id.0))
+                    .collect(),
                 node_protecting: optional(entry.gateway.node_protecting),
                 link_protecting: optional(entry.gateway.link_protecting),
             })
@@ -96,28 +117,46 @@ pub fn dump(shared: &Shared, view: &View, prefixes: bool) -> v1::DumpReply {
                 members: group
                     .members()
                     .iter()
-                    .map(|m| v1::Member { gateway: m.gateway.0, metric: m.metric, weight: u32::from(m.weight) })
+                    .map(|m| v1::Member {
+                        gateway: m.gateway.0,
+                        metric: m.metric,
+                        weight: u32::from(m.weight),
+                    })
                     .collect(),
             })
             .collect(),
         prefixes: if prefixes {
             let routed = |entry: dmsc_fib::PrefixEntry<'_>| {
                 let group = entry.value.group?.0;
-                Some(v1::Prefix { domain: entry.domain.0, name: entry.name.as_bytes().to_vec(), group })
+                Some(v1::Prefix {
+                    domain: entry.domain.0,
+                    name: entry.name.as_bytes().to_vec(),
+                    group,
+                })
             };
             tables.fib.prefixes().filter_map(routed).collect()
         } else {
             Vec::new()
         },
-        attachments: tables.attachments.iter().map(|a| attachment(shared, a, generation)).collect(),
+        attachments: tables
+            .attachments
+            .iter()
+            .map(|a| attachment(shared, a, generation))
+            .collect(),
         access_rules: tables
             .access
             .iter()
             .map(|rule| v1::AccessRule {
                 id: rule.id,
                 domain: rule.domain.0,
-                caller: rule.caller.as_ref().map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
-                callee: rule.callee.as_ref().map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
+                caller: rule
+                    .caller
+                    .as_ref()
+                    .map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
+                callee: rule
+                    .callee
+                    .as_ref()
+                    .map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
                 allow: rule.allow,
             })
             .collect(),
@@ -128,22 +167,46 @@ pub fn dump(shared: &Shared, view: &View, prefixes: bool) -> v1::DumpReply {
 
 /// A port with what its PMD counts.
 pub fn port(shared: &Shared, port: &PortState, handle: &PortHandle) -> v1::Port {
-    let sum = |get: fn(&crate::counters::PortCounters) -> u64| shared.workers.iter().map(|w| get(&w.counters.ports[port.number])).sum();
+    let sum = |get: fn(&crate::counters::PortCounters) -> u64| {
+        shared
+            .workers
+            .iter()
+            .map(|w| get(&w.counters.ports[port.number]))
+            .sum()
+    };
     let config = &port.config;
     v1::Port {
         id: u32::from(port.id()),
         name: config.name.clone(),
         kind: config.kind.as_str().into(),
-        role: if config.role == PortRole::Pod { "pod" } else { "router" }.into(),
+        role: if config.role == PortRole::Pod {
+            "pod"
+        } else {
+            "router"
+        }
+        .into(),
         interface: config.kind.interface().unwrap_or_default().into(),
         mac: port.mac.to_string(),
         addresses: config.addresses.iter().map(ToString::to_string).collect(),
         mtu: u32::from(config.mtu),
         vlan: u32::from(config.vlan),
         carrier: port.is_up(),
-        exception: if port.has_tap { crate::exception::tap_name(&config.name) } else { String::new() },
-        plain_ip: if config.plain_ip == PlainIp::Drop { "drop" } else { "kernel" }.into(),
-        domain: if config.role == PortRole::Pod { config.domain.0 } else { 0 },
+        exception: if port.has_tap {
+            crate::exception::tap_name(&config.name)
+        } else {
+            String::new()
+        },
+        plain_ip: if config.plain_ip == PlainIp::Drop {
+            "drop"
+        } else {
+            "kernel"
+        }
+        .into(),
+        domain: if config.role == PortRole::Pod {
+            config.domain.0
+        } else {
+            0
+        },
         queues: shared.workers.len() as u32,
         rx_packets: sum(|c| c.rx.get()),
         rx_bytes: sum(|c| c.rx_bytes.get()),
@@ -155,8 +218,14 @@ pub fn port(shared: &Shared, port: &PortState, handle: &PortHandle) -> v1::Port 
 
 /// The counters of a port, summed over the workers.
 pub fn counters(shared: &Shared, port: &PortState) -> v1::PortCounters {
-    let blocks: Vec<_> = shared.workers.iter().map(|w| &w.counters.ports[port.number]).collect();
-    let sum = |get: &dyn Fn(&crate::counters::PortCounters) -> u64| blocks.iter().map(|b| get(b)).sum::<u64>();
+    let blocks: Vec<_> = shared
+        .workers
+        .iter()
+        .map(|w| &w.counters.ports[port.number])
+        .collect();
+    let sum = |get: &dyn Fn(&crate::counters::PortCounters) -> u64| {
+        blocks.iter().map(|b| get(b)).sum::<u64>()
+    };
     let mut drops = HashMap::new();
     for reason in DropReason::ALL {
         let count = sum(&|b| b.drops(*reason));
@@ -203,7 +272,12 @@ pub fn workers(shared: &Shared, observed: u64) -> Vec<v1::Worker> {
                 cycles_hz: shared.clock.hz(),
                 observed_generation: observed,
                 now_cycles: dmsc_dpdk::tsc(),
-                state: if worker.asleep.load(std::sync::atomic::Ordering::Relaxed) == 1 { "asleep" } else { "polling" }.into(),
+                state: if worker.asleep.load(std::sync::atomic::Ordering::Relaxed) == 1 {
+                    "asleep"
+                } else {
+                    "polling"
+                }
+                .into(),
             }
         })
         .collect()

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use dmsc_proto::v1;
-use dmsc_wire::{AttachmentId, Body, Class, Domain, FlowLabel, Kind, Message, NameBuf, NodeId, PacketBuilder, RequestId, RouterName, record};
+use dmsc_wire::{
+    AttachmentId, Body, Class, Domain, FlowLabel, Kind, Message, NameBuf, NodeId, PacketBuilder,
+    RequestId, RouterName, record,
+};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -17,11 +20,19 @@ use crate::shared::Shared;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn next_id(shared: &Shared) -> RequestId {
-    RequestId((shared.speaker.boot & 0xffff_ffff_0000_0000) | (NEXT.fetch_add(1, Relaxed) & 0xffff_ffff))
+    RequestId(
+        (shared.speaker.boot & 0xffff_ffff_0000_0000) | (NEXT.fetch_add(1, Relaxed) & 0xffff_ffff),
+    )
 }
 
 /// Sends the requests one after the other, and a reply message for each.
-pub async fn run(shared: Arc<Shared>, herald: Arc<Herald>, name: NameBuf, request: v1::EchoRequest, out: mpsc::Sender<Result<v1::EchoReply, Status>>) {
+pub async fn run(
+    shared: Arc<Shared>,
+    herald: Arc<Herald>,
+    name: NameBuf,
+    request: v1::EchoRequest,
+    out: mpsc::Sender<Result<v1::EchoReply, Status>>,
+) {
     let or = |value: u32, default: u32| if value == 0 { default } else { value };
     let interval = Duration::from_millis(u64::from(or(request.interval_ms, 1000)));
     let timeout = Duration::from_millis(u64::from(or(request.timeout_ms, 1000)));
@@ -39,23 +50,40 @@ pub async fn run(shared: Arc<Shared>, herald: Arc<Herald>, name: NameBuf, reques
     }
 }
 
-async fn one(shared: &Shared, herald: &Herald, name: &NameBuf, request: &v1::EchoRequest, sequence: u32, timeout: Duration) -> Result<v1::EchoReply, String> {
+async fn one(
+    shared: &Shared,
+    herald: &Herald,
+    name: &NameBuf,
+    request: &v1::EchoRequest,
+    sequence: u32,
+    timeout: Duration,
+) -> Result<v1::EchoReply, String> {
     let id = next_id(shared);
     let own = RouterName::new(shared.node());
     let payload = vec![0; request.payload_length.min(9_000) as usize];
-    let flow = request.flow_label.wrapping_add(if request.vary_flow { sequence } else { 0 });
+    let flow = request
+        .flow_label
+        .wrapping_add(if request.vary_flow { sequence } else { 0 });
     let mut packet = PacketBuilder::new(Kind::EchoRequest)
         .destination(name.as_name())
         .source(own.as_name())
-        .domain(Domain(if request.domain == 0 { 1 } else { request.domain }))
+        .domain(Domain(if request.domain == 0 {
+            1
+        } else {
+            request.domain
+        }))
         .flow_label(FlowLabel(flow))
         .request_id(id)
         .class(Class(request.class.min(7) as u8))
         .source_gateway(shared.node())
         .payload(&payload);
     if request.gateway != 0 {
-        let attachment = u16::try_from(request.attachment).map_err(|_| "attachment is above 65535")?;
-        packet = packet.pinned().destination_gateway(NodeId(request.gateway)).destination_attachment(AttachmentId(attachment));
+        let attachment =
+            u16::try_from(request.attachment).map_err(|_| "attachment is above 65535")?;
+        packet = packet
+            .pinned()
+            .destination_gateway(NodeId(request.gateway))
+            .destination_attachment(AttachmentId(attachment));
     }
     if request.record_slots > 0 {
         packet = packet.record_slots(request.record_slots.min(20) as u8);
@@ -65,7 +93,10 @@ async fn one(shared: &Shared, herald: &Herald, name: &NameBuf, request: &v1::Ech
     herald.expect(id, sender);
     let worker = &shared.workers[0];
     let sent = dmsc_dpdk::tsc();
-    let mut reply = v1::EchoReply { sequence, ..Default::default() };
+    let mut reply = v1::EchoReply {
+        sequence,
+        ..Default::default()
+    };
     if worker.inject.offer(0, true, sent, &bytes, usize::MAX) {
         worker.bell.ring();
         match tokio::time::timeout(timeout, answers.recv()).await {
@@ -80,7 +111,9 @@ async fn one(shared: &Shared, herald: &Herald, name: &NameBuf, request: &v1::Ech
 }
 
 fn read(shared: &Shared, answer: &Answer, sent: u64, reply: &mut v1::EchoReply) {
-    let Ok(message) = Message::parse(&answer.packet) else { return };
+    let Ok(message) = Message::parse(&answer.packet) else {
+        return;
+    };
     reply.round_trip_ns = shared.clock.to_ns(answer.time.saturating_sub(sent));
     match &message.body {
         Body::Error(error) => {
@@ -93,7 +126,9 @@ fn read(shared: &Shared, answer: &Answer, sent: u64, reply: &mut v1::EchoReply) 
             reply.answered = true;
             reply.gateway = header.source_gateway.0;
             reply.attachment = u32::from(header.source_attachment.0);
-            reply.name = header.source_name(&answer.packet).map_or_else(Vec::new, |n| n.as_bytes().to_vec());
+            reply.name = header
+                .source_name(&answer.packet)
+                .map_or_else(Vec::new, |n| n.as_bytes().to_vec());
             reply.hops = record::slots(&answer.packet, header)
                 .map(|slot| v1::Hop {
                     node: slot.node.0,

@@ -10,8 +10,18 @@ use crate::publisher::View;
 use crate::shared::Shared;
 
 /// Answers for one packet, on one generation.
-pub fn explain(shared: &Shared, view: &View, name: &NameBuf, request: &v1::ExplainRequest, from: Origin) -> v1::ExplainReply {
-    let chooser = Chooser { tables: &view.tables, ports: &shared.ports, node: shared.node() };
+pub fn explain(
+    shared: &Shared,
+    view: &View,
+    name: &NameBuf,
+    request: &v1::ExplainRequest,
+    from: Origin,
+) -> v1::ExplainReply {
+    let chooser = Chooser {
+        tables: &view.tables,
+        ports: &shared.ports,
+        node: shared.node(),
+    };
     let came_over = match from {
         Origin::Router(id) => Some(id),
         _ => None,
@@ -23,14 +33,22 @@ pub fn explain(shared: &Shared, view: &View, name: &NameBuf, request: &v1::Expla
         came_over,
         excluded: NodeId::NONE,
     };
-    let mut reply = v1::ExplainReply { generation: view.generation.0, ..Default::default() };
+    let mut reply = v1::ExplainReply {
+        generation: view.generation.0,
+        ..Default::default()
+    };
     let gateway = if request.destination_gateway != 0 {
         reply.chooser = "caller (pinned)".into();
-        reply.steps.push(format!("gateway {} was stamped by the caller", request.destination_gateway));
+        reply.steps.push(format!(
+            "gateway {} was stamped by the caller",
+            request.destination_gateway
+        ));
         Some(NodeId(request.destination_gateway))
     } else if let Some(router) = router_of(name.as_name()) {
         reply.chooser = "name of a router".into();
-        reply.steps.push(format!("{name} is the own name of router {router}"));
+        reply
+            .steps
+            .push(format!("{name} is the own name of router {router}"));
         Some(router)
     } else {
         by_name(&chooser, view, name, &call, &mut reply)
@@ -49,19 +67,33 @@ pub fn explain(shared: &Shared, view: &View, name: &NameBuf, request: &v1::Expla
     reply
 }
 
-fn by_name(chooser: &Chooser<'_>, view: &View, name: &NameBuf, call: &Call, reply: &mut v1::ExplainReply) -> Option<NodeId> {
+fn by_name(
+    chooser: &Chooser<'_>,
+    view: &View,
+    name: &NameBuf,
+    call: &Call,
+    reply: &mut v1::ExplainReply,
+) -> Option<NodeId> {
     let Some(found) = chooser.lookup(call.domain, name.as_name()) else {
-        reply.steps.push(format!("no prefix covers {name} in domain {}", call.domain));
+        reply
+            .steps
+            .push(format!("no prefix covers {name} in domain {}", call.domain));
         return None;
     };
     let prefix = name.as_name().prefix(usize::from(found.components));
     reply.matched_prefix = prefix.as_bytes().to_vec();
     reply.steps.push(format!("longest prefix: {prefix}"));
     let chosen = chooser.member(&found, call);
-    match found.value.group.and_then(|id| chooser.group(id).map(|g| (id, g))) {
+    match found
+        .value
+        .group
+        .and_then(|id| chooser.group(id).map(|g| (id, g)))
+    {
         None => {
             reply.chooser = "route".into();
-            reply.steps.push("no route from elsewhere: only this gateway's own pods answer".into());
+            reply
+                .steps
+                .push("no route from elsewhere: only this gateway's own pods answer".into());
         }
         Some((id, group)) => {
             let weighted = group.policy() == dmsc_fib::GroupPolicy::Weighted;
@@ -78,11 +110,19 @@ fn by_name(chooser: &Chooser<'_>, view: &View, name: &NameBuf, call: &Call, repl
                     chosen: chosen == Some(member.gateway),
                 });
             }
-            reply.steps.push(format!("group {id}: {} members, {} primary, chosen by {}", group.members().len(), primaries.len(), if weighted { "weight" } else { "least metric" }));
+            reply.steps.push(format!(
+                "group {id}: {} members, {} primary, chosen by {}",
+                group.members().len(),
+                primaries.len(),
+                if weighted { "weight" } else { "least metric" }
+            ));
         }
     }
     match chosen {
-        Some(gateway) => reply.steps.push(format!("flow label {:#x} picks gateway {gateway} (generation {})", call.flow.0, view.generation)),
+        Some(gateway) => reply.steps.push(format!(
+            "flow label {:#x} picks gateway {gateway} (generation {})",
+            call.flow.0, view.generation
+        )),
         None => reply.steps.push("no member can be reached".into()),
     }
     chosen
@@ -96,13 +136,19 @@ fn local(chooser: &Chooser<'_>, name: &NameBuf, call: &Call, reply: &mut v1::Exp
         reply.steps.push("answered by this router itself".into());
         return;
     }
-    match chooser.lookup(call.domain, name.as_name()).and_then(|found| chooser.local(&found, call.flow)) {
+    match chooser
+        .lookup(call.domain, name.as_name())
+        .and_then(|found| chooser.local(&found, call.flow))
+    {
         Some(attachment) => {
             reply.attachment = u32::from(attachment.id.0);
             reply.attachment_identity = attachment.identity.clone();
             reply.out_port = chooser.ports[attachment.port].config.name.clone();
             reply.verdict = "deliver".into();
-            reply.steps.push(format!("delivered to attachment {} ({}) on port {}", attachment.id, attachment.identity, reply.out_port));
+            reply.steps.push(format!(
+                "delivered to attachment {} ({}) on port {}",
+                attachment.id, attachment.identity, reply.out_port
+            ));
         }
         None => {
             reply.verdict = "attachment-gone".into();
@@ -111,11 +157,19 @@ fn local(chooser: &Chooser<'_>, name: &NameBuf, call: &Call, reply: &mut v1::Exp
     }
 }
 
-fn remote(shared: &Shared, chooser: &Chooser<'_>, gateway: NodeId, call: &Call, reply: &mut v1::ExplainReply) {
+fn remote(
+    shared: &Shared,
+    chooser: &Chooser<'_>,
+    gateway: NodeId,
+    call: &Call,
+    reply: &mut v1::ExplainReply,
+) {
     let Some(entry) = chooser.gateway(gateway, call.topology) else {
         reply.path = "none".into();
         reply.verdict = "no-route".into();
-        reply.steps.push(format!("gateway {gateway} is not in the gateway table"));
+        reply
+            .steps
+            .push(format!("gateway {gateway} is not in the gateway table"));
         return;
     };
     let chosen = chooser.next_hop(gateway, call);
@@ -130,7 +184,9 @@ fn remote(shared: &Shared, chooser: &Chooser<'_>, gateway: NodeId, call: &Call, 
         reply.next_hops.push(v1::ExplainNextHop {
             adjacency: u32::from(id.0),
             peer: adjacency.map_or(0, |a| a.config.peer.0),
-            port: adjacency.map_or_else(String::new, |a| shared.ports[a.config.port].config.name.clone()),
+            port: adjacency.map_or_else(String::new, |a| {
+                shared.ports[a.config.port].config.name.clone()
+            }),
             kind: kind.into(),
             alive: chooser.is_usable(id, call.came_over),
             chosen: chosen.is_some_and(|(c, _)| c == id),
@@ -148,7 +204,10 @@ fn remote(shared: &Shared, chooser: &Chooser<'_>, gateway: NodeId, call: &Call, 
             reply.verdict = "forward".into();
             if let Some(adjacency) = chooser.tables.adjacencies.get(id) {
                 reply.out_port = shared.ports[adjacency.config.port].config.name.clone();
-                reply.steps.push(format!("{} next hop to gateway {gateway} (metric {}): router {} over port {}", reply.path, entry.metric, adjacency.config.peer, reply.out_port));
+                reply.steps.push(format!(
+                    "{} next hop to gateway {gateway} (metric {}): router {} over port {}",
+                    reply.path, entry.metric, adjacency.config.peer, reply.out_port
+                ));
             }
         }
         None => {

@@ -45,13 +45,20 @@ pub struct Herald {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The maps are consistent after every statement, so a panicked holder left them usable.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Herald {
     /// With nobody waiting.
     pub fn new(shared: Arc<Shared>) -> Herald {
-        Herald { shared, echoes: Mutex::default(), captures: Mutex::default(), news: watch::Sender::new(0) }
+        Herald {
+            shared,
+            echoes: Mutex::default(),
+            captures: Mutex::default(),
+            news: watch::Sender::new(0),
+        }
     }
 
     /// Waits for the answer to one request id.
@@ -88,7 +95,12 @@ impl Herald {
             }
             while let Some(parcel) = self.shared.captured.take() {
                 carried = true;
-                let copy = Captured { outgoing: parcel.outgoing, time: parcel.time, length: parcel.length, bytes: parcel.bytes.clone() };
+                let copy = Captured {
+                    outgoing: parcel.outgoing,
+                    time: parcel.time,
+                    length: parcel.length,
+                    bytes: parcel.bytes.clone(),
+                };
                 self.shared.captured.give_back(parcel.bytes);
                 self.copy(usize::from(parcel.port), copy);
             }
@@ -100,7 +112,11 @@ impl Herald {
                 continue;
             }
             self.shared.herald_bell.prepare();
-            if self.shared.own.is_empty() && self.shared.captured.is_empty() && !self.shared.changed.load(Relaxed) && self.shared.is_running() {
+            if self.shared.own.is_empty()
+                && self.shared.captured.is_empty()
+                && !self.shared.changed.load(Relaxed)
+                && self.shared.is_running()
+            {
                 self.shared.herald_bell.wait(Duration::from_secs(1));
             } else {
                 self.shared.herald_bell.cancel();
@@ -109,7 +125,9 @@ impl Herald {
     }
 
     fn answer(&self, packet: &[u8], time: u64) {
-        let Ok(message) = Message::parse(packet) else { return };
+        let Ok(message) = Message::parse(packet) else {
+            return;
+        };
         let id = match &message.body {
             Body::Error(error) => error.request_id,
             _ => message.header.request_id,
@@ -117,17 +135,30 @@ impl Herald {
         let waiting = lock(&self.echoes).remove(&id.0);
         if let Some(sender) = waiting {
             // The waiter has room for every answer that it waits for; if it is gone, nobody misses this one.
-            let _ = sender.try_send(Answer { packet: packet.to_vec(), time });
+            let _ = sender.try_send(Answer {
+                packet: packet.to_vec(),
+                time,
+            });
         }
     }
 
     fn copy(&self, port: usize, frame: Captured) {
         let mut captures = lock(&self.captures);
-        let Some(readers) = captures.get_mut(&port) else { return };
+        let Some(readers) = captures.get_mut(&port) else {
+            return;
+        };
         let frame = Arc::new(frame);
         readers.retain(|reader| {
-            let copy = Captured { outgoing: frame.outgoing, time: frame.time, length: frame.length, bytes: frame.bytes.clone() };
-            !matches!(reader.try_send(copy), Err(mpsc::error::TrySendError::Closed(_)))
+            let copy = Captured {
+                outgoing: frame.outgoing,
+                time: frame.time,
+                length: frame.length,
+                bytes: frame.bytes.clone(),
+            };
+            !matches!(
+                reader.try_send(copy),
+                Err(mpsc::error::TrySendError::Closed(_))
+            )
         });
         if readers.is_empty() {
             captures.remove(&port);

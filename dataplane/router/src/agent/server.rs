@@ -48,7 +48,10 @@ impl Socket {
     /// # Errors
     /// When somebody answers there, or the directory does not let.
     pub fn bind(path: &Path) -> Result<Socket, AgentError> {
-        let error = |source| AgentError::Bind { path: path.to_path_buf(), source };
+        let error = |source| AgentError::Bind {
+            path: path.to_path_buf(),
+            source,
+        };
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(AgentError::InUse(path.to_path_buf()));
         }
@@ -58,16 +61,25 @@ impl Socket {
         let _ = std::fs::remove_file(path); // not there is fine
         let listener = UnixListener::bind(path).map_err(error)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
-        Ok(Socket { listener, path: OwnedPath(path.to_path_buf()) })
+        Ok(Socket {
+            listener,
+            path: OwnedPath(path.to_path_buf()),
+        })
     }
 
     /// Serves until `stop` resolves.
     ///
     /// # Errors
     /// When the listener fails.
-    pub async fn serve(self, agent: Arc<Agent>, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(
+        self,
+        agent: Arc<Agent>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
         let Socket { listener, path } = self;
-        let service = DataplaneAgentServer::from_arc(agent).max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20);
+        let service = DataplaneAgentServer::from_arc(agent)
+            .max_decoding_message_size(64 << 20)
+            .max_encoding_message_size(64 << 20);
         let result = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)

@@ -37,25 +37,52 @@ fn stream<T: Send + 'static>(receiver: mpsc::Receiver<Result<T, Status>>) -> Res
 }
 
 fn name(bytes: &[u8]) -> Result<NameBuf, Status> {
-    NameBuf::from_bytes(bytes).map_err(|e| Status::invalid_argument(format!("name is not in canonical encoding: {e}")))
+    NameBuf::from_bytes(bytes)
+        .map_err(|e| Status::invalid_argument(format!("name is not in canonical encoding: {e}")))
 }
 
 impl Agent {
     /// Over a running dataplane.
-    pub fn new(shared: Arc<Shared>, handles: Vec<PortHandle>, publishing: Publishing, herald: Arc<Herald>) -> Agent {
-        Agent { shared, handles, publishing, herald, started: Instant::now() }
+    pub fn new(
+        shared: Arc<Shared>,
+        handles: Vec<PortHandle>,
+        publishing: Publishing,
+        herald: Arc<Herald>,
+    ) -> Agent {
+        Agent {
+            shared,
+            handles,
+            publishing,
+            herald,
+            started: Instant::now(),
+        }
     }
 
     fn port(&self, name: &str) -> Result<usize, Status> {
-        let known = || self.shared.ports.iter().map(|p| p.config.name.as_str()).collect::<Vec<_>>().join(", ");
+        let known = || {
+            self.shared
+                .ports
+                .iter()
+                .map(|p| p.config.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let found = self.shared.ports.iter().position(|p| p.config.name == name);
-        found.ok_or_else(|| Status::not_found(format!("port {name:?} does not exist; there are {}", known())))
+        found.ok_or_else(|| {
+            Status::not_found(format!(
+                "port {name:?} does not exist; there are {}",
+                known()
+            ))
+        })
     }
 }
 
 #[tonic::async_trait]
 impl DataplaneAgent for Agent {
-    async fn greet(&self, request: Request<v1::GreetRequest>) -> Result<Response<v1::GreetReply>, Status> {
+    async fn greet(
+        &self,
+        request: Request<v1::GreetRequest>,
+    ) -> Result<Response<v1::GreetReply>, Status> {
         let request = request.into_inner();
         let (min, max) = dmsc_proto::AGENT_VERSIONS;
         let version = request.version_max.min(max);
@@ -75,19 +102,36 @@ impl DataplaneAgent for Agent {
             role: self.shared.config.role.as_str().into(),
             boot_nonce: self.shared.speaker.boot,
             generation: self.publishing.view().generation.0,
-            software: format!("dmsc-dataplane {} ({})", env!("CARGO_PKG_VERSION"), dmsc_dpdk::dpdk_version()),
+            software: format!(
+                "dmsc-dataplane {} ({})",
+                env!("CARGO_PKG_VERSION"),
+                dmsc_dpdk::dpdk_version()
+            ),
             uptime_ms: self.started.elapsed().as_millis() as u64,
         }))
     }
 
-    async fn apply(&self, request: Request<v1::Transaction>) -> Result<Response<v1::TransactionAck>, Status> {
+    async fn apply(
+        &self,
+        request: Request<v1::Transaction>,
+    ) -> Result<Response<v1::TransactionAck>, Status> {
         let transaction = request.into_inner();
         let count = transaction.ops.len();
         let result = self.publishing.apply(transaction.ops).await;
         match result.ok_or_else(|| Status::unavailable("the dataplane is stopping"))? {
             Ok(done) => {
-                tracing::debug!(programmer = transaction.programmer, operations = count, generation = done.generation.0, observed = done.observed, "transaction");
-                Ok(Response::new(v1::TransactionAck { generation: done.generation.0, observed: done.observed, attachments: done.attached }))
+                tracing::debug!(
+                    programmer = transaction.programmer,
+                    operations = count,
+                    generation = done.generation.0,
+                    observed = done.observed,
+                    "transaction"
+                );
+                Ok(Response::new(v1::TransactionAck {
+                    generation: done.generation.0,
+                    observed: done.observed,
+                    attachments: done.attached,
+                }))
             }
             Err(error) => {
                 tracing::warn!(programmer = transaction.programmer, %error, "transaction refused, nothing changed");
@@ -96,31 +140,65 @@ impl DataplaneAgent for Agent {
         }
     }
 
-    async fn dump(&self, request: Request<v1::DumpRequest>) -> Result<Response<v1::DumpReply>, Status> {
-        Ok(Response::new(describe::dump(&self.shared, &self.publishing.view(), request.into_inner().prefixes)))
+    async fn dump(
+        &self,
+        request: Request<v1::DumpRequest>,
+    ) -> Result<Response<v1::DumpReply>, Status> {
+        Ok(Response::new(describe::dump(
+            &self.shared,
+            &self.publishing.view(),
+            request.into_inner().prefixes,
+        )))
     }
 
-    async fn list_ports(&self, _: Request<v1::ListPortsRequest>) -> Result<Response<v1::ListPortsReply>, Status> {
-        let ports = self.shared.ports.iter().zip(&self.handles).map(|(port, handle)| describe::port(&self.shared, port, handle)).collect();
+    async fn list_ports(
+        &self,
+        _: Request<v1::ListPortsRequest>,
+    ) -> Result<Response<v1::ListPortsReply>, Status> {
+        let ports = self
+            .shared
+            .ports
+            .iter()
+            .zip(&self.handles)
+            .map(|(port, handle)| describe::port(&self.shared, port, handle))
+            .collect();
         Ok(Response::new(v1::ListPortsReply { ports }))
     }
 
-    async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Result<Response<v1::ListWorkersReply>, Status> {
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersReply>, Status> {
         let observed = self.publishing.view().generation.0;
-        Ok(Response::new(v1::ListWorkersReply { workers: describe::workers(&self.shared, observed) }))
+        Ok(Response::new(v1::ListWorkersReply {
+            workers: describe::workers(&self.shared, observed),
+        }))
     }
 
-    async fn list_counters(&self, request: Request<v1::ListCountersRequest>) -> Result<Response<v1::ListCountersReply>, Status> {
+    async fn list_counters(
+        &self,
+        request: Request<v1::ListCountersRequest>,
+    ) -> Result<Response<v1::ListCountersReply>, Status> {
         let only = request.into_inner().port;
         let ports = if only.is_empty() {
-            self.shared.ports.iter().map(|p| describe::counters(&self.shared, p)).collect()
+            self.shared
+                .ports
+                .iter()
+                .map(|p| describe::counters(&self.shared, p))
+                .collect()
         } else {
-            vec![describe::counters(&self.shared, &self.shared.ports[self.port(&only)?])]
+            vec![describe::counters(
+                &self.shared,
+                &self.shared.ports[self.port(&only)?],
+            )]
         };
         Ok(Response::new(v1::ListCountersReply { ports }))
     }
 
-    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainReply>, Status> {
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
         let mut request = request.into_inner();
         let name = name(&request.name)?;
         if request.domain == 0 {
@@ -131,38 +209,76 @@ impl DataplaneAgent for Agent {
             Origin::Here
         } else {
             let port = self.port(&request.in_port)?;
-            view.tables.adjacencies.on_port(port).first().map_or(Origin::Here, |a| Origin::Router(a.config.id))
+            view.tables
+                .adjacencies
+                .on_port(port)
+                .first()
+                .map_or(Origin::Here, |a| Origin::Router(a.config.id))
         };
-        Ok(Response::new(explain::explain(&self.shared, &view, &name, &request, from)))
+        Ok(Response::new(explain::explain(
+            &self.shared,
+            &view,
+            &name,
+            &request,
+            from,
+        )))
     }
 
     type EchoStream = Replies<v1::EchoReply>;
-    async fn echo(&self, request: Request<v1::EchoRequest>) -> Result<Response<Self::EchoStream>, Status> {
+    async fn echo(
+        &self,
+        request: Request<v1::EchoRequest>,
+    ) -> Result<Response<Self::EchoStream>, Status> {
         let request = request.into_inner();
         let name = name(&request.name)?;
         if request.count > 1_000 || request.record_slots > 20 {
-            return Err(Status::invalid_argument("count is at most 1,000 and record_slots at most 20"));
+            return Err(Status::invalid_argument(
+                "count is at most 1,000 and record_slots at most 20",
+            ));
         }
         let (sender, receiver) = mpsc::channel(16);
-        tokio::spawn(echo::run(self.shared.clone(), self.herald.clone(), name, request, sender));
+        tokio::spawn(echo::run(
+            self.shared.clone(),
+            self.herald.clone(),
+            name,
+            request,
+            sender,
+        ));
         Ok(stream(receiver))
     }
 
     type CaptureStream = Replies<v1::CapturedFrame>;
-    async fn capture(&self, request: Request<v1::CaptureRequest>) -> Result<Response<Self::CaptureStream>, Status> {
+    async fn capture(
+        &self,
+        request: Request<v1::CaptureRequest>,
+    ) -> Result<Response<Self::CaptureStream>, Status> {
         let request = request.into_inner();
         let port = self.port(&request.port)?;
-        let snap = if request.snap_length == 0 { 9_216 } else { request.snap_length } as usize;
+        let snap = if request.snap_length == 0 {
+            9_216
+        } else {
+            request.snap_length
+        } as usize;
         let (frames, mut captured) = mpsc::channel(4096);
         self.herald.capture(port, frames);
         let (sender, receiver) = mpsc::channel(64);
         let (shared, clock) = (self.shared.clone(), self.shared.clock);
-        let (wall, base) = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64, dmsc_dpdk::tsc());
+        let (wall, base) = (
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_nanos() as u64,
+            dmsc_dpdk::tsc(),
+        );
         tokio::spawn(async move {
             while let Some(mut frame) = captured.recv().await {
                 frame.bytes.truncate(snap);
                 let message = v1::CapturedFrame {
-                    time_ns: if frame.time >= base { wall + clock.to_ns(frame.time - base) } else { wall - clock.to_ns(base - frame.time) },
+                    time_ns: if frame.time >= base {
+                        wall + clock.to_ns(frame.time - base)
+                    } else {
+                        wall - clock.to_ns(base - frame.time)
+                    },
                     outgoing: frame.outgoing,
                     length: frame.length,
                     data: frame.bytes,
@@ -177,12 +293,19 @@ impl DataplaneAgent for Agent {
     }
 
     type TracePacketsStream = Replies<v1::TracedPacket>;
-    async fn trace_packets(&self, request: Request<v1::TracePacketsRequest>) -> Result<Response<Self::TracePacketsStream>, Status> {
+    async fn trace_packets(
+        &self,
+        request: Request<v1::TracePacketsRequest>,
+    ) -> Result<Response<Self::TracePacketsStream>, Status> {
         let request = request.into_inner();
         if !(1..=1_000).contains(&request.count) {
             return Err(Status::invalid_argument("count must be 1 to 1,000"));
         }
-        let port = if request.port.is_empty() { None } else { Some(self.port(&request.port)?) };
+        let port = if request.port.is_empty() {
+            None
+        } else {
+            Some(self.port(&request.port)?)
+        };
         let (sender, receiver) = mpsc::channel(64);
         self.shared.tracer.start(request.count, port);
         tokio::spawn(collect_trace(self.shared.clone(), request.count, sender));
@@ -190,9 +313,16 @@ impl DataplaneAgent for Agent {
     }
 
     type WatchStream = Replies<v1::Event>;
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let (sender, receiver) = mpsc::channel(256);
-        let (shared, publishing, handles) = (self.shared.clone(), self.publishing.clone(), self.handles.clone());
+        let (shared, publishing, handles) = (
+            self.shared.clone(),
+            self.publishing.clone(),
+            self.handles.clone(),
+        );
         let mut news = self.herald.news();
         tokio::spawn(async move {
             let mut watcher = Watcher::default();
@@ -222,7 +352,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn changes(&mut self, shared: &Shared, publishing: &Publishing, handles: &[PortHandle]) -> Vec<v1::Event> {
+    fn changes(
+        &mut self,
+        shared: &Shared,
+        publishing: &Publishing,
+        handles: &[PortHandle],
+    ) -> Vec<v1::Event> {
         use v1::event::Event as E;
         let view = publishing.view();
         let mut events = Vec::new();
@@ -240,22 +375,45 @@ impl Watcher {
             }
         }
         for attachment in view.tables.attachments.iter() {
-            let state = if attachment.is_up() { "up" } else { "unreachable" };
+            let state = if attachment.is_up() {
+                "up"
+            } else {
+                "unreachable"
+            };
             if self.attachments.insert(attachment.id.0, state) != Some(state) {
-                events.push(E::Attachment(describe::attachment(shared, attachment, view.generation.0)));
+                events.push(E::Attachment(describe::attachment(
+                    shared,
+                    attachment,
+                    view.generation.0,
+                )));
             }
         }
-        self.attachments.retain(|id, _| view.tables.attachments.get(dmsc_wire::AttachmentId(*id)).is_some());
+        self.attachments.retain(|id, _| {
+            view.tables
+                .attachments
+                .get(dmsc_wire::AttachmentId(*id))
+                .is_some()
+        });
         if self.generation.replace(view.generation.0) != Some(view.generation.0) {
             events.push(E::Generation(view.generation.0));
         }
         let time_ns = shared.clock.to_ns(dmsc_dpdk::tsc());
-        events.into_iter().map(|event| v1::Event { time_ns, event: Some(event) }).collect()
+        events
+            .into_iter()
+            .map(|event| v1::Event {
+                time_ns,
+                event: Some(event),
+            })
+            .collect()
     }
 }
 
 /// Puts the records of each packet together: a packet is complete when it was transmitted or ended.
-async fn collect_trace(shared: Arc<Shared>, count: u32, out: mpsc::Sender<Result<v1::TracedPacket, Status>>) {
+async fn collect_trace(
+    shared: Arc<Shared>,
+    count: u32,
+    out: mpsc::Sender<Result<v1::TracedPacket, Status>>,
+) {
     let mut open: HashMap<u32, (u64, v1::TracedPacket)> = HashMap::new();
     let mut sent = 0;
     while sent < count && !out.is_closed() && shared.is_running() {
@@ -264,9 +422,16 @@ async fn collect_trace(shared: Arc<Shared>, count: u32, out: mpsc::Sender<Result
             continue;
         };
         let port = &shared.ports[usize::from(record.context.port)].config.name;
-        let (start, packet) = open
-            .entry(record.number)
-            .or_insert_with(|| (record.time, v1::TracedPacket { number: record.number, in_port: port.clone(), steps: Vec::new() }));
+        let (start, packet) = open.entry(record.number).or_insert_with(|| {
+            (
+                record.time,
+                v1::TracedPacket {
+                    number: record.number,
+                    in_port: port.clone(),
+                    steps: Vec::new(),
+                },
+            )
+        });
         packet.steps.push(v1::TraceStep {
             stage: record.stage.as_str().into(),
             at_ns: shared.clock.to_ns(record.time.saturating_sub(*start)),

@@ -20,7 +20,9 @@ pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
 }
 
 fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
-    let (Origin::Endpoint(endpoint), Some(mut header)) = (context.origin, context.header) else { return };
+    let (Origin::Endpoint(endpoint), Some(mut header)) = (context.origin, context.header) else {
+        return;
+    };
     let tables = env.chooser.tables;
     let Some(attachment) = tables.attachments.from(usize::from(context.port), endpoint) else {
         return context.drop(DropReason::UnregisteredSource);
@@ -41,7 +43,9 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     context.origin = Origin::Pod(attachment.id);
     if !attachment.is_up() {
         // Whoever sends is there, whatever its kernel said before.
-        attachment.reachable.store(true, std::sync::atomic::Ordering::Relaxed);
+        attachment
+            .reachable
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     let packet = &*packet;
@@ -49,11 +53,17 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     if !source.is_some_and(|name| attachment.has(attachment.domain, name)) {
         return context.refuse(DropReason::SourceNotOwned, ErrorCode::SourceNotOwned, 0);
     }
-    let (caller, callee) = if header.kind.is_reply() { (destination, source) } else { (source, destination) };
+    let (caller, callee) = if header.kind.is_reply() {
+        (destination, source)
+    } else {
+        (source, destination)
+    };
     if !tables.allows(header.domain, caller, callee) {
         return context.refuse(DropReason::Denied, ErrorCode::Denied, 0);
     }
-    if matches!(header.kind, Kind::Response | Kind::EchoReply) && !header.destination_gateway.is_some() {
+    if matches!(header.kind, Kind::Response | Kind::EchoReply)
+        && !header.destination_gateway.is_some()
+    {
         context.drop(DropReason::NoDestination);
     }
 }

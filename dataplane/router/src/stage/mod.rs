@@ -9,6 +9,8 @@ pub mod rewrite;
 
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::choose::Chooser;
 use crate::clock::Clock;

@@ -35,13 +35,24 @@ pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
     }
 }
 
-fn classify(env: &Env<'_>, port: &PortState, frame: &[u8], context: &mut Context) -> Result<Verdict, DropReason> {
+fn classify(
+    env: &Env<'_>,
+    port: &PortState,
+    frame: &[u8],
+    context: &mut Context,
+) -> Result<Verdict, DropReason> {
     let ethernet = Ethernet::parse(frame).ok_or(DropReason::Truncated)?;
     if ethernet.destination.is_unicast() && ethernet.destination != port.mac {
         return Err(DropReason::ForeignMac);
     }
     if ethernet.vlan != port.config.vlan
-        && !env.chooser.tables.adjacencies.on_port(port.number).iter().any(|a| a.config.vlan == ethernet.vlan)
+        && !env
+            .chooser
+            .tables
+            .adjacencies
+            .on_port(port.number)
+            .iter()
+            .any(|a| a.config.vlan == ethernet.vlan)
     {
         return Err(DropReason::WrongVlan);
     }
@@ -66,7 +77,13 @@ fn plain(port: &PortState) -> Result<Verdict, DropReason> {
     }
 }
 
-fn ip(env: &Env<'_>, port: &PortState, packet: &[u8], ethernet: &Ethernet, context: &mut Context) -> Result<Verdict, DropReason> {
+fn ip(
+    env: &Env<'_>,
+    port: &PortState,
+    packet: &[u8],
+    ethernet: &Ethernet,
+    context: &mut Context,
+) -> Result<Verdict, DropReason> {
     let ip = Ip::parse(packet).map_err(|error| match error {
         IpError::Truncated => DropReason::Truncated,
         IpError::Malformed => DropReason::BadIpHeader,
@@ -81,8 +98,13 @@ fn ip(env: &Env<'_>, port: &PortState, packet: &[u8], ethernet: &Ethernet, conte
     let udp = &packet[ip.header..ip.header + ip.payload];
     if ip.fragment {
         // The first fragment shows the port; later ones can not be told and the kernel drops them without it.
-        let ours = ip.protocol == net::PROTOCOL_UDP && net::be16(udp, 2) == env.udp_port && udp.len() >= 8;
-        return if ours { Err(DropReason::IpFragment) } else { plain(port) };
+        let ours =
+            ip.protocol == net::PROTOCOL_UDP && net::be16(udp, 2) == env.udp_port && udp.len() >= 8;
+        return if ours {
+            Err(DropReason::IpFragment)
+        } else {
+            plain(port)
+        };
     }
     if udp.len() < 8 {
         return Err(DropReason::Truncated);
@@ -101,14 +123,24 @@ fn ip(env: &Env<'_>, port: &PortState, packet: &[u8], ethernet: &Ethernet, conte
     if port.is_pod() {
         let checksum = net::be16(udp, 6);
         let absent = checksum == 0;
-        let sum = || net::fold(net::sum(udp, net::pseudo_header(ip.source, ip.destination, net::PROTOCOL_UDP, length)));
+        let sum = || {
+            net::fold(net::sum(
+                udp,
+                net::pseudo_header(ip.source, ip.destination, net::PROTOCOL_UDP, length),
+            ))
+        };
         if (absent && ip.source.is_ipv6()) || (!absent && sum() != 0) {
             return Err(DropReason::BadChecksum);
         }
     }
     context.offset = (ethernet.length + ip.header + 8) as u16;
     context.outer_ecn = ip.ecn;
-    let carrier = Carrier { source: ip.source, source_port: net::be16(udp, 0), destination: ip.destination, ttl: ip.ttl };
+    let carrier = Carrier {
+        source: ip.source,
+        source_port: net::be16(udp, 0),
+        destination: ip.destination,
+        ttl: ip.ttl,
+    };
     dmsc(env, port, &udp[8..], ethernet, Some(carrier), context)
 }
 
@@ -176,7 +208,9 @@ fn reason(error: ParseError) -> DropReason {
 
 /// The header's mark is the truth between routers; the outer one is combined into it (RFC 6040).
 fn combine_ecn<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
-    let Some(header) = &mut context.header else { return };
+    let Some(header) = &mut context.header else {
+        return;
+    };
     match header.ecn.decapsulate(Ecn::from_bits(context.outer_ecn)) {
         None => context.drop(DropReason::BadIpHeader),
         Some(combined) if combined != header.ecn => {

@@ -28,18 +28,36 @@ pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
         let mut keys: ArrayVec<LookupKey<'_>, BATCH> = ArrayVec::new();
         for &index in &by_name {
             let (frame, context) = (&batch.frames[index], &batch.contexts[index]);
-            let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
-            let name = context.header.and_then(|header| header.destination_name(packet));
-            let Some((header, name)) = context.header.zip(name) else { continue };
-            keys.push(LookupKey { domain: header.domain, name });
+            let packet = frame
+                .bytes()
+                .get(usize::from(context.offset)..)
+                .unwrap_or(&[]);
+            let name = context
+                .header
+                .and_then(|header| header.destination_name(packet));
+            let Some((header, name)) = context.header.zip(name) else {
+                continue;
+            };
+            keys.push(LookupKey {
+                domain: header.domain,
+                name,
+            });
         }
         // Every packet that gets here has a destination name: parse refuses named kinds without one.
         if keys.len() == by_name.len() {
-            env.chooser.tables.fib.lookup_burst(&keys, &mut found[..keys.len()]);
+            env.chooser
+                .tables
+                .fib
+                .lookup_burst(&keys, &mut found[..keys.len()]);
         }
     }
     for (&index, found) in by_name.iter().zip(found) {
-        resolve(env, &mut batch.frames[index], &mut batch.contexts[index], found);
+        resolve(
+            env,
+            &mut batch.frames[index],
+            &mut batch.contexts[index],
+            found,
+        );
     }
 }
 
@@ -66,7 +84,10 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
         return Step::Done;
     };
     let node = env.chooser.node;
-    let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
+    let packet = frame
+        .bytes()
+        .get(usize::from(context.offset)..)
+        .unwrap_or(&[]);
     let Some(name) = header.destination_name(packet) else {
         context.drop(DropReason::BadHeader);
         return Step::Done;
@@ -79,7 +100,9 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
                 gateway = router;
                 header.destination_gateway = router;
                 context.header = Some(header);
-                patch(frame, context, |p| patch::set_destination(p, router, AttachmentId::ANY));
+                patch(frame, context, |p| {
+                    patch::set_destination(p, router, AttachmentId::ANY)
+                });
             }
             None if header.kind.is_call() => return Step::ByName,
             None => {
@@ -97,8 +120,13 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
             None => gone(frame, context, &header, gateway, DropReason::NoRoute),
         };
     }
-    let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
-    let Some(name) = header.destination_name(packet) else { return Step::Done };
+    let packet = frame
+        .bytes()
+        .get(usize::from(context.offset)..)
+        .unwrap_or(&[]);
+    let Some(name) = header.destination_name(packet) else {
+        return Step::Done;
+    };
     if router_of(name) == Some(node) {
         context.verdict = Verdict::Own;
         return Step::Done;
@@ -110,7 +138,12 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
         context.drop(DropReason::NoDestination);
         return Step::Done;
     }
-    match env.chooser.tables.attachments.get(header.destination_attachment) {
+    match env
+        .chooser
+        .tables
+        .attachments
+        .get(header.destination_attachment)
+    {
         Some(attachment) if !attachment.has(header.domain, name) => {
             context.drop(DropReason::AttachmentLacksName);
             if header.kind.is_call() {
@@ -127,8 +160,16 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
 }
 
 /// The stamped gateway or its pod is not there: late binding for calls that may, an error for those that may not.
-fn gone<F: Frame>(frame: &mut F, context: &mut Context, header: &Header, gateway: NodeId, reason: DropReason) -> Step {
-    let may_rebind = header.kind.is_call() && !header.flags.contains(Flags::PINNED) && !header.flags.contains(Flags::REBOUND);
+fn gone<F: Frame>(
+    frame: &mut F,
+    context: &mut Context,
+    header: &Header,
+    gateway: NodeId,
+    reason: DropReason,
+) -> Step {
+    let may_rebind = header.kind.is_call()
+        && !header.flags.contains(Flags::PINNED)
+        && !header.flags.contains(Flags::REBOUND);
     if may_rebind {
         let mut header = *header;
         header.flags.insert(Flags::REBOUND);
@@ -145,7 +186,12 @@ fn gone<F: Frame>(frame: &mut F, context: &mut Context, header: &Header, gateway
 }
 
 /// Chooses by name; `found` is the longest prefix.
-fn resolve<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, found: Option<PrefixMatch>) {
+fn resolve<F: Frame>(
+    env: &Env<'_>,
+    frame: &mut F,
+    context: &mut Context,
+    found: Option<PrefixMatch>,
+) {
     let Some(header) = context.header else { return };
     let Some(found) = found else {
         return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
@@ -167,12 +213,21 @@ fn resolve<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, found:
     let Some(gateway) = env.chooser.member(&found, &call) else {
         return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
     };
-    env.event(context.port, if rebinding { EventKind::Rebound } else { EventKind::NameResolved });
+    env.event(
+        context.port,
+        if rebinding {
+            EventKind::Rebound
+        } else {
+            EventKind::NameResolved
+        },
+    );
     let mut header = header;
     header.destination_gateway = gateway;
     header.destination_attachment = AttachmentId::ANY;
     context.header = Some(header);
-    patch(frame, context, |p| patch::set_destination(p, gateway, AttachmentId::ANY));
+    patch(frame, context, |p| {
+        patch::set_destination(p, gateway, AttachmentId::ANY)
+    });
     if gateway == node {
         match env.chooser.local(&found, header.flow_label) {
             Some(attachment) => deliver(env, frame, context, &header, attachment),
@@ -180,21 +235,36 @@ fn resolve<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, found:
         }
     } else {
         match env.chooser.next_hop(gateway, &call) {
-            Some((adjacency, path)) => context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary),
+            Some((adjacency, path)) => {
+                context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary)
+            }
             None => context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0),
         }
     }
 }
 
 /// Every local delivery, replies included, checks domain, name and access once more (design §3, §4.2).
-fn deliver<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, header: &Header, attachment: &Attachment) {
-    let packet = frame.bytes().get(usize::from(context.offset)..).unwrap_or(&[]);
+fn deliver<F: Frame>(
+    env: &Env<'_>,
+    frame: &mut F,
+    context: &mut Context,
+    header: &Header,
+    attachment: &Attachment,
+) {
+    let packet = frame
+        .bytes()
+        .get(usize::from(context.offset)..)
+        .unwrap_or(&[]);
     let (source, destination) = (header.source_name(packet), header.destination_name(packet));
     if !destination.is_some_and(|name| attachment.has(header.domain, name)) {
         return context.drop(DropReason::AttachmentLacksName);
     }
     if header.kind.is_from_pods() {
-        let (caller, callee) = if header.kind.is_reply() { (destination, source) } else { (source, destination) };
+        let (caller, callee) = if header.kind.is_reply() {
+            (destination, source)
+        } else {
+            (source, destination)
+        };
         if !env.chooser.tables.allows(header.domain, caller, callee) {
             return context.refuse(DropReason::Denied, ErrorCode::Denied, 0);
         }

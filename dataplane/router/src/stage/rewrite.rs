@@ -37,12 +37,15 @@ pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
                     context.drop(DropReason::AttachmentGone);
                     continue;
                 };
-                let Some(port) = env.chooser.ports.get(attachment.port) else { continue };
+                let Some(port) = env.chooser.ports.get(attachment.port) else {
+                    continue;
+                };
                 let exit = Exit {
                     port: attachment.port,
                     outer: &attachment.outer,
                     neighbour: &attachment.neighbour,
-                    largest: usize::from(port.config.mtu).saturating_sub(attachment.outer.overhead()),
+                    largest: usize::from(port.config.mtu)
+                        .saturating_sub(attachment.outer.overhead()),
                     is_hop: false,
                 };
                 leave(env, frame, context, &exit);
@@ -91,14 +94,27 @@ fn leave<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context, exit: &E
     if header.record != 0 {
         fill_record(env, packet, context, &header, port, exit.is_hop);
     }
-    context.verdict = if exit.outer.write(frame, mac, header.flow_label.0, header.class.0, header.ecn.bits()) {
+    context.verdict = if exit.outer.write(
+        frame,
+        mac,
+        header.flow_label.0,
+        header.class.0,
+        header.ecn.bits(),
+    ) {
         Verdict::Send(exit.port as u8)
     } else {
         Verdict::Drop(DropReason::Truncated)
     };
 }
 
-fn fill_record(env: &Env<'_>, packet: &mut [u8], context: &Context, header: &Header, out: &PortState, is_hop: bool) {
+fn fill_record(
+    env: &Env<'_>,
+    packet: &mut [u8],
+    context: &Context,
+    header: &Header,
+    out: &PortState,
+    is_hop: bool,
+) {
     let in_port = match context.origin {
         Origin::Router(_) => u16::from(context.port) + 1,
         _ => 0,

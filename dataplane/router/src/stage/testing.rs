@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_fib::AdjacencyId;
-use dmsc_wire::{Domain, NodeId};
+use dmsc_proto::v1;
+use dmsc_wire::{AttachmentId, Domain, Header, Kind, NameBuf, NodeId, PacketBuilder};
 
 use crate::adjacency::{Adjacency, AdjacencyConfig, HelloKey, Liveness, Neighbour};
 use crate::config::{Budget, Exception, PlainIp, PortConfig, PortKind, PortRole};
+use crate::counters::Counters;
+use crate::frame::{Frame, PlainFrame};
 use crate::mac::MacAddress;
 use crate::outer::{Outer, UdpPath};
+use crate::packet::{Batch, Context};
 use crate::port::{PortState, link_local};
+use crate::programmer::Programmer;
 
 /// A router port with these addresses and MTU 1,500.
 pub fn port(number: usize, addresses: &[&str]) -> PortState {
@@ -23,12 +29,18 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
             role: PortRole::Router,
             mtu: 1500,
             mac: None,
-            addresses: addresses.iter().map(|a| a.parse().expect("address")).collect(),
+            addresses: addresses
+                .iter()
+                .map(|a| a.parse().expect("address"))
+                .collect(),
             vlan: 0,
             exception: Exception::None,
             domain: Domain(1),
             plain_ip: PlainIp::Kernel,
-            budget: Budget { packets_per_s: 1_000_000, bytes_per_s: 1_000_000_000 },
+            budget: Budget {
+                packets_per_s: 1_000_000,
+                bytes_per_s: 1_000_000_000,
+            },
         },
         mac,
         link_local: link_local(mac),
@@ -40,7 +52,10 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
 
 /// An adjacency from 10.0.0.1 to 10.0.0.2 on port 0, down.
 pub fn adjacency(id: u16, peer: u32, key: Option<HelloKey>) -> Adjacency {
-    let (local, remote) = ("10.0.0.1".parse().expect("address"), "10.0.0.2".parse().expect("address"));
+    let (local, remote) = (
+        "10.0.0.1".parse().expect("address"),
+        "10.0.0.2".parse().expect("address"),
+    );
     let mac = MacAddress([2, 0, 0, 0, 1, 0]);
     Adjacency {
         config: AdjacencyConfig {
@@ -56,8 +71,252 @@ pub fn adjacency(id: u16, peer: u32, key: Option<HelloKey>) -> Adjacency {
             hello_multiplier: 3,
             key,
         },
-        outer: Outer::udp(mac, 0, UdpPath { local, remote, source_port: None, destination_port: 35029, checksum: false }),
+        outer: Outer::udp(
+            mac,
+            0,
+            UdpPath {
+                local,
+                remote,
+                source_port: None,
+                destination_port: 35029,
+                checksum: false,
+            },
+        ),
         neighbour: Arc::new(Neighbour::new(0, 0, remote)),
         live: Arc::new(Liveness::default()),
     }
+}
+
+/// A gateway (node 1) with two neighbours and one pod port, programmed as by its agent.
+///
+/// Port 0 leads to router 5 (adjacency 1), port 1 to router 6 (adjacency 2), port 2 has pods in 10.1.0.0/24. Gateway 4 is behind
+/// router 5 (metric 30), or over router 6 as its alternate. `/shop/b` is served here and by gateway 4; `/far` only by gateway 4.
+pub struct World {
+    /// The ports.
+    pub ports: crate::port::Ports,
+    /// The tables' writer.
+    pub programmer: Programmer,
+    /// Of one worker.
+    pub counters: Counters,
+}
+
+/// What became of a packet.
+pub struct Outcome {
+    /// The frame, rewritten when it leaves.
+    pub frame: PlainFrame,
+    /// What the stages decided.
+    pub context: Context,
+}
+
+impl Outcome {
+    /// The DMSC packet inside the frame that leaves.
+    pub fn packet(&self) -> &[u8] {
+        let frame = self.frame.bytes();
+        let ethernet = crate::net::Ethernet::parse(frame).expect("ethernet");
+        if ethernet.ethertype == dmsc_wire::ETHERTYPE {
+            return &frame[ethernet.length..];
+        }
+        let ip = crate::net::Ip::parse(&frame[ethernet.length..]).expect("ip");
+        &frame[ethernet.length + ip.header + 8..]
+    }
+
+    /// Its header.
+    pub fn header(&self) -> Header {
+        dmsc_wire::parse(self.packet()).expect("valid")
+    }
+}
+
+/// A name from its text.
+pub fn name(text: &str) -> NameBuf {
+    NameBuf::parse(text).expect("name")
+}
+
+/// An operation of the agent's API.
+pub fn op(op: v1::op::Op) -> v1::Op {
+    v1::Op { op: Some(op) }
+}
+
+/// MAC address of every neighbour and pod.
+pub const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 9, 9]);
+
+impl World {
+    /// As described, all adjacencies up and all addresses resolved.
+    pub fn new() -> World {
+        use v1::op::Op as O;
+        let mut pod_port = port(2, &["10.1.0.1/24", "fd01::1/64"]);
+        pod_port.config.role = PortRole::Pod;
+        let ports: crate::port::Ports = vec![
+            port(0, &["10.0.0.1/24"]),
+            port(1, &["10.0.1.1/24"]),
+            pod_port,
+        ]
+        .into_iter()
+        .map(Arc::new)
+        .collect();
+        let adjacency = |id: u32, peer: u32| {
+            op(O::PutAdjacency(v1::Adjacency {
+                id,
+                peer,
+                port: format!("p{}", id - 1),
+                local_address: format!("10.0.{}.1", id - 1),
+                remote_address: format!("10.0.{}.2", id - 1),
+                ..Default::default()
+            }))
+        };
+        let gateway = |gateway: u32, hops: &[u32], alternate: u32| {
+            op(O::PutGateway(v1::Gateway {
+                gateway,
+                metric: 30,
+                next_hops: hops.to_vec(),
+                link_protecting: alternate,
+                ..Default::default()
+            }))
+        };
+        let member = |gateway: u32, metric: u32| v1::Member {
+            gateway,
+            metric,
+            weight: 1,
+        };
+        let prefix = |text: &str, group: u32| {
+            op(O::PutPrefix(v1::Prefix {
+                domain: 1,
+                name: name(text).as_bytes().to_vec(),
+                group,
+            }))
+        };
+        let mut world = World {
+            programmer: Programmer::new(
+                ports.clone(),
+                crate::config::Role::Sg,
+                dmsc_wire::UDP_PORT,
+            ),
+            counters: Counters::new(ports.len()),
+            ports,
+        };
+        world.apply(&[
+            adjacency(1, 5),
+            adjacency(2, 6),
+            gateway(4, &[1], 2),
+            gateway(5, &[1], 0),
+            op(O::PutGroup(v1::Group {
+                id: 1,
+                members: vec![member(1, 0), member(4, 30)],
+                weighted: false,
+            })),
+            op(O::PutGroup(v1::Group {
+                id: 2,
+                members: vec![member(4, 30)],
+                weighted: false,
+            })),
+            prefix("/shop/b", 1),
+            prefix("/far", 2),
+        ]);
+        for adjacency in world.programmer.tables().adjacencies.iter() {
+            adjacency.live.up.store(true, Relaxed);
+        }
+        world
+    }
+
+    /// Applies operations and resolves every address.
+    pub fn apply(&mut self, ops: &[v1::Op]) -> Vec<AttachmentId> {
+        let attached = self.programmer.apply(ops).expect("applied").attached;
+        for neighbour in self.programmer.tables().neighbours.values() {
+            neighbour.learn(PEER_MAC, 1);
+        }
+        attached
+    }
+
+    /// Attaches 10.1.0.`host` with these served prefixes, as identity `/id/<host>`.
+    pub fn attach(&mut self, host: u8, serves: &[&str]) -> AttachmentId {
+        let attachment = v1::Attachment {
+            port: "p2".into(),
+            address: format!("10.1.0.{host}"),
+            udp_port: 40_000,
+            identity: host.to_string(),
+            serves: serves
+                .iter()
+                .map(|text| name(text).as_bytes().to_vec())
+                .collect(),
+            owns: vec![name(&format!("/id/{host}")).as_bytes().to_vec()],
+            ..Default::default()
+        };
+        self.apply(&[op(v1::op::Op::Attach(attachment))])[0]
+    }
+
+    /// A frame that carries `packet` in UDP from `source` to `destination` into `port`.
+    pub fn frame(
+        &self,
+        port: usize,
+        source: (&str, u16),
+        destination: &str,
+        packet: &[u8],
+    ) -> PlainFrame {
+        let path = UdpPath {
+            local: source.0.parse().expect("address"),
+            remote: destination.parse().expect("address"),
+            source_port: Some(source.1),
+            destination_port: dmsc_wire::UDP_PORT,
+            checksum: true,
+        };
+        let mut frame = PlainFrame::new(packet);
+        assert!(Outer::udp(PEER_MAC, 0, path).write(&mut frame, self.ports[port].mac, 0, 0, 0));
+        frame
+    }
+
+    /// Sends a frame through all stages.
+    pub fn walk(&self, port: usize, frame: PlainFrame) -> Outcome {
+        let env = super::Env {
+            chooser: crate::choose::Chooser {
+                tables: self.programmer.tables(),
+                ports: &self.ports,
+                node: NodeId(1),
+            },
+            counters: &self.counters,
+            udp_port: dmsc_wire::UDP_PORT,
+            now: 1_000,
+            clock: crate::clock::Clock::ONE_GHZ,
+            tsc: || 1_500,
+        };
+        let mut batch = Batch::default();
+        assert!(batch.push(frame, Context::received(port, 1_000)).is_ok());
+        super::parse::run(&env, &mut batch);
+        super::admit::run(&env, &mut batch);
+        super::resolve::run(&env, &mut batch);
+        super::rewrite::run(&env, &mut batch);
+        Outcome {
+            frame: batch.frames.remove(0),
+            context: batch.contexts[0],
+        }
+    }
+
+    /// Sends a packet as the pod 10.1.0.`host`.
+    pub fn from_pod(&self, host: u8, packet: &[u8]) -> Outcome {
+        self.walk(
+            2,
+            self.frame(2, (&format!("10.1.0.{host}"), 40_000), "10.1.0.1", packet),
+        )
+    }
+
+    /// Sends a packet as the router behind adjacency 1 or 2.
+    pub fn from_router(&self, adjacency: usize, packet: &[u8]) -> Outcome {
+        let port = adjacency - 1;
+        self.walk(
+            port,
+            self.frame(
+                port,
+                (&format!("10.0.{port}.2"), 50_000),
+                &format!("10.0.{port}.1"),
+                packet,
+            ),
+        )
+    }
+}
+
+/// A request under construction.
+pub fn request<'a>(from: &'a NameBuf, to: &'a NameBuf) -> PacketBuilder<'a> {
+    PacketBuilder::new(Kind::Request)
+        .source(from.as_name())
+        .destination(to.as_name())
+        .domain(Domain(1))
+        .payload(b"hello")
 }
