@@ -56,7 +56,7 @@ impl Floor {
             Verdict::Arp => self.resolution(env, mbuf, context),
             Verdict::Icmp => self.icmp(env, mbuf, context),
             Verdict::Own => self.own(env, mbuf, context),
-            _ => self.to_kernel(env, mbuf.data(), context),
+            _ => self.punt(env, mbuf.data(), context),
         };
     }
 
@@ -170,7 +170,7 @@ impl Floor {
         if !port.has_tap {
             return Verdict::Consumed;
         }
-        self.to_kernel(env, mbuf.data(), context)
+        self.punt(env, mbuf.data(), context)
     }
 
     fn icmp(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
@@ -190,7 +190,7 @@ impl Floor {
         if port.is_pod() && port.config.plain_ip == crate::config::PlainIp::Drop {
             return Verdict::Drop(DropReason::PlainIp);
         }
-        self.to_kernel(env, mbuf.data(), context)
+        self.punt(env, mbuf.data(), context)
     }
 
     /// Believes a complaint only if it is about a datagram that this router sends: to an attachment of that pod port, or over an adjacency.

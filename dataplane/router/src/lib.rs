@@ -4,6 +4,8 @@
 //! A packet's walk is in [`worker`], whole; each of its stations is one file under [`stage`]. Everything that is programmed comes in
 //! through [`agent`] and becomes a generation of [`tables`].
 
+#![forbid(unsafe_code)]
+
 pub mod adjacency;
 pub mod agent;
 pub mod attachment;

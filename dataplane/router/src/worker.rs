@@ -383,7 +383,7 @@ impl Floor {
     }
 
     /// Gives a frame to the exception path.
-    pub(crate) fn to_kernel(&mut self, env: &Env<'_>, frame: &[u8], context: &Context) -> Verdict {
+    pub(crate) fn punt(&mut self, env: &Env<'_>, frame: &[u8], context: &Context) -> Verdict {
         let number = usize::from(context.port);
         let Some(port) = self.shared.ports.get(number) else {
             return Verdict::Drop(DropReason::NoException);

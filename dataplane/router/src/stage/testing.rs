@@ -139,6 +139,12 @@ pub fn op(op: v1::op::Op) -> v1::Op {
 /// MAC address of every neighbour and pod.
 pub const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 9, 9]);
 
+impl Default for World {
+    fn default() -> World {
+        World::new()
+    }
+}
+
 impl World {
     /// As described, all adjacencies up and all addresses resolved.
     pub fn new() -> World {
