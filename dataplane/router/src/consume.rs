@@ -16,7 +16,7 @@ use crate::mac::MacAddress;
 use crate::neighbour::{self, MAX_FRAME, Resolution};
 use crate::net::Ethernet;
 use crate::packet::{Context, Origin, Verdict};
-use crate::shared::Shared;
+use crate::shared::{Shared, WorkerLink};
 use crate::stage::Env;
 use crate::tables::Tables;
 use crate::worker::Floor;
@@ -395,9 +395,7 @@ impl Floor {
     }
 
     /// Takes frames from the kernel and packets from the agent.
-    pub(crate) fn take_parcels(&mut self, env: &Env<'_>) -> usize {
-        let shared = self.shared.clone();
-        let link = &shared.workers[self.id];
+    pub(crate) fn take_parcels(&mut self, env: &Env<'_>, link: &WorkerLink) -> usize {
         let mut taken = 0;
         while taken < PARCELS
             && let Some(parcel) = link.raw.take()

@@ -142,8 +142,10 @@ impl Worker {
 
     /// Polls until the process stops, then says farewell to the neighbours.
     pub fn run(mut self) {
-        while self.floor.shared.is_running() {
-            let received = self.floor.round(self.reader.enter());
+        // Cloned once: a reference count is shared by all workers, and nothing on the data path is shared and written.
+        let (shared, counters) = (self.floor.shared.clone(), self.floor.counters.clone());
+        while shared.is_running() {
+            let received = self.floor.round(&shared, &counters, self.reader.enter());
             self.reader.quiescent();
             self.floor.ring_bells();
             self.pacer.pace(received, &mut self.reader, &mut self.floor);
@@ -155,9 +157,7 @@ impl Worker {
 impl Floor {
     /// One round over all queues; returns how many packets came in.
     #[inline]
-    fn round(&mut self, tables: &Tables) -> usize {
-        let shared = self.shared.clone();
-        let counters = self.counters.clone();
+    fn round(&mut self, shared: &Shared, counters: &Counters, tables: &Tables) -> usize {
         let chooser = Chooser {
             tables,
             ports: &shared.ports,
@@ -165,7 +165,7 @@ impl Floor {
         };
         let mut env = Env {
             chooser,
-            counters: &counters,
+            counters,
             udp_port: shared.config.udp_port,
             now: tsc(),
             clock: shared.clock,
@@ -180,7 +180,7 @@ impl Floor {
                 env.now = tsc();
             }
         }
-        total += self.take_parcels(&env);
+        total += self.take_parcels(&env, &shared.workers[self.id]);
         self.run_timers(&env);
         self.flush_all(&env);
         total
