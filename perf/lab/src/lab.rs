@@ -85,7 +85,7 @@ impl Lab {
     /// What is missing, or what did not come up; everything made so far is removed then.
     pub fn up(file: &Path, options: &Options) -> anyhow::Result<Self> {
         let lab_file = LabFile::read(file)?;
-        let plan = Plan::new(&lab_file)?;
+        let mut plan = Plan::new(&lab_file)?;
         plan.fits(std::thread::available_parallelism().map_or(1, usize::from))?;
         tools::check(plan.outside.is_some())?;
         let programs = Programs::locate(options.programs.as_deref())?;
@@ -109,6 +109,7 @@ impl Lab {
             eal_prefixes: plan.nodes.iter().map(|n| n.namespace.clone()).collect(),
         };
         build::refuse_foreign(&plan)?;
+        choose_memory(&mut plan);
         dir.write(&state)?;
         let mut lab = Self {
             plan,
@@ -145,6 +146,9 @@ impl Lab {
         self.wait_for_adjacencies(Duration::from_secs(15))?;
         if self.changes.files.is_none() {
             self.start_servers()?;
+        }
+        if let Some(outside) = &mut self.outside {
+            outside.wait()?;
         }
         eprintln!(
             "lab {}: {} routers, {} links, {} pods up in {:.1} s",
@@ -276,6 +280,34 @@ impl Drop for Lab {
         } else {
             self.down();
         }
+    }
+}
+
+/// Decides "auto" once for all routers: each for itself, at the same moment, would find pages free that another is about to take.
+fn choose_memory(plan: &mut Plan) {
+    if plan.router.huge != "auto" {
+        return;
+    }
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let number = |key: &str| -> u64 {
+        info.lines()
+            .find_map(|line| line.strip_prefix(key))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0)
+    };
+    let size_mb = (number("Hugepagesize:") / 1_024).max(1);
+    let free = number("HugePages_Free:");
+    let each = u64::from(plan.router.memory_mb).div_ceil(size_mb);
+    let needed = each * plan.nodes.len() as u64;
+    plan.router.huge = if free >= needed { "yes" } else { "no" }.into();
+    if free < needed {
+        eprintln!(
+            "lab {}: {free} huge pages are free and {needed} needed, so the routers run without them, more slowly; \
+             `sysctl -w vm.nr_hugepages={}` reserves them",
+            plan.name,
+            number("HugePages_Total:") + needed - free
+        );
     }
 }
 

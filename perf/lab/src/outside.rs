@@ -1,8 +1,13 @@
 //! A host outside of the mesh: it knows nothing of names, answers DNS and serves a web page.
 
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use crate::lab::Lab;
+use crate::net;
 use crate::plan::OutsidePlan;
 use crate::process::{Process, Spec};
+use crate::wait;
 
 /// What its page says.
 pub const PAGE: &str = "a page from outside\n";
@@ -61,6 +66,29 @@ impl OutsideHost {
             ],
         )?;
         Ok(Self { dns, web })
+    }
+
+    /// Waits until both servers accept connections.
+    ///
+    /// # Errors
+    /// When one of them ended or does not listen.
+    pub fn wait(&mut self) -> anyhow::Result<()> {
+        for (server, port) in [(&mut self.dns, 53), (&mut self.web, 80)] {
+            let address: SocketAddr = format!("{}:{port}", OutsidePlan::ADDRESS).parse()?;
+            let namespace = server.spec().namespace.clone();
+            let what = format!("{} to listen", server.name());
+            let mut ended = None;
+            wait::until(&what, Duration::from_secs(15), || {
+                if let Err(error) = server.check() {
+                    ended = Some(error);
+                    return Ok(Some(()));
+                }
+                net::inside(&namespace, move || Ok(TcpStream::connect(address)?))?;
+                Ok(Some(()))
+            })?;
+            ended.map_or(Ok(()), Err)?;
+        }
+        Ok(())
     }
 
     /// Its processes.

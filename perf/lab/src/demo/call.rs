@@ -89,7 +89,7 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     report.figure("wrong", wrong);
     report.require(lost == 0, || {
         format!(
-            "lost {lost}: {} {} {}",
+            "lost {lost}: nearest {}; weighted {}; pinned {}",
             near.losses(),
             spread.losses(),
             pinned.losses()

@@ -89,6 +89,17 @@ pub struct Outcome {
     /// All calls, in order of their due times.
     pub calls: Vec<Call>,
     owners: Vec<String>,
+    summary: Summary,
+}
+
+/// What the generator says of itself.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Summary {
+    /// Packets that were no answer to any call.
+    stray: u64,
+    /// The most that a call was sent after it was due, us.
+    send_late_max_us: f64,
 }
 
 impl Stream {
@@ -181,7 +192,8 @@ impl Stream {
     /// # Errors
     /// When it failed, or its records are not understood.
     pub fn finish(mut self) -> anyhow::Result<Outcome> {
-        self.process
+        let summary = self
+            .process
             .finish(Duration::from_secs_f64(self.seconds + 10.0))?;
         let text = std::fs::read_to_string(&self.records)
             .with_context(|| format!("no records in {}", self.records.display()))?;
@@ -202,6 +214,7 @@ impl Stream {
         Ok(Outcome {
             calls,
             owners: self.owners,
+            summary: serde_json::from_str(summary.trim()).context("a stream gave no summary")?,
         })
     }
 }
@@ -272,10 +285,16 @@ impl Outcome {
     /// The answers' latency at `percent`, ms.
     #[must_use]
     pub fn percentile_ms(&self, percent: f64) -> f64 {
+        self.percentile_of(percent, |_| true)
+    }
+
+    /// The latency at `percent` of the answers to calls that `chosen` takes, ms.
+    #[must_use]
+    pub fn percentile_of(&self, percent: f64, chosen: impl Fn(&Call) -> bool) -> f64 {
         let mut all: Vec<u64> = self
             .calls
             .iter()
-            .filter(|c| c.outcome == "ok")
+            .filter(|c| c.outcome == "ok" && chosen(c))
             .map(|c| c.latency_ns)
             .collect();
         all.sort_unstable();
@@ -285,14 +304,32 @@ impl Outcome {
             .map_or(f64::NAN, |ns| *ns as f64 / 1e6)
     }
 
-    /// What the lost calls ended with, for messages.
+    /// What the lost calls ended with, and when they were due after the start, for messages.
     #[must_use]
     pub fn losses(&self) -> String {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, (usize, f64, f64)> = BTreeMap::new();
+        let start = self.calls.first().map_or(0, |c| c.due_ns);
         for call in self.calls.iter().filter(|c| c.outcome != "ok") {
-            *counts.entry(call.outcome.as_str()).or_default() += 1;
+            let at = call.due_ns.saturating_sub(start) as f64 / 1e9;
+            let (count, _, last) = kinds.entry(call.outcome.as_str()).or_insert((0, at, at));
+            *count += 1;
+            *last = at;
         }
-        format!("{counts:?}")
+        let texts: Vec<String> = kinds
+            .iter()
+            .map(|(kind, (count, first, last))| {
+                format!("{count} {kind} due {first:.3} to {last:.3} s")
+            })
+            .collect();
+        if texts.is_empty() {
+            return "none".into();
+        }
+        format!(
+            "{} (stray packets {}, latest send {:.0} us late)",
+            texts.join(", "),
+            self.summary.stray,
+            self.summary.send_late_max_us
+        )
     }
 }
 
@@ -305,6 +342,7 @@ mod tests {
         Outcome {
             calls: text.lines().map(|l| record(l).unwrap()).collect(),
             owners: vec!["pod4/b".into()],
+            summary: Summary::default(),
         }
     }
 
@@ -314,7 +352,11 @@ mod tests {
         assert_eq!((outcome.lost(), outcome.wrong()), (2, 1));
         assert_eq!(outcome.lost_from(1_002_000_000), 1);
         assert_eq!(outcome.by_instance()["pod4/b"], 1);
-        assert_eq!(outcome.losses(), r#"{"error:no-route": 1, "lost": 1}"#);
+        assert!(
+            outcome.losses().starts_with(
+                "1 error:no-route due 0.002 to 0.002 s, 1 lost due 0.001 to 0.001 s ("
+            )
+        );
     }
 
     #[test]
