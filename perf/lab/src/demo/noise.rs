@@ -56,10 +56,6 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     report.figure("garbage sent", sent);
     report.figure("read and dropped", dropped);
     report.detail("drops", format!("{:?}", counted.drops));
-    report.detail(
-        "noisy calls",
-        outcome.calls.iter().filter(|c| loud(c)).count(),
-    );
     report.milliseconds("p99 without", calm_p99);
     report.milliseconds("p99 with noise", loud_p99);
     report.figure("lost", outcome.lost());
