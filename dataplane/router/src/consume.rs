@@ -416,9 +416,7 @@ impl Floor {
             self.originate(env, parcel.port, length);
             link.inject.give_back(parcel.bytes);
         }
-        if !self.made.is_empty() {
-            self.walk_made(env);
-        }
+        self.walk_made(env);
         taken + injected
     }
 

@@ -105,7 +105,10 @@ impl Speaker {
             version_max: dmsc_wire::VERSION,
             interval_ms: adjacency.config.hello_interval_ms,
             multiplier: adjacency.config.hello_multiplier,
-            mtu: adjacency.config.mtu,
+            mtu: adjacency
+                .config
+                .mtu
+                .saturating_sub(adjacency.outer.overhead() as u16),
             key_id: 0,
             mac: [0; 16],
         };
@@ -145,7 +148,10 @@ impl Speaker {
         live.peer_sequence.store(hello.sequence, Relaxed);
         live.peer_port.store(hello.port.0, Relaxed);
         live.peer_state.store(hello.state as u8, Relaxed);
-        live.peer_mtu.store(hello.mtu.max(1280), Relaxed);
+        // Announced without the outer headers, which are the same in both directions; less than QUIC needs is not believed.
+        let overhead = adjacency.outer.overhead() as u16;
+        live.peer_mtu
+            .store(hello.mtu.max(1200).saturating_add(overhead), Relaxed);
         live.heard.store(now, Relaxed);
         let hold = u64::from(hello.interval_ms) * u64::from(hello.multiplier);
         live.hold

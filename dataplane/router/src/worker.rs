@@ -55,6 +55,9 @@ impl Queue {
     }
 }
 
+/// Turns that a packet of this router's own making may cause: echo, its answer or an error, no more.
+const MADE_TURNS: usize = 3;
+
 /// What one core does.
 pub struct Worker {
     reader: Reader<Tables>,
@@ -199,20 +202,21 @@ impl Floor {
         rewrite::run(env, &mut self.batch);
         self.note(env, Stage::Rewrite);
         self.transmit(env);
-        if !self.made.is_empty() {
-            self.walk_made(env);
-        }
+        self.walk_made(env);
     }
 
-    /// The walk of what this router made itself: it is known what it is, and never answered again.
+    /// The walk of what this router made itself. What it says may end here again (an echo of its own name, an error about an
+    /// echo): a few turns, then the rest waits for the next round.
     pub(crate) fn walk_made(&mut self, env: &Env<'_>) {
-        std::mem::swap(&mut self.batch, &mut self.made);
-        resolve::run(env, &mut self.batch);
-        rewrite::run(env, &mut self.batch);
-        for context in &mut self.batch.contexts {
-            context.error = None;
+        for _ in 0..MADE_TURNS {
+            if self.made.is_empty() {
+                return;
+            }
+            std::mem::swap(&mut self.batch, &mut self.made);
+            resolve::run(env, &mut self.batch);
+            rewrite::run(env, &mut self.batch);
+            self.transmit(env);
         }
-        self.transmit(env);
     }
 
     /// Receives a burst from one port into the batch, as far as its budget goes.
