@@ -17,13 +17,13 @@ use crate::shared::Shared;
 /// A tap could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "port {port:?}: the tap {tap} to the kernel could not be {step}: {source} (CAP_NET_ADMIN and /dev/net/tun are needed; exception = \"none\" does without)"
+    "port {port:?}: the tap {tap} to the kernel could not be {step}: {cause} (CAP_NET_ADMIN and /dev/net/tun are needed; exception = \"none\" does without)"
 )]
 pub struct TapError {
     port: String,
     tap: String,
     step: &'static str,
-    source: std::io::Error,
+    cause: std::io::Error,
 }
 
 /// The tap of one port.
@@ -50,11 +50,11 @@ impl Tap {
         let tap = tap_name(&port.name);
         let error = |step| {
             let (port, tap) = (port.name.clone(), tap.clone());
-            move |source| TapError {
+            move |cause| TapError {
                 port,
                 tap,
                 step,
-                source,
+                cause,
             }
         };
         let device = DeviceBuilder::new()

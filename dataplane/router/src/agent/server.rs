@@ -17,12 +17,12 @@ pub enum AgentError {
     #[error("{}: another dataplane answers on this socket; give each its own [agent] socket", .0.display())]
     InUse(PathBuf),
     /// It could not be made.
-    #[error("{}: the agent's socket cannot be bound: {source}", path.display())]
+    #[error("{}: the agent's socket cannot be bound: {cause}", path.display())]
     Bind {
         /// Its path.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -48,9 +48,9 @@ impl Socket {
     /// # Errors
     /// When somebody answers there, or the directory does not let.
     pub fn bind(path: &Path) -> Result<Socket, AgentError> {
-        let error = |source| AgentError::Bind {
+        let error = |cause| AgentError::Bind {
             path: path.to_path_buf(),
-            source,
+            cause,
         };
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(AgentError::InUse(path.to_path_buf()));
