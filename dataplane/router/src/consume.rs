@@ -14,7 +14,7 @@ use crate::frame::Frame;
 use crate::icmp::{self, Complaint};
 use crate::mac::MacAddress;
 use crate::neighbour::{self, MAX_FRAME, Resolution};
-use crate::net::Ethernet;
+use crate::net::{self, Ethernet};
 use crate::packet::{Context, Origin, Verdict};
 use crate::shared::{Shared, WorkerLink};
 use crate::stage::Env;
@@ -75,6 +75,11 @@ impl Floor {
             return Verdict::Drop(DropReason::BadHello);
         };
         let port = &self.shared.ports[usize::from(context.port)];
+        if !port.is_up() {
+            // Either it was under way when the carrier went, or the link monitor has not seen the carrier yet: it shall look.
+            self.shared.link_bell.ring();
+            return Verdict::Consumed;
+        }
         match self
             .shared
             .speaker
@@ -167,7 +172,8 @@ impl Floor {
             self.send_own(env, number, &frame[..length]);
             return Verdict::Consumed;
         }
-        if !port.has_tap {
+        // Only the port's own VLAN is the kernel's; that of an adjacency is the dataplane's alone.
+        if !port.has_tap || ethernet.vlan != port.config.vlan {
             return Verdict::Consumed;
         }
         self.punt(env, mbuf.data(), context)
@@ -394,6 +400,17 @@ impl Floor {
         }
     }
 
+    /// Sends a frame of the kernel, which knows nothing of the port's VLAN.
+    fn send_from_kernel(&mut self, env: &Env<'_>, port: usize, frame: &[u8]) {
+        let Some(mut mbuf) = self.pool.alloc() else {
+            return;
+        };
+        if mbuf.fill(frame) && net::tag(&mut mbuf, self.shared.ports[port].config.vlan) {
+            self.counters.ports[port].originated.add(1);
+            self.enqueue(env, port, mbuf, port);
+        }
+    }
+
     /// Takes frames from the kernel and packets from the agent.
     pub(crate) fn take_parcels(&mut self, env: &Env<'_>, link: &WorkerLink) -> usize {
         let mut taken = 0;
@@ -402,7 +419,7 @@ impl Floor {
         {
             taken += 1;
             let port = usize::from(parcel.port);
-            self.send_own(env, port, &parcel.bytes);
+            self.send_from_kernel(env, port, &parcel.bytes);
             self.counters.ports[port].event(EventKind::FromKernel);
             link.raw.give_back(parcel.bytes);
         }

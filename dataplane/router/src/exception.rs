@@ -62,9 +62,11 @@ impl Tap {
             .layer(Layer::L2)
             .mac_addr(mac.0)
             .mtu(port.mtu)
-            .enable(true)
+            .enable(false)
             .build_sync()
             .map_err(error("made"))?;
+        use_addresses_at_once(&tap);
+        device.enabled(true).map_err(error("brought up"))?;
         for net in &port.addresses {
             match net.addr() {
                 IpAddr::V4(address) => device.add_address_v4(address, net.prefix_len()),
@@ -80,6 +82,14 @@ impl Tap {
             device,
         })
     }
+}
+
+/// The dataplane answers for its addresses from the start, so the kernel need not find out for a second whether somebody else
+/// has them (RFC 4862, 5.4): until then no program could listen on them.
+fn use_addresses_at_once(tap: &str) {
+    let setting = format!("/proc/sys/net/ipv6/conf/{tap}/accept_dad");
+    // A kernel without IPv6 has no such setting, and an address is usable later where it can not be written.
+    let _ = std::fs::write(setting, "0");
 }
 
 impl AsFd for Tap {

@@ -177,14 +177,18 @@ impl Speaker {
     }
 
     /// Takes the adjacency down when its hold time is over; the change, if it did.
+    ///
+    /// Without a key it then forgets how far the peer had counted: one damaged hello with a high sequence would otherwise make
+    /// all later ones look like replays until the peer restarts. With a key no damaged hello gets that far, and replays stay refused.
     pub fn expire(&self, adjacency: &Adjacency, now: u64) -> Option<(State, State)> {
         let live = &adjacency.live;
-        let silent = now.saturating_sub(live.heard.load(Relaxed)) > live.hold.load(Relaxed);
-        if live.state() != State::Down && silent {
-            self.turn(adjacency, State::Down)
-        } else {
-            None
+        if now.saturating_sub(live.heard.load(Relaxed)) <= live.hold.load(Relaxed) {
+            return None;
         }
+        if adjacency.config.key.is_none() {
+            live.peer_sequence.store(0, Relaxed);
+        }
+        self.turn(adjacency, State::Down)
     }
 
     /// Sets the state and the one bit that forwarding reads.
@@ -305,6 +309,30 @@ mod tests {
             B.hear(&at_b, 1, &hello.payload(), 2),
             Err(HelloRefusal::Replayed)
         );
+    }
+
+    #[test]
+    fn a_damaged_sequence_costs_one_hold_time_without_a_key() {
+        for key in [
+            None,
+            Some(HelloKey {
+                id: 3,
+                secret: vec![7; 32],
+            }),
+        ] {
+            let recovers = key.is_none();
+            let (at_a, at_b) = (adjacency(1, 2, key.clone()), adjacency(1, 1, key));
+            at_a.live.sequence.store(1 << 40, Relaxed);
+            exchange(&A, &at_a, &B, &at_b, 1).expect("accepted");
+            at_a.live.sequence.store(5, Relaxed);
+            assert_eq!(
+                exchange(&A, &at_a, &B, &at_b, 2),
+                Err(HelloRefusal::Replayed)
+            );
+            let later = 2 + CLOCK.from_ms(150);
+            assert_eq!(B.expire(&at_b, later), Some((State::Init, State::Down)));
+            assert_eq!(exchange(&A, &at_a, &B, &at_b, later).is_ok(), recovers);
+        }
     }
 
     #[test]

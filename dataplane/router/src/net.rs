@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::frame::Frame;
 use crate::mac::MacAddress;
 
 /// EtherType of IPv4.
@@ -95,6 +96,41 @@ impl Ethernet {
             18
         }
     }
+}
+
+/// The VLAN id of a frame, 0 = untagged.
+pub fn vlan(frame: &[u8]) -> u16 {
+    if be16(frame, 12) == ETHERTYPE_VLAN {
+        be16(frame, 14) & 0x0fff
+    } else {
+        0
+    }
+}
+
+/// Puts a VLAN tag into an untagged frame; 0 leaves it as it is. False when the frame is no Ethernet frame or has no room in front.
+pub fn tag<F: Frame>(frame: &mut F, vlan: u16) -> bool {
+    if vlan == 0 {
+        return true;
+    }
+    if frame.bytes().len() < 14 || frame.prepend(4).is_none() {
+        return false;
+    }
+    let bytes = frame.bytes_mut();
+    bytes.copy_within(4..16, 0);
+    put16(bytes, 12, ETHERTYPE_VLAN);
+    put16(bytes, 14, vlan);
+    true
+}
+
+/// Copies a tagged frame to `out` without its tag, as far as there is room.
+pub fn untag<'a>(frame: &[u8], out: &'a mut [u8]) -> &'a [u8] {
+    let (Some(addresses), Some(rest)) = (frame.get(..12), frame.get(16..)) else {
+        return &[];
+    };
+    let length = (12 + rest.len()).min(out.len());
+    out[..12].copy_from_slice(addresses);
+    out[12..length].copy_from_slice(&rest[..length - 12]);
+    &out[..length]
 }
 
 /// Sum of 16-bit words for the Internet checksum (RFC 1071), not folded.
@@ -262,6 +298,17 @@ mod tests {
         assert_eq!(header.write(&mut out), 18);
         assert_eq!(Ethernet::parse(&out), Some(header));
         assert_eq!(Ethernet::parse(&out[..17]), None);
+    }
+
+    #[test]
+    fn a_tag_is_put_in_and_taken_out() {
+        let plain: Vec<u8> = (0..60).collect();
+        let mut frame = crate::frame::PlainFrame::new(&plain);
+        assert!(tag(&mut frame, 0) && vlan(frame.bytes()) == 0);
+        assert!(tag(&mut frame, 100) && vlan(frame.bytes()) == 100);
+        assert_eq!(frame.bytes().len(), 64);
+        assert_eq!(untag(frame.bytes(), &mut [0; 100]), plain);
+        assert_eq!(untag(&plain[..15], &mut [0; 100]), []);
     }
 
     #[test]

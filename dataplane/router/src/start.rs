@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context, bail};
 use dmsc_dpdk::{
-    Device, Eal, EalConfig, Huge, MacAddr, MemifRole, Mempool, MempoolConfig, Port,
+    Device, Eal, EalConfig, Huge, MacAddr, MemifRole, Memory, Mempool, MempoolConfig, Port,
     PortConfig as DpdkPort, PortHandle, StartedPort,
 };
 use dmsc_fib::qsbr;
@@ -34,8 +34,10 @@ const LANE: usize = 512;
 const CAPTURE_LANE: usize = 1024;
 /// Packets that may wait for the agent, and from it.
 const OWN_LANE: usize = 64;
-/// Bytes that an mbuf takes besides its data room.
-const MBUF_OVERHEAD: u32 = 256;
+/// Bytes that an mbuf takes besides its data room: object header, mbuf header, headroom.
+const MBUF_OVERHEAD: u32 = 64 + 128 + 128;
+/// Size of an ordinary page.
+const PAGE: u32 = 4096;
 
 /// DPDK's description of a configured port.
 fn device(port: &PortConfig, workers: u16) -> Device {
@@ -136,7 +138,13 @@ fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<M
         .unwrap_or(2176)
         .max(2176);
     let budget = u64::from(config.memory_mb) * 1024 * 1024 * 6 / 10;
-    let count = (budget / (u64::from(room) + u64::from(MBUF_OVERHEAD))).clamp(512, 262_143) as u32;
+    let object = u32::from(room) + MBUF_OVERHEAD;
+    let object = match eal.memory() {
+        Memory::Hugepages => object,
+        // No mbuf lies across two ordinary pages, which are not neighbours for a device.
+        Memory::Ordinary => object.next_multiple_of(PAGE),
+    };
+    let count = (budget / u64::from(object)).clamp(512, 262_143) as u32;
     Mempool::new(
         eal,
         "dmsc",
@@ -155,9 +163,30 @@ fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<M
     })
 }
 
+/// Where a port is configured, in front of what is wrong with it.
+fn section(config: &Config, port: &PortConfig) -> String {
+    format!("{}:{}: [[port]]", config.path.display(), port.line)
+}
+
+/// A core that is not there would only be found out by its worker, which then runs anywhere.
+fn check_cores(config: &Config) -> anyhow::Result<()> {
+    let Some(there) = core_affinity::get_core_ids() else {
+        return Ok(()); // the system does not say
+    };
+    let Some(missing) = config.cores.iter().find(|core| there.iter().all(|c| c.id != **core)) else {
+        return Ok(());
+    };
+    let there: Vec<_> = there.iter().map(|c| c.id.to_string()).collect();
+    bail!(
+        "{}:{}: workers.cores: core {missing} is not there, or this process may not run on it (taskset -p, cpuset); there are {}",
+        config.path.display(),
+        config.cores_line,
+        there.join(", ")
+    )
+}
+
 fn start_port(
     eal: &Eal,
-    config: &Config,
     port: &PortConfig,
     device: &Device,
     pool: &Mempool,
@@ -174,13 +203,12 @@ fn start_port(
         );
     }
     let mtu = port.kind.interface().is_some().then_some(port.mtu);
-    let started = stopped.start(DpdkPort {
+    Ok(stopped.start(DpdkPort {
         rx_queues: workers,
         tx_queues: workers,
         mtu,
         ..DpdkPort::new(pool)
-    });
-    started.with_context(|| format!("{}: [[port]] {:?}", config.path.display(), port.name))
+    })?)
 }
 
 /// Runs the dataplane of `config` until `stop` resolves.
@@ -188,6 +216,7 @@ fn start_port(
 /// # Errors
 /// When something of it cannot be had; what was made is taken down again.
 pub fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    check_cores(&config)?;
     let eal = start_eal(&config)?;
     let worker_count = config.cores.len().max(1);
     let queues = worker_count as u16;
@@ -208,11 +237,13 @@ pub fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     let mut states = Vec::new();
     let mut taps = Vec::new();
     for (number, (port, device)) in config.ports.iter().zip(&devices).enumerate() {
-        let started = start_port(&eal, &config, port, device, &pool, queues)?;
+        let started = start_port(&eal, port, device, &pool, queues)
+            .with_context(|| section(&config, port))?;
         let mac = port.mac.unwrap_or(MacAddress(started.handle.mac().0));
         let has_tap = exception::wants_tap(port);
         if has_tap {
-            taps.push(Tap::create(port, number, mac)?);
+            let tap = Tap::create(port, number, mac).with_context(|| section(&config, port))?;
+            taps.push(tap);
         }
         for (queue, (rx, tx)) in started.queues.into_iter().enumerate() {
             let waits = started.handle.poll_fds(queue as u16);

@@ -12,6 +12,7 @@ use crate::bucket::Bucket;
 use crate::choose::Chooser;
 use crate::counters::{Counters, DropReason, EventKind};
 use crate::lane::MAX_FRAME;
+use crate::net;
 use crate::pace::Pacer;
 use crate::packet::{Batch, Context, Verdict};
 use crate::shared::Shared;
@@ -395,10 +396,19 @@ impl Floor {
         if !port.has_tap {
             return Verdict::Drop(DropReason::NoException);
         }
+        let vlan = port.config.vlan;
+        if net::vlan(frame) != vlan {
+            return Verdict::Drop(DropReason::WrongVlan);
+        }
         // Plain IP of pods is what they live on and has their budget already; router ports are limited here.
         if !port.is_pod() && !self.exception_rate[number].allow(env.now) {
             return Verdict::Drop(DropReason::ExceptionRate);
         }
+        let frame = if vlan == 0 {
+            frame
+        } else {
+            net::untag(frame, &mut self.scratch[..])
+        };
         if !self
             .shared
             .to_kernel

@@ -41,6 +41,7 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
                 packets_per_s: 1_000_000,
                 bytes_per_s: 1_000_000_000,
             },
+            line: 1,
         },
         mac,
         link_local: link_local(mac),

@@ -1,0 +1,219 @@
+//! Pods of a transaction: endpoints get ids, and ids rest before another endpoint gets them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use dmsc_proto::v1;
+use dmsc_wire::{AttachmentId, Domain};
+
+use super::draft::Draft;
+use super::{Programmer, name};
+use crate::adjacency::Neighbour;
+use crate::attachment::{Attachment, Endpoint, NameSet};
+use crate::config::Role;
+use crate::outer::{Outer, UdpPath};
+
+/// Time that an attachment id rests before another endpoint gets it (design §3).
+pub(super) const REST: Duration = Duration::from_secs(120);
+/// Most prefixes of one attachment.
+const MAX_NAMES: usize = 65_536;
+
+impl Programmer {
+    pub(super) fn attach(&self, draft: &mut Draft, given: &v1::Attachment) -> Result<(), String> {
+        if self.role != Role::Sg {
+            return Err("a router (role \"sr\") has no pods".into());
+        }
+        let port = self.port(&given.port)?.clone();
+        if !port.is_pod() {
+            return Err(format!(
+                "port {:?} is a router port; attachments are on pod ports",
+                given.port
+            ));
+        }
+        if given.identity.is_empty() || given.identity.len() > 255 {
+            return Err("identity must have 1 to 255 bytes".into());
+        }
+        if given.serves.len() + given.owns.len() > MAX_NAMES {
+            return Err(format!(
+                "{} names; an attachment has at most {MAX_NAMES}",
+                given.serves.len() + given.owns.len()
+            ));
+        }
+        let endpoint = if let Ok(ip) = given.address.parse::<IpAddr>() {
+            let udp_port = u16::try_from(given.udp_port)
+                .ok()
+                .filter(|p| *p > 0)
+                .ok_or("udp_port must be 1 to 65535")?;
+            if !port.is_on_link(ip) || port.owns(ip) {
+                return Err(format!(
+                    "address {ip} is not a pod's on the link of port {:?}",
+                    given.port
+                ));
+            }
+            Endpoint::Udp(ip, udp_port)
+        } else {
+            Endpoint::Ethernet(given.address.parse().map_err(|_| {
+                format!(
+                    "address {:?} is neither an IP nor a MAC address",
+                    given.address
+                )
+            })?)
+        };
+        let names = |list: &[Vec<u8>]| {
+            list.iter()
+                .map(|bytes| name(bytes))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let (serves, owns) = (names(&given.serves)?, names(&given.owns)?);
+        let domain = if given.domain == 0 {
+            port.config.domain
+        } else {
+            Domain(given.domain)
+        };
+        let same = draft.attachments.from(port.number, endpoint).cloned();
+        let keeps = same
+            .as_ref()
+            .filter(|a| a.identity == given.identity && a.domain == domain)
+            .map(|a| a.id);
+        let id = match (given.id, keeps) {
+            (0, Some(id)) => id,
+            (0, None) => free_id(draft)?,
+            (id, keeps) => {
+                let id = AttachmentId(u16::try_from(id).map_err(|_| "id is above 65535")?);
+                let rested = draft
+                    .resting
+                    .get(&id.0)
+                    .is_none_or(|since| since.elapsed() >= REST);
+                if keeps != Some(id)
+                    && !given.force
+                    && (!rested || draft.attachments.get(id).is_some())
+                {
+                    return Err(format!(
+                        "attachment id {id} is in use or rests for {} s; leave id 0, or set force",
+                        REST.as_secs()
+                    ));
+                }
+                id
+            }
+        };
+        // Whoever had the endpoint or the id before is gone.
+        if let Some(old) = same.filter(|a| a.id != id) {
+            self.detach(draft, old.id);
+        }
+        let kept = draft
+            .attachments
+            .get(id)
+            .filter(|a| a.endpoint == endpoint && a.port == port.number)
+            .cloned();
+        self.detach(draft, id);
+        draft.resting.remove(&id.0);
+        let (outer, neighbour) = match endpoint {
+            Endpoint::Ethernet(mac) => {
+                let neighbour =
+                    Neighbour::new(port.number, port.config.vlan, IpAddr::from([0, 0, 0, 0]));
+                neighbour.learn(mac, 1);
+                (
+                    Outer::ethernet(port.mac, port.config.vlan),
+                    Arc::new(neighbour),
+                )
+            }
+            Endpoint::Udp(ip, udp_port) => {
+                let own = port.config.addresses.iter().find(|n| n.contains(&ip));
+                let Some(own) = own else {
+                    return Err(format!(
+                        "port {:?} has no address on the link of {ip}",
+                        given.port
+                    ));
+                };
+                let path = UdpPath {
+                    local: own.addr(),
+                    remote: ip,
+                    source_port: Some(self.udp_port),
+                    destination_port: udp_port,
+                    checksum: true,
+                };
+                (
+                    Outer::udp(port.mac, port.config.vlan, path),
+                    draft.wanted(port.number, port.config.vlan, ip),
+                )
+            }
+        };
+        for prefix in &serves {
+            self.change_prefix(draft, (domain, prefix.clone()), |state| {
+                if let Err(place) = state.local.binary_search(&id) {
+                    state.local.insert(place, id);
+                }
+            });
+        }
+        let reachable = kept.map_or_else(Arc::default, |a| a.reachable.clone());
+        reachable.store(true, Relaxed);
+        draft.attachments.put(Arc::new(Attachment {
+            id,
+            port: port.number,
+            endpoint,
+            domain,
+            identity: given.identity.clone(),
+            names: NameSet::new(serves.iter().chain(&owns).map(|n| n.as_name())),
+            serves,
+            owns,
+            class_limit: if given.class_limit == 0 {
+                5
+            } else {
+                given.class_limit.min(7) as u8
+            },
+            outer,
+            neighbour,
+            reachable,
+        }));
+        draft.attached.push(id);
+        draft.endpoints_changed = true;
+        Ok(())
+    }
+
+    pub(super) fn detach_id(&self, draft: &mut Draft, id: u32) -> Result<(), String> {
+        let id = AttachmentId(u16::try_from(id).map_err(|_| "id is above 65535")?);
+        if draft.attachments.get(id).is_none() {
+            return Err(format!("attachment {id} does not exist"));
+        }
+        self.detach(draft, id);
+        Ok(())
+    }
+
+    pub(super) fn detach(&self, draft: &mut Draft, id: AttachmentId) {
+        let Some(old) = draft.attachments.remove(id) else {
+            return;
+        };
+        for prefix in &old.serves {
+            self.change_prefix(draft, (old.domain, prefix.clone()), |state| {
+                state.local.retain(|other| *other != id)
+            });
+        }
+        draft.resting.insert(id.0, Instant::now());
+        draft.endpoints_changed = true;
+    }
+}
+
+/// An id that is free and has rested, searched round-robin so that ids come back late.
+fn free_id(draft: &mut Draft) -> Result<AttachmentId, String> {
+    for _ in 0..u16::MAX {
+        let id = AttachmentId(draft.next_id);
+        draft.next_id = if draft.next_id == u16::MAX {
+            1
+        } else {
+            draft.next_id + 1
+        };
+        let rested = draft
+            .resting
+            .get(&id.0)
+            .is_none_or(|since| since.elapsed() >= REST);
+        if rested && draft.attachments.get(id).is_none() {
+            return Ok(id);
+        }
+    }
+    Err(format!(
+        "all 65535 attachment ids are in use or rest for {} s",
+        REST.as_secs()
+    ))
+}

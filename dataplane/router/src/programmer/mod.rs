@@ -1,0 +1,317 @@
+//! Turns a transaction of the agent's API into the next generation of the tables: all of it, or none (design §5).
+
+mod adjacency;
+mod attach;
+mod draft;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dmsc_fib::{AdjacencyId, Gateway, GroupId, Op, PrefixValue, Topology};
+use dmsc_proto::v1;
+use dmsc_wire::{AttachmentId, NameBuf, NodeId};
+
+use crate::config::Role;
+use crate::port::{PortState, Ports};
+use crate::tables::Tables;
+use attach::REST;
+use draft::{Draft, PrefixId, PrefixState, Sets};
+
+/// Most operations in one transaction.
+pub const MAX_OPS: usize = 65_536;
+
+/// Why a transaction was refused; the tables are as before.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// One operation can not be done.
+    #[error("operation {index} ({kind}): {message}")]
+    Operation {
+        /// Place in the transaction, from 0.
+        index: usize,
+        /// Name of the operation.
+        kind: &'static str,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Names, groups or gateways do not fit together.
+    #[error("{0}")]
+    Fib(#[from] dmsc_fib::TransactionError),
+    /// More operations than one transaction may have.
+    #[error("{0} operations; a transaction has at most {MAX_OPS}")]
+    TooMany(usize),
+}
+/// The tables' one writer.
+pub struct Programmer {
+    ports: Ports,
+    role: Role,
+    udp_port: u16,
+    tables: Tables,
+    prefixes: HashMap<PrefixId, PrefixState>,
+    sets: Sets,
+    /// Ids that were given back, and when.
+    resting: HashMap<u16, Instant>,
+    next_id: u16,
+}
+
+/// What a transaction did, besides making new tables.
+#[derive(Debug)]
+pub struct Programmed {
+    /// To publish.
+    pub tables: Tables,
+    /// Ids of the attach operations, in order.
+    pub attached: Vec<AttachmentId>,
+}
+
+fn topology(number: u32) -> Result<Topology, String> {
+    match number {
+        0 => Ok(Topology::Metric),
+        1 => Ok(Topology::Delay),
+        other => Err(format!(
+            "topology {other} is neither 0 (metric) nor 1 (delay)"
+        )),
+    }
+}
+
+/// The number of a topology in the API.
+pub fn topology_number(topology: Topology) -> u32 {
+    match topology {
+        Topology::Metric => 0,
+        Topology::Delay => 1,
+    }
+}
+
+fn name(bytes: &[u8]) -> Result<NameBuf, String> {
+    let name = NameBuf::from_bytes(bytes)
+        .map_err(|e| format!("name {bytes:02x?} is not in canonical encoding: {e}"))?;
+    if name.as_name().is_reserved() {
+        return Err(format!("name {name}: /dmsc is reserved for routers"));
+    }
+    Ok(name)
+}
+
+fn address(text: &str, field: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{field}: {text:?} is no IP address"))
+}
+impl Programmer {
+    /// Empty tables over these ports.
+    pub fn new(ports: Ports, role: Role, udp_port: u16) -> Programmer {
+        Programmer {
+            ports,
+            role,
+            udp_port,
+            tables: Tables::default(),
+            prefixes: HashMap::new(),
+            sets: Sets::default(),
+            resting: HashMap::new(),
+            next_id: 1,
+        }
+    }
+
+    /// The present tables.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Makes the next generation.
+    ///
+    /// # Errors
+    /// At the first operation that can not be; nothing is changed then.
+    pub fn apply(&mut self, ops: &[v1::Op]) -> Result<Programmed, ProgramError> {
+        if ops.len() > MAX_OPS {
+            return Err(ProgramError::TooMany(ops.len()));
+        }
+        let mut draft = Draft {
+            adjacencies: (*self.tables.adjacencies).clone(),
+            attachments: (*self.tables.attachments).clone(),
+            neighbours: (*self.tables.neighbours).clone(),
+            access: (*self.tables.access).clone(),
+            fib_ops: Vec::new(),
+            prefixes: HashMap::new(),
+            resting: self.resting.clone(),
+            next_id: self.next_id,
+            attached: Vec::new(),
+            gateways: HashMap::new(),
+            endpoints_changed: false,
+        };
+        for (index, op) in ops.iter().enumerate() {
+            let (kind, result) = self.one(&mut draft, op.op.as_ref());
+            result.map_err(|message| ProgramError::Operation {
+                index,
+                kind,
+                message,
+            })?;
+        }
+        self.check_adjacencies(&draft)?;
+        self.finish(draft)
+    }
+
+    fn one(
+        &self,
+        draft: &mut Draft,
+        op: Option<&v1::op::Op>,
+    ) -> (&'static str, Result<(), String>) {
+        use v1::op::Op as O;
+        match op {
+            None => (
+                "unknown",
+                Err("no operation that this version knows".into()),
+            ),
+            Some(O::PutAdjacency(a)) => ("put_adjacency", self.put_adjacency(draft, a)),
+            Some(O::DeleteAdjacency(id)) => {
+                ("delete_adjacency", adjacency::delete_adjacency(draft, *id))
+            }
+            Some(O::PutGateway(g)) => ("put_gateway", routes::put_gateway(draft, g)),
+            Some(O::DeleteGateway(g)) => ("delete_gateway", routes::delete_gateway(draft, g)),
+            Some(O::PutGroup(g)) => ("put_group", routes::put_group(draft, g)),
+            Some(O::DeleteGroup(id)) => {
+                draft.fib_ops.push(Op::DeleteGroup { id: GroupId(*id) });
+                ("delete_group", Ok(()))
+            }
+            Some(O::PutPrefix(p)) => ("put_prefix", self.put_prefix(draft, p)),
+            Some(O::DeletePrefix(p)) => ("delete_prefix", self.delete_prefix(draft, p)),
+            Some(O::Attach(a)) => ("attach", self.attach(draft, a)),
+            Some(O::Detach(id)) => ("detach", self.detach_id(draft, *id)),
+            Some(O::PutAccessRule(r)) => ("put_access_rule", routes::put_access_rule(draft, r)),
+            Some(O::DeleteAccessRule(id)) => {
+                let before = draft.access.len();
+                draft.access.retain(|rule| rule.id != *id);
+                let found = draft.access.len() < before;
+                (
+                    "delete_access_rule",
+                    if found {
+                        Ok(())
+                    } else {
+                        Err(format!("access rule {id} does not exist"))
+                    },
+                )
+            }
+        }
+    }
+
+    fn port(&self, name: &str) -> Result<&Arc<PortState>, String> {
+        self.ports
+            .iter()
+            .find(|p| p.config.name == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.ports.iter().map(|p| p.config.name.as_str()).collect();
+                format!(
+                    "port {name:?} does not exist; there are {}",
+                    known.join(", ")
+                )
+            })
+    }
+    /// Every next hop of the new gateways, and of the old ones that stay, must exist.
+    fn check_adjacencies(&self, draft: &Draft) -> Result<(), ProgramError> {
+        let missing = |gateway: &Gateway| {
+            gateway
+                .next_hops
+                .iter()
+                .copied()
+                .chain(gateway.node_protecting)
+                .chain(gateway.link_protecting)
+                .find(|id| draft.adjacencies.get(*id).is_none())
+        };
+        let refuse = |node: NodeId, id: AdjacencyId| ProgramError::Operation {
+            index: 0,
+            kind: "put_gateway",
+            message: format!(
+                "gateway {node} leads over adjacency {id}, which does not exist after this transaction"
+            ),
+        };
+        for ((_, node), gateway) in &draft.gateways {
+            if let Some(id) = gateway.as_ref().and_then(missing) {
+                return Err(refuse(*node, id));
+            }
+        }
+        for entry in self.tables.fib.gateways() {
+            let replaced = draft.gateways.contains_key(&(entry.topology, entry.node));
+            if !replaced && let Some(id) = missing(entry.gateway) {
+                return Err(refuse(entry.node, id));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, mut draft: Draft) -> Result<Programmed, ProgramError> {
+        let mut sets = self.sets.clone();
+        let mut ops = Vec::new();
+        let mut deletes = Vec::new();
+        for (id, state) in &draft.prefixes {
+            let before = self.prefixes.get(id);
+            if before == Some(state) {
+                continue;
+            }
+            // Taken before the old one is given back, so that a set that stays keeps its number.
+            let local = if state.local.is_empty() {
+                None
+            } else {
+                Some(sets.take(&state.local))
+            };
+            if let Some(before) = before.filter(|b| !b.local.is_empty()) {
+                sets.give_back(&before.local);
+            }
+            let (domain, name) = (id.0, id.1.clone());
+            if state.group.is_none() && local.is_none() {
+                if before.is_some() {
+                    deletes.push(Op::DeletePrefix { domain, name });
+                }
+            } else {
+                ops.push(Op::PutPrefix {
+                    domain,
+                    name,
+                    value: PrefixValue {
+                        group: state.group,
+                        local,
+                    },
+                });
+            }
+        }
+        // Groups that are put come before the prefixes that use them, groups that are deleted behind those that used them.
+        let (group_deletes, mut all): (Vec<Op>, Vec<Op>) = std::mem::take(&mut draft.fib_ops)
+            .into_iter()
+            .partition(|op| matches!(op, Op::DeleteGroup { .. }));
+        all.append(&mut ops);
+        all.append(&mut deletes);
+        all.extend(group_deletes);
+        let fib = self.tables.fib.apply(&all)?;
+        for (members, id) in &sets.by_members {
+            let attachments: Vec<_> = members
+                .iter()
+                .filter_map(|m| draft.attachments.get(*m).cloned())
+                .collect();
+            draft.attachments.put_set(*id, attachments);
+        }
+        if draft.endpoints_changed {
+            draft.forget_unwanted();
+        }
+        for (id, state) in draft.prefixes {
+            if state.group.is_none() && state.local.is_empty() {
+                self.prefixes.remove(&id);
+            } else {
+                self.prefixes.insert(id, state);
+            }
+        }
+        self.sets = sets;
+        self.resting = draft.resting;
+        self.resting.retain(|_, since| since.elapsed() < REST);
+        self.next_id = draft.next_id;
+        draft.access.sort_unstable_by_key(|rule| rule.id);
+        self.tables = Tables {
+            fib,
+            adjacencies: Arc::new(draft.adjacencies),
+            attachments: Arc::new(draft.attachments),
+            neighbours: Arc::new(draft.neighbours),
+            access: Arc::new(draft.access),
+        };
+        Ok(Programmed {
+            tables: self.tables.clone(),
+            attached: draft.attached,
+        })
+    }
+}

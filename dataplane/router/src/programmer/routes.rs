@@ -1,0 +1,157 @@
+//! Gateways, groups, prefixes and access rules of a transaction.
+
+use std::collections::BTreeMap;
+
+use dmsc_fib::{AdjacencyId, Gateway, Group, GroupId, GroupPolicy, Member, Op};
+use dmsc_proto::v1;
+use dmsc_wire::{Domain, NodeId};
+
+use super::draft::{Draft, PrefixId, PrefixState};
+use super::{Programmer, name, topology};
+use crate::tables::AccessRule;
+
+impl Programmer {
+    pub(super) fn put_prefix(&self, draft: &mut Draft, given: &v1::Prefix) -> Result<(), String> {
+        if given.group == 0 {
+            return Err("group must be a group id".into());
+        }
+        let id = (Domain(given.domain), name(&given.name)?);
+        self.change_prefix(draft, id, |state| state.group = Some(GroupId(given.group)));
+        Ok(())
+    }
+
+    pub(super) fn delete_prefix(
+        &self,
+        draft: &mut Draft,
+        given: &v1::PrefixKey,
+    ) -> Result<(), String> {
+        let id = (Domain(given.domain), name(&given.name)?);
+        let state = draft.prefixes.get(&id).or_else(|| self.prefixes.get(&id));
+        if state.is_none_or(|s| s.group.is_none()) {
+            return Err(format!("prefix {} of domain {} does not exist", id.1, id.0));
+        }
+        self.change_prefix(draft, id, |state| state.group = None);
+        Ok(())
+    }
+
+    pub(super) fn change_prefix(
+        &self,
+        draft: &mut Draft,
+        id: PrefixId,
+        change: impl FnOnce(&mut PrefixState),
+    ) {
+        let state = draft
+            .prefixes
+            .entry(id)
+            .or_insert_with_key(|id| self.prefixes.get(id).cloned().unwrap_or_default());
+        change(state);
+    }
+}
+
+pub(super) fn put_gateway(draft: &mut Draft, given: &v1::Gateway) -> Result<(), String> {
+    if given.gateway == 0 {
+        return Err("gateway must be a node id".into());
+    }
+    let adjacency = |id: u32| {
+        u16::try_from(id)
+            .map(AdjacencyId)
+            .map_err(|_| format!("adjacency id {id} is above 65535"))
+    };
+    let hops = given
+        .next_hops
+        .iter()
+        .map(|id| adjacency(*id))
+        .collect::<Result<Vec<_>, _>>()?;
+    if hops.len() > dmsc_fib::MAX_NEXT_HOPS {
+        return Err(format!(
+            "{} next hops; at most {}",
+            hops.len(),
+            dmsc_fib::MAX_NEXT_HOPS
+        ));
+    }
+    let mut gateway = Gateway::new(given.metric, hops);
+    let alternate = |id: u32| {
+        if id == 0 {
+            Ok(None)
+        } else {
+            adjacency(id).map(Some)
+        }
+    };
+    gateway.node_protecting = alternate(given.node_protecting)?;
+    gateway.link_protecting = alternate(given.link_protecting)?;
+    let key = (topology(given.topology)?, NodeId(given.gateway));
+    draft.gateways.insert(key, Some(gateway.clone()));
+    draft.fib_ops.push(Op::PutGateway {
+        topology: key.0,
+        node: key.1,
+        gateway,
+    });
+    Ok(())
+}
+
+pub(super) fn delete_gateway(draft: &mut Draft, given: &v1::GatewayKey) -> Result<(), String> {
+    let key = (topology(given.topology)?, NodeId(given.gateway));
+    draft.gateways.insert(key, None);
+    draft.fib_ops.push(Op::DeleteGateway {
+        topology: key.0,
+        node: key.1,
+    });
+    Ok(())
+}
+
+pub(super) fn put_group(draft: &mut Draft, given: &v1::Group) -> Result<(), String> {
+    if given.id == 0 {
+        return Err("id must be above 0".into());
+    }
+    let mut seen = BTreeMap::new();
+    let mut members = Vec::with_capacity(given.members.len());
+    for member in &given.members {
+        if member.gateway == 0 || seen.insert(member.gateway, ()).is_some() {
+            return Err(format!(
+                "member gateway {} is 0 or named twice",
+                member.gateway
+            ));
+        }
+        let weight = u16::try_from(member.weight)
+            .map_err(|_| format!("weight {} is above 65535", member.weight))?;
+        members.push(Member {
+            gateway: NodeId(member.gateway),
+            metric: member.metric,
+            weight,
+        });
+    }
+    let policy = if given.weighted {
+        GroupPolicy::Weighted
+    } else {
+        GroupPolicy::Nearest
+    };
+    let group = Group::new(members, policy).map_err(|e| e.to_string())?;
+    draft.fib_ops.push(Op::PutGroup {
+        id: GroupId(given.id),
+        group,
+    });
+    Ok(())
+}
+
+pub(super) fn put_access_rule(draft: &mut Draft, given: &v1::AccessRule) -> Result<(), String> {
+    let optional = |bytes: &[u8]| {
+        if bytes.is_empty() {
+            Ok(None)
+        } else {
+            name(bytes).map(Some)
+        }
+    };
+    let rule = AccessRule {
+        id: given.id,
+        domain: Domain(given.domain),
+        caller: optional(&given.caller)?,
+        callee: optional(&given.callee)?,
+        allow: given.allow,
+    };
+    draft.access.retain(|r| r.id != given.id);
+    if draft.access.len() >= 1024 {
+        return Err("1,024 access rules are the most".into());
+    }
+    draft.access.push(rule);
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Transactions: all or nothing, ids that rest, state that stays.
+
+use v1::op::Op as O;
+
+use crate::stage::testing::{World, name, op};
+use dmsc_fib::AdjacencyId;
+use dmsc_proto::v1;
+use dmsc_wire::Domain;
+
+fn refused(world: &mut World, ops: &[v1::Op]) -> String {
+    let before = (
+        world.programmer.tables().fib.len(),
+        world.programmer.tables().attachments.len(),
+    );
+    let message = world
+        .programmer
+        .apply(ops)
+        .expect_err("refused")
+        .to_string();
+    let after = (
+        world.programmer.tables().fib.len(),
+        world.programmer.tables().attachments.len(),
+    );
+    assert_eq!(before, after, "nothing changed");
+    message
+}
+
+#[test]
+fn a_transaction_is_all_or_nothing_and_names_what_is_wrong() {
+    let mut world = World::new();
+    let good = op(O::PutPrefix(v1::Prefix {
+        domain: 1,
+        name: name("/new").as_bytes().to_vec(),
+        group: 1,
+    }));
+    for (bad, expected) in [
+        (
+            O::PutPrefix(v1::Prefix {
+                domain: 1,
+                name: name("/x").as_bytes().to_vec(),
+                group: 99,
+            }),
+            "group 99",
+        ),
+        (
+            O::PutPrefix(v1::Prefix {
+                domain: 1,
+                name: vec![9, 9],
+                group: 1,
+            }),
+            "operation 1 (put_prefix): name",
+        ),
+        (
+            O::PutPrefix(v1::Prefix {
+                domain: 1,
+                name: name("/dmsc/1").as_bytes().to_vec(),
+                group: 1,
+            }),
+            "reserved",
+        ),
+        (O::DeleteAdjacency(1), "adjacency 1"),
+        (O::DeleteGroup(1), "still used"),
+        (O::Detach(7), "attachment 7 does not exist"),
+        (
+            O::PutAdjacency(v1::Adjacency {
+                id: 3,
+                peer: 7,
+                port: "p9".into(),
+                ..Default::default()
+            }),
+            "port \"p9\" does not exist; there are p0, p1, p2",
+        ),
+        (
+            O::PutAdjacency(v1::Adjacency {
+                id: 3,
+                peer: 7,
+                port: "p0".into(),
+                local_address: "10.0.0.1".into(),
+                remote_address: "10.9.0.2".into(),
+                ..Default::default()
+            }),
+            "next_hop",
+        ),
+        (
+            O::PutAdjacency(v1::Adjacency {
+                id: 3,
+                peer: 7,
+                port: "p0".into(),
+                local_address: "10.0.0.1".into(),
+                remote_address: "10.0.0.3".into(),
+                minimum_ttl: 250,
+                ..Default::default()
+            }),
+            "hellos need a key",
+        ),
+    ] {
+        let message = refused(&mut world, &[good.clone(), op(bad)]);
+        assert!(
+            message.contains(expected),
+            "{message:?} should contain {expected:?}"
+        );
+    }
+    world.apply(&[good]);
+    assert!(
+        world
+            .programmer
+            .tables()
+            .fib
+            .lookup(Domain(1), name("/new/x").as_name())
+            .is_some()
+    );
+}
+
+#[test]
+fn attachment_ids_stay_with_their_endpoint_and_rest_before_reuse() {
+    let mut world = World::new();
+    let first = world.attach(2, &["/shop/b"]);
+    assert_eq!(world.attach(2, &["/shop/b", "/more"]), first, "refreshed");
+    let second = world.attach(3, &["/shop/b"]);
+    let found = world
+        .programmer
+        .tables()
+        .fib
+        .lookup(Domain(1), name("/shop/b").as_name())
+        .expect("prefix");
+    let set = world
+        .programmer
+        .tables()
+        .attachments
+        .set(found.value.local.expect("served here"));
+    assert_eq!(
+        set.iter().map(|a| a.id).collect::<Vec<_>>(),
+        [first, second]
+    );
+    world.apply(&[op(O::Detach(u32::from(first.0)))]);
+    assert_ne!(world.attach(4, &[]), first, "rests");
+    let message = refused(
+        &mut world,
+        &[op(O::Attach(v1::Attachment {
+            id: u32::from(first.0),
+            port: "p2".into(),
+            address: "10.1.0.9".into(),
+            udp_port: 1,
+            identity: "x".into(),
+            ..Default::default()
+        }))],
+    );
+    assert!(message.contains("rests"), "{message}");
+    let found = world
+        .programmer
+        .tables()
+        .fib
+        .lookup(Domain(1), name("/shop/b").as_name())
+        .expect("prefix");
+    let set = world
+        .programmer
+        .tables()
+        .attachments
+        .set(found.value.local.expect("served here"));
+    assert_eq!(set.iter().map(|a| a.id).collect::<Vec<_>>(), [second]);
+    world.apply(&[op(O::Detach(u32::from(second.0)))]);
+    let found = world
+        .programmer
+        .tables()
+        .fib
+        .lookup(Domain(1), name("/shop/b").as_name())
+        .expect("routed still");
+    assert_eq!(found.value.local, None);
+    assert!(
+        world
+            .programmer
+            .tables()
+            .fib
+            .lookup(Domain(1), name("/more").as_name())
+            .is_none()
+    );
+}
+
+#[test]
+fn an_unchanged_adjacency_keeps_its_state() {
+    let mut world = World::new();
+    let put = |mtu: u32| {
+        op(O::PutAdjacency(v1::Adjacency {
+            id: 1,
+            peer: 5,
+            port: "p0".into(),
+            local_address: "10.0.0.1".into(),
+            remote_address: "10.0.0.2".into(),
+            mtu,
+            ..Default::default()
+        }))
+    };
+    world.apply(&[put(0)]);
+    world.apply(&[put(1400)]);
+    let adjacency = world
+        .programmer
+        .tables()
+        .adjacencies
+        .get(AdjacencyId(1))
+        .expect("adjacency")
+        .clone();
+    assert!(adjacency.is_up());
+    assert_eq!(adjacency.config.mtu, 1400);
+}
