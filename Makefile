@@ -107,7 +107,8 @@ run-names: build
 	else echo 'names: cannot read $(FILE)' >&2; exit 2; fi
 
 torture: build
-	@$(LAB) torture --seconds $(TORTURE_SECONDS)
+	@$(CARGO) build --release --locked -p dmsc-perf
+	@$(SUDO) $(BIN)/dmsc-perf torture --seconds $(TORTURE_SECONDS)
 
 valgrind:
 	@.ci/valgrind

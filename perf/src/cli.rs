@@ -1,0 +1,131 @@
+//! Arguments of `dmsc-perf`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+
+use crate::torture::{self, Kind, Options};
+
+/// Load on DMSC (Distributed Micro Service Communication) dataplanes, each a real process with real DPDK ports.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Valid and mutated frames into every kind of port at once; then everything must still be right
+    ///
+    /// Starts a dataplane with a router port and a pod port of every kind in a network namespace of its own, programs its
+    /// tables, and sends: half of the frames valid, half of them mutated, from a seed that is printed first. At the end the
+    /// process must be the same, the packet equation must hold on every port, memory must not have grown, the rate must
+    /// have been reached, and an echo into every port must be answered. Needs root.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf torture                                     ten minutes, every kind that runs here
+  dmsc-perf torture --seconds 30 --kind memif,af_packet half a minute, two kinds
+  dmsc-perf torture --seed 42                           the same frames in the same order, port by port
+  dmsc-perf torture --each --seconds 60                 one kind after the other, a minute each
+  dmsc-perf torture --json torture.json                 figures for a machine
+
+Exit status: 0 ok, 1 something was wrong with the router, 2 could not be run.
+On failure configuration, log and the last frames into every port (pcap) are kept; their folder is printed.")]
+    Torture {
+        /// Kinds of ports [default: all]
+        #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+        kind: Vec<Kind>,
+        /// How long frames are sent; with --each: per kind
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+        seconds: u64,
+        /// Frames per second into every kind
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000))]
+        rate: u64,
+        /// Seed of all frames [default: from the clock]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One kind after the other instead of all in one dataplane
+        #[arg(long)]
+        each: bool,
+        /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
+        #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+        json: Option<PathBuf>,
+        /// Folder of dmsc-dataplane [default: that of dmsc-perf]
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
+    },
+}
+
+/// Does what the command line says.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let Command::Torture {
+        mut kind,
+        seconds,
+        rate,
+        seed,
+        each,
+        json,
+        bin_dir,
+    } = Cli::parse().command;
+    let dir = match bin_dir {
+        Some(dir) => dir,
+        None => std::env::current_exe()?
+            .parent()
+            .map(PathBuf::from)
+            .unwrap_or_default(),
+    };
+    let dataplane = dir.join("dmsc-dataplane");
+    if !dataplane.is_file() {
+        bail!(
+            "dmsc-dataplane is not in {}: build it with `cargo build --release -p dmsc-dataplane`, or name its folder with --bin-dir",
+            dir.display()
+        );
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("torture makes a network namespace and interfaces and needs root: run it with sudo");
+    }
+    if kind.is_empty() {
+        kind = Kind::ALL.to_vec();
+    }
+    kind.sort_unstable();
+    kind.dedup();
+    let from_clock = || {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |d| d.as_nanos() as u64 & 0xffff_ffff)
+    };
+    torture::run(&Options {
+        kinds: kind,
+        seconds,
+        rate,
+        seed: seed.unwrap_or_else(from_clock),
+        each,
+        json,
+        dataplane,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kinds_are_called_as_in_the_configuration() {
+        let words = ["dmsc-perf", "torture", "--kind", "af_packet,virtio_user"];
+        let Command::Torture { kind, .. } = Cli::try_parse_from(words).expect("good").command;
+        assert_eq!(kind, [Kind::AfPacket, Kind::VirtioUser]);
+        let error = Cli::try_parse_from(["dmsc-perf", "torture", "--kind", "veth"])
+            .expect_err("no kind")
+            .to_string();
+        assert!(error.contains("af_packet"), "{error}");
+    }
+}

@@ -1,0 +1,19 @@
+//! `dmsc-perf`: load on a real dataplane, through real ports.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod prng;
+mod torture;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dmsc-perf: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

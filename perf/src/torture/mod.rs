@@ -1,0 +1,229 @@
+//! Torture: valid and mutated frames into every kind of port of a real dataplane, and what must be right afterwards.
+//!
+//! `kind`, `site`, `tables`: what the dataplane is; `outer`, `valid`, `mutate`, `hello`: frames; `peer`, `generator`: who sends them;
+//! `stream`, `replay`: the two runs; `report`: what came out.
+
+mod capture;
+mod dataplane;
+mod generator;
+mod hello;
+mod kind;
+mod mutate;
+mod net;
+mod outer;
+mod peer;
+mod replay;
+mod report;
+mod site;
+mod stream;
+mod tables;
+mod valid;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::{Context as _, bail};
+use dmsc_dpdk::{Device, Eal, EalConfig, Mempool, MempoolConfig, Port, PortConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use kind::Kind;
+use report::Report;
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Options {
+    /// Kinds of ports, sorted.
+    pub kinds: Vec<Kind>,
+    /// How long.
+    pub seconds: u64,
+    /// Frames per second and kind.
+    pub rate: u64,
+    /// Of all frames.
+    pub seed: u64,
+    /// One kind after the other.
+    pub each: bool,
+    /// Where figures go; `-`: standard output.
+    pub json: Option<PathBuf>,
+    /// The program under fire.
+    pub dataplane: PathBuf,
+}
+
+/// What all parts of a run share.
+struct Context {
+    options: Options,
+    eal: Arc<Eal>,
+    /// Configurations, logs, sockets and capture files.
+    dir: PathBuf,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// An error once a signal came.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.interrupted.load(Relaxed) {
+            bail!("interrupted by a signal; everything was ended and removed");
+        }
+        Ok(())
+    }
+
+    /// Tells people what goes on.
+    fn say(&self, line: &str) {
+        say(&self.options, line);
+    }
+}
+
+/// Standard output, unless JSON goes there.
+fn say(options: &Options, line: &str) {
+    match &options.json {
+        Some(path) if path.as_os_str() == "-" => eprintln!("{line}"),
+        _ => println!("{line}"),
+    }
+}
+
+/// Runs all of it and prints the verdict.
+///
+/// # Errors
+/// When it cannot be run; a router that does something wrong is no error but an exit status of 1.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let options = Options {
+        kinds: options.kinds.clone(),
+        json: options.json.clone(),
+        dataplane: options.dataplane.canonicalize()?,
+        ..*options
+    };
+    say(&options, &format!("torture: seed {}", options.seed));
+    // Before any other thread is there: they would stay in the old namespace.
+    net::enter_namespace()?;
+    let eal = Eal::init(&EalConfig {
+        program: "dmsc-perf".into(),
+        memory_mb: 256,
+        ..EalConfig::default()
+    })?;
+    let dir = std::env::temp_dir().join(format!("dmsc-torture-{}", std::process::id()));
+    std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let context = Context {
+        options,
+        eal: Arc::new(eal),
+        dir,
+        interrupted: Arc::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(all(&context));
+    let keep = !context.interrupted.load(Relaxed)
+        && result
+            .as_ref()
+            .map_or(true, |report| !report.problems.is_empty());
+    if keep {
+        context.say(&format!(
+            "torture: configuration, log and last frames are in {}",
+            context.dir.display()
+        ));
+    } else {
+        let _ = std::fs::remove_dir_all(&context.dir); // what is left of it does no harm
+    }
+    let report = result?;
+    show(&context, &report)?;
+    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+}
+
+fn show(context: &Context, report: &Report) -> anyhow::Result<()> {
+    let verdict = report.verdict();
+    let text = serde_json::to_string_pretty(&serde_json::json!({
+        "ok": report.problems.is_empty(),
+        "seed": context.options.seed,
+        "seconds": context.options.seconds,
+        "rate": context.options.rate,
+        "verdict": verdict,
+        "report": report,
+    }))?;
+    match &context.options.json {
+        Some(path) if path.as_os_str() == "-" => println!("{text}"),
+        Some(path) => std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?,
+        None => {}
+    }
+    context.say(&report.table());
+    context.say(&verdict);
+    Ok(())
+}
+
+async fn all(context: &Context) -> anyhow::Result<Report> {
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let interrupted = Arc::clone(&context.interrupted);
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        interrupted.store(true, Relaxed);
+    });
+    let mut report = Report::default();
+    let mut kinds = context.options.kinds.clone();
+    if kinds.contains(&Kind::AfXdp)
+        && let Err(reason) = has_af_xdp(context)
+    {
+        kinds.retain(|kind| *kind != Kind::AfXdp);
+        context.say(&format!(
+            "torture: af_xdp cannot run here and is skipped: {reason}"
+        ));
+        report.skipped.push(format!("af_xdp ({reason})"));
+    }
+    let Options { seconds, rate, .. } = context.options;
+    let words = kinds
+        .iter()
+        .map(|kind| kind.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    if context.options.each {
+        context.say(&format!(
+            "torture: {words}: one after the other, {seconds} s each, {rate} frames/s"
+        ));
+        for kind in kinds {
+            context.say(&format!("torture: {}", kind.as_str()));
+            report.extend(match kind {
+                Kind::Pcap => replay::run(context).await?,
+                kind => stream::run(context, &[kind]).await?,
+            });
+        }
+        return Ok(report);
+    }
+    context.say(&format!(
+        "torture: {words}: all at once for {seconds} s, {rate} frames/s into each"
+    ));
+    let with_pcap = kinds.contains(&Kind::Pcap);
+    kinds.retain(|kind| *kind != Kind::Pcap);
+    let replay = async {
+        if with_pcap {
+            replay::run(context).await
+        } else {
+            Ok(Report::default())
+        }
+    };
+    let (streams, replayed) = tokio::try_join!(stream::run(context, &kinds), replay)?;
+    report.extend(streams);
+    report.extend(replayed);
+    Ok(report)
+}
+
+/// Whether an AF_XDP port can be had: not every kernel and not every build of DPDK has it.
+fn has_af_xdp(context: &Context) -> anyhow::Result<()> {
+    net::veth("probe-a", "probe-b", "02:00:00:00:ff:01")?;
+    let config = MempoolConfig {
+        count: 8191,
+        cache: 0,
+        data_room: 2176,
+    };
+    let pool = Mempool::new(&context.eal, "probe", config)?;
+    let device = Device::AfXdp {
+        iface: "probe-a".into(),
+        start_queue: 0,
+        queues: 1,
+        force_copy: false,
+    };
+    Port::create(&context.eal, "probe", &device)?.start(PortConfig::new(&pool))?;
+    Ok(())
+}

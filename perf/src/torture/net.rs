@@ -1,0 +1,74 @@
+//! A network namespace of this process's own: interfaces in it are gone when the last process in it is.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use nix::sched::{CloneFlags, unshare};
+
+use super::kind::Kind;
+use super::site::{MTU, Site};
+
+/// Moves this process, which must have one thread only, and all that it starts into a new network namespace.
+pub fn enter_namespace() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)
+        .context("no network namespace can be made: CAP_SYS_ADMIN is needed")?;
+    ip(&["link", "set", "lo", "up"])
+}
+
+/// Makes the interfaces that must be there before the dataplane is.
+pub fn before(site: &Site) -> anyhow::Result<()> {
+    if matches!(site.kind, Kind::AfPacket | Kind::AfXdp) {
+        veth(
+            &site.interface(),
+            &site.far_interface(),
+            &site.mac().to_string(),
+        )?;
+    }
+    Ok(())
+}
+
+/// A veth pair, both ends up and without addresses.
+pub fn veth(own: &str, far: &str, mac: &str) -> anyhow::Result<()> {
+    let mtu = MTU.to_string();
+    ip(&[
+        "link", "add", own, "address", mac, "mtu", &mtu, "type", "veth", "peer", "name", far,
+        "mtu", &mtu,
+    ])?;
+    for interface in [own, far] {
+        // The kernel shall not talk here by itself; without IPv6 there is nothing to turn off.
+        let _ = std::fs::write(
+            format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"),
+            "1",
+        );
+        ip(&["link", "set", interface, "up"])?;
+    }
+    Ok(())
+}
+
+/// Brings up what the dataplane made.
+pub fn after(site: &Site) -> anyhow::Result<()> {
+    if site.kind == Kind::Tap {
+        ip(&["link", "set", &site.interface(), "up"])?;
+    }
+    Ok(())
+}
+
+/// Removes what was made before the dataplane was.
+pub fn remove(site: &Site) {
+    if matches!(site.kind, Kind::AfPacket | Kind::AfXdp) {
+        let _ = ip(&["link", "del", &site.far_interface()]); // goes with the namespace anyway
+    }
+}
+
+fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("ip")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run ip: install iproute2")?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        bail!("`ip {}` failed: {}", arguments.join(" "), message.trim());
+    }
+    Ok(())
+}
