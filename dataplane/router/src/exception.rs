@@ -3,14 +3,14 @@
 //! The taps carry the ports' addresses, so that signalling, ssh or BGP share the wire with data. System calls happen here, on a
 //! control thread; workers only copy frames into lanes.
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-use crate::lane::MAX_FRAME;
+use crate::address;
+use crate::lane::{Lane, MAX_FRAME};
 use crate::mac::MacAddress;
 use crate::shared::Shared;
 
@@ -62,17 +62,12 @@ impl Tap {
             .layer(Layer::L2)
             .mac_addr(mac.0)
             .mtu(port.mtu)
-            .enable(false)
+            .enable(true)
             .build_sync()
             .map_err(error("made"))?;
-        use_addresses_at_once(&tap);
-        device.enabled(true).map_err(error("brought up"))?;
         for net in &port.addresses {
-            match net.addr() {
-                IpAddr::V4(address) => device.add_address_v4(address, net.prefix_len()),
-                IpAddr::V6(address) => device.add_address_v6(address, net.prefix_len()),
-            }
-            .map_err(error("given its addresses"))?;
+            let failed = error("given its addresses");
+            address::add(&tap, *net).map_err(|errno| failed(errno.into()))?;
         }
         device
             .set_nonblocking(true)
@@ -84,14 +79,6 @@ impl Tap {
     }
 }
 
-/// The dataplane answers for its addresses from the start, so the kernel need not find out for a second whether somebody else
-/// has them (RFC 4862, 5.4): until then no program could listen on them.
-fn use_addresses_at_once(tap: &str) {
-    let setting = format!("/proc/sys/net/ipv6/conf/{tap}/accept_dad");
-    // A kernel without IPv6 has no such setting, and an address is usable later where it can not be written.
-    let _ = std::fs::write(setting, "0");
-}
-
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
@@ -101,23 +88,19 @@ impl AsFd for Tap {
 /// Frames handled in one go before the others get their turn.
 const TURN: usize = 64;
 
-/// Moves frames between lanes and taps until the process stops.
-pub fn run(shared: &Arc<Shared>, taps: Vec<Tap>) {
-    let mut by_port: Vec<Option<&Tap>> = vec![None; shared.ports.len()];
-    for tap in &taps {
-        by_port[tap.port] = Some(tap);
-    }
+/// Moves frames between lanes and taps until the process stops; every port has its turn.
+pub fn run(shared: &Arc<Shared>, taps: &[Tap]) {
     let mut buffer = vec![0; MAX_FRAME];
     while shared.is_running() {
-        let mut moved = to_kernel(shared, &by_port);
-        for tap in &taps {
-            moved += from_kernel(shared, tap, &mut buffer);
+        let mut moved = 0;
+        for tap in taps {
+            moved += to_kernel(shared, tap) + from_kernel(shared, tap, &mut buffer);
         }
         if moved > 0 {
             continue;
         }
         shared.kernel_bell.prepare();
-        if shared.to_kernel.is_empty() && shared.is_running() {
+        if shared.to_kernel.iter().all(Lane::is_empty) && shared.is_running() {
             let mut fds = vec![shared.kernel_bell.poll_fd()];
             fds.extend(
                 taps.iter()
@@ -129,17 +112,16 @@ pub fn run(shared: &Arc<Shared>, taps: Vec<Tap>) {
     }
 }
 
-fn to_kernel(shared: &Shared, by_port: &[Option<&Tap>]) -> usize {
+fn to_kernel(shared: &Shared, tap: &Tap) -> usize {
+    let lane = &shared.to_kernel[tap.port];
     let mut moved = 0;
     while moved < TURN
-        && let Some(parcel) = shared.to_kernel.take()
+        && let Some(parcel) = lane.take()
     {
         moved += 1;
-        if let Some(Some(tap)) = by_port.get(usize::from(parcel.port)) {
-            // The kernel's own queue is bounded too; what it does not take is lost as on any wire.
-            let _ = tap.device.send(&parcel.bytes);
-        }
-        shared.to_kernel.give_back(parcel.bytes);
+        // The kernel's own queue is bounded too; what it does not take is lost as on any wire.
+        let _ = tap.device.send(&parcel.bytes);
+        lane.give_back(parcel.bytes);
     }
     moved
 }
@@ -161,11 +143,6 @@ fn from_kernel(shared: &Shared, tap: &Tap, buffer: &mut [u8]) -> usize {
         worker.bell.ring();
     }
     moved
-}
-
-/// Frames from the kernel that found no room on the way to a worker, for the counters of the exception path.
-pub fn lost_from_kernel(shared: &Shared) -> u64 {
-    shared.workers.iter().map(|w| w.raw.missed()).sum()
 }
 
 /// Whether a port wants a tap: it must be asked for and have an address to be reached by.

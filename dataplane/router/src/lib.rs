@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod adjacency;
 pub mod agent;
 pub mod attachment;

@@ -173,7 +173,11 @@ fn check_cores(config: &Config) -> anyhow::Result<()> {
     let Some(there) = core_affinity::get_core_ids() else {
         return Ok(()); // the system does not say
     };
-    let Some(missing) = config.cores.iter().find(|core| there.iter().all(|c| c.id != **core)) else {
+    let Some(missing) = config
+        .cores
+        .iter()
+        .find(|core| there.iter().all(|c| c.id != **core))
+    else {
         return Ok(());
     };
     let there: Vec<_> = there.iter().map(|c| c.id.to_string()).collect();
@@ -285,6 +289,10 @@ fn share(config: Config, ports: Ports) -> anyhow::Result<Arc<Shared>> {
         })
         .collect::<nix::Result<Vec<_>>>()?;
     let boot = boot_nonce();
+    let to_kernel = ports
+        .iter()
+        .map(|port| Lane::new(if port.has_tap { LANE } else { 1 }))
+        .collect();
     Ok(Arc::new(Shared {
         speaker: Speaker {
             node: config.node,
@@ -294,7 +302,7 @@ fn share(config: Config, ports: Ports) -> anyhow::Result<Arc<Shared>> {
         config,
         ports,
         workers,
-        to_kernel: Lane::new(LANE),
+        to_kernel,
         kernel_bell: Bell::new()?,
         own: Lane::new(OWN_LANE),
         captured: Lane::new(CAPTURE_LANE),
@@ -379,7 +387,7 @@ fn serve(
             "exception",
             Box::new({
                 let shared = shared.clone();
-                move || exception::run(&shared, taps)
+                move || exception::run(&shared, &taps)
             }),
         )?;
         control(

@@ -303,10 +303,13 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         let checker = Checker { path, text };
-        let raw: RawConfig = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-            path: path.to_path_buf(),
-            line: checker.line(error.span().map_or(0, |s| s.start)),
-            message: error.message().trim().to_string(),
+        let raw: RawConfig = toml::from_str(text).map_err(|error| {
+            let line = checker.line(error.span().map_or(0, |s| s.start));
+            ConfigError::Syntax {
+                path: path.to_path_buf(),
+                line,
+                message: with_field(text.lines().nth(line - 1), error.message().trim()),
+            }
         })?;
         checker.config(&raw)
     }
@@ -317,6 +320,15 @@ impl Config {
             .addresses
             .iter()
             .any(|net| net.addr() == address)
+    }
+}
+
+/// Puts the key of the mistaken line in front of a message of the parser that speaks only of its value.
+fn with_field(line: Option<&str>, message: &str) -> String {
+    let key = line.and_then(|l| Some(l.split_once('=')?.0.trim()));
+    match key.filter(|key| !key.is_empty() && !message.contains(&format!("`{key}`"))) {
+        Some(key) => format!("{key}: {message}"),
+        None => message.to_string(),
     }
 }
 
@@ -345,7 +357,7 @@ mod tests {
     fn mistakes_name_file_line_and_field() {
         for (from, to, expected) in [
             ("id = 1", "id = 0", "x.toml:2: node.id: 0"),
-            ("id = 1", "id = \"one\"", "x.toml:2:"),
+            ("id = 1", "id = \"one\"", "x.toml:2: id: invalid type"),
             ("role = \"sg\"", "role = \"sx\"", "x.toml:4:"),
             (
                 "kind = \"af_packet\"",
