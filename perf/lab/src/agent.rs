@@ -117,6 +117,21 @@ impl Agent {
         Ok(sums)
     }
 
+    /// Ports and counters as they are, for a file that somebody reads after a failure.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn everything(&mut self) -> anyhow::Result<String> {
+        let counters = self.ask("ListCounters", |mut c| async move {
+            c.list_counters(v1::ListCountersRequest::default()).await
+        })?;
+        let ports = self.ask("ListPorts", |mut c| async move {
+            c.list_ports(v1::ListPortsRequest {}).await
+        })?;
+        let dump = self.dump()?;
+        Ok(format!("{counters:#?}\n{ports:#?}\n{dump:#?}\n"))
+    }
+
     /// How many adjacencies there are, and the peers of those that are not up.
     ///
     /// # Errors

@@ -75,8 +75,8 @@ pub struct RouterSettings {
     pub memory_mb: u32,
     /// "auto", "yes" or "no".
     pub huge: String,
-    /// nice(1) value: a router has cores of its own in production; here it at least goes before the load.
-    pub nice: i32,
+    /// Routers, callers and servers run with fixed priorities where the machine allows it: in production they have cores of their own.
+    pub realtime: bool,
     /// Of each pod port, packets/s.
     pub budget_pps: u32,
     /// Of each pod port, Mbit/s.
@@ -88,7 +88,7 @@ impl Default for RouterSettings {
         Self {
             memory_mb: 96,
             huge: "auto".into(),
-            nice: -10,
+            realtime: true,
             budget_pps: 20_000,
             budget_mbps: 1_000,
         }

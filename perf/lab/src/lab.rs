@@ -16,7 +16,7 @@ use crate::agent::Agent;
 use crate::file::LabFile;
 use crate::outside::OutsideHost;
 use crate::plan::Plan;
-use crate::process::{Process, tail};
+use crate::process::{self, Process, tail};
 use crate::routes::Changes;
 use crate::state::{State, StateDir};
 use crate::tools::{self, Programs};
@@ -110,6 +110,13 @@ impl Lab {
         };
         build::refuse_foreign(&plan)?;
         choose_memory(&mut plan);
+        if plan.router.realtime && !process::realtime_allowed() {
+            plan.router.realtime = false;
+            eprintln!(
+                "lab {}: no fixed priorities here (`chrt -f 1 true` is refused), so other programs show in the latencies",
+                plan.name
+            );
+        }
         dir.write(&state)?;
         let mut lab = Self {
             plan,
@@ -209,11 +216,10 @@ impl Lab {
         }
         for node in 0..self.plan.nodes.len() {
             let name = &self.plan.nodes[node].name;
-            let sums = self.agent(node).and_then(|mut agent| agent.sums());
-            let text = match sums {
-                Ok(sums) => format!("{sums:#?}"),
-                Err(error) => format!("{error:#}"),
-            };
+            let text = self
+                .agent(node)
+                .and_then(|mut agent| agent.everything())
+                .unwrap_or_else(|error| format!("{error:#}"));
             let _ = std::fs::write(self.logs.join(format!("{name}.counters")), text);
         }
         hints.push(format!(

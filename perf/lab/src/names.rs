@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::lab::{Lab, Options};
 use crate::model::{Model, Pieces, pieces};
 use crate::plan::Plan;
+use crate::process::Share;
 use crate::routes::{Changes, NamesOf};
 use crate::wire::decide::SplitMix;
 
@@ -306,7 +307,11 @@ fn call(
                 &output.display().to_string(),
             ],
         );
-        callers.push((lab.start_in_pod(*pod, "calls", command, 0)?, own, output));
+        callers.push((
+            lab.start_in_pod(*pod, "calls", command, Share::Caller)?,
+            own,
+            output,
+        ));
     }
     let limit = Duration::from_secs(30 + (calls.len() / (RATE / PODS)) as u64);
     for (mut process, own, output) in callers {

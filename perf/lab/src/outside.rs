@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::lab::Lab;
 use crate::net;
 use crate::plan::OutsidePlan;
-use crate::process::{Process, Spec};
+use crate::process::{Process, Share, Spec};
 use crate::wait;
 
 /// What its page says.
@@ -33,7 +33,8 @@ impl OutsideHost {
                 name: name.into(),
                 namespace: plan.namespace.clone(),
                 command,
-                nice: 0,
+                share: Share::Plain,
+                realtime: false,
                 survives: lab.kept(),
             };
             Process::start(spec, &lab.logs, false)

@@ -13,6 +13,55 @@ use nix::unistd::Pid;
 
 use crate::wait;
 
+/// Whose time a program takes on the cores that everything in a lab shares.
+///
+/// In production a router has cores of its own and generator and pods are other machines. Under the kernel's fair scheduler alone any busy program,
+/// however nice, delays each of the eight hops of a call by up to a slice of 3 ms, and a lab would measure that. So routers and wires run before
+/// callers, callers before servers, these before everything else, and noise only takes what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Dataplanes. They start like any program and are raised by [`Process::raise`] once they run: DPDK's start waits for threads of its own in
+    /// loops, which never end if the waiting thread has a fixed priority and the awaited one the same core.
+    Router,
+    /// Wires.
+    Wire,
+    /// Programs that measure.
+    Caller,
+    /// Programs that answer.
+    Server,
+    /// What needs nothing.
+    Plain,
+    /// Load that must not win by taking cores.
+    Noise,
+}
+
+impl Share {
+    /// The command that gives a program its share; `realtime`: fixed priorities are allowed on this machine.
+    fn launcher(self, realtime: bool) -> &'static [&'static str] {
+        match (self, realtime) {
+            // Round robin: of equals, none can keep a core from the others.
+            (Self::Wire, true) => &["chrt", "-r", "10"],
+            (Self::Caller, true) => &["chrt", "-r", "3"],
+            (Self::Server, true) => &["chrt", "-r", "2"],
+            (Self::Router, _) | (Self::Wire, false) => &["nice", "-n", "-10"],
+            (Self::Caller, false) => &["nice", "-n", "-5"],
+            (Self::Server, false) | (Self::Plain, _) => &[],
+            (Self::Noise, _) => &["chrt", "-i", "0"],
+        }
+    }
+}
+
+/// Whether fixed priorities are allowed here; containers often forbid them.
+#[must_use]
+pub fn realtime_allowed() -> bool {
+    Command::new("chrt")
+        .args(["-f", "1", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 /// How a program is started.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -22,8 +71,10 @@ pub struct Spec {
     pub namespace: String,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// nice(1) value.
-    pub nice: i32,
+    /// Whose time it takes.
+    pub share: Share,
+    /// Fixed priorities are allowed.
+    pub realtime: bool,
     /// It lives on when the lab command ends.
     pub survives: bool,
 }
@@ -51,11 +102,9 @@ impl Process {
             .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &spec.namespace]);
-        if spec.nice != 0 {
-            command.args(["nice", "-n", &spec.nice.to_string()]);
-        }
+        command.args(spec.share.launcher(spec.realtime));
         if !spec.survives {
-            // The kernel ends it when this process dies, however it dies. All of ip, nice and setpriv become the program: one process id.
+            // The kernel ends it when this process dies, however it dies. All of ip, chrt and setpriv become the program: one process id.
             command.args(["setpriv", "--pdeathsig", "KILL"]);
         }
         let child = command
@@ -108,6 +157,17 @@ impl Process {
             self.ended = self.child.try_wait().ok().flatten();
         }
         self.ended.is_none()
+    }
+
+    /// Gives a running router its fixed priority, all its threads.
+    ///
+    /// # Errors
+    /// When it ended meanwhile.
+    pub fn raise(&self) -> anyhow::Result<()> {
+        if self.spec.share == Share::Router && self.spec.realtime {
+            crate::net::run("chrt", &["-a", "-r", "-p", "10", &self.id().to_string()])?;
+        }
+        Ok(())
     }
 
     /// Sends a signal, if it still runs.

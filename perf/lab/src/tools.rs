@@ -11,6 +11,11 @@ const TOOLS: &[(&str, &str, &str)] = &[
         "util-linux",
         "ends children when the lab is killed",
     ),
+    (
+        "chrt",
+        "util-linux",
+        "gives routers their share of the cores",
+    ),
     ("sysctl", "procps", "sets forwarding in namespaces"),
 ];
 const OUTSIDE_TOOLS: &[(&str, &str, &str)] = &[

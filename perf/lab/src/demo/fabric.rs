@@ -11,6 +11,7 @@ use crate::lab::Lab;
 use crate::net::sent_packets;
 use crate::outside::PAGE;
 use crate::plan::{FabricPlan, Middle};
+use crate::process::Share;
 use crate::routes::Changes;
 
 /// Fits the larger MTU, not the smaller.
@@ -89,7 +90,7 @@ fn fetch_page(lab: &mut Lab) -> anyhow::Result<String> {
     ]
     .map(String::from)
     .to_vec();
-    let mut curl = lab.start_in_pod(pod, "curl", command, 0)?;
+    let mut curl = lab.start_in_pod(pod, "curl", command, Share::Plain)?;
     let text = curl.collect(Duration::from_secs(6))?;
     if text == PAGE {
         return Ok("ok".into());
@@ -174,7 +175,7 @@ fn largest(lab: &mut Lab) -> anyhow::Result<usize> {
             "1000",
         ],
     );
-    let mut call = lab.start_in_pod(pod, "large", command, 0)?;
+    let mut call = lab.start_in_pod(pod, "large", command, Share::Plain)?;
     let text = call.collect(Duration::from_secs(5))?;
     text.lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

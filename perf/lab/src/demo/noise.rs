@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::report::Report;
 use super::stream::{Outcome, Stream, StreamSpec};
 use crate::lab::Lab;
+use crate::process::Share;
 use crate::wait;
 
 /// Bursts of noise, each as long as the silence before it.
@@ -42,7 +43,7 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         // A pod that takes the cores from the routers is not what is tried here: on a real host they have their own.
         calm.push(from..wait::monotonic_ns());
         let from = wait::monotonic_ns();
-        let mut flood = lab.start_in_pod(noisy_pod, "flood", command, 10)?;
+        let mut flood = lab.start_in_pod(noisy_pod, "flood", command, Share::Noise)?;
         let text = flood.finish(Duration::from_secs(8))?;
         noisy.push(from..wait::monotonic_ns());
         let told: serde_json::Value = serde_json::from_str(text.trim())?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::lab::{Client, Lab};
+use crate::process::Share;
 use crate::routes;
 use crate::wait;
 
@@ -141,8 +142,7 @@ impl Stream {
             args.extend(["--size", size]);
         }
         let command = lab.pod_command(pod, spec.identity, &args);
-        // A generator that is not run in time measures itself, so it goes before the servers, but not before the routers.
-        let mut process = lab.start_in_pod(pod, "bench", command, -5)?;
+        let mut process = lab.start_in_pod(pod, "bench", command, Share::Caller)?;
         let log = process.log().to_path_buf();
         let mut ended = None;
         let started_ns = wait::until("a stream to start", Duration::from_secs(15), || {

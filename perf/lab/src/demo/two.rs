@@ -8,6 +8,7 @@ use dmsc_proto::v1;
 use super::report::Report;
 use super::stream::{Stream, StreamSpec};
 use crate::lab::Lab;
+use crate::process::Share;
 use crate::wait;
 
 pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
@@ -48,7 +49,7 @@ fn reused_attachment(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let own = std::env::current_exe()?.display().to_string();
     let sink = ["sink", "--port", &SINK_PORT.to_string(), "--seconds", "10"];
     let command = std::iter::once(own).chain(sink.map(String::from)).collect();
-    let mut sink = lab.start_in_pod(pod1b, "sink", command, 0)?;
+    let mut sink = lab.start_in_pod(pod1b, "sink", command, Share::Plain)?;
     wait::until("the sink to listen", Duration::from_secs(5), || {
         let text = std::fs::read_to_string(sink.log()).unwrap_or_default();
         Ok(text.contains("listening").then_some(()))
@@ -61,7 +62,7 @@ fn reused_attachment(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     );
     let mut agent = lab.agent(gateway)?;
     let before_call = agent.sums()?;
-    let mut victim = lab.start_in_pod(pod1, "victim", command, 0)?;
+    let mut victim = lab.start_in_pod(pod1, "victim", command, Share::Plain)?;
     let attachment = wait::until("the caller to register", Duration::from_secs(5), || {
         let all = agent.dump()?.attachments;
         Ok(all.into_iter().find(|a| a.identity == "pod1/victim"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::Lab;
-use crate::process::{Process, Spec};
+use crate::process::{Process, Share, Spec};
 use crate::wait;
 
 /// A program in a pod that was started by a scenario.
@@ -35,14 +35,15 @@ impl Lab {
         pod: usize,
         name: &str,
         command: Vec<String>,
-        nice: i32,
+        share: Share,
     ) -> anyhow::Result<Client> {
         self.clients += 1;
         let spec = Spec {
             name: format!("{name}-{}", self.clients),
             namespace: self.plan.pods[pod].namespace.clone(),
             command,
-            nice,
+            share,
+            realtime: self.plan.router.realtime,
             survives: false,
         };
         Process::start(spec, &self.logs, true)
@@ -60,7 +61,8 @@ impl Lab {
         limit: Duration,
     ) -> anyhow::Result<String> {
         let command = self.pod_command(pod, identity, args);
-        self.start_in_pod(pod, "client", command, 0)?.finish(limit)
+        self.start_in_pod(pod, "client", command, Share::Plain)?
+            .finish(limit)
     }
 
     /// Starts a server that lives until it is stopped by [`Lab::stop_server`], and waits until its names can be called.
@@ -85,7 +87,8 @@ impl Lab {
             name: format!("serve-{}", identity.replace('/', "-")),
             namespace: self.plan.pods[pod].namespace.clone(),
             command: self.pod_command(pod, identity, &all),
-            nice: 0,
+            share: Share::Server,
+            realtime: self.plan.router.realtime,
             survives: self.keep,
         };
         // What a server says when it is ready must not be found in the log of an earlier one.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Lab, Router, agent_socket, wire_socket};
 use crate::agent::Agent;
 use crate::plan::Middle;
-use crate::process::{Process, Spec};
+use crate::process::{Process, Share, Spec};
 use crate::routes::{self, Changes};
 use crate::wait;
 use crate::wire::control;
@@ -65,7 +65,8 @@ impl Lab {
                 ]
                 .map(String::from)
                 .to_vec(),
-                nice: self.plan.router.nice,
+                share: Share::Wire,
+                realtime: self.plan.router.realtime,
                 survives: self.keep,
             };
             self.wires.push(Process::start(spec, &self.logs, false)?);
@@ -119,7 +120,8 @@ impl Lab {
                 "--config".into(),
                 self.config(node).display().to_string(),
             ],
-            nice: self.plan.router.nice,
+            share: Share::Router,
+            realtime: self.plan.router.realtime,
             survives: self.keep,
         };
         Process::start(spec, &self.logs, false)
@@ -159,7 +161,8 @@ impl Lab {
             name: format!("{}.controller", plan.name),
             namespace: plan.namespace.clone(),
             command,
-            nice: 0,
+            share: Share::Plain,
+            realtime: self.plan.router.realtime,
             survives: self.keep,
         };
         self.routers[node].controller = Some(Process::start(spec, &self.logs, false)?);
@@ -186,7 +189,10 @@ impl Lab {
                 Ok(Some(()))
             },
         )?;
-        ended.map_or(Ok(()), Err)
+        match ended {
+            Some(error) => Err(error),
+            None => process.raise(),
+        }
     }
 
     /// Forgets what the program of a router reported, so that the next report is a new one.
