@@ -57,6 +57,8 @@ struct Context {
     /// Configurations, logs, sockets and capture files.
     dir: PathBuf,
     interrupted: Arc<AtomicBool>,
+    /// Something is wrong already: no need to go on for the rest of the time.
+    failed: AtomicBool,
 }
 
 impl Context {
@@ -66,6 +68,16 @@ impl Context {
             bail!("interrupted by a signal; everything was ended and removed");
         }
         Ok(())
+    }
+
+    /// What an error of a run that was under way means: an error still if a signal came, else something that is wrong.
+    fn judge(&self, error: &anyhow::Error) -> anyhow::Result<Report> {
+        self.check()?;
+        self.failed.store(true, Relaxed);
+        Ok(Report {
+            problems: vec![format!("{error:#}")],
+            ..Report::default()
+        })
     }
 
     /// Tells people what goes on.
@@ -108,6 +120,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         eal: Arc::new(eal),
         dir,
         interrupted: Arc::default(),
+        failed: AtomicBool::new(false),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

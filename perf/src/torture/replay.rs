@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -49,8 +50,12 @@ pub async fn run(context: &Context) -> anyhow::Result<Report> {
         problems: Vec::new(),
     };
     let start = Instant::now();
-    while start.elapsed().as_secs() < context.options.seconds && replay.problems.is_empty() {
-        replay.batch().await?;
+    while start.elapsed().as_secs() < context.options.seconds && !context.failed.load(Relaxed) {
+        match replay.batch().await {
+            Err(error) => replay.problems.extend(context.judge(&error)?.problems),
+            Ok(()) if !replay.problems.is_empty() => context.failed.store(true, Relaxed),
+            Ok(()) => {}
+        }
     }
     let seconds = start.elapsed().as_secs_f64();
     replay.rows.iter_mut().for_each(|row| row.seconds = seconds);

@@ -217,7 +217,9 @@ impl Report {
     /// The last line.
     pub fn verdict(&self) -> String {
         if !self.problems.is_empty() {
-            return format!("torture: FAILED ({})", self.problems.join("; "));
+            // One line, also where a log is quoted.
+            let problems = self.problems.join("; ").replace('\n', " | ");
+            return format!("torture: FAILED ({problems})");
         }
         let frames: u64 = self.ports.iter().map(|row| row.frames).sum();
         let received: u64 = self.ports.iter().map(|row| row.received).sum();

@@ -127,8 +127,12 @@ pub async fn run(context: &Context, kinds: &[Kind]) -> anyhow::Result<Report> {
         sites: &sites,
         dataplane: &mut dataplane,
         generator: &generator,
+        fired: false,
     };
-    let result = run.all().await;
+    let result = match run.all().await {
+        Err(error) if run.fired => context.judge(&error),
+        other => other,
+    };
     let peers = generator.stop();
     let failed = result
         .as_ref()
@@ -158,6 +162,8 @@ struct Run<'a> {
     sites: &'a [Site],
     dataplane: &'a mut Dataplane,
     generator: &'a Generator,
+    /// Frames were sent: from here on an error is the router's.
+    fired: bool,
 }
 
 impl Run<'_> {
@@ -227,6 +233,7 @@ impl Run<'_> {
         let options = &self.context.options;
         let start = Instant::now();
         self.generator.order(Order::Fire);
+        self.fired = true;
         let (mut early_kib, mut shown) = (None, start);
         let mut before = self.received().await?;
         loop {
@@ -252,12 +259,13 @@ impl Run<'_> {
                 ));
                 before = now;
             }
-            if elapsed.as_secs() >= options.seconds {
+            if elapsed.as_secs() >= options.seconds || self.context.failed.load(Relaxed) {
                 self.generator.order(Order::Quiet);
+                let late_kib = self.dataplane.rss_kib()?;
                 let memory = Memory {
                     dataplane: self.name.into(),
-                    early_kib: early_kib.unwrap_or_default(),
-                    late_kib: self.dataplane.rss_kib()?,
+                    early_kib: early_kib.unwrap_or(late_kib),
+                    late_kib,
                 };
                 return Ok((memory, elapsed.as_secs_f64()));
             }
