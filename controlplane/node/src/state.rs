@@ -38,6 +38,9 @@ pub struct PodPort {
     pub mtu: u32,
 }
 
+/// After a detach that failed, until the next attempt.
+const DETACH_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 impl PodPort {
     fn of(port: &v1::Port) -> Option<Self> {
         (port.role == "pod").then(|| Self {
@@ -229,6 +232,12 @@ impl State {
 
     /// Detaches pods whose lease ended. A dataplane that is away keeps them: they are found, with a fresh lease, when it is back.
     pub async fn expire(&self) {
+        if self.leases().next_expiry().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        // Locked before the leases are judged: a pod that registers again right now holds this lock until its new lease is there,
+        // and keeps its attachment by it.
+        let mut slot = self.dataplane.lock().await;
         let expired = self.leases().expire(Instant::now());
         if expired.is_empty() {
             return;
@@ -236,11 +245,16 @@ impl State {
         for lease in &expired {
             info!(identity = lease.identity, attachment = %lease.attachment, "lease ended");
         }
-        let mut slot = self.dataplane.lock().await;
         if let Some(dataplane) = slot.as_mut() {
-            for lease in &expired {
-                if let Err(error) = dataplane.agent.detach(lease).await {
-                    warn!(%error, identity = lease.identity, "not detached");
+            for lease in expired {
+                if self.leases().iter().any(|l| l.attachment == lease.attachment) {
+                    continue; // registered again meanwhile, under the same id
+                }
+                if let Err(error) = dataplane.agent.detach(&lease).await {
+                    warn!(%error, identity = lease.identity, "not detached; tried again");
+                    let mut again = lease;
+                    again.expires = Instant::now() + DETACH_AGAIN;
+                    self.leases().put(again);
                 }
             }
         }

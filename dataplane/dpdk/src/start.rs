@@ -233,6 +233,9 @@ impl PortInner {
             return fail("starting", Errno::from_ret(ret), capture);
         }
         self.started = true;
+        // Neighbour discovery comes to multicast addresses, which NICs filter. Drivers without the notion receive everything anyway.
+        // SAFETY: the port runs.
+        unsafe { sys::rte_eth_allmulticast_enable(self.id) };
         if config.promiscuous {
             let before = self
                 .netif

@@ -312,7 +312,8 @@ impl<T: Send + Sync> Reader<T> {
     pub fn online(&mut self) {
         self.online = true;
         // An old generation is only too cautious: it holds back freeing until the next `quiescent`.
-        self.store_word(Ordering::Relaxed);
+        // Release: it overwrites the release store of `offline`, which reads before it belong to.
+        self.store_word(Ordering::Release);
         // Pairs with the fence in `Publisher::observed`.
         fence(Ordering::SeqCst);
     }

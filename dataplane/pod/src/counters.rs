@@ -44,6 +44,8 @@ counters!(
     not_served,
     /// Requests dropped because too many were in hand.
     overloaded,
+    /// Requests whose handler panicked.
+    panicked,
     /// Answers too big for the pod's link, or with a header too long.
     unsendable,
     /// Packets that the socket did not take.

@@ -1,5 +1,6 @@
 //! The receiving task: sorts what comes from the gateway into answers and requests.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
@@ -146,7 +147,8 @@ fn request(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
         return count(&inner.counters.overloaded);
     }
     count(&inner.counters.requests);
-    let mut answering = handler(Request {
+    // A handler that panics costs its own call, not the receiver: the caller times out, and it is counted.
+    let called = catch_unwind(AssertUnwindSafe(|| handler(Request {
         name: name.to_owned(),
         payload: header.payload(bytes).to_vec(),
         source_name: source.to_owned(),
@@ -155,12 +157,22 @@ fn request(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
         flow_label: header.flow_label,
         class: header.class,
         rebound: header.flags.contains(Flags::REBOUND),
-    });
+    })));
+    let Ok(mut answering) = called else {
+        inner.in_hand.fetch_sub(1, Relaxed);
+        return count(&inner.counters.panicked);
+    };
     // Most handlers are ready at once: they cost neither a task nor a copy of the header.
-    if let Poll::Ready(payload) = answering
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        answering
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+    }));
+    let Ok(polled) = polled else {
+        inner.in_hand.fetch_sub(1, Relaxed);
+        return count(&inner.counters.panicked);
+    };
+    if let Poll::Ready(payload) = polled {
         inner.in_hand.fetch_sub(1, Relaxed);
         if let Some(response) = response(inner, header, bytes, &payload) {
             send_now(inner, &response);
@@ -171,13 +183,26 @@ fn request(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
     let head = bytes[..usize::from(header.header_len)].to_vec();
     let header = *header;
     tokio::spawn(async move {
+        let in_hand = InHand(&inner);
         let payload = answering.await;
-        inner.in_hand.fetch_sub(1, Relaxed);
+        drop(in_hand);
         if let Some(response) = response(&inner, &header, &head, &payload) {
             // A failure is counted there, and the caller's timeout tells it.
             let _ = inner.send(&response).await;
         }
     });
+}
+
+/// Gives the place back, also when the handler panics.
+struct InHand<'a>(&'a Inner);
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.in_hand.fetch_sub(1, Relaxed);
+        if std::thread::panicking() {
+            count(&self.0.counters.panicked);
+        }
+    }
 }
 
 /// The response, under the name that was called: access rules then see the pair that the call was allowed for.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use dmsc_fib::AdjacencyId;
 use dmsc_wire::NodeId;
@@ -93,9 +93,7 @@ impl State {
 /// kept over transactions that leave the adjacency as it is.
 #[derive(Debug, Default)]
 pub struct Liveness {
-    /// The one bit that forwarding reads.
-    pub up: AtomicBool,
-    /// [`State`] as a number.
+    /// [`State`] as a number: one word, so that what is shown and what forwarding reads can not differ.
     pub state: AtomicU8,
     /// Changes of the state so far.
     pub changes: AtomicU64,
@@ -183,7 +181,7 @@ impl Adjacency {
     /// Whether packets may be sent to it now.
     #[inline]
     pub fn is_up(&self) -> bool {
-        self.live.up.load(Relaxed)
+        self.live.state.load(Relaxed) == State::Up as u8
     }
 
     /// Bytes of the outer IP packet that pass now: the least of what was configured, announced by the peer and learned on the way.

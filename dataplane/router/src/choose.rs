@@ -37,13 +37,22 @@ pub struct Chooser<'a> {
 const LOCAL_SEED: u32 = 0x51ED_270B;
 
 impl<'a> Chooser<'a> {
-    /// Whether a packet of `call` may leave over this adjacency now.
+    /// Whether a packet that came over `came_over` may leave over this adjacency now: it is up, and does not lead back to the
+    /// router that the packet came from by the port that it came from. (Not "never out of the same port": routers joined through
+    /// one NIC and somebody else's fabric have all their neighbours behind one port.)
     #[inline]
     pub fn is_usable(&self, adjacency: AdjacencyId, came_over: Option<AdjacencyId>) -> bool {
-        Some(adjacency) != came_over
-            && self.tables.adjacencies.get(adjacency).is_some_and(|a| {
-                a.is_up() && self.ports.get(a.config.port).is_some_and(|p| p.is_up())
-            })
+        let adjacencies = &self.tables.adjacencies;
+        let Some(out) = adjacencies.get(adjacency) else {
+            return false;
+        };
+        let leads_back = came_over.is_some_and(|id| {
+            id == adjacency
+                || adjacencies.get(id).is_some_and(|came| {
+                    came.config.port == out.config.port && came.config.peer == out.config.peer
+                })
+        });
+        !leads_back && out.is_up() && self.ports.get(out.config.port).is_some_and(|p| p.is_up())
     }
 
     /// The next hop towards `gateway`.

@@ -9,7 +9,7 @@ use dmsc_wire::{
 };
 
 use crate::adjacency::{Adjacency, State};
-use crate::counters::{DropReason, EventKind};
+use crate::counters::{DropReason, EventKind, PortCounters};
 use crate::frame::Frame;
 use crate::icmp::{self, Complaint};
 use crate::mac::MacAddress;
@@ -36,9 +36,20 @@ const PARCELS: usize = 32;
 
 impl Shared {
     /// Copies a frame for a capture.
-    pub(crate) fn capture(&self, mbuf: &Mbuf, port: usize, outgoing: bool, now: u64) {
-        self.captured
-            .offer(port as u8, outgoing, now, mbuf.data(), usize::MAX);
+    pub(crate) fn capture(
+        &self,
+        mbuf: &Mbuf,
+        port: usize,
+        outgoing: bool,
+        now: u64,
+        counters: &PortCounters,
+    ) {
+        if !self
+            .captured
+            .offer(port as u8, outgoing, now, mbuf.data(), usize::MAX)
+        {
+            counters.event(EventKind::CaptureMissed);
+        }
     }
 }
 
@@ -161,7 +172,11 @@ impl Floor {
     ) -> Verdict {
         let number = usize::from(context.port);
         if let Some(mac) = heard.sender_mac
-            && let Some(wanted) = env.chooser.tables.neighbours.get(&(number, heard.sender))
+            && let Some(wanted) =
+                env.chooser
+                    .tables
+                    .neighbours
+                    .get(&(number, ethernet.vlan, heard.sender))
         {
             wanted.learn(mac, env.now);
         }
@@ -307,7 +322,7 @@ impl Floor {
         mtu: u16,
     ) {
         let counters = &self.counters.ports[usize::from(context.port)];
-        if !self.error_rate.allow(env.now) {
+        if !self.error_rate[usize::from(context.port)].allow(env.now) {
             counters.event(EventKind::ErrorSuppressed);
             return;
         }
@@ -370,33 +385,33 @@ impl Floor {
     }
 
     fn add_made(&mut self, env: &Env<'_>, port: u8, header: Header, length: usize) {
-        let Some(mut mbuf) = self.pool.alloc() else {
-            return;
-        };
-        if !mbuf.fill(&self.scratch[..length]) {
-            return;
-        }
-        // A batch makes at most one packet for each of its own, so there is room.
-        if self
-            .made
-            .push(
-                mbuf,
-                Context::originated(usize::from(port), header, env.now),
-            )
-            .is_ok()
-        {
-            self.counters.ports[usize::from(port)].originated.add(1);
+        let counters = &self.counters.ports[usize::from(port)];
+        let context = Context::originated(usize::from(port), header, env.now);
+        let made = self
+            .pool
+            .alloc()
+            .filter(|_| !self.made.frames.is_full())
+            .and_then(|mut mbuf| mbuf.fill(&self.scratch[..length]).then_some(mbuf))
+            .is_some_and(|mbuf| self.made.push(mbuf, context).is_ok());
+        if made {
+            counters.originated.add(1);
+        } else {
+            counters.event(EventKind::NotOriginated);
         }
     }
 
     /// Sends a whole frame that this router made on `port`.
     fn send_own(&mut self, env: &Env<'_>, port: usize, frame: &[u8]) {
-        let Some(mut mbuf) = self.pool.alloc() else {
-            return;
-        };
-        if mbuf.fill(frame) {
-            self.counters.ports[port].originated.add(1);
-            self.enqueue(env, port, mbuf, port);
+        match self
+            .pool
+            .alloc()
+            .and_then(|mut m| m.fill(frame).then_some(m))
+        {
+            Some(mbuf) => {
+                self.counters.ports[port].originated.add(1);
+                self.enqueue(env, port, mbuf, port);
+            }
+            None => self.counters.ports[port].event(EventKind::NotOriginated),
         }
     }
 
@@ -413,6 +428,14 @@ impl Floor {
 
     /// Takes frames from the kernel and packets from the agent.
     pub(crate) fn take_parcels(&mut self, env: &Env<'_>, link: &WorkerLink) -> usize {
+        let missed = link.raw.missed();
+        if missed != self.raw_missed {
+            // Which port they were for is not known any more; the first one tells.
+            for _ in self.raw_missed..missed {
+                self.counters.ports[0].event(EventKind::LostFromKernel);
+            }
+            self.raw_missed = missed;
+        }
         let mut taken = 0;
         while taken < PARCELS
             && let Some(parcel) = link.raw.take()

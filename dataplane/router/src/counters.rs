@@ -84,8 +84,6 @@ named! {
         SourceNotOwned => "source-not-owned",
         /// Access rule.
         Denied => "denied",
-        /// Byte budget of the pod port.
-        OverBudget => "over-budget",
         /// Hop limit used up.
         HopLimit => "hop-limit",
         /// No prefix, no member, no live next hop.
@@ -112,8 +110,6 @@ named! {
         ExceptionFull => "exception-full",
         /// Plain IP of a pod on a port that drops it.
         PlainIp => "plain-ip",
-        /// An error about this packet could not be built or found no room; counted for the error packet.
-        ErrorRate => "error-rate",
         /// An answer to an echo of this router that nobody waits for any more.
         LateAnswer => "late-answer",
     }
@@ -148,6 +144,10 @@ named! {
         BudgetPause => "budget-pause",
         /// The ECN mark of the outer header was carried into the DMSC header.
         EcnCombined => "ecn-combined",
+        /// A packet of this router's own making found no buffer or no room.
+        NotOriginated => "not-originated",
+        /// A frame from the kernel found no room on the way to the worker.
+        LostFromKernel => "lost-from-kernel",
         /// A frame copy for a capture found no room.
         CaptureMissed => "capture-missed",
     }

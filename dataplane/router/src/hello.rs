@@ -78,8 +78,7 @@ impl Speaker {
     /// The next hello of an adjacency; `port` is this router's port id, `farewell` says that this router goes away.
     pub fn next(&self, adjacency: &Adjacency, port: u16, now: u64, farewell: bool) -> Hello {
         let live = &adjacency.live;
-        let sequence = live.sequence.load(Relaxed) + 1;
-        live.sequence.store(sequence, Relaxed);
+        let sequence = live.sequence.fetch_add(1, Relaxed) + 1;
         live.next_hello.store(
             now + self
                 .clock
@@ -144,6 +143,23 @@ impl Speaker {
         if same_boot && hello.sequence <= live.peer_sequence.load(Relaxed) {
             return Err(HelloRefusal::Replayed);
         }
+        // An authentic hello of another boot may be a recorded one: a link that is up believes it only when it has heard what was
+        // sent from here just now. A neighbour that really restarted gets its answer and says so in its next hello.
+        let heard_lately = hello.heard.is_some_and(|heard| {
+            let window = u64::from(adjacency.config.hello_multiplier) + 1;
+            heard.boot_nonce == self.boot
+                && heard.sequence.saturating_add(window) >= live.sequence.load(Relaxed)
+        });
+        if adjacency.config.key.is_some()
+            && !same_boot
+            && live.state() == State::Up
+            && !heard_lately
+        {
+            return Ok(Accepted {
+                change: None,
+                answer: true,
+            });
+        }
         live.peer_boot.store(hello.boot_nonce, Relaxed);
         live.peer_sequence.store(hello.sequence, Relaxed);
         live.peer_port.store(hello.port.0, Relaxed);
@@ -191,17 +207,15 @@ impl Speaker {
         self.turn(adjacency, State::Down)
     }
 
-    /// Sets the state and the one bit that forwarding reads.
+    /// Sets the state, which forwarding reads; the change, if it was one. Two workers may do so at once: one of them changes.
     pub fn turn(&self, adjacency: &Adjacency, after: State) -> Option<(State, State)> {
         let live = &adjacency.live;
-        let before = live.state();
-        if before == after {
+        let before = live.state.swap(after as u8, Relaxed);
+        if before == after as u8 {
             return None;
         }
-        live.up.store(after == State::Up, Relaxed);
-        live.state.store(after as u8, Relaxed);
         live.changes.fetch_add(1, Relaxed);
-        Some((before, after))
+        Some((State::from_number(before), after))
     }
 }
 

@@ -46,6 +46,12 @@ fn main() -> ExitCode {
     } else {
         log.init();
     }
+    // A thread that is gone would leave a router that looks alive and forwards nothing: better none, and a restart.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -96,7 +96,10 @@ impl Pacer {
         // Offline is quiescent: the publisher does not wait for who sleeps (design §5).
         reader.offline();
         link.bell.prepare();
-        let work = !link.raw.is_empty() || !link.inject.is_empty() || !shared.is_running();
+        let work = !link.raw.is_empty()
+            || !link.inject.is_empty()
+            || link.hurry.load(std::sync::atomic::Ordering::Relaxed)
+            || !shared.is_running();
         if !work && !limit.is_zero() {
             let mut fds: ArrayVec<PollFd<'_>, 65> = ArrayVec::new();
             fds.push(link.bell.poll_fd());

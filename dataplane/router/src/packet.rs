@@ -71,6 +71,10 @@ pub struct Context {
     pub error: Option<(ErrorCode, u16)>,
     /// Gateway that must not be chosen again (late binding).
     pub excluded: NodeId,
+    /// Being resolved a second time, here and now.
+    pub rebinding: bool,
+    /// A pod that was held for unreachable has sent: watchers want to know.
+    pub returned: bool,
     /// TSC at receive.
     pub arrived: u64,
     /// Number in a packet trace; 0 = not traced.
@@ -90,6 +94,8 @@ impl Context {
             verdict: Verdict::Continue,
             error: None,
             excluded: NodeId::NONE,
+            rebinding: false,
+            returned: false,
             arrived: now,
             trace: 0,
         }

@@ -47,8 +47,8 @@ pub struct Shared {
     pub ports: Ports,
     /// One per worker.
     pub workers: Vec<WorkerLink>,
-    /// Frames for the kernel.
-    pub to_kernel: Lane,
+    /// Frames for the kernel, per port: a pod that floods its own fills no other's.
+    pub to_kernel: Vec<Lane>,
     /// Wakes the exception path.
     pub kernel_bell: Bell,
     /// Packets for this router's own name: answers to its echoes.

@@ -156,8 +156,8 @@ pub struct Tables {
     pub adjacencies: Arc<Adjacencies>,
     /// Pods.
     pub attachments: Arc<Attachments>,
-    /// Link-layer addresses that are wanted, by port and address.
-    pub neighbours: Arc<HashMap<(usize, IpAddr), Arc<Neighbour>>>,
+    /// Link-layer addresses that are wanted, by port, VLAN and address.
+    pub neighbours: Arc<HashMap<(usize, u16, IpAddr), Arc<Neighbour>>>,
     /// Who may call whom.
     pub access: Arc<Vec<AccessRule>>,
 }

@@ -79,16 +79,19 @@ pub struct Floor {
     received: Burst,
     /// Dropped frames, freed in bulk.
     trash: Burst,
-    pub(crate) error_rate: Bucket,
+    /// Per port, so that one pod's mistakes do not silence the errors of others.
+    pub(crate) error_rate: Vec<Bucket>,
     pub(crate) exception_rate: Vec<Bucket>,
     pub(crate) next_timer: u64,
     pub(crate) next_resolution: u64,
     pub(crate) scratch: Box<[u8; MAX_FRAME]>,
+    /// Frames from the kernel that were lost so far.
+    pub(crate) raw_missed: u64,
     for_kernel: bool,
     pub(crate) for_herald: bool,
 }
 
-/// Error packets per second and worker, and how many at once (design §3: rate-limited).
+/// Error packets per second, port and worker, and how many at once (design §3: rate-limited).
 const ERRORS_PER_S: u64 = 2_000;
 const ERROR_BURST: u64 = 1_000;
 /// Frames per second and port from router ports to the kernel.
@@ -130,13 +133,16 @@ impl Worker {
                 made: Batch::default(),
                 received: Burst::new(),
                 trash: Burst::new(),
-                error_rate: Bucket::new(ERRORS_PER_S, ERROR_BURST, hz, now),
+                error_rate: (0..ports)
+                    .map(|_| Bucket::new(ERRORS_PER_S, ERROR_BURST, hz, now))
+                    .collect(),
                 exception_rate: (0..ports)
                     .map(|_| Bucket::new(EXCEPTIONS_PER_S, EXCEPTION_BURST, hz, now))
                     .collect(),
                 next_timer: now,
                 next_resolution: now,
                 scratch: Box::new([0; MAX_FRAME]),
+                raw_missed: 0,
                 for_kernel: false,
                 for_herald: false,
                 shared,
@@ -258,7 +264,7 @@ impl Floor {
         for mbuf in received.drain() {
             bytes += mbuf.len() as u64;
             if captured {
-                shared.capture(&mbuf, port, false, env.now);
+                shared.capture(&mbuf, port, false, env.now, counters);
             }
             let mut context = Context::received(port, env.now);
             if tracing {
@@ -288,6 +294,12 @@ impl Floor {
                 Verdict::Own | Verdict::Hello(_) | Verdict::Arp | Verdict::Icmp | Verdict::Kernel
             ) {
                 self.consume(env, &mut mbuf, &mut context);
+            }
+            if context.returned {
+                self.shared
+                    .changed
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                self.for_herald = true;
             }
             let counters = &self.counters.ports[usize::from(context.port)];
             match context.verdict {
@@ -353,7 +365,7 @@ impl Floor {
             .load(std::sync::atomic::Ordering::Relaxed)
         {
             for mbuf in queue.pending.iter() {
-                shared.capture(mbuf, port, true, env.now);
+                shared.capture(mbuf, port, true, env.now, &counters.ports[port]);
             }
             *for_herald = true;
         }
@@ -409,11 +421,7 @@ impl Floor {
         } else {
             net::untag(frame, &mut self.scratch[..])
         };
-        if !self
-            .shared
-            .to_kernel
-            .offer(context.port, false, env.now, frame, usize::MAX)
-        {
+        if !self.shared.to_kernel[number].offer(context.port, false, env.now, frame, usize::MAX) {
             return Verdict::Drop(DropReason::ExceptionFull);
         }
         self.for_kernel = true;

@@ -106,11 +106,28 @@ impl Checker<'_> {
         {
             return self.refuse(given.span(), field("vlan"), format!("{vlan} is above 4094"));
         }
+        // Above this no port is; the product with 125,000 and the token buckets stay far from their limits.
+        let most = |what: &str| {
+            if what == "budget_mbps" {
+                1_000_000
+            } else {
+                1_000_000_000
+            }
+        };
         let positive = |value: &Option<Spanned<u64>>, what: &str, default: u64| match value {
             Some(v) if *v.get_ref() == 0 => self.refuse(
                 v.span(),
                 field(what),
                 "0 would stop the pod; leave the line out for the default",
+            ),
+            Some(v) if *v.get_ref() > most(what) => self.refuse(
+                v.span(),
+                field(what),
+                format!(
+                    "{} is above {}; leave the line out for the default",
+                    v.get_ref(),
+                    most(what)
+                ),
             ),
             Some(v) => Ok(*v.get_ref()),
             None => Ok(default),
@@ -219,8 +236,13 @@ impl Checker<'_> {
             );
         }
         let name = raw.node.name.get_ref().clone();
-        if name.is_empty() || name.len() > 32 {
-            return self.refuse(raw.node.name.span(), "node.name", "must have 1 to 32 bytes");
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if name.is_empty() || name.len() > 32 || !name.bytes().all(plain) {
+            return self.refuse(
+                raw.node.name.span(),
+                "node.name",
+                "must be 1 to 32 characters of [A-Za-z0-9_.-]",
+            );
         }
         let mut ports: Vec<PortConfig> = Vec::new();
         for raw_port in &raw.port {

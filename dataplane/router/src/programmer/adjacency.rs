@@ -140,14 +140,22 @@ impl Programmer {
                 },
             ),
         };
-        let neighbour = match udp {
+        // Same neighbour, other numbers (a new timer or key): the link stays up.
+        let kept = old.filter(|o| {
+            o.config.peer == config.peer
+                && o.config.port == config.port
+                && o.config.udp == config.udp
+                && o.config.vlan == config.vlan
+        });
+        let neighbour = match (udp, &kept) {
+            (None, Some(old)) => old.neighbour.clone(),
             // Every bare-Ethernet adjacency has its own: the first hello tells the address.
-            None => Arc::new(Neighbour::new(
+            (None, None) => Arc::new(Neighbour::new(
                 port.number,
                 config.vlan,
                 IpAddr::from([0, 0, 0, 0]),
             )),
-            Some((_, remote)) => {
+            (Some((_, remote)), _) => {
                 let asked = next_hop.unwrap_or(remote);
                 if !port.is_on_link(asked) {
                     return Err(format!(
@@ -158,14 +166,7 @@ impl Programmer {
                 draft.wanted(port.number, config.vlan, asked)
             }
         };
-        // Same neighbour, other numbers (a new timer or key): the link stays up.
-        let live = old.filter(|o| {
-            o.config.peer == config.peer
-                && o.config.port == config.port
-                && o.config.udp == config.udp
-                && o.config.vlan == config.vlan
-        });
-        let live = live.map_or_else(|| Arc::new(Liveness::default()), |o| o.live.clone());
+        let live = kept.map_or_else(|| Arc::new(Liveness::default()), |o| o.live.clone());
         draft.adjacencies.put(Arc::new(Adjacency {
             config,
             outer,

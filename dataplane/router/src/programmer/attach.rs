@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use dmsc_proto::v1;
@@ -147,8 +146,7 @@ impl Programmer {
                 }
             });
         }
-        let reachable = kept.map_or_else(Arc::default, |a| a.reachable.clone());
-        reachable.store(true, Relaxed);
+        let reachable = kept.map_or_else(|| Arc::new(true.into()), |a| a.reachable.clone());
         draft.attachments.put(Arc::new(Attachment {
             id,
             port: port.number,

@@ -61,7 +61,7 @@ impl Sets {
 pub(super) struct Draft {
     pub(super) adjacencies: Adjacencies,
     pub(super) attachments: Attachments,
-    pub(super) neighbours: HashMap<(usize, IpAddr), Arc<Neighbour>>,
+    pub(super) neighbours: HashMap<(usize, u16, IpAddr), Arc<Neighbour>>,
     pub(super) access: Vec<AccessRule>,
     pub(super) fib_ops: Vec<Op>,
     pub(super) prefixes: HashMap<PrefixId, PrefixState>,
@@ -78,7 +78,7 @@ impl Draft {
     pub(super) fn wanted(&mut self, port: usize, vlan: u16, address: IpAddr) -> Arc<Neighbour> {
         self.endpoints_changed = true;
         self.neighbours
-            .entry((port, address))
+            .entry((port, vlan, address))
             .or_insert_with(|| Arc::new(Neighbour::new(port, vlan, address)))
             .clone()
     }

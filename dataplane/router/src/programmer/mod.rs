@@ -10,6 +10,7 @@ mod tests;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use dmsc_fib::{AdjacencyId, Gateway, GroupId, Op, PrefixValue, Topology};
@@ -289,6 +290,12 @@ impl Programmer {
         }
         if draft.endpoints_changed {
             draft.forget_unwanted();
+        }
+        // Who registers is there. Only now: a transaction that is refused changes nothing.
+        for id in &draft.attached {
+            if let Some(attachment) = draft.attachments.get(*id) {
+                attachment.reachable.store(true, Relaxed);
+            }
         }
         for (id, state) in draft.prefixes {
             if state.group.is_none() && state.local.is_empty() {

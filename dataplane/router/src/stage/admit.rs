@@ -46,6 +46,7 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
         attachment
             .reachable
             .store(true, std::sync::atomic::Ordering::Relaxed);
+        context.returned = true;
     }
 
     let packet = &*packet;

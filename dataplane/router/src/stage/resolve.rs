@@ -144,13 +144,14 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
         .attachments
         .get(header.destination_attachment)
     {
-        Some(attachment) if !attachment.has(header.domain, name) => {
-            context.drop(DropReason::AttachmentLacksName);
-            if header.kind.is_call() {
-                context.error = Some((ErrorCode::NoRoute, 0));
-            }
-            Step::Done
-        }
+        // Another pod has the id by now: for a call that may be placed again, that is a pod that is gone.
+        Some(attachment) if !attachment.has(header.domain, name) => gone(
+            frame,
+            context,
+            &header,
+            NodeId::NONE,
+            DropReason::AttachmentLacksName,
+        ),
         Some(attachment) if env.chooser.is_deliverable(attachment) => {
             deliver(env, frame, context, &header, attachment);
             Step::Done
@@ -160,6 +161,7 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
 }
 
 /// The stamped gateway or its pod is not there: late binding for calls that may, an error for those that may not.
+/// `gateway` is the one that must not be chosen again, [`NodeId::NONE`] when only an attachment is gone.
 fn gone<F: Frame>(
     frame: &mut F,
     context: &mut Context,
@@ -175,6 +177,7 @@ fn gone<F: Frame>(
         header.flags.insert(Flags::REBOUND);
         context.header = Some(header);
         context.excluded = gateway;
+        context.rebinding = true;
         patch(frame, context, |p| patch::set_flags(p, header.flags));
         return Step::ByName;
     }
@@ -197,7 +200,7 @@ fn resolve<F: Frame>(
         return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
     };
     let node = env.chooser.node;
-    let rebinding = context.excluded.is_some();
+    let rebinding = context.rebinding;
     if header.destination_gateway == node && !rebinding {
         // Stamped for here, any attachment: only local members may answer.
         return match env.chooser.local(&found, header.flow_label) {

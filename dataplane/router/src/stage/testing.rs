@@ -219,7 +219,7 @@ impl World {
             prefix("/far", 2),
         ]);
         for adjacency in world.programmer.tables().adjacencies.iter() {
-            adjacency.live.up.store(true, Relaxed);
+            adjacency.live.state.store(2, Relaxed);
         }
         world
     }

@@ -202,7 +202,7 @@ fn late_binding_happens_once_and_only_where_it_may() {
             .expect("adjacency")
             .clone()
     };
-    over(2).live.up.store(false, Relaxed);
+    over(2).live.state.store(0, Relaxed);
     assert_eq!(
         dropped(world.from_router(1, &stamped(Flags::NONE)).context.verdict),
         "no-route"
@@ -221,8 +221,8 @@ fn a_dead_link_is_one_bit() {
             .get(dmsc_fib::AdjacencyId(id))
             .expect("adjacency")
             .live
-            .up
-            .store(up, Relaxed)
+            .state
+            .store(if up { 2 } else { 0 }, Relaxed)
     };
     assert_eq!(world.from_pod(2, &packet).context.verdict, Verdict::Send(0));
     up(1, false);
