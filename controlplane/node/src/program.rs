@@ -59,7 +59,9 @@ pub fn difference(have: &Tables, want: &Tables, before: Option<&Tables>) -> Vec<
         let same = have.adjacencies.get(id).is_some_and(|old| {
             let key = before
                 .and_then(|tables| tables.adjacencies.get(id))
-                .map_or(adjacency.key.is_empty(), |before| before.key == adjacency.key);
+                .map_or(adjacency.key.is_empty(), |before| {
+                    before.key == adjacency.key
+                });
             key && same_adjacency(old, adjacency)
         });
         if !same {

@@ -175,6 +175,16 @@ impl State {
             let mut leases = self.leases();
             // Pods reach their registrar through this dataplane: while it was away they could not refresh.
             leases.extend(now + LEASE);
+            // A pod that the dataplane could not reach before it went away would take calls again, and lose the first. It is not attached;
+            // if it lives, its next refresh tells it that its lease is unknown, and it registers again.
+            let unreachable: Vec<LeaseId> = leases
+                .iter()
+                .filter(|lease| !lease.reachable && !found.iter().any(|a| lease.is(a)))
+                .map(|lease| lease.id)
+                .collect();
+            for id in unreachable {
+                leases.remove(id);
+            }
             for lease in leases.iter() {
                 if !found.iter().any(|attachment| lease.is(attachment)) {
                     missing.push(lease.clone());
@@ -232,7 +242,11 @@ impl State {
 
     /// Detaches pods whose lease ended. A dataplane that is away keeps them: they are found, with a fresh lease, when it is back.
     pub async fn expire(&self) {
-        if self.leases().next_expiry().is_none_or(|at| at > Instant::now()) {
+        if self
+            .leases()
+            .next_expiry()
+            .is_none_or(|at| at > Instant::now())
+        {
             return;
         }
         // Locked before the leases are judged: a pod that registers again right now holds this lock until its new lease is there,
@@ -247,7 +261,11 @@ impl State {
         }
         if let Some(dataplane) = slot.as_mut() {
             for lease in expired {
-                if self.leases().iter().any(|l| l.attachment == lease.attachment) {
+                if self
+                    .leases()
+                    .iter()
+                    .any(|l| l.attachment == lease.attachment)
+                {
                     continue; // registered again meanwhile, under the same id
                 }
                 if let Err(error) = dataplane.agent.detach(&lease).await {

@@ -75,8 +75,6 @@ pub struct RouterSettings {
     pub memory_mb: u32,
     /// "auto", "yes" or "no".
     pub huge: String,
-    /// Routers, callers and servers run with fixed priorities where the machine allows it: in production they have cores of their own.
-    pub realtime: bool,
     /// Of each pod port, packets/s.
     pub budget_pps: u32,
     /// Of each pod port, Mbit/s.
@@ -88,7 +86,6 @@ impl Default for RouterSettings {
         Self {
             memory_mb: 96,
             huge: "auto".into(),
-            realtime: true,
             budget_pps: 20_000,
             budget_mbps: 1_000,
         }

@@ -16,7 +16,7 @@ use crate::agent::Agent;
 use crate::file::LabFile;
 use crate::outside::OutsideHost;
 use crate::plan::Plan;
-use crate::process::{self, Process, tail};
+use crate::process::{Process, tail};
 use crate::routes::Changes;
 use crate::state::{State, StateDir};
 use crate::tools::{self, Programs};
@@ -110,13 +110,6 @@ impl Lab {
         };
         build::refuse_foreign(&plan)?;
         choose_memory(&mut plan);
-        if plan.router.realtime && !process::realtime_allowed() {
-            plan.router.realtime = false;
-            eprintln!(
-                "lab {}: no fixed priorities here (`chrt -f 1 true` is refused), so other programs show in the latencies",
-                plan.name
-            );
-        }
         dir.write(&state)?;
         let mut lab = Self {
             plan,

@@ -308,7 +308,7 @@ fn call(
             ],
         );
         callers.push((
-            lab.start_in_pod(*pod, "calls", command, Share::Caller)?,
+            lab.start_in_pod(*pod, "calls", command, Share::Plain)?,
             own,
             output,
         ));

@@ -34,7 +34,6 @@ impl OutsideHost {
                 namespace: plan.namespace.clone(),
                 command,
                 share: Share::Plain,
-                realtime: false,
                 survives: lab.kept(),
             };
             Process::start(spec, &lab.logs, false)

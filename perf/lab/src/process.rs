@@ -13,53 +13,27 @@ use nix::unistd::Pid;
 
 use crate::wait;
 
-/// Whose time a program takes on the cores that everything in a lab shares.
-///
-/// In production a router has cores of its own and generator and pods are other machines. Under the kernel's fair scheduler alone any busy program,
-/// however nice, delays each of the eight hops of a call by up to a slice of 3 ms, and a lab would measure that. So routers and wires run before
-/// callers, callers before servers, these before everything else, and noise only takes what is left.
+/// Whose time a program takes on the cores that everything in a lab shares. In production a router has cores of its own, and pods have
+/// theirs; here noise takes what the others leave, because what is tried is whether its packets hurt, not whether its computing does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// Dataplanes. They start like any program and are raised by [`Process::raise`] once they run: DPDK's start waits for threads of its own in
-    /// loops, which never end if the waiting thread has a fixed priority and the awaited one the same core.
+    /// Dataplanes and wires.
     Router,
-    /// Wires.
-    Wire,
-    /// Programs that measure.
-    Caller,
-    /// Programs that answer.
-    Server,
-    /// What needs nothing.
+    /// Everything else.
     Plain,
-    /// Load that must not win by taking cores.
+    /// Floods.
     Noise,
 }
 
 impl Share {
-    /// The command that gives a program its share; `realtime`: fixed priorities are allowed on this machine.
-    fn launcher(self, realtime: bool) -> &'static [&'static str] {
-        match (self, realtime) {
-            // Round robin: of equals, none can keep a core from the others.
-            (Self::Wire, true) => &["chrt", "-r", "10"],
-            (Self::Caller, true) => &["chrt", "-r", "3"],
-            (Self::Server, true) => &["chrt", "-r", "2"],
-            (Self::Router, _) | (Self::Wire, false) => &["nice", "-n", "-10"],
-            (Self::Caller, false) => &["nice", "-n", "-5"],
-            (Self::Server, false) | (Self::Plain, _) => &[],
-            (Self::Noise, _) => &["chrt", "-i", "0"],
+    /// The command that gives a program its share.
+    fn launcher(self) -> &'static [&'static str] {
+        match self {
+            Self::Router => &["nice", "-n", "-10"],
+            Self::Plain => &[],
+            Self::Noise => &["chrt", "--idle", "0"],
         }
     }
-}
-
-/// Whether fixed priorities are allowed here; containers often forbid them.
-#[must_use]
-pub fn realtime_allowed() -> bool {
-    Command::new("chrt")
-        .args(["-f", "1", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// How a program is started.
@@ -73,8 +47,6 @@ pub struct Spec {
     pub command: Vec<String>,
     /// Whose time it takes.
     pub share: Share,
-    /// Fixed priorities are allowed.
-    pub realtime: bool,
     /// It lives on when the lab command ends.
     pub survives: bool,
 }
@@ -102,9 +74,9 @@ impl Process {
             .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &spec.namespace]);
-        command.args(spec.share.launcher(spec.realtime));
+        command.args(spec.share.launcher());
         if !spec.survives {
-            // The kernel ends it when this process dies, however it dies. All of ip, chrt and setpriv become the program: one process id.
+            // The kernel ends it when this process dies, however it dies. All of ip, nice and setpriv become the program: one process id.
             command.args(["setpriv", "--pdeathsig", "KILL"]);
         }
         let child = command
@@ -157,17 +129,6 @@ impl Process {
             self.ended = self.child.try_wait().ok().flatten();
         }
         self.ended.is_none()
-    }
-
-    /// Gives a running router its fixed priority, all its threads.
-    ///
-    /// # Errors
-    /// When it ended meanwhile.
-    pub fn raise(&self) -> anyhow::Result<()> {
-        if self.spec.share == Share::Router && self.spec.realtime {
-            crate::net::run("chrt", &["-a", "-r", "-p", "10", &self.id().to_string()])?;
-        }
-        Ok(())
     }
 
     /// Sends a signal, if it still runs.

@@ -14,7 +14,7 @@ const TOOLS: &[(&str, &str, &str)] = &[
     (
         "chrt",
         "util-linux",
-        "gives routers their share of the cores",
+        "lets a flood take only what is left of the cores",
     ),
     ("sysctl", "procps", "sets forwarding in namespaces"),
 ];

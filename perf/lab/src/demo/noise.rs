@@ -40,7 +40,6 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
                 "garbage",
             ],
         );
-        // A pod that takes the cores from the routers is not what is tried here: on a real host they have their own.
         calm.push(from..wait::monotonic_ns());
         let from = wait::monotonic_ns();
         let mut flood = lab.start_in_pod(noisy_pod, "flood", command, Share::Noise)?;

@@ -142,7 +142,7 @@ impl Stream {
             args.extend(["--size", size]);
         }
         let command = lab.pod_command(pod, spec.identity, &args);
-        let mut process = lab.start_in_pod(pod, "bench", command, Share::Caller)?;
+        let mut process = lab.start_in_pod(pod, "bench", command, Share::Plain)?;
         let log = process.log().to_path_buf();
         let mut ended = None;
         let started_ns = wait::until("a stream to start", Duration::from_secs(15), || {

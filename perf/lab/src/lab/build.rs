@@ -51,11 +51,16 @@ pub fn network(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Index of the first veth end; all have indexes of their own.
+const FIRST_INDEX: u32 = 100;
+
 /// All veth pairs, with both ends in their namespaces from the start.
 fn veths(plan: &Plan) -> Batch {
     let mut batch = Batch::default();
     let mtu = plan.mtu;
-    let pair = |batch: &mut Batch, a: (&str, &str, &str), b: (&str, &str, &str), mtu: u16| {
+    // The kernel tells of carrier late (up to a second) when both ends have one index, although they are in different namespaces.
+    let mut index = FIRST_INDEX;
+    let mut pair = |batch: &mut Batch, a: (&str, &str, &str), b: (&str, &str, &str), mtu: u16| {
         let mac = |mac: &str| {
             if mac.is_empty() {
                 String::new()
@@ -64,14 +69,16 @@ fn veths(plan: &Plan) -> Batch {
             }
         };
         batch.add(format!(
-            "link add {} netns {} mtu {mtu}{} type veth peer name {} netns {} mtu {mtu}{}",
+            "link add {} index {index} netns {} mtu {mtu}{} type veth peer name {} index {} netns {} mtu {mtu}{}",
             a.0,
             a.1,
             mac(a.2),
             b.0,
+            index + 1,
             b.1,
             mac(b.2)
         ));
+        index += 2;
     };
     for (index, link) in plan.links.iter().enumerate() {
         let end = |side: usize| {

@@ -43,7 +43,6 @@ impl Lab {
             namespace: self.plan.pods[pod].namespace.clone(),
             command,
             share,
-            realtime: self.plan.router.realtime,
             survives: false,
         };
         Process::start(spec, &self.logs, true)
@@ -87,8 +86,7 @@ impl Lab {
             name: format!("serve-{}", identity.replace('/', "-")),
             namespace: self.plan.pods[pod].namespace.clone(),
             command: self.pod_command(pod, identity, &all),
-            share: Share::Server,
-            realtime: self.plan.router.realtime,
+            share: Share::Plain,
             survives: self.keep,
         };
         // What a server says when it is ready must not be found in the log of an earlier one.

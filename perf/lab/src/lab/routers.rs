@@ -65,8 +65,7 @@ impl Lab {
                 ]
                 .map(String::from)
                 .to_vec(),
-                share: Share::Wire,
-                realtime: self.plan.router.realtime,
+                share: Share::Router,
                 survives: self.keep,
             };
             self.wires.push(Process::start(spec, &self.logs, false)?);
@@ -121,7 +120,6 @@ impl Lab {
                 self.config(node).display().to_string(),
             ],
             share: Share::Router,
-            realtime: self.plan.router.realtime,
             survives: self.keep,
         };
         Process::start(spec, &self.logs, false)
@@ -162,7 +160,6 @@ impl Lab {
             namespace: plan.namespace.clone(),
             command,
             share: Share::Plain,
-            realtime: self.plan.router.realtime,
             survives: self.keep,
         };
         self.routers[node].controller = Some(Process::start(spec, &self.logs, false)?);
@@ -191,7 +188,7 @@ impl Lab {
         )?;
         match ended {
             Some(error) => Err(error),
-            None => process.raise(),
+            None => Ok(()),
         }
     }
 
