@@ -60,11 +60,17 @@ impl Kind {
         !matches!(self, Kind::Null | Kind::Pcap)
     }
 
+    /// Whether this program sends into it through a packet socket.
+    pub fn has_packet_socket(self) -> bool {
+        matches!(self, Kind::AfPacket | Kind::AfXdp | Kind::Tap | Kind::Ring)
+    }
+
     /// Least and most bytes of a frame: the kernel refuses to send less than an Ethernet header and more than the MTU.
     pub fn frame_sizes(self) -> (usize, usize) {
-        match self {
-            Kind::Memif | Kind::VirtioUser | Kind::Vhost | Kind::Pcap | Kind::Null => (1, 2000),
-            _ => (15, 1514),
+        if self.has_packet_socket() {
+            (15, 1514)
+        } else {
+            (1, 2000)
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
 use super::kind::Kind;
@@ -58,6 +59,21 @@ pub fn remove(site: &Site) {
     if matches!(site.kind, Kind::AfPacket | Kind::AfXdp) {
         let _ = ip(&["link", "del", &site.far_interface()]); // goes with the namespace anyway
     }
+}
+
+/// Whether two packet sockets of this process and of the dataplane `process` would be in one fanout group, which the kernel refuses:
+/// DPDK numbers the groups by process id XOR interface index, unique in a process only.
+pub fn fanouts_collide(sites: &[Site], process: u32) -> anyhow::Result<bool> {
+    let groups = |names: Vec<String>, process: u32| {
+        let group =
+            |name: &String| if_nametoindex(name.as_str()).map(|index| (index ^ process) & 0xffff);
+        names.iter().map(group).collect::<nix::Result<Vec<u32>>>()
+    };
+    let theirs = sites.iter().filter(|s| s.kind == Kind::AfPacket);
+    let theirs = groups(theirs.map(Site::interface).collect(), process)?;
+    let ours = sites.iter().filter(|s| s.kind.has_packet_socket());
+    let ours = groups(ours.map(Site::far_interface).collect(), std::process::id())?;
+    Ok(ours.iter().any(|group| theirs.contains(group)))
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {

@@ -162,11 +162,12 @@ impl Frame {
     pub fn arp(
         &mut self,
         to: MacAddr,
+        vlan: u16,
         operation: u16,
         (from_mac, from): (MacAddr, Ipv4Addr),
         target: Ipv4Addr,
     ) {
-        self.ethernet(to, from_mac, 0, ARP);
+        self.ethernet(to, from_mac, vlan, ARP);
         self.bytes.extend([0, 1, 8, 0, 6, 4]);
         self.bytes.extend(operation.to_be_bytes());
         self.bytes.extend(from_mac.0);

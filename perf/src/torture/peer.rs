@@ -245,6 +245,7 @@ pub fn introduction(peer: usize) -> &'static [Text] {
     const ARP: Text = |site, frame, peer| {
         frame.arp(
             site.mac(),
+            site.vlan(peer),
             1,
             (site.peer_mac(), site.peer4(peer)),
             site.own4(),

@@ -52,8 +52,9 @@ pub const CARRIERS: [Carrier; PEERS] = [
     Carrier::Second,
 ];
 
-/// Place of bare Ethernet among the carriers.
-pub const ETHERNET: usize = 2;
+/// Places of the carriers whose hellos never come back through a ring: bare Ethernet, because the port refuses another MAC
+/// address than its own, and the one with a tag, which is not the kernel's business.
+pub const LOST_IN_RINGS: [usize; 2] = [2, 3];
 
 /// One port of the dataplane.
 #[derive(Debug, Clone)]
@@ -110,6 +111,14 @@ impl Site {
     /// The dataplane's IPv6 address.
     pub fn own6(&self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd00, u16::from(self.number), 0, 0, 0, 0, 0, 1)
+    }
+
+    /// The tag of what a peer sends, 0 = none: its addresses are resolved on its VLAN.
+    pub fn vlan(&self, peer: usize) -> u16 {
+        match (self.role, CARRIERS[peer]) {
+            (Role::Router, Carrier::Second) => VLAN,
+            _ => 0,
+        }
     }
 
     /// IPv4 address of peer `peer`.

@@ -16,7 +16,7 @@ use super::kind::Kind;
 use super::net;
 use super::peer::{self, Peer};
 use super::report::{Memory, Report, Row, in_flight};
-use super::site::{self, ETHERNET, MTU, Role, Site};
+use super::site::{self, LOST_IN_RINGS, MTU, Role, Site};
 use super::tables;
 use super::valid::World;
 
@@ -113,8 +113,15 @@ pub async fn run(context: &Context, kinds: &[Kind]) -> anyhow::Result<Report> {
         &dataplane::socket(&context.dir, name),
         budget,
     );
-    let mut dataplane =
-        Dataplane::start(&context.options.dataplane, &context.dir, name, &text).await?;
+    let mut dataplane = loop {
+        let program = &context.options.dataplane;
+        let dataplane = Dataplane::start(program, &context.dir, name, &text).await?;
+        if !net::fanouts_collide(&sites, dataplane.id())? {
+            break dataplane;
+        }
+        context.say("torture: the dataplane's process id is an unlucky one: started once more");
+        dataplane.stop().await?;
+    };
     for site in sites.iter().filter(|s| s.kind.is_driven() && !is_first(s)) {
         net::after(site)?;
         peers.push(open(site)?);
@@ -210,10 +217,10 @@ impl Run<'_> {
             sites.filter(|site| kinds.contains(&site.kind)).collect()
         };
         let mute: Vec<&str> = of_kinds(mute).iter().map(|s| s.name.as_str()).collect();
-        // A ring gives back what is sent to a MAC address that is not the port's, and the port refuses it: no hello gets through.
-        let rings = of_kinds(&[Kind::Ring]);
-        let mut silent: Vec<u32> = rings.iter().map(|s| s.adjacency(ETHERNET)).collect();
-        silent.push(tables::DEAD_ADJACENCY);
+        let mut silent = vec![tables::DEAD_ADJACENCY];
+        for ring in of_kinds(&[Kind::Ring]) {
+            silent.extend(LOST_IN_RINGS.map(|peer| ring.adjacency(peer)));
+        }
         let end = Instant::now() + patience;
         loop {
             self.dataplane.check()?;

@@ -314,8 +314,8 @@ impl Factory {
             (site.own4(), site.own6(), site.peer4(peer), site.peer6(peer));
         let elsewhere: IpAddr = IpAddr::from([198, 51, 100, prng.below(256) as u8]);
         match prng.below(12) {
-            0 | 1 => frame.arp(MacAddr([0xff; 6]), 1, (from, peer4), own4),
-            2 => frame.arp(mac, 2, (from, peer4), own4),
+            0 | 1 => frame.arp(MacAddr([0xff; 6]), site.vlan(peer), 1, (from, peer4), own4),
+            2 => frame.arp(mac, site.vlan(peer), 2, (from, peer4), own4),
             3 => resolve6(&site, frame, peer),
             4 => frame.discovery(mac, 136, (from, peer6), own6, peer6),
             5 => {

@@ -1,0 +1,16 @@
+//! The real `dmsc-dataplane` on real ports, between network namespaces, told what to do through its agent.
+//!
+//! Every test makes its own namespaces, veths and directory, so that all of them may run at once, and removes them also when
+//! it fails; then it prints the log and the counters. Without root or `/dev/net/tun` they say so and pass.
+
+mod adjacencies;
+mod exception;
+mod failover;
+mod idle;
+mod lifecycle;
+mod mistakes;
+mod observe;
+mod pods;
+mod rig;
+mod vlan;
+mod workers;
