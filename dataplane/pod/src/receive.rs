@@ -148,16 +148,18 @@ fn request(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
     }
     count(&inner.counters.requests);
     // A handler that panics costs its own call, not the receiver: the caller times out, and it is counted.
-    let called = catch_unwind(AssertUnwindSafe(|| handler(Request {
-        name: name.to_owned(),
-        payload: header.payload(bytes).to_vec(),
-        source_name: source.to_owned(),
-        source_gateway: header.source_gateway,
-        source_attachment: header.source_attachment,
-        flow_label: header.flow_label,
-        class: header.class,
-        rebound: header.flags.contains(Flags::REBOUND),
-    })));
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        handler(Request {
+            name: name.to_owned(),
+            payload: header.payload(bytes).to_vec(),
+            source_name: source.to_owned(),
+            source_gateway: header.source_gateway,
+            source_attachment: header.source_attachment,
+            flow_label: header.flow_label,
+            class: header.class,
+            rebound: header.flags.contains(Flags::REBOUND),
+        })
+    }));
     let Ok(mut answering) = called else {
         inner.in_hand.fetch_sub(1, Relaxed);
         return count(&inner.counters.panicked);
