@@ -41,7 +41,7 @@ test: ## everything that every change must pass (under 15 minutes once built)
 deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri (FUZZ_SECONDS, TORTURE_SECONDS)
 	@.ci/run deep
 
-names: ## carry calls to every name of a file: FILE=…, one name a line
+names: ## give every name of a file an owner and make 10,000 calls among them: FILE=…, one name a line
 	@$(SETUP) demo
 	@trap 'exit 130' INT; trap 'exit 143' TERM; trap '$(SETUP) --restore' EXIT; \
 	$(MAKE) --no-print-directory build run-names FILE='$(FILE)'

@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Logging goes to stderr; RUST_LOG=debug tells more, RUST_LOG=warn less."
+    after_help = "Logging goes to stderr; DMSC_LOG=debug tells more, DMSC_LOG=warn less."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -79,7 +79,7 @@ struct Static {
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+            EnvFilter::try_from_env("DMSC_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
         )
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -85,7 +85,7 @@ impl Place {
             .arg(self.path("agent.sock"))
             .arg("--status")
             .arg(self.path("status.json"))
-            .env("RUST_LOG", "info")
+            .env("DMSC_LOG", "info")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -68,6 +68,9 @@ impl Shared {
 }
 
 /// Runs on EAL's interrupt thread.
+///
+/// # Safety
+/// `argument` is an `Arc<Shared>` made into a pointer for this one call.
 unsafe extern "C" fn park(argument: *mut c_void) {
     // SAFETY: the reference that was made for this call.
     let shared = unsafe { Arc::from_raw(argument.cast_const().cast::<Shared>()) };
