@@ -127,8 +127,13 @@ fn start_eal(config: &Config) -> anyhow::Result<Eal> {
     Ok(eal)
 }
 
-/// One pool for all ports, as large as the configured memory lets.
-fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<Mempool> {
+/// A pool, its share of the configured memory: one for all ports, and one for each port that wants its own.
+fn make_pool(
+    eal: &Eal,
+    config: &Config,
+    devices: &[Device],
+    name: &str,
+) -> anyhow::Result<Mempool> {
     let room = config
         .ports
         .iter()
@@ -137,7 +142,8 @@ fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<M
         .max()
         .unwrap_or(2176)
         .max(2176);
-    let budget = u64::from(config.memory_mb) * 1024 * 1024 * 6 / 10;
+    let pools = 1 + devices.iter().filter(|d| wants_own_pool(d)).count() as u64;
+    let budget = u64::from(config.memory_mb) * 1024 * 1024 * 6 / 10 / pools;
     let object = u32::from(room) + MBUF_OVERHEAD;
     let object = match eal.memory() {
         Memory::Hugepages => object,
@@ -147,7 +153,7 @@ fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<M
     let count = (budget / u64::from(object)).clamp(512, 262_143) as u32;
     Mempool::new(
         eal,
-        "dmsc",
+        name,
         MempoolConfig {
             count,
             cache: 64.min(count / 8),
@@ -161,6 +167,12 @@ fn make_pool(eal: &Eal, config: &Config, devices: &[Device]) -> anyhow::Result<M
             config.memory_mb
         )
     })
+}
+
+/// AF_XDP makes the pool its shared memory with the kernel and fills the kernel's ring from it: what other ports hold for a while
+/// would starve that ring, and it does not recover.
+fn wants_own_pool(device: &Device) -> bool {
+    matches!(device, Device::AfXdp { .. })
 }
 
 /// Where a port is configured, in front of what is wrong with it.
@@ -229,7 +241,7 @@ pub fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()>
         .iter()
         .map(|port| device(port, queues))
         .collect();
-    let pool = make_pool(&eal, &config, &devices)?;
+    let pool = make_pool(&eal, &config, &devices, "dmsc")?;
     // Before the first frame comes in; undone when everything else is down.
     let _hushed: Vec<Hushed> = config
         .ports
@@ -241,7 +253,10 @@ pub fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     let mut states = Vec::new();
     let mut taps = Vec::new();
     for (number, (port, device)) in config.ports.iter().zip(&devices).enumerate() {
-        let started = start_port(&eal, port, device, &pool, queues)
+        let own = wants_own_pool(device)
+            .then(|| make_pool(&eal, &config, &devices, &format!("xdp-{number}")))
+            .transpose()?;
+        let started = start_port(&eal, port, device, own.as_ref().unwrap_or(&pool), queues)
             .with_context(|| section(&config, port))?;
         let mac = port.mac.unwrap_or(MacAddress(started.handle.mac().0));
         let has_tap = exception::wants_tap(port);
