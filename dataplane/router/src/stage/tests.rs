@@ -6,7 +6,6 @@ use dmsc_proto::v1;
 use dmsc_wire::{AttachmentId, ErrorCode, Flags, Kind, NodeId, PacketBuilder, record};
 
 use super::testing::{World, name, op, request};
-use crate::counters::DropReason;
 use crate::frame::{Frame, PlainFrame};
 use crate::packet::Verdict;
 
@@ -418,5 +417,4 @@ fn no_bytes_panic_or_stay_undecided() {
             outcome.context
         );
     }
-    assert!(DropReason::ALL.len() > 20);
 }
