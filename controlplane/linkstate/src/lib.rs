@@ -3,7 +3,21 @@
 
 #![forbid(unsafe_code)]
 
+pub mod action;
+pub mod engine;
+pub mod event;
+pub mod message;
+pub mod object;
 pub mod spf;
+pub mod time;
+pub mod trust;
 
+pub use action::{Action, Alarm, RouteDelta};
 pub use dmsc_wire::NodeId;
+pub use engine::{Engine, EngineConfig};
+pub use event::{AdjacencyId, Event, SessionId};
+pub use message::{Digest, Message};
+pub use object::{Key, Kind, Object, Sequence};
 pub use spf::{Cost, Graph, LinkId, Route, ShortestPaths, routes, routes_by};
+pub use time::Now;
+pub use trust::{Signer, Trust};

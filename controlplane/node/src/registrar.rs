@@ -143,6 +143,15 @@ fn find_port(
 
 #[tonic::async_trait]
 impl Registrar for StaticRegistrar {
+    async fn challenge(
+        &self,
+        _: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeReply>, Status> {
+        Err(Status::unimplemented(
+            "this registrar is static and knows no certificates; register without credentials",
+        ))
+    }
+
     async fn register(
         &self,
         request: Request<v1::RegisterRequest>,
@@ -263,6 +272,7 @@ impl Registrar for StaticRegistrar {
             data_port: u32::from(UDP_PORT),
             max_packet: mtu.saturating_sub(overhead),
             refused,
+            waiting: Vec::new(),
         };
         self.state.leases().put(lease);
         drop(slot);

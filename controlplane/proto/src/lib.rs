@@ -10,8 +10,20 @@ pub use unix::{UnixSocketError, connect_unix};
 pub const AGENT_VERSIONS: (u32, u32) = (1, 1);
 /// Lowest and highest version of the pod API that this build speaks.
 pub const POD_VERSIONS: (u32, u32) = (1, 1);
+/// Lowest and highest version of the link-state exchange that this build speaks.
+pub const LINKSTATE_VERSIONS: (u32, u32) = (1, 1);
+/// Lowest and highest version of the authority API that this build speaks.
+pub const AUTHORITY_VERSIONS: (u32, u32) = (1, 1);
 /// TCP port of a gateway's registrar, unless configured.
 pub const REGISTRAR_PORT: u16 = 35030;
+/// TCP port of the link-state exchange, unless configured.
+pub const LINKSTATE_PORT: u16 = 35031;
+/// TCP port of a prefix authority, unless configured.
+pub const AUTHORITY_PORT: u16 = 35032;
+/// TCP port of the operator's API, where it is served over TCP.
+pub const OPERATOR_PORT: u16 = 35033;
+/// Largest message of the link-state exchange, bytes.
+pub const LINKSTATE_MESSAGE: usize = 1 << 20;
 
 /// Package `dmsc.v1`.
 pub mod v1 {

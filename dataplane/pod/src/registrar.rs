@@ -88,7 +88,7 @@ impl Registrar {
                 .map(|name| name.as_bytes().to_vec())
                 .collect(),
             udp_port: u32::from(udp_port),
-            nonce: rand::random::<[u8; 16]>().to_vec(),
+            ..Default::default()
         };
         let reply = self.client.register(Self::timed(request)).await;
         let reply = reply.map_err(|status| self.failed(&status))?.into_inner();

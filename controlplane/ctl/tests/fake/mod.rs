@@ -345,6 +345,13 @@ impl DataplaneAgent for FakeAgent {
         streamed(packets.collect())
     }
 
+    async fn config(&self, _: Request<AgentConfigRequest>) -> Answer<AgentConfigReply> {
+        Err(Status::unimplemented("not of interest here"))
+    }
+    type HandoverStream = Streamed<HandoverReply>;
+    async fn handover(&self, _: Request<HandoverRequest>) -> Answer<Self::HandoverStream> {
+        Err(Status::unimplemented("not of interest here"))
+    }
     type WatchStream = Streamed<Event>;
     async fn watch(&self, _: Request<WatchRequest>) -> Answer<Self::WatchStream> {
         streamed(vec![

@@ -306,6 +306,22 @@ impl DataplaneAgent for Agent {
         no_part()
     }
 
+    async fn config(
+        &self,
+        _: Request<v1::AgentConfigRequest>,
+    ) -> Result<Response<v1::AgentConfigReply>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    type HandoverStream = Replies<v1::HandoverReply>;
+
+    async fn handover(
+        &self,
+        _: Request<v1::HandoverRequest>,
+    ) -> Result<Response<Self::HandoverStream>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
     type WatchStream = Replies<v1::Event>;
     async fn watch(
         &self,

@@ -202,6 +202,13 @@ impl Service {
 
 #[tonic::async_trait]
 impl Registrar for Service {
+    async fn challenge(
+        &self,
+        _: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeReply>, Status> {
+        Err(Status::unimplemented("knows no certificates"))
+    }
+
     async fn register(
         &self,
         request: Request<v1::RegisterRequest>,
@@ -249,6 +256,7 @@ impl Registrar for Service {
                     reason: "not yours".into(),
                 })
                 .collect(),
+            waiting: Vec::new(),
         }))
     }
 

@@ -1,0 +1,50 @@
+//! What neighbours say to each other once they have greeted (linkstate.proto without its hello).
+
+use crate::object::{Key, Object, Sequence};
+
+/// Buckets of a digest.
+pub const BUCKETS: usize = 64;
+
+/// A message on an established session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Objects that the other end lacks.
+    Flood(Vec<Object>),
+    /// What the sender has.
+    Digest(Digest),
+    /// Headers of the buckets in `bucket_mask`, completely.
+    Summary {
+        /// Bit n: bucket n.
+        bucket_mask: u64,
+        /// All of its objects.
+        headers: Vec<(Key, Sequence)>,
+    },
+    /// Objects that the sender lacks.
+    Request(Vec<Key>),
+}
+
+/// XOR of the first 8 bytes of SHA-256 over (kind, origin, id, sequence) of all accepted objects, in buckets by the same over (kind, origin, id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// Number of objects.
+    pub count: u32,
+    /// One XOR for each bucket.
+    pub buckets: [u64; BUCKETS],
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            buckets: [0; BUCKETS],
+        }
+    }
+}
+
+impl Digest {
+    /// One number for people: the XOR of all buckets.
+    #[must_use]
+    pub fn fold(&self) -> u64 {
+        self.buckets.iter().fold(0, |sum, bucket| sum ^ bucket)
+    }
+}

@@ -1,0 +1,149 @@
+//! What the engine must be told about keys and signed statements; implemented by the process around it.
+
+use bytes::Bytes;
+use dmsc_wire::{Domain, NameBuf, NodeId};
+use thiserror::Error;
+
+use crate::time::Now;
+
+/// An Ed25519 public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// Why a certificate or statement is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TrustError {
+    /// Not decodable, or a limit is exceeded.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// A signature is wrong.
+    #[error("bad signature")]
+    Signature,
+    /// The certificate is for somebody else.
+    #[error("the certificate is not for this node")]
+    WrongNode,
+    /// Not yet or no longer valid.
+    #[error("outside of its validity")]
+    Validity,
+    /// The authority may not speak for what it signed.
+    #[error("the authority may not speak for this")]
+    NotItsSubtree,
+    /// Revoked.
+    #[error("revoked")]
+    Revoked,
+}
+
+/// The key of this node.
+pub trait Signer {
+    /// Signs `message`.
+    fn sign(&self, message: &[u8]) -> [u8; 64];
+    /// This node's certificate, X.509 DER.
+    fn certificate(&self) -> Bytes;
+}
+
+/// Verifies what others signed. Implementations cache: the same certificate comes with every object of a node.
+pub trait Trust {
+    /// The key that `certificate` binds to `origin`.
+    ///
+    /// # Errors
+    /// Why not.
+    fn node_key(
+        &mut self,
+        origin: NodeId,
+        certificate: &[u8],
+        now: Now,
+    ) -> Result<PublicKey, TrustError>;
+    /// Whether `signature` is by `key` over `message`.
+    fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
+    /// Body of an authorisation object: verified against the root, but not for expiry (the engine keeps time).
+    ///
+    /// # Errors
+    /// Why not.
+    fn authorisation(&mut self, body: &[u8], now: Now) -> Result<Authorisation, TrustError>;
+    /// Body of a revocation object.
+    ///
+    /// # Errors
+    /// Why not.
+    fn revocation(&mut self, body: &[u8], now: Now) -> Result<Revocation, TrustError>;
+    /// Body of a node revocation object.
+    ///
+    /// # Errors
+    /// Why not.
+    fn node_revocation(&mut self, body: &[u8], now: Now) -> Result<NodeRevocation, TrustError>;
+    /// From now on certificates of this node that were issued before are void.
+    fn revoke_node(&mut self, revocation: &NodeRevocation);
+}
+
+/// What an authority signed: these names may be announced at this gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorisation {
+    /// Name of the authority.
+    pub authority: String,
+    /// Its number.
+    pub serial: u64,
+    /// Tenant.
+    pub domain: Domain,
+    /// The only gateway that may announce.
+    pub gateway: NodeId,
+    /// The pod's identity.
+    pub identity: String,
+    /// Wall clock, s since 1970.
+    pub issued_at_s: u64,
+    /// Wall clock, s since 1970: ends admission, not forwarding.
+    pub not_after_s: u64,
+    /// How long an installed prefix outlives it, s.
+    pub stale_s: u32,
+    /// Names and subtrees.
+    pub grants: Vec<Grant>,
+    /// Number of this fragment, from 1.
+    pub fragment: u32,
+    /// Of how many.
+    pub fragments: u32,
+}
+
+/// One name or subtree of an authorisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The name.
+    pub name: NameBuf,
+    /// Only this name.
+    pub exact: bool,
+    /// Else: most components of a name below it.
+    pub maximum_depth: u8,
+}
+
+/// Ends authorisations of one authority issued at or before `issued_before_s`, for names at or below `name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// Name of the authority.
+    pub authority: String,
+    /// Its number.
+    pub serial: u64,
+    /// Tenant.
+    pub domain: Domain,
+    /// Subtree; `None` = everything that this authority may speak for.
+    pub name: Option<NameBuf>,
+    /// Only at this gateway.
+    pub gateway: Option<NodeId>,
+    /// Only for this identity.
+    pub identity: Option<String>,
+    /// Wall clock, s since 1970.
+    pub issued_before_s: u64,
+    /// May be forgotten then.
+    pub until_s: u64,
+    /// For people.
+    pub reason: String,
+}
+
+/// Voids certificates of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRevocation {
+    /// The node.
+    pub node: NodeId,
+    /// Certificates whose validity began before this, wall clock, s since 1970.
+    pub issued_before_s: u64,
+    /// May be forgotten then.
+    pub until_s: u64,
+    /// For people.
+    pub reason: String,
+}
