@@ -13,7 +13,7 @@ use super::stage::Stage;
 use crate::action::{Action, Alarm};
 use crate::event::SessionId;
 use crate::message::Message;
-use crate::object::{Key, Kind, Object};
+use crate::object::{Key, Kind, Object, Version};
 use crate::trust::TrustError;
 
 /// After the last change the neighbours are told the digest.
@@ -103,9 +103,14 @@ impl Engine {
         let now = self.now.mono;
         let key = object.key;
         self.check_shape(&object)?;
-        let known = self
-            .newest(key)
-            .is_some_and(|known| object.sequence <= known);
+        let known = self.newest(key).is_some_and(|known| {
+            let own = key.origin == self.config.node;
+            if own && known.0 == object.sequence {
+                known.1 == object.signature // another one under the same number is not by this process
+            } else {
+                object.version() <= known
+            }
+        });
         let Some(state) = self.sessions.get_mut(&session) else {
             return Err(Refusal::Known);
         };
@@ -142,12 +147,12 @@ impl Engine {
     }
 
     /// The newest version of an object that is here, wherever it is.
-    fn newest(&self, key: Key) -> Option<crate::object::Sequence> {
-        let stored = |stored: &Stored| stored.object.sequence;
+    fn newest(&self, key: Key) -> Option<Version> {
+        let stored = |stored: &Stored| stored.object.version();
         [
             self.lsdb.get(key).map(stored),
             self.waiting.get(key).map(stored),
-            self.deferred.get(key).map(|later| later.object.sequence),
+            self.deferred.get(key).map(|later| later.object.version()),
         ]
         .into_iter()
         .flatten()
@@ -246,7 +251,7 @@ impl Engine {
         if self
             .waiting
             .get(key)
-            .is_some_and(|waiting| waiting.object.sequence <= object.sequence)
+            .is_some_and(|waiting| waiting.object.version() <= object.version())
         {
             self.waiting.remove(key);
         }
@@ -267,7 +272,7 @@ impl Engine {
     /// Versions that were early.
     pub(super) fn release_deferred(&mut self) {
         while let Some(later) = self.deferred.take(self.now.mono) {
-            let known = |stored: &Stored| stored.object.sequence >= later.object.sequence;
+            let known = |stored: &Stored| stored.object.version() >= later.object.version();
             let key = later.object.key;
             if self.lsdb.get(key).is_some_and(known) || self.waiting.get(key).is_some_and(known) {
                 continue;

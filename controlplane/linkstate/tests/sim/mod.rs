@@ -78,10 +78,14 @@ pub struct Node {
     pub engine: Option<Engine>,
     pub config: EngineConfig,
     pub seed: u32,
+    /// When its certificate was issued.
+    pub issued_s: u64,
     pub tables: Tables,
     /// Deltas since the start, and whether the last one of a kind was complete.
     pub deltas: Vec<RouteDelta>,
     pub alarms: Vec<String>,
+    /// What a delta took from the tables.
+    pub lost: Vec<String>,
     pub closes: Vec<&'static str>,
     pub kept: Vec<(bool, Bytes)>,
     pub wall_skew: i64,
@@ -174,9 +178,11 @@ impl Sim {
             engine: None,
             config,
             seed: id,
+            issued_s: EPOCH_S,
             tables: Tables::default(),
             deltas: Vec::new(),
             alarms: Vec::new(),
+            lost: Vec::new(),
             closes: Vec::new(),
             kept: Vec::new(),
             wall_skew: 0,
@@ -209,7 +215,7 @@ impl Sim {
             verifications: node.verifications.clone(),
             ..TestTrust::default()
         };
-        let signer = NodeSigner::new(id, node.seed, EPOCH_S);
+        let signer = NodeSigner::new(node.config.node.0, node.seed, node.issued_s);
         node.engine = Some(Engine::new(
             node.config.clone(),
             Box::new(signer),
@@ -242,7 +248,7 @@ impl Sim {
         for link in &links {
             for (end, (node, adjacency)) in link.ends.iter().enumerate() {
                 if *node == id {
-                    let peer = link.ends[1 - end].0;
+                    let peer = self.nodes[&link.ends[1 - end].0].config.node;
                     self.handle(id, Event::LinkConfigured(settings(*adjacency, peer, link)));
                     if link.up {
                         let up = Event::LinkHello {
@@ -291,7 +297,7 @@ impl Sim {
         for end in 0..2 {
             let (node, id) = link.ends[end];
             if self.nodes[&node].engine.is_some() {
-                let peer = link.ends[1 - end].0;
+                let peer = self.nodes[&link.ends[1 - end].0].config.node;
                 self.handle(node, Event::LinkConfigured(settings(id, peer, &link)));
             }
         }
@@ -356,7 +362,7 @@ impl Sim {
             let event = Event::SessionUp {
                 session: SessionId(self.sessions),
                 link: ends[end].1,
-                peer: NodeId(ends[1 - end].0),
+                peer: self.nodes[&ends[1 - end].0].config.node,
                 peer_link: ends[1 - end].1,
             };
             self.handle(ends[end].0, event);
@@ -396,8 +402,21 @@ impl Sim {
                 }
                 Action::Routes(delta) => {
                     let life = u64::from(self.nodes[&id].config.boot_epoch);
+                    let now = self.now;
                     let node = self.node(id);
+                    let before = node.tables.clone();
                     node.tables.apply(&delta);
+                    let after = &node.tables;
+                    for (domain, name) in before.prefixes.keys() {
+                        if !after.prefixes.contains_key(&(*domain, name.clone())) {
+                            node.lost.push(format!("{now:?}: prefix {name}"));
+                        }
+                    }
+                    for (topology, to) in before.gateways.keys() {
+                        if !after.gateways.contains_key(&(*topology, *to)) {
+                            node.lost.push(format!("{now:?}: way to {to}"));
+                        }
+                    }
                     let version = delta.version;
                     node.deltas.push(delta);
                     let happening = Happening::Programmed {
@@ -570,7 +589,7 @@ impl Sim {
         let body = WireAuthorisation {
             serial: node.serial,
             domain: 1,
-            gateway,
+            gateway: node.config.node.0,
             issued_at_s: now_s,
             not_after_s: now_s + life_s,
             stale_s,
@@ -649,9 +668,10 @@ impl Sim {
         self.engine(at).alarms()
     }
 
-    /// A line of what every table lacks to be like another's, for messages of failed tests.
+    /// All databases, each after the first as the difference from it, for messages of failed tests.
     pub fn describe(&self) -> String {
         let mut text = String::new();
+        let mut first: Option<BTreeSet<String>> = None;
         for (id, node) in &self.nodes {
             let Some(engine) = &node.engine else {
                 text.push_str(&format!("{id}: dead\n"));
@@ -664,27 +684,41 @@ impl Sim {
                 engine.restarting(),
                 engine.sizes()
             ));
-            for entry in engine.entries(self.time(*id)) {
-                let key = entry.object.key;
-                text.push_str(&format!(
-                    "    kind {} origin {} id {:x} seq {:x} purge {} accepted {}\n",
-                    key.kind.0,
-                    key.origin,
-                    key.id,
-                    entry.object.sequence.0,
-                    entry.object.is_purge(),
-                    entry.accepted
-                ));
+            let objects: BTreeSet<String> = engine
+                .entries(self.time(*id))
+                .iter()
+                .map(|entry| {
+                    let key = entry.object.key;
+                    format!(
+                        "kind {} origin {} id {:x} sequence {:x} purge {} accepted {}",
+                        key.kind.0,
+                        key.origin,
+                        key.id,
+                        entry.object.sequence.0,
+                        entry.object.is_purge(),
+                        entry.accepted
+                    )
+                })
+                .collect();
+            let like = first.get_or_insert_with(BTreeSet::new);
+            for object in objects.difference(like) {
+                text.push_str(&format!("    + {object}\n"));
+            }
+            for object in like.difference(&objects) {
+                text.push_str(&format!("    - {object}\n"));
+            }
+            if like.is_empty() {
+                *like = objects;
             }
         }
         text
     }
 }
 
-fn settings(id: AdjacencyId, peer: u32, link: &Link) -> LinkSettings {
+fn settings(id: AdjacencyId, peer: NodeId, link: &Link) -> LinkSettings {
     LinkSettings {
         id,
-        peer: NodeId(peer),
+        peer,
         metric: link.metric,
         delay_us: link.delay_us,
         capacity_kbps: 0,
