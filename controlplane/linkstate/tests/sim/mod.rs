@@ -626,6 +626,38 @@ impl Sim {
         self.handle(gateway, Event::Withdraw(vec![(Domain(1), name(text))]));
     }
 
+    /// Restarts a node with another session timeout.
+    pub fn set_session_timeout(&mut self, id: u32, timeout: Duration) {
+        self.node(id).config.session_timeout = timeout;
+        self.kill(id);
+        self.start(id, true);
+        let stopped: Vec<u32> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.stopped)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &stopped {
+            self.node(*id).stopped = false;
+        }
+        self.run(secs(3));
+        for id in stopped {
+            self.node(id).stopped = true;
+        }
+    }
+
+    /// Configures a link anew at both ends.
+    pub fn set_metric(&mut self, a: u32, b: u32, metric: u32) {
+        let at = self.link_at(a, b);
+        self.links[at].metric = metric;
+        let link = self.links[at].clone();
+        for end in 0..2 {
+            let peer = self.nodes[&link.ends[1 - end].0].config.node;
+            let (node, id) = link.ends[end];
+            self.handle(node, Event::LinkConfigured(settings(id, peer, &link)));
+        }
+    }
+
     /// Gateways that serve a name, in the tables of a node.
     pub fn members(&self, at: u32, text: &str) -> Vec<u32> {
         self.nodes[&at]
