@@ -60,6 +60,10 @@ pub(crate) fn parse(der: &[u8]) -> Result<Parsed, VerifyError> {
             "a certificate with another algorithm than Ed25519",
         ));
     }
+    // The parser forgives other tags and lengths around what is signed; caches and digests want one encoding of each certificate.
+    if der != envelope(body.as_ref(), &certificate.signature_value.data) {
+        return Err(malformed("a certificate that is not DER"));
+    }
     let public_key = body.subject_pki.subject_public_key.data.as_ref();
     let mut parsed = Parsed {
         signed: body.as_ref().to_vec(),
@@ -75,6 +79,23 @@ pub(crate) fn parse(der: &[u8]) -> Result<Parsed, VerifyError> {
     };
     read_extensions(&certificate, &mut parsed)?;
     Ok(parsed)
+}
+
+/// The one DER encoding of a certificate with an Ed25519 signature.
+fn envelope(signed: &[u8], signature: &[u8]) -> Vec<u8> {
+    /// AlgorithmIdentifier of Ed25519, then a bit string of 64 whole bytes.
+    const ALGORITHM: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x41, 0x00];
+    let inner = [signed, ALGORITHM, signature].concat();
+    let length = inner.len();
+    let mut der = vec![0x30];
+    match length {
+        0..=0x7f => der.push(length as u8),
+        0x80..=0xff => der.extend([0x81, length as u8]),
+        // At most MAX_CERTIFICATE.
+        _ => der.extend([0x82, (length >> 8) as u8, length as u8]),
+    }
+    der.extend(inner);
+    der
 }
 
 fn read_extensions(
