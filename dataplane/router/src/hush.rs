@@ -35,11 +35,16 @@ impl Hushed {
                 .join("conf")
                 .join(interface)
                 .join(setting);
-            match std::fs::read_to_string(&path)
-                .and_then(|old| std::fs::write(&path, value).map(|()| old))
-            {
-                Ok(old) if old.trim() != value => hushed.before.push((path, old)),
-                Ok(_) => {}
+            let read = |path: &PathBuf| std::fs::read_to_string(path);
+            let old = read(&path);
+            if old.as_ref().is_ok_and(|old| old.trim() == value) {
+                continue;
+            }
+            let written = old.and_then(|old| std::fs::write(&path, value).map(|()| old));
+            match written {
+                Ok(old) => hushed.before.push((path, old)),
+                // In a container these files may be read-only.
+                Err(_) if quiet_anyway(family, setting, interface) => {}
                 Err(error) => tracing::warn!(
                     interface, setting, %error,
                     "the kernel may answer on this interface beside the dataplane; set net.{family}.conf.{interface}.{setting}={value}"
@@ -55,6 +60,22 @@ impl Hushed {
             );
         }
         Some(hushed)
+    }
+}
+
+/// Whether the kernel keeps quiet without the setting. What is set for all interfaces holds for this one too: the kernel takes the larger of the
+/// two; of `arp_ignore` 1 does, since the port's address is on its tap and not on the interface. Without an IPv6 address it answers nobody there.
+fn quiet_anyway(family: &str, setting: &str, interface: &str) -> bool {
+    let path = format!("/proc/sys/net/{family}/conf/all/{setting}");
+    let all = std::fs::read_to_string(path).unwrap_or_default();
+    match setting {
+        "rp_filter" => all.trim() == "1",
+        "arp_ignore" => matches!(all.trim(), "1" | "2" | "8"),
+        _ => std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|addresses| {
+            !addresses
+                .lines()
+                .any(|line| line.split_whitespace().last() == Some(interface))
+        }),
     }
 }
 

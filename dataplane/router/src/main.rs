@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| EnvFilter::new("info,netlink_proto=warn"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
     if arguments.log_json {
         log.json().init();
