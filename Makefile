@@ -83,10 +83,10 @@ loom:
 	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test -p dmsc-fib --release --locked --quiet --test loom
 
 fuzz:
-	@dataplane/wire/fuzz/run.sh 10
+	@.ci/fuzz 10
 
 fuzz-long:
-	@dataplane/wire/fuzz/run.sh $(FUZZ_SECONDS)
+	@.ci/fuzz $(FUZZ_SECONDS)
 
 # The second decoder, on the vectors, and on packets that the lab carried.
 dissector: build
