@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,11 @@ pub struct PodConfig {
     pub gateway: GatewayAddress,
     /// Who the pod is, e.g. `pod1/a`; at most 255 bytes.
     pub identity: String,
+    /// Folder with `cert.pem`, `key.pem` and `root.pem`: TLS to the gateway, and a proof of the identity in every registration. `None`: plain TCP to
+    /// a static registrar.
+    pub credentials: Option<PathBuf>,
+    /// With credentials: how long a proof serves before the pod registers again with a fresh one, from files read again.
+    pub proof_interval: Duration,
     /// Prefixes that it answers; none for a pure client.
     pub prefixes: Vec<NameBuf>,
     /// Tenant; 0 = the one of the gateway's port.
@@ -43,6 +49,8 @@ impl PodConfig {
         Self {
             gateway,
             identity: identity.into(),
+            credentials: None,
+            proof_interval: Duration::from_secs(3_600),
             prefixes: Vec::new(),
             domain: Domain(0),
             udp_port: 0,

@@ -3,6 +3,21 @@
 use thiserror::Error;
 
 use crate::config::GatewayAddress;
+use crate::credentials::CredentialsError;
+
+/// An error with all that is behind it: transport errors say the cause only there.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}
 
 /// Registration, resolution or the socket failed.
 #[derive(Debug, Error)]
@@ -44,6 +59,9 @@ pub enum PodError {
         /// Which part.
         field: &'static str,
     },
+    /// Certificate or key cannot be used.
+    #[error("credentials: {0}")]
+    Credentials(#[from] CredentialsError),
     /// The UDP socket could not be opened.
     #[error("UDP port {port}: {source}; 0 takes any free port")]
     Bind {

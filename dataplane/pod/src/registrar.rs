@@ -1,5 +1,6 @@
 //! The client of the gateway's registrar: one connection, thrown away when it fails.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::config::{GatewayAddress, PodConfig};
-use crate::error::PodError;
+use crate::credentials::{Credentials, Signed};
+use crate::error::{PodError, chain};
 use crate::health::Health;
 use crate::session::{LeaseId, Refused, Registered};
 
@@ -25,30 +27,48 @@ const MAX_MESSAGE: usize = 32 << 20;
 pub struct Registrar {
     gateway: GatewayAddress,
     client: RegistrarClient<Channel>,
+    credentials: Option<Credentials>,
 }
 
 impl Registrar {
-    /// Prepares a connection to `address`; must be called in a tokio runtime.
+    /// Prepares a connection to `address`, over TLS with credentials; must be called in a tokio runtime.
     #[must_use]
-    pub fn new(gateway: GatewayAddress, address: SocketAddr) -> Self {
-        let uri = format!("http://{address}");
-        let channel = Endpoint::from_shared(uri)
-            .unwrap_or_else(|_| Endpoint::from_static("http://gateway.dmsc.invalid"))
+    pub fn new(
+        gateway: GatewayAddress,
+        address: SocketAddr,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        let nowhere = || Endpoint::from_static("http://gateway.dmsc.invalid");
+        let endpoint = match &credentials {
+            None => Endpoint::from_shared(format!("http://{address}")),
+            // Tried when they were loaded, so this does not fail; if it did, nothing would be sent in the clear.
+            Some(credentials) => Endpoint::from_shared(format!("https://{address}"))
+                .and_then(|endpoint| endpoint.tls_config(credentials.tls())),
+        };
+        let channel = endpoint
+            .unwrap_or_else(|_| nowhere())
             .connect_timeout(Duration::from_secs(2))
             .tcp_nodelay(true)
             .connect_lazy();
         let client = RegistrarClient::new(channel)
             .max_encoding_message_size(MAX_MESSAGE)
             .max_decoding_message_size(MAX_MESSAGE);
-        Self { gateway, client }
+        Self {
+            gateway,
+            client,
+            credentials,
+        }
     }
 
     fn failed(&self, status: &Status) -> PodError {
         let gateway = self.gateway.clone();
-        let reason = if status.message().is_empty() {
-            format!("{:?}", status.code())
-        } else {
-            status.message().to_owned()
+        let source = std::error::Error::source(status).map(chain);
+        let reason = match (status.message(), source) {
+            ("", None) => format!("{:?}", status.code()),
+            (message, None) => message.to_owned(),
+            ("", Some(source)) => source,
+            (message, Some(source)) if source.contains(message) => source,
+            (message, Some(source)) => format!("{message}: {source}"),
         };
         match status.code() {
             Code::NotFound => PodError::NoLease,
@@ -68,7 +88,27 @@ impl Registrar {
         request
     }
 
-    /// Registers the endpoint `udp_port`.
+    /// A proof for one registration: the gateway's nonce, signed.
+    async fn prove(&mut self, identity: &str) -> Result<Option<(Vec<u8>, Signed)>, PodError> {
+        let Some(credentials) = self.credentials.clone() else {
+            return Ok(None);
+        };
+        let request = v1::ChallengeRequest {
+            identity: identity.to_owned(),
+        };
+        let reply = self.client.challenge(Self::timed(request)).await;
+        let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
+        if reply.nonce.len() != 16 {
+            return Err(PodError::BadAnswer {
+                gateway: self.gateway.clone(),
+                field: "nonce",
+            });
+        }
+        let signed = credentials.sign(identity, &reply.nonce, reply.gateway);
+        Ok(Some((reply.nonce, signed)))
+    }
+
+    /// Registers the endpoint `udp_port`, with credentials: with a proof of the identity.
     ///
     /// # Errors
     /// Away or refused.
@@ -77,6 +117,12 @@ impl Registrar {
         config: &PodConfig,
         udp_port: u16,
     ) -> Result<Registered, PodError> {
+        let (nonce, statement, signature) = self
+            .prove(&config.identity)
+            .await?
+            .map_or_else(Default::default, |(nonce, signed)| {
+                (nonce, signed.statement, signed.signature)
+            });
         let request = v1::RegisterRequest {
             version_min: POD_VERSIONS.0,
             version_max: POD_VERSIONS.1,
@@ -88,7 +134,9 @@ impl Registrar {
                 .map(|name| name.as_bytes().to_vec())
                 .collect(),
             udp_port: u32::from(udp_port),
-            ..Default::default()
+            nonce,
+            statement,
+            signature,
         };
         let reply = self.client.register(Self::timed(request)).await;
         let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
@@ -104,19 +152,21 @@ impl Registrar {
             .ok()
             .filter(|port| *port != 0)
             .ok_or_else(|| bad("data_port"))?;
-        let mut refused = Vec::new();
-        for one in reply.refused {
-            refused.push(Refused {
-                name: NameBuf::from_bytes(&one.name).map_err(|_| bad("refused.name"))?,
-                reason: one.reason,
-            });
-        }
-        let accepted = |name: &&NameBuf| !refused.iter().any(|one| one.name == **name);
-        let serves = if refused.is_empty() {
-            config.prefixes.iter().cloned().collect()
-        } else {
-            config.prefixes.iter().filter(accepted).cloned().collect()
+        let named = |list: Vec<v1::RefusedPrefix>, field| {
+            list.into_iter()
+                .map(|one| {
+                    Ok::<_, PodError>(Refused {
+                        name: NameBuf::from_bytes(&one.name).map_err(|_| bad(field))?,
+                        reason: one.reason,
+                    })
+                })
+                .collect::<Result<Vec<_>, PodError>>()
         };
+        let refused = named(reply.refused, "refused.name")?;
+        let waiting = named(reply.waiting, "waiting.name")?;
+        let not_ours: HashSet<&NameBuf> = refused.iter().map(|one| &one.name).collect();
+        let accepted = |name: &&NameBuf| !not_ours.contains(*name);
+        let serves = config.prefixes.iter().filter(accepted).cloned().collect();
         Ok(Registered {
             lease: LeaseId(reply.lease),
             refresh: Duration::from_secs(u64::from(reply.refresh_seconds.clamp(1, 3_600))),
@@ -130,6 +180,7 @@ impl Registrar {
             max_packet: usize::try_from(reply.max_packet).unwrap_or(usize::MAX),
             serves: Arc::new(serves),
             refused: refused.into(),
+            waiting: waiting.into(),
         })
     }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::config::PodConfig;
+use crate::credentials::Credentials;
 use crate::error::PodError;
 use crate::health::Health;
 use crate::registrar::Registrar;
@@ -60,6 +61,9 @@ pub struct Registered {
     pub serves: Arc<HashSet<NameBuf>>,
     /// Prefixes that were not.
     pub refused: Arc<[Refused]>,
+    /// Of those that were accepted: not announced yet, because no authority answers the gateway at the moment. It goes on asking, and nothing
+    /// needs to be done here.
+    pub waiting: Arc<[Refused]>,
 }
 
 impl Registered {
@@ -79,12 +83,25 @@ struct Shared {
     udp_port: u16,
     registered: watch::Sender<Arc<Registered>>,
     health: watch::Sender<Health>,
+    credentials: watch::Sender<Option<Credentials>>,
     suspect: Notify,
 }
 
 impl Shared {
     fn connection(&self) -> Registrar {
-        Registrar::new(self.config.gateway.clone(), self.registrar)
+        Registrar::new(
+            self.config.gateway.clone(),
+            self.registrar,
+            self.credentials.borrow().clone(),
+        )
+    }
+
+    /// Certificates are renewed while the pod runs. Files that cannot be used leave it with what it has.
+    fn reload_credentials(&self) {
+        match load(&self.config) {
+            Ok(credentials) => drop(self.credentials.send_replace(credentials)),
+            Err(error) => warn!(%error, "the credentials were not read again"),
+        }
     }
 
     fn lease(&self) -> LeaseId {
@@ -105,15 +122,17 @@ impl Session {
     /// Registers `udp_port` at `registrar` and starts to keep the lease.
     ///
     /// # Errors
-    /// Refused, or away for longer than the configuration's patience.
+    /// Refused, away for longer than the configuration's patience, or without usable credentials.
     pub async fn open(
         config: PodConfig,
         registrar: SocketAddr,
         udp_port: u16,
     ) -> Result<Self, PodError> {
         let patience = Instant::now() + config.patience;
+        let credentials = load(&config)?;
         let registered = loop {
-            let mut connection = Registrar::new(config.gateway.clone(), registrar);
+            let gateway = config.gateway.clone();
+            let mut connection = Registrar::new(gateway, registrar, credentials.clone());
             match connection.register(&config, udp_port).await {
                 Err(error) if error.is_temporary() && Instant::now() + EAGER < patience => {
                     tokio::time::sleep(EAGER).await;
@@ -122,12 +141,14 @@ impl Session {
             }
         };
         debug!(gateway = %registered.gateway, attachment = %registered.attachment, "registered");
+        tell_waiting(&registered, None);
         let shared = Arc::new(Shared {
             config,
             registrar,
             udp_port,
             registered: watch::Sender::new(Arc::new(registered)),
             health: watch::Sender::new(Health::Serving),
+            credentials: watch::Sender::new(credentials),
             suspect: Notify::new(),
         });
         Ok(Self {
@@ -219,23 +240,52 @@ impl Drop for Session {
     }
 }
 
+fn load(config: &PodConfig) -> Result<Option<Credentials>, PodError> {
+    let folder = config.credentials.as_deref();
+    Ok(folder.map(Credentials::load).transpose()?)
+}
+
+/// Once, not with every registration that says the same.
+fn tell_waiting(registered: &Registered, before: Option<&Registered>) {
+    let Some(first) = registered.waiting.first() else {
+        return;
+    };
+    if before.is_none_or(|before| before.waiting != registered.waiting) {
+        info!(
+            count = registered.waiting.len(), first = %first.name, reason = first.reason,
+            "prefixes are announced later; the gateway goes on asking"
+        );
+    }
+}
+
 async fn keep(shared: Arc<Shared>) {
     let mut connection = shared.connection();
     let mut away = false;
+    let mut proved = Instant::now();
     loop {
-        let pause = if away {
-            AWAY
+        if away {
+            tokio::time::sleep(AWAY).await;
         } else {
-            shared.registered.borrow().refresh
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = shared.suspect.notified() => {}
+            let refresh = shared.registered.borrow().refresh;
+            tokio::select! {
+                () = tokio::time::sleep(refresh.min(shared.config.proof_interval)) => {}
+                () = shared.suspect.notified() => {}
+            }
         }
-        let lease = shared.lease();
-        let mut result = connection.refresh(lease).await;
+        let stale =
+            shared.config.credentials.is_some() && proved.elapsed() >= shared.config.proof_interval;
+        let mut result = if stale {
+            shared.reload_credentials();
+            connection = shared.connection();
+            Err(PodError::NoLease)
+        } else {
+            connection.refresh(shared.lease()).await
+        };
         if matches!(result, Err(PodError::NoLease)) {
             result = register_again(&shared, &mut connection).await;
+            if result.is_ok() {
+                proved = Instant::now();
+            }
         }
         match result {
             Ok(()) => {
@@ -251,9 +301,10 @@ async fn keep(shared: Arc<Shared>) {
                 away = true;
                 // A connection whose other end vanished would be tried for minutes.
                 connection = shared.connection();
+                continue;
             }
         }
-        tokio::time::sleep(SUSPICION).await;
+        tokio::time::sleep(SUSPICION.min(shared.config.proof_interval)).await;
     }
 }
 
@@ -261,6 +312,7 @@ async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(
     let registered = connection.register(&shared.config, shared.udp_port).await?;
     info!(gateway = %registered.gateway, attachment = %registered.attachment, "registered again");
     let lease = registered.lease;
+    tell_waiting(&registered, Some(&shared.registered.borrow()));
     shared.registered.send_replace(Arc::new(registered));
     let health = *shared.health.borrow();
     if health != Health::Serving {

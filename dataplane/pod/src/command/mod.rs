@@ -9,6 +9,7 @@ mod ping;
 mod resolve;
 mod serve;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub struct Cli {
 
 const HELP: &str = "\
 Every command registers at the gateway under --identity, and withdraws at its end. The identity must be one that the gateway lets
-register on this pod's port ([[identity]] in its routes file).
+register on this pod's port: [[identity]] in its routes file, or the one in the pod's certificate (--credentials).
 
 Examples:
   export DMSC_GATEWAY=10.1.1.1
@@ -47,6 +48,9 @@ struct Global {
     /// Who this pod is, e.g. pod1/a
     #[arg(long, global = true, env = "DMSC_IDENTITY", value_name = "ID")]
     identity: Option<String>,
+    /// Folder with cert.pem, key.pem and root.pem; without it the registrar is a static one, over plain TCP
+    #[arg(long, global = true, env = "DMSC_CREDENTIALS", value_name = "DIR")]
+    credentials: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -76,6 +80,7 @@ impl Global {
             );
         };
         let mut config = PodConfig::new(gateway.clone(), identity.clone());
+        config.credentials.clone_from(&self.credentials);
         config.udp_port = self.port;
         config.patience = Duration::from_secs(u64::from(self.wait));
         config.fix_offload = !self.keep_offload;
@@ -178,6 +183,7 @@ mod tests {
             "dmsc-pod serve --names-file f --split --json",
             "dmsc-pod call /x --pin 4:17 --flow 3 --data hi --timeout 50 --count 2",
             "dmsc-pod call /x --size 64",
+            "dmsc-pod call /x --credentials /etc/dmsc/pod1",
             "dmsc-pod ping /x --count 3 --record",
             "dmsc-pod bench /x /y --rate 1000 --duration 2 --pin 4 --flows fixed:9 --size 10 --timeout 1000 --records f --start-at 5",
             "dmsc-pod calls f --rate 10 --out o --timeout 5",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use dmsc_pod::Pod;
+use dmsc_pod::session::Refused;
 use dmsc_wire::NameBuf;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +16,7 @@ use super::{Global, name};
 
 /// Bytes of the request that come back.
 const ECHO: usize = 64;
-/// Refused names that are told one by one.
+/// Refused and waiting names that are told one by one.
 const TOLD: usize = 5;
 
 #[derive(Debug, Args)]
@@ -81,15 +82,8 @@ impl Serve {
         })
         .await?;
         let registered = pod.registered();
-        for refused in registered.refused.iter().take(TOLD) {
-            eprintln!("dmsc-pod: {} refused: {}", refused.name, refused.reason);
-        }
-        if registered.refused.len() > TOLD {
-            eprintln!(
-                "dmsc-pod: and {} more refused",
-                registered.refused.len() - TOLD
-            );
-        }
+        tell("refused", &registered.refused);
+        tell("waiting", &registered.waiting);
         if registered.serves.is_empty() {
             pod.close().await?;
             anyhow::bail!("the gateway refused all names");
@@ -97,6 +91,7 @@ impl Serve {
         let ready = json!({
             "serving": registered.serves.len(),
             "refused": registered.refused.len(),
+            "waiting": registered.waiting.len(),
             "identity": identity,
             "attachment": registered.attachment.0,
             "gateway": registered.gateway.0,
@@ -124,6 +119,15 @@ impl Serve {
             eprintln!("dmsc-pod: not withdrawn: {error}");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn tell(what: &str, list: &[Refused]) {
+    for one in list.iter().take(TOLD) {
+        eprintln!("dmsc-pod: {} {what}: {}", one.name, one.reason);
+    }
+    if list.len() > TOLD {
+        eprintln!("dmsc-pod: and {} more {what}", list.len() - TOLD);
     }
 }
 

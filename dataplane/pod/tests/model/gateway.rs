@@ -1,9 +1,12 @@
 //! A model gateway: registrar and delivery by name in one task each, no other node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+
+use crate::pki::Pki;
 
 use dmsc_proto::v1;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
@@ -11,13 +14,18 @@ use dmsc_wire::{
     AttachmentId, Domain, EchoSource, ErrorCode, Kind, NameBuf, NodeId, PortId, RecordSlot,
     RouterName, build_echo_reply, build_error, parse, patch, record,
 };
+use prost::Message;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 const NODE: NodeId = NodeId(1);
+/// A name that is taken, and waits for an authority.
+pub const WAITING: &str = "/shop/later";
 
 #[derive(Debug, Clone)]
 struct Attached {
@@ -33,6 +41,10 @@ struct State {
     health: Mutex<String>,
     error: Mutex<Option<ErrorCode>>,
     data: SocketAddr,
+    /// The pod's key, if certificates are known here.
+    public: Option<Vec<u8>>,
+    nonces: Mutex<BTreeSet<Vec<u8>>>,
+    proofs: AtomicU32,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +60,20 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start() -> Self {
+        Self::start_with(Server::builder(), None).await
+    }
+
+    /// With TLS, and a pod with this key.
+    pub async fn start_secure(pki: &Pki, public: &[u8]) -> Self {
+        let own = pki.gateway();
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(own.cert, own.key))
+            .client_ca_root(Certificate::from_pem(pki.root()));
+        let server = Server::builder().tls_config(tls).unwrap();
+        Self::start_with(server, Some(public.to_vec())).await
+    }
+
+    async fn start_with(mut server: Server, public: Option<Vec<u8>>) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registrar = listener.local_addr().unwrap();
@@ -57,10 +83,13 @@ impl Gateway {
             health: Mutex::default(),
             error: Mutex::default(),
             data: socket.local_addr().unwrap(),
+            public,
+            nonces: Mutex::default(),
+            proofs: AtomicU32::new(0),
         });
         let service = RegistrarServer::new(Service(Arc::clone(&state)));
         let serve = tokio::spawn(async move {
-            let server = tonic::transport::Server::builder().add_service(service);
+            let server = server.add_service(service);
             server
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
@@ -81,6 +110,15 @@ impl Gateway {
 
     pub fn attached(&self) -> usize {
         self.state.attachments.lock().unwrap().len()
+    }
+
+    pub fn registrations(&self) -> u32 {
+        *self.state.registrations.borrow()
+    }
+
+    /// Registrations with a good proof.
+    pub fn proofs(&self) -> u32 {
+        self.state.proofs.load(Relaxed)
     }
 
     pub fn health(&self) -> String {
@@ -191,6 +229,27 @@ fn error(
 type Replies = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ResolveReply, Status>> + Send>>;
 
 impl Service {
+    /// Checks a proof: the certificate is the pod's, the nonce is fresh, and the signature is by the key in the certificate.
+    fn check(&self, public: &[u8], request: &Request<v1::RegisterRequest>) -> Result<(), Status> {
+        let certificates = request.peer_certs().unwrap();
+        let theirs = certificates[0].windows(public.len()).any(|at| at == public);
+        let register = request.get_ref();
+        let statement = v1::PodStatement::decode(register.statement.as_slice()).unwrap();
+        let fresh = self.0.nonces.lock().unwrap().remove(&register.nonce);
+        assert_eq!((&statement.nonce, fresh), (&register.nonce, true));
+        assert_eq!(
+            (statement.gateway, &statement.identity),
+            (NODE.0, &register.identity)
+        );
+        let signed = [b"dmsc-register-v1\0", register.statement.as_slice()].concat();
+        let good = UnparsedPublicKey::new(&ED25519, public).verify(&signed, &register.signature);
+        if !theirs || good.is_err() {
+            return Err(Status::permission_denied("not the pod's certificate"));
+        }
+        self.0.proofs.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
     fn known(&self, lease: u64) -> Result<u16, Status> {
         let attachments = self.0.attachments.lock().unwrap();
         let found = attachments.iter().find(|(_, one)| one.lease == lease);
@@ -206,13 +265,25 @@ impl Registrar for Service {
         &self,
         _: Request<v1::ChallengeRequest>,
     ) -> Result<Response<v1::ChallengeReply>, Status> {
-        Err(Status::unimplemented("knows no certificates"))
+        if self.0.public.is_none() {
+            return Err(Status::unimplemented("knows no certificates"));
+        }
+        let mut nonces = self.0.nonces.lock().unwrap();
+        let nonce = vec![nonces.len() as u8 + *self.0.registrations.borrow() as u8; 16];
+        nonces.insert(nonce.clone());
+        Ok(Response::new(v1::ChallengeReply {
+            nonce,
+            gateway: NODE.0,
+        }))
     }
 
     async fn register(
         &self,
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
+        if let Some(public) = &self.0.public {
+            self.check(public, &request)?;
+        }
         let at = SocketAddr::new(
             request.remote_addr().unwrap().ip(),
             request.get_ref().udp_port as u16,
@@ -229,10 +300,22 @@ impl Registrar for Service {
             .map(|bytes| NameBuf::from_bytes(bytes).unwrap());
         let (serves, refused): (Vec<_>, Vec<_>) =
             names.partition(|name| name.to_string().starts_with("/shop"));
+        let waiting = serves
+            .iter()
+            .filter(|name| name.to_string() == WAITING)
+            .map(|name| v1::RefusedPrefix {
+                name: name.as_bytes().to_vec(),
+                reason: "no authority answers".into(),
+            })
+            .collect();
         let count = *self.0.registrations.borrow() + 1;
         let lease = u64::from(count);
         let mut attachments = self.0.attachments.lock().unwrap();
-        let id = attachments.keys().max().map_or(1, |id| id + 1);
+        let known = attachments.iter().find(|(_, one)| one.at == at);
+        let id = known
+            .map(|(id, _)| *id)
+            .or_else(|| attachments.keys().max().map(|id| id + 1))
+            .unwrap_or(1);
         attachments.insert(id, Attached { lease, at, serves });
         drop(attachments);
         self.0.registrations.send_replace(count);
@@ -256,7 +339,7 @@ impl Registrar for Service {
                     reason: "not yours".into(),
                 })
                 .collect(),
-            waiting: Vec::new(),
+            waiting,
         }))
     }
 

@@ -3,3 +3,5 @@
 mod command;
 mod gateway;
 mod library;
+mod pki;
+mod secure;
