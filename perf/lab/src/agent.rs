@@ -94,6 +94,39 @@ impl Agent {
         self.ask("Apply", |mut c| async move { c.apply(transaction).await })
     }
 
+    /// An echo to `name` from the router's own name, with the routers on the way.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn trace(&mut self, name: &dmsc_wire::NameBuf) -> anyhow::Result<v1::EchoReply> {
+        let request = v1::EchoRequest {
+            domain: 1,
+            name: name.as_bytes().to_vec(),
+            count: 1,
+            record_slots: 20,
+            ..v1::EchoRequest::default()
+        };
+        let mut client = self.client.clone();
+        self.runtime.block_on(async {
+            let answer = async {
+                let mut replies = client.echo(request).await?.into_inner();
+                let reply = replies.message().await?;
+                reply.context("the agent ended the echo without an answer")
+            };
+            tokio::time::timeout(Duration::from_secs(5), answer)
+                .await
+                .context("the agent did not answer Echo within 5 s")?
+        })
+    }
+
+    /// Version of its tables.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn generation(&mut self) -> anyhow::Result<u64> {
+        Ok(self.dump()?.generation)
+    }
+
     /// Drops and events of all ports.
     ///
     /// # Errors

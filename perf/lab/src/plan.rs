@@ -27,6 +27,10 @@ pub struct Plan {
     pub pods: Vec<PodPlan>,
     /// Identities of more than one pod: id and pod indices.
     pub shared: Vec<(String, Vec<usize>)>,
+    /// Who says which pod may announce what.
+    pub authorities: Vec<AuthorityPlan>,
+    /// What identities may announce besides the services of their pods.
+    pub policies: Vec<(String, Vec<NameBuf>)>,
     /// The host outside of the mesh.
     pub outside: Option<OutsidePlan>,
     /// Whether links have delays of their own.
@@ -163,6 +167,19 @@ pub struct ServicePlan {
     pub delay_ms: u32,
 }
 
+/// A prefix authority: a process in the authorities' namespace, which a veth joins to every gateway.
+#[derive(Debug, Clone)]
+pub struct AuthorityPlan {
+    /// Short name.
+    pub name: String,
+    /// TCP port of its service, on every address of its namespace.
+    pub port: u16,
+    /// What it may speak for; empty: everything.
+    pub subtrees: Vec<NameBuf>,
+    /// How long what it signs admits new prefixes.
+    pub authorisation_seconds: u32,
+}
+
 /// The host outside.
 #[derive(Debug, Clone)]
 pub struct OutsidePlan {
@@ -212,6 +229,8 @@ impl Plan {
             links: Vec::new(),
             pods: Vec::new(),
             shared: Vec::new(),
+            authorities: authorities(file)?,
+            policies: Vec::new(),
             outside: file.outside.as_ref().map(|outside| OutsidePlan {
                 namespace: format!("{name}-outside"),
                 gateway: index[outside.gateway.get_ref().as_str()],
@@ -228,6 +247,15 @@ impl Plan {
         }
         for pod in &file.pod {
             plan.add_pod(index[pod.gateway.get_ref().as_str()], pod)?;
+        }
+        for policy in &file.policy {
+            let names = policy
+                .names
+                .iter()
+                .map(|n| NameBuf::parse(n.get_ref()))
+                .collect::<Result<_, _>>()?;
+            plan.policies
+                .push((policy.identity.get_ref().clone(), names));
         }
         for identity in &file.identity {
             let pods = identity
@@ -375,6 +403,44 @@ impl Plan {
         Ok(())
     }
 
+    /// Where the authorities run.
+    #[must_use]
+    pub fn authority_namespace(&self) -> String {
+        format!("{}-spa", self.name)
+    }
+
+    /// Addresses of gateway `node` towards the authorities, and of the authorities towards it, without prefix length (30).
+    #[must_use]
+    pub fn authority_addresses(node: usize) -> [String; 2] {
+        [1, 2].map(|end| format!("10.99.{}.{end}", node + 1))
+    }
+
+    /// Index of the authority that has the policy of `name`: the one with the longest subtree that covers it.
+    #[must_use]
+    pub fn authority_of(&self, name: &NameBuf) -> Option<usize> {
+        let depth_of = |authority: &AuthorityPlan| {
+            if authority.subtrees.is_empty() {
+                return Some(0);
+            }
+            let name = name.as_name();
+            (1..=name.component_count()).rev().find(|depth| {
+                let above = name.prefix(*depth).to_owned();
+                authority.subtrees.contains(&above)
+            })
+        };
+        self.authorities
+            .iter()
+            .enumerate()
+            .filter_map(|(index, authority)| Some((depth_of(authority)?, index)))
+            .max_by_key(|(depth, index)| (*depth, usize::MAX - index))
+            .map(|(_, index)| index)
+    }
+
+    /// Indices of the gateways.
+    pub fn gateways(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].role == Role::Sg)
+    }
+
     /// Every namespace of the lab.
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {
@@ -387,6 +453,7 @@ impl Plan {
             }
         }
         all.extend(self.pods.iter().map(|p| p.namespace.clone()));
+        all.push(self.authority_namespace());
         all.extend(self.outside.iter().map(|o| o.namespace.clone()));
         all
     }
@@ -493,6 +560,33 @@ impl Plan {
     }
 }
 
+/// The authorities of a file, or the one that speaks for everything.
+fn authorities(file: &LabFile) -> anyhow::Result<Vec<AuthorityPlan>> {
+    let mut all = Vec::new();
+    for (place, authority) in file.authority.iter().enumerate() {
+        all.push(AuthorityPlan {
+            name: authority.name.get_ref().clone(),
+            // 35033 is the operator's.
+            port: dmsc_proto::AUTHORITY_PORT + 2 * place as u16,
+            subtrees: authority
+                .subtrees
+                .iter()
+                .map(|s| NameBuf::parse(s.get_ref()))
+                .collect::<Result<_, _>>()?,
+            authorisation_seconds: *authority.authorisation_seconds.get_ref(),
+        });
+    }
+    if all.is_empty() {
+        all.push(AuthorityPlan {
+            name: "spa1".into(),
+            port: dmsc_proto::AUTHORITY_PORT,
+            subtrees: Vec::new(),
+            authorisation_seconds: 3_600,
+        });
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -545,6 +639,22 @@ pub(crate) mod tests {
             }
         }
         assert!(plan.namespaces().iter().all(|n| n.starts_with("f2-")));
+    }
+
+    #[test]
+    fn the_authority_with_the_longest_subtree_has_the_policy_of_a_name() {
+        let plan = figure2();
+        let of = |name| {
+            let index = plan.authority_of(&NameBuf::parse(name).unwrap());
+            index.map(|i| plan.authorities[i].name.as_str())
+        };
+        assert_eq!(of("/shop/b"), Some("spa1"));
+        assert_eq!(of("/shop/payment/refunds"), Some("spa2"));
+        assert_eq!(of("/elsewhere"), None);
+        assert_eq!(
+            plan.authorities.iter().map(|a| a.port).collect::<Vec<_>>(),
+            [35_032, 35_034]
+        );
     }
 
     #[test]
