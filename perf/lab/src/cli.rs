@@ -10,12 +10,14 @@ use clap::{Args, Parser, Subcommand};
 use dmsc_lab::demo::{self, DemoOptions};
 use dmsc_lab::lab::{self, Lab, Options, agent_socket, wire_socket};
 use dmsc_lab::names::{self, NamesOptions};
+use dmsc_lab::operator::Operator;
 use dmsc_lab::plan::{Middle, Plan};
 use dmsc_lab::state::{ROOT, State};
+use dmsc_lab::topology::{self, TopologyOptions};
 use dmsc_lab::wire::control;
 use dmsc_lab::wire::pump::{Handle, Pump};
 use dmsc_lab::wire::settings::{Change, Command as WireCommand, Way};
-use dmsc_lab::{agent::Agent, file::LabFile, units, wait};
+use dmsc_lab::{agent::Agent, configs::Paths, file::LabFile, table, units, wait};
 
 /// Labs of DMSC (Distributed Micro Service Communication) routers on one machine.
 ///
@@ -24,7 +26,8 @@ use dmsc_lab::{agent::Agent, file::LabFile, units, wait};
 #[command(
     version,
     after_help = "Examples:
-  dmsc-lab demo                                    what the routers do when things fail, in under three minutes
+  dmsc-lab demo                                    what the routers do when things fail, in under six minutes
+  dmsc-lab topology germany50.json                 anybody's topology: all pairs, shortest paths, failing links
   dmsc-lab up conf/lab/figure2.toml                a lab until Ctrl-C; with --keep: until `dmsc-lab down`
   dmsc-lab exec sg1 -- ip address                  a command inside a router's or pod's namespace
   dmsc-lab wire set sr1-sr3 --loss 1% --delay 30ms a bad cable
@@ -97,6 +100,30 @@ enum Command {
         /// Print JSON instead of a line
         #[arg(long)]
         json: bool,
+    },
+    /// Bring up a topology of at most 50 nodes, call all pairs, trace all ways, break links under a stream
+    ///
+    /// Each node is a gateway with one pod that announces /lab/<id>; metrics are distances, rounded, at least 1.
+    #[command(
+        after_help = "Example: dmsc-lab topology ../shared/data/topologies/sndlib_geant.json --failures 5 --seed 7"
+    )]
+    Topology {
+        /// Networkx node-link JSON: nodes[].id, edges[] or links[] with source, target, dist
+        file: PathBuf,
+        /// Links to break and mend, one after the other
+        #[arg(long, default_value_t = 20)]
+        failures: usize,
+        /// Seed of links and pairs
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print JSON after the lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the failure-domain table of a demo's figures, in Markdown
+    Table {
+        /// What `dmsc-lab demo --json FILE` wrote
+        file: PathBuf,
     },
     /// Run a command inside the namespace of a router, a pod, or `outside`
     Exec {
@@ -292,6 +319,35 @@ pub fn run() -> anyhow::Result<ExitCode> {
             }
             Ok(exit(result.ok()))
         }
+        Command::Topology {
+            file,
+            failures,
+            seed,
+            json,
+        } => {
+            wait::catch_signals()?;
+            let result = topology::run(&TopologyOptions {
+                file: file.clone(),
+                failures: *failures,
+                seed: *seed,
+                up: options(&cli, false, *seed),
+            })?;
+            let wrong = result.examples.iter().chain(&result.not_shortest);
+            for example in wrong.take(20) {
+                eprintln!("{example}");
+            }
+            if *json {
+                println!("{}", serde_json::to_string_pretty(&result)?);
+            }
+            println!("topology: {}", if result.ok() { "ok" } else { "FAILED" });
+            Ok(exit(result.ok()))
+        }
+        Command::Table { file } => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            print!("{}", table::markdown(&serde_json::from_str(&text)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Exec { node, command } => exec(&cli, node, command),
         Command::Wire(command) => wire(&cli, command),
         Command::Sink { port, seconds } => sink(*port, *seconds),
@@ -374,6 +430,8 @@ fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     for node in &plan.nodes {
         let answer = Agent::connect(&agent_socket(&dir, &node.name))
             .and_then(|mut agent| agent.adjacencies());
+        let about = Operator::connect(&Paths(&dir).operator(&node.name))
+            .and_then(|mut operator| operator.about());
         let (state, adjacencies, down) = match answer {
             Ok((count, down)) => ("answers", count, down),
             Err(_) => ("silent", 0, Vec::new()),
@@ -382,6 +440,8 @@ fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
         rows.push(serde_json::json!({
             "node": node.name, "id": node.id.0, "namespace": node.namespace, "agent": state,
             "adjacencies_up": adjacencies - down.len(), "adjacencies": adjacencies, "down_to_nodes": down,
+            "control_plane": about.as_ref().map_or("silent", |a| a.state.as_str()),
+            "digest": about.as_ref().map(|a| format!("{:016x}", a.digest)).ok(),
         }));
     }
     let mut wires = Vec::new();
@@ -397,16 +457,18 @@ fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         println!(
-            "{:<10} {:>5} {:<14} {:<8} adjacencies up",
-            "router", "id", "namespace", "agent"
+            "{:<10} {:>5} {:<14} {:<8} {:<13} {:<16} adjacencies up",
+            "router", "id", "namespace", "agent", "control plane", "digest"
         );
         for (row, node) in rows.iter().zip(&plan.nodes) {
             println!(
-                "{:<10} {:>5} {:<14} {:<8} {} of {}",
+                "{:<10} {:>5} {:<14} {:<8} {:<13} {:<16} {} of {}",
                 node.name,
                 node.id.0,
                 node.namespace,
                 row["agent"].as_str().unwrap_or(""),
+                row["control_plane"].as_str().unwrap_or(""),
+                row["digest"].as_str().unwrap_or("-"),
                 row["adjacencies_up"],
                 row["adjacencies"]
             );
@@ -453,10 +515,18 @@ fn explore(cli: &Cli) -> anyhow::Result<()> {
         socket.display(),
         first.ports.first().map_or("sr1", |p| p.name.as_str())
     );
+    let operator = Paths(&dir).operator(&first.name);
+    for what in ["show nodes", "show prefixes", "show convergence"] {
+        println!("  {programs}/dmscctl --node {} {what}", operator.display());
+    }
     if let Some(pod) = pod {
+        let credentials = Paths(&dir).credentials("pods");
+        let identity = pod.services.first().map_or("x", |s| s.identity.as_str());
         println!(
-            "  {programs}/dmsc-lab exec {} -- {programs}/dmsc-pod --gateway {} --identity {}/me call {name}",
-            pod.name, pod.gateway_address, pod.name
+            "  {programs}/dmsc-lab exec {} -- {programs}/dmsc-pod --gateway {} --identity {identity} --credentials {} call {name}",
+            pod.name,
+            pod.gateway_address,
+            credentials.join(identity.replace('/', "+")).display()
         );
     }
     println!("and when you are done: {programs}/dmsc-lab down");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dmsc_wire::NameBuf;
 use serde::Serialize;
 
-use crate::file::{Encapsulation, Role};
+use crate::file::Role;
 use crate::plan::{NodePlan, Plan, PortEnd};
 use crate::routes::{self, Changes};
 
@@ -459,7 +459,9 @@ mod tests {
         for name in ["sr1", "sr3"] {
             let table = node(&plan, name, &changes);
             let links = adjacencies_of(&table);
-            let changed = links.iter().filter(|l| l["metric"].as_integer() == Some(77));
+            let changed = links
+                .iter()
+                .filter(|l| l["metric"].as_integer() == Some(77));
             assert_eq!(changed.count(), 1);
         }
     }
@@ -469,7 +471,10 @@ mod tests {
         let plan = figure2();
         let table = node(&plan, "sr1", &Changes::default());
         let links = adjacencies_of(&table);
-        let foreign: Vec<_> = links.iter().filter(|a| a.contains_key("next_hop")).collect();
+        let foreign: Vec<_> = links
+            .iter()
+            .filter(|a| a.contains_key("next_hop"))
+            .collect();
         assert_eq!(foreign.len(), 1);
         assert_eq!(foreign[0]["minimum_ttl"].as_integer(), Some(253));
         assert_eq!(foreign[0]["key_hex"].as_str().unwrap().len(), 64);

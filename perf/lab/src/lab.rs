@@ -107,6 +107,9 @@ impl Lab {
     pub fn up(file: &Path, options: &Options) -> anyhow::Result<Self> {
         let lab_file = LabFile::read(file)?;
         let mut plan = Plan::new(&lab_file)?;
+        if options.changes.files.is_some() {
+            plan.one_authority();
+        }
         plan.fits(std::thread::available_parallelism().map_or(1, usize::from))?;
         tools::check(plan.outside.is_some())?;
         let programs = Programs::locate(options.programs.as_deref())?;

@@ -123,11 +123,11 @@ impl Operator {
         Ok(reply.total)
     }
 
-    /// Headers of all accepted objects but authorisations, which are renewed all the time.
+    /// Headers of all accepted objects; authorisations, which are renewed all the time, only of `suspect`.
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn objects(&mut self) -> anyhow::Result<BTreeSet<Header>> {
+    pub fn objects(&mut self, suspect: u32) -> anyhow::Result<BTreeSet<Header>> {
         const AUTHORISATION: u32 = 3;
         let reply = self.ask("ShowLsdb", |mut c| async move {
             c.show_lsdb(v1::LsdbRequest { bodies: false }).await
@@ -135,7 +135,7 @@ impl Operator {
         Ok(reply
             .entries
             .into_iter()
-            .filter(|e| e.kind != AUTHORISATION && !e.purge)
+            .filter(|e| e.state != "waiting" && (e.kind != AUTHORISATION || e.origin == suspect))
             .map(|e| (e.kind, e.origin, e.id, e.sequence))
             .collect())
     }

@@ -180,6 +180,17 @@ pub struct AuthorityPlan {
     pub authorisation_seconds: u32,
 }
 
+impl AuthorityPlan {
+    fn for_everything() -> Self {
+        Self {
+            name: "spa1".into(),
+            port: dmsc_proto::AUTHORITY_PORT,
+            subtrees: Vec::new(),
+            authorisation_seconds: 3_600,
+        }
+    }
+}
+
 /// The host outside.
 #[derive(Debug, Clone)]
 pub struct OutsidePlan {
@@ -248,6 +259,7 @@ impl Plan {
         for pod in &file.pod {
             plan.add_pod(index[pod.gateway.get_ref().as_str()], pod)?;
         }
+        plan.names_have_authorities()?;
         for policy in &file.policy {
             let names = policy
                 .names
@@ -266,6 +278,20 @@ impl Plan {
             plan.shared.push((identity.id.get_ref().clone(), pods));
         }
         Ok(plan)
+    }
+
+    fn names_have_authorities(&self) -> anyhow::Result<()> {
+        for service in self.pods.iter().flat_map(|p| &p.services) {
+            for name in &service.names {
+                if self.authority_of(name).is_none() {
+                    bail!(
+                        "no [[authority]] may speak for {name} of {}: add it to the subtrees of one",
+                        service.identity
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     fn add_link(&mut self, ends: [usize; 2], link: &crate::file::Link) {
@@ -401,6 +427,11 @@ impl Plan {
             services,
         });
         Ok(())
+    }
+
+    /// One authority for everything, whatever the file says: for names that are not the file's.
+    pub fn one_authority(&mut self) {
+        self.authorities = vec![AuthorityPlan::for_everything()];
     }
 
     /// Where the authorities run.
@@ -577,12 +608,7 @@ fn authorities(file: &LabFile) -> anyhow::Result<Vec<AuthorityPlan>> {
         });
     }
     if all.is_empty() {
-        all.push(AuthorityPlan {
-            name: "spa1".into(),
-            port: dmsc_proto::AUTHORITY_PORT,
-            subtrees: Vec::new(),
-            authorisation_seconds: 3_600,
-        });
+        all.push(AuthorityPlan::for_everything());
     }
     Ok(all)
 }

@@ -162,8 +162,8 @@ pub fn loops(
         }
         seen[at] = 1;
         let hops = next[at].get(&to).map_or(&[][..], Vec::as_slice);
-        let ok = at == to
-            || (!hops.is_empty() && hops.iter().all(|hop| arrives(*hop, to, next, seen)));
+        let ok =
+            at == to || (!hops.is_empty() && hops.iter().all(|hop| arrives(*hop, to, next, seen)));
         seen[at] = if ok { 2 } else { 3 };
         ok
     }

@@ -93,7 +93,12 @@ impl Lab {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn launch_server(&mut self, pod: usize, identity: &str, args: &[&str]) -> anyhow::Result<()> {
+    pub fn launch_server(
+        &mut self,
+        pod: usize,
+        identity: &str,
+        args: &[&str],
+    ) -> anyhow::Result<()> {
         let mut all = vec!["serve"];
         all.extend(args);
         let spec = Spec {
@@ -110,7 +115,11 @@ impl Lab {
         Ok(())
     }
 
-    fn wait_for_server(&mut self, identity: &str, limit: Duration) -> anyhow::Result<()> {
+    /// Waits until a server that was launched says that it serves.
+    ///
+    /// # Errors
+    /// When it does not register.
+    pub fn wait_for_server(&mut self, identity: &str, limit: Duration) -> anyhow::Result<()> {
         let server = self
             .servers
             .get_mut(identity)

@@ -174,8 +174,7 @@ impl Lab {
     pub fn reconfigure(&mut self, changes: &Changes) -> anyhow::Result<()> {
         self.changes = changes.clone();
         for node in 0..self.plan.nodes.len() {
-            let text =
-                crate::configs::node_file(&self.plan, node, &self.changes, self.paths())?;
+            let text = crate::configs::node_file(&self.plan, node, &self.changes, self.paths())?;
             let path = self.paths().daemon(&self.plan.nodes[node].name);
             if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
                 continue;
@@ -200,7 +199,10 @@ fn same_digests(lab: &Lab, all: &[v1::AboutReply]) -> anyhow::Result<()> {
             .iter()
             .zip(all)
             .map(|(node, about)| {
-                format!("{} {:016x} ({} objects)", node.name, about.digest, about.objects)
+                format!(
+                    "{} {:016x} ({} objects)",
+                    node.name, about.digest, about.objects
+                )
             })
             .collect();
         bail!("digests differ: {}", digests.join(", "));

@@ -125,17 +125,13 @@ impl Lab {
             .dataplane
             .replace(new)
             .context("there is no dataplane to take over from")?;
-        let taken = wait::until(
-            "the old dataplane to end",
-            Duration::from_secs(20),
-            || {
-                let new = self.routers[node].dataplane.as_mut();
-                if old.alive() && new.is_some_and(|p| p.alive()) {
-                    return Ok(None);
-                }
-                Ok(Some(()))
-            },
-        );
+        let taken = wait::until("the old dataplane to end", Duration::from_secs(20), || {
+            let new = self.routers[node].dataplane.as_mut();
+            if old.alive() && new.is_some_and(|p| p.alive()) {
+                return Ok(None);
+            }
+            Ok(Some(()))
+        });
         let failed = self.routers[node]
             .dataplane
             .as_mut()
