@@ -1,6 +1,10 @@
 //! From a lab file to what is made: namespaces, interfaces, addresses, adjacency ids. A pure function: the same file, the same lab.
 
+mod authority;
+
 use std::collections::HashMap;
+
+pub use authority::AuthorityPlan;
 
 use anyhow::bail;
 use dmsc_wire::{NameBuf, NodeId};
@@ -167,30 +171,6 @@ pub struct ServicePlan {
     pub delay_ms: u32,
 }
 
-/// A prefix authority: a process in the authorities' namespace, which a veth joins to every gateway.
-#[derive(Debug, Clone)]
-pub struct AuthorityPlan {
-    /// Short name.
-    pub name: String,
-    /// TCP port of its service, on every address of its namespace.
-    pub port: u16,
-    /// What it may speak for; empty: everything.
-    pub subtrees: Vec<NameBuf>,
-    /// How long what it signs admits new prefixes.
-    pub authorisation_seconds: u32,
-}
-
-impl AuthorityPlan {
-    fn for_everything() -> Self {
-        Self {
-            name: "spa1".into(),
-            port: dmsc_proto::AUTHORITY_PORT,
-            subtrees: Vec::new(),
-            authorisation_seconds: 3_600,
-        }
-    }
-}
-
 /// The host outside.
 #[derive(Debug, Clone)]
 pub struct OutsidePlan {
@@ -240,7 +220,7 @@ impl Plan {
             links: Vec::new(),
             pods: Vec::new(),
             shared: Vec::new(),
-            authorities: authorities(file)?,
+            authorities: authority::authorities(file)?,
             policies: Vec::new(),
             outside: file.outside.as_ref().map(|outside| OutsidePlan {
                 namespace: format!("{name}-outside"),
@@ -278,20 +258,6 @@ impl Plan {
             plan.shared.push((identity.id.get_ref().clone(), pods));
         }
         Ok(plan)
-    }
-
-    fn names_have_authorities(&self) -> anyhow::Result<()> {
-        for service in self.pods.iter().flat_map(|p| &p.services) {
-            for name in &service.names {
-                if self.authority_of(name).is_none() {
-                    bail!(
-                        "no [[authority]] may speak for {name} of {}: add it to the subtrees of one",
-                        service.identity
-                    );
-                }
-            }
-        }
-        Ok(())
     }
 
     fn add_link(&mut self, ends: [usize; 2], link: &crate::file::Link) {
@@ -429,44 +395,6 @@ impl Plan {
         Ok(())
     }
 
-    /// One authority for everything, whatever the file says: for names that are not the file's.
-    pub fn one_authority(&mut self) {
-        self.authorities = vec![AuthorityPlan::for_everything()];
-    }
-
-    /// Where the authorities run.
-    #[must_use]
-    pub fn authority_namespace(&self) -> String {
-        format!("{}-spa", self.name)
-    }
-
-    /// Addresses of gateway `node` towards the authorities, and of the authorities towards it, without prefix length (30).
-    #[must_use]
-    pub fn authority_addresses(node: usize) -> [String; 2] {
-        [1, 2].map(|end| format!("10.99.{}.{end}", node + 1))
-    }
-
-    /// Index of the authority that has the policy of `name`: the one with the longest subtree that covers it.
-    #[must_use]
-    pub fn authority_of(&self, name: &NameBuf) -> Option<usize> {
-        let depth_of = |authority: &AuthorityPlan| {
-            if authority.subtrees.is_empty() {
-                return Some(0);
-            }
-            let name = name.as_name();
-            (1..=name.component_count()).rev().find(|depth| {
-                let above = name.prefix(*depth).to_owned();
-                authority.subtrees.contains(&above)
-            })
-        };
-        self.authorities
-            .iter()
-            .enumerate()
-            .filter_map(|(index, authority)| Some((depth_of(authority)?, index)))
-            .max_by_key(|(depth, index)| (*depth, usize::MAX - index))
-            .map(|(_, index)| index)
-    }
-
     /// Indices of the gateways.
     pub fn gateways(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].role == Role::Sg)
@@ -589,28 +517,6 @@ impl Plan {
             hellos as f64 * 25e-6 * 2.0 + count as f64 * 0.02,
         )
     }
-}
-
-/// The authorities of a file, or the one that speaks for everything.
-fn authorities(file: &LabFile) -> anyhow::Result<Vec<AuthorityPlan>> {
-    let mut all = Vec::new();
-    for (place, authority) in file.authority.iter().enumerate() {
-        all.push(AuthorityPlan {
-            name: authority.name.get_ref().clone(),
-            // 35033 is the operator's.
-            port: dmsc_proto::AUTHORITY_PORT + 2 * place as u16,
-            subtrees: authority
-                .subtrees
-                .iter()
-                .map(|s| NameBuf::parse(s.get_ref()))
-                .collect::<Result<_, _>>()?,
-            authorisation_seconds: *authority.authorisation_seconds.get_ref(),
-        });
-    }
-    if all.is_empty() {
-        all.push(AuthorityPlan::for_everything());
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ pub struct Pairs {
 
 /// The name of the pod of node `index`.
 pub fn service(plan: &Plan, index: usize) -> anyhow::Result<dmsc_wire::NameBuf> {
-    let names = plan.pods[index].services.iter().flat_map(|s| &s.names);
-    names.cloned().next().context("a pod serves nothing")
+    let mut names = plan.pods[index].services.iter().flat_map(|s| &s.names);
+    names.next().cloned().context("a pod serves nothing")
 }
 
 /// Every pod calls every other once.
