@@ -491,6 +491,10 @@ mod tests {
             let text = policy_file(&plan, index, &Changes::default(), 60).unwrap();
             text.parse().unwrap()
         };
+        for index in 0..2 {
+            let text = policy_file(&plan, index, &Changes::default(), 60).unwrap();
+            dmsc_spa::policy::Policy::parse(&text, Path::new("/")).unwrap();
+        }
         let (first, second) = (policy(0), policy(1));
         assert_eq!(
             first["authority"]["authorisation_seconds"].as_integer(),

@@ -411,11 +411,11 @@ impl Checker<'_> {
                     "a link needs two different ends".into(),
                 ));
             }
-            if *link.metric.get_ref() == 0 || *link.metric.get_ref() > 1 << 24 {
+            if *link.metric.get_ref() == 0 || *link.metric.get_ref() >= 1 << 24 {
                 return Err(self.wrong(
                     &link.metric,
                     "link.metric",
-                    "must be 1 to 16777216".into(),
+                    "must be 1 to 16777215".into(),
                 ));
             }
             if let Some(fabric) = &link.fabric {

@@ -286,7 +286,7 @@ async fn speak(rogue: &Rogue, what: &Lies) -> anyhow::Result<Told> {
     let (objects, forged) = lies(&forge, what)?;
     let address = SocketAddr::new(rogue.remote, dmsc_proto::LINKSTATE_PORT);
     let tls = ClientTlsConfig::new()
-        .domain_name(dmsc_spa::pki::NODE_DNS.replace("{id}", &rogue.peer.to_string()))
+        .domain_name(dmsc_spa::pki::node_dns(NodeId(rogue.peer)))
         .ca_certificate(Certificate::from_pem(&credentials.root_pem))
         .identity(Identity::from_pem(
             &credentials.certificate_pem,
