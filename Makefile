@@ -18,19 +18,22 @@ PROGRAMS := dmsc-dataplane dmsc-controlplane dmsc-pod dmscctl dmsc-lab
 # Names for `make names`; another file of one name a line may be given.
 DEFAULT_FILE := ../shared/data/names/googleapis-grpc.txt
 FILE := $(DEFAULT_FILE)
+# A topology for `make lab`, networkx node-link JSON.
+TOPOLOGY := ../shared/data/topologies/sndlib_abilene.json
+SEED := 1
 # Seconds per fuzz target, and of the torture run, in `make deep`.
 FUZZ_SECONDS := 600
 TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri
+	lab run-lab fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-demo: ## build, run the demo (three minutes), clean up; KEEP=1 leaves the lab up and says how to explore it
+demo: ## build, run the demo (six minutes at most), clean up; KEEP=1 leaves the lab up and says how to explore it
 	@$(SETUP) demo
 	@trap 'exit 130' INT; trap 'exit 143' TERM; $(if $(KEEP),,trap '$(SETUP) --restore' EXIT;) \
 	$(MAKE) --no-print-directory build run-demo KEEP=$(KEEP)
@@ -41,10 +44,15 @@ test: ## everything that every change must pass (under 15 minutes once built)
 deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri (FUZZ_SECONDS, TORTURE_SECONDS)
 	@.ci/run deep
 
-names: ## give every name of a file an owner and make 10,000 calls among them: FILE=…, one name a line
+names: ## announce every name of a file and make 10,000 calls among them: FILE=…, one name a line
 	@$(SETUP) demo
 	@trap 'exit 130' INT; trap 'exit 143' TERM; trap '$(SETUP) --restore' EXIT; \
 	$(MAKE) --no-print-directory build run-names FILE='$(FILE)'
+
+lab: ## run anybody's topology of at most 50 nodes: all pairs, shortest paths, failing links: TOPOLOGY=FILE, SEED=n
+	@$(SETUP) demo
+	@trap 'exit 130' INT; trap 'exit 143' TERM; trap '$(SETUP) --restore' EXIT; \
+	$(MAKE) --no-print-directory build run-lab TOPOLOGY='$(TOPOLOGY)' SEED='$(SEED)'
 
 setup: ## install what is missing for building and testing, reserve huge pages
 	@$(SETUP) test
@@ -105,6 +113,9 @@ run-names: build
 	@if [ -r '$(FILE)' ]; then $(LAB) names --file '$(FILE)'; \
 	elif [ '$(FILE)' = '$(DEFAULT_FILE)' ]; then echo 'names: skipped: $(FILE) is not here; give FILE=… with one name a line'; \
 	else echo 'names: cannot read $(FILE)' >&2; exit 2; fi
+
+run-lab: build
+	@$(LAB) topology '$(TOPOLOGY)' --seed '$(SEED)'
 
 torture: build
 	@$(CARGO) build --release --locked -p dmsc-perf

@@ -25,6 +25,39 @@ pub struct Sums {
     pub events: BTreeMap<String, u64>,
 }
 
+/// What packets are forwarded by.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tables {
+    /// By topology and gateway.
+    pub gateways: Vec<v1::Gateway>,
+    /// By id.
+    pub groups: Vec<v1::Group>,
+    /// By domain and name.
+    pub prefixes: Vec<v1::Prefix>,
+}
+
+impl Tables {
+    /// What is different, for people.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> String {
+        fn part<T: PartialEq + std::fmt::Debug>(what: &str, before: &[T], after: &[T]) -> String {
+            let gone = before.iter().find(|b| !after.contains(b));
+            let new = after.iter().find(|a| !before.contains(a));
+            match (gone, new) {
+                (None, None) => String::new(),
+                _ => format!(
+                    "{what} {} -> {}, e.g. {gone:?} -> {new:?}; ",
+                    before.len(),
+                    after.len()
+                ),
+            }
+        }
+        part("gateways", &self.gateways, &other.gateways)
+            + &part("groups", &self.groups, &other.groups)
+            + &part("prefixes", &self.prefixes, &other.prefixes)
+    }
+}
+
 impl Agent {
     /// Connects and greets.
     ///
@@ -82,6 +115,33 @@ impl Agent {
         })
     }
 
+    /// What packets are forwarded by: gateways, groups and prefixes, in one order.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn tables(&mut self) -> anyhow::Result<Tables> {
+        let dump = self.ask("Dump", |mut c| async move {
+            c.dump(v1::DumpRequest { prefixes: true }).await
+        })?;
+        let mut tables = Tables {
+            gateways: dump.gateways,
+            groups: dump.groups,
+            prefixes: dump.prefixes,
+        };
+        tables.gateways.sort_by_key(|g| (g.topology, g.gateway));
+        for gateway in &mut tables.gateways {
+            gateway.next_hops.sort_unstable();
+        }
+        tables.groups.sort_by_key(|g| g.id);
+        for group in &mut tables.groups {
+            group.members.sort_by_key(|m| m.gateway);
+        }
+        tables
+            .prefixes
+            .sort_by(|a, b| (a.domain, &a.name).cmp(&(b.domain, &b.name)));
+        Ok(tables)
+    }
+
     /// Applies operations.
     ///
     /// # Errors
@@ -92,6 +152,39 @@ impl Agent {
             ops: ops.into_iter().map(|op| v1::Op { op: Some(op) }).collect(),
         };
         self.ask("Apply", |mut c| async move { c.apply(transaction).await })
+    }
+
+    /// An echo to `name` from the router's own name, with the routers on the way.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn trace(&mut self, name: &dmsc_wire::NameBuf) -> anyhow::Result<v1::EchoReply> {
+        let request = v1::EchoRequest {
+            domain: 1,
+            name: name.as_bytes().to_vec(),
+            count: 1,
+            record_slots: 20,
+            ..v1::EchoRequest::default()
+        };
+        let mut client = self.client.clone();
+        self.runtime.block_on(async {
+            let answer = async {
+                let mut replies = client.echo(request).await?.into_inner();
+                let reply = replies.message().await?;
+                reply.context("the agent ended the echo without an answer")
+            };
+            tokio::time::timeout(Duration::from_secs(5), answer)
+                .await
+                .context("the agent did not answer Echo within 5 s")?
+        })
+    }
+
+    /// Version of its tables.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn generation(&mut self) -> anyhow::Result<u64> {
+        Ok(self.dump()?.generation)
     }
 
     /// Drops and events of all ports.

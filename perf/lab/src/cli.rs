@@ -1,5 +1,7 @@
 //! Arguments of `dmsc-lab`, and what each subcommand does with them.
 
+mod running;
+
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,14 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use dmsc_lab::demo::{self, DemoOptions};
-use dmsc_lab::lab::{self, Lab, Options, agent_socket, wire_socket};
+use dmsc_lab::lab::{self, Lab, Options, wire_socket};
 use dmsc_lab::names::{self, NamesOptions};
-use dmsc_lab::plan::{Middle, Plan};
-use dmsc_lab::state::{ROOT, State};
+use dmsc_lab::plan::Middle;
+use dmsc_lab::topology::{self, TopologyOptions};
 use dmsc_lab::wire::control;
 use dmsc_lab::wire::pump::{Handle, Pump};
 use dmsc_lab::wire::settings::{Change, Command as WireCommand, Way};
-use dmsc_lab::{agent::Agent, file::LabFile, units, wait};
+use dmsc_lab::{table, units, wait};
+
+use running::{explore, load, running, status};
 
 /// Labs of DMSC (Distributed Micro Service Communication) routers on one machine.
 ///
@@ -24,7 +28,8 @@ use dmsc_lab::{agent::Agent, file::LabFile, units, wait};
 #[command(
     version,
     after_help = "Examples:
-  dmsc-lab demo                                    what the routers do when things fail, in under three minutes
+  dmsc-lab demo                                    what the routers do when things fail, in under six minutes
+  dmsc-lab topology germany50.json                 anybody's topology: all pairs, shortest paths, failing links
   dmsc-lab up conf/lab/figure2.toml                a lab until Ctrl-C; with --keep: until `dmsc-lab down`
   dmsc-lab exec sg1 -- ip address                  a command inside a router's or pod's namespace
   dmsc-lab wire set sr1-sr3 --loss 1% --delay 30ms a bad cable
@@ -97,6 +102,30 @@ enum Command {
         /// Print JSON instead of a line
         #[arg(long)]
         json: bool,
+    },
+    /// Bring up a topology of at most 50 nodes, call all pairs, trace all ways, break links under a stream
+    ///
+    /// Each node is a gateway with one pod that announces /lab/<id>; metrics are distances, rounded, at least 1.
+    #[command(
+        after_help = "Example: dmsc-lab topology ../shared/data/topologies/sndlib_geant.json --failures 5 --seed 7"
+    )]
+    Topology {
+        /// Networkx node-link JSON: nodes[].id, edges[] or links[] with source, target, dist
+        file: PathBuf,
+        /// Links to break and mend, one after the other
+        #[arg(long, default_value_t = 20)]
+        failures: usize,
+        /// Seed of links and pairs
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print JSON after the lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the failure-domain table of a demo's figures, in Markdown
+    Table {
+        /// What `dmsc-lab demo --json FILE` wrote
+        file: PathBuf,
     },
     /// Run a command inside the namespace of a router, a pod, or `outside`
     Exec {
@@ -292,6 +321,35 @@ pub fn run() -> anyhow::Result<ExitCode> {
             }
             Ok(exit(result.ok()))
         }
+        Command::Topology {
+            file,
+            failures,
+            seed,
+            json,
+        } => {
+            wait::catch_signals()?;
+            let result = topology::run(&TopologyOptions {
+                file: file.clone(),
+                failures: *failures,
+                seed: *seed,
+                up: options(&cli, false, *seed),
+            })?;
+            let wrong = result.examples.iter().chain(&result.not_shortest);
+            for example in wrong.take(20) {
+                eprintln!("{example}");
+            }
+            if *json {
+                println!("{}", serde_json::to_string_pretty(&result)?);
+            }
+            println!("topology: {}", if result.ok() { "ok" } else { "FAILED" });
+            Ok(exit(result.ok()))
+        }
+        Command::Table { file } => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            print!("{}", table::markdown(&serde_json::from_str(&text)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Exec { node, command } => exec(&cli, node, command),
         Command::Wire(command) => wire(&cli, command),
         Command::Sink { port, seconds } => sink(*port, *seconds),
@@ -332,135 +390,6 @@ fn up(cli: &Cli, file: &Path, keep: bool, seed: u64) -> anyhow::Result<ExitCode>
     drop(lab);
     println!("lab {name}: removed");
     Ok(ExitCode::SUCCESS)
-}
-
-/// The lab that is meant: named, or the only one.
-fn running(cli: &Cli) -> anyhow::Result<String> {
-    if let Some(name) = &cli.lab {
-        return Ok(name.clone());
-    }
-    let names: Vec<String> = std::fs::read_dir(ROOT)
-        .map(|entries| {
-            entries
-                .flatten()
-                .filter(|e| e.path().join("state.json").is_file())
-                .map(|e| e.file_name().to_string_lossy().into_owned())
-                .collect()
-        })
-        .unwrap_or_default();
-    match names.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => bail!("no lab is up; bring one up with `dmsc-lab up conf/lab/figure2.toml --keep`"),
-        many => bail!(
-            "several labs are up, say which with --lab: {}",
-            many.join(", ")
-        ),
-    }
-}
-
-fn load(cli: &Cli) -> anyhow::Result<(PathBuf, State, Plan)> {
-    let name = running(cli)?;
-    let dir = Path::new(ROOT).join(&name);
-    let text = std::fs::read_to_string(dir.join("state.json"))
-        .with_context(|| format!("lab {name} is not up"))?;
-    let state: State = serde_json::from_str(&text)?;
-    let plan = Plan::new(&LabFile::read(&state.file)?)?;
-    Ok((dir, state, plan))
-}
-
-fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
-    let (dir, _, plan) = load(cli)?;
-    let (mut rows, mut whole) = (Vec::new(), true);
-    for node in &plan.nodes {
-        let answer = Agent::connect(&agent_socket(&dir, &node.name))
-            .and_then(|mut agent| agent.adjacencies());
-        let (state, adjacencies, down) = match answer {
-            Ok((count, down)) => ("answers", count, down),
-            Err(_) => ("silent", 0, Vec::new()),
-        };
-        whole &= state == "answers" && down.is_empty();
-        rows.push(serde_json::json!({
-            "node": node.name, "id": node.id.0, "namespace": node.namespace, "agent": state,
-            "adjacencies_up": adjacencies - down.len(), "adjacencies": adjacencies, "down_to_nodes": down,
-        }));
-    }
-    let mut wires = Vec::new();
-    for link in &plan.links {
-        if matches!(link.middle, Middle::Wire { .. }) {
-            let answer = control::tell(&wire_socket(&dir, &link.name), &WireCommand::Get);
-            wires.push(serde_json::json!({"link": link.name, "wire": answer.ok()}));
-        }
-    }
-    if json {
-        let all =
-            serde_json::json!({"lab": plan.name, "whole": whole, "routers": rows, "wires": wires});
-        println!("{}", serde_json::to_string_pretty(&all)?);
-    } else {
-        println!(
-            "{:<10} {:>5} {:<14} {:<8} adjacencies up",
-            "router", "id", "namespace", "agent"
-        );
-        for (row, node) in rows.iter().zip(&plan.nodes) {
-            println!(
-                "{:<10} {:>5} {:<14} {:<8} {} of {}",
-                node.name,
-                node.id.0,
-                node.namespace,
-                row["agent"].as_str().unwrap_or(""),
-                row["adjacencies_up"],
-                row["adjacencies"]
-            );
-        }
-        for wire in &wires {
-            println!(
-                "wire {}: {}",
-                wire["link"].as_str().unwrap_or(""),
-                wire["wire"]["settings"]
-            );
-        }
-    }
-    Ok(exit(whole))
-}
-
-/// Five things to try on a lab that stays up.
-fn explore(cli: &Cli) -> anyhow::Result<()> {
-    let (dir, state, plan) = load(cli)?;
-    let programs = state.programs.display();
-    let first = plan.nodes.first().context("the lab has no routers")?;
-    let socket = agent_socket(&dir, &first.name);
-    let name = plan
-        .pods
-        .iter()
-        .rev()
-        .flat_map(|p| &p.services)
-        .flat_map(|s| &s.names)
-        .map(ToString::to_string)
-        .next()
-        .unwrap_or_else(|| "/dmsc/1".into());
-    let pod = plan.pods.first();
-    println!("The lab stays up. Try:");
-    println!("  {programs}/dmsc-lab status");
-    println!(
-        "  {programs}/dmscctl --agent {} trace {name}",
-        socket.display()
-    );
-    println!(
-        "  {programs}/dmscctl --agent {} explain {name} --flow 7",
-        socket.display()
-    );
-    println!(
-        "  {programs}/dmscctl --agent {} capture {} --count 10",
-        socket.display(),
-        first.ports.first().map_or("sr1", |p| p.name.as_str())
-    );
-    if let Some(pod) = pod {
-        println!(
-            "  {programs}/dmsc-lab exec {} -- {programs}/dmsc-pod --gateway {} --identity {}/me call {name}",
-            pod.name, pod.gateway_address, pod.name
-        );
-    }
-    println!("and when you are done: {programs}/dmsc-lab down");
-    Ok(())
 }
 
 fn exec(cli: &Cli, node: &str, command: &[String]) -> anyhow::Result<ExitCode> {

@@ -1,13 +1,20 @@
-//! The demo: what the routers do with calls, links and gateways that fail, foreign networks, noise, and a lost control plane.
+//! The demo: what the routers learn by themselves, whom they believe, and what they do with calls, links, gateways, control planes and authorities that
+//! fail, foreign networks, noise, and maintenance.
 
 mod call;
+mod center;
 mod fabric;
 mod failures;
+mod flaps;
+mod learn;
 mod noise;
+mod ownership;
+mod planes;
 mod report;
 mod restore;
-mod stream;
+pub mod stream;
 mod two;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,15 +31,29 @@ type StepFn = fn(&mut Lab, &mut Report) -> anyhow::Result<()>;
 
 /// All steps, in order.
 const STEPS: &[(&str, StepFn)] = &[
+    (CONVERGE, learn::converge),
+    ("announce", learn::announce),
+    ("ownership", ownership::run),
     ("call", call::run),
     ("two-behind-one", two::run),
     ("link-failure", failures::link),
     ("instance-failure", failures::instance),
     ("gateway-failure", failures::gateway),
     ("foreign-fabric", fabric::run),
-    ("noisy-pod", noise::run),
-    ("agent-loss", failures::agents),
+    (BEFORE_CENTER, noise::run),
+    ("control-plane-kill", planes::one_after_the_other),
+    (NO_CENTER, center::run),
+    ("upgrade", upgrade::upgrade),
+    ("drain", upgrade::drain),
+    ("everything-restarts", planes::everything),
 ];
+
+/// The only step without services.
+const CONVERGE: &str = "converge";
+const NO_CENTER: &str = "no-center";
+/// Some time before `no-center`: gateways ask for new authorisations at a third of the life of what they have, and what lives for a minute is renewed
+/// with a shorter life after 20 s, while other steps run.
+const BEFORE_CENTER: &str = "noisy-pod";
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -85,16 +106,21 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<DemoResult> {
         }
     }
     let began = Instant::now();
-    let mut lab = Lab::up(&options.lab, &options.up)?;
+    let up = Options {
+        hold_services: true,
+        ..options.up.clone()
+    };
+    let mut lab = Lab::up(&options.lab, &up)?;
     let mut result = DemoResult {
         ok: true,
         seconds: 0.0,
         steps: Vec::new(),
     };
     for (name, step) in STEPS {
-        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
+        if !chosen(options, name) {
             continue;
         }
+        prepare(&mut lab, options, name)?;
         let step = run_step(&mut lab, name, *step);
         result.ok &= step.ok;
         result.steps.push(step);
@@ -105,6 +131,24 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<DemoResult> {
         }
     }
     Ok(result)
+}
+
+fn chosen(options: &DemoOptions, name: &str) -> bool {
+    options.only.is_empty() || options.only.iter().any(|only| only == name)
+}
+
+/// What a step needs that steps before it may not have done, because they were not chosen.
+fn prepare(lab: &mut Lab, options: &DemoOptions, name: &str) -> anyhow::Result<()> {
+    if ![CONVERGE, "announce"].contains(&name)
+        && !lab.has_services()
+        && let Err(error) = lab.start_services()
+    {
+        return Err(lab.explain(error));
+    }
+    if name == BEFORE_CENTER && chosen(options, NO_CENTER) {
+        lab.set_authorisation_seconds(center::LIFE)?;
+    }
+    Ok(())
 }
 
 fn run_step(lab: &mut Lab, name: &str, step: StepFn) -> StepResult {

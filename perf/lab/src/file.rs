@@ -63,8 +63,38 @@ pub struct LabFile {
     /// Identities that may appear at more than one pod.
     #[serde(default)]
     pub identity: Vec<SharedIdentity>,
+    /// Who says which pod may announce what; none: one authority for everything.
+    #[serde(default)]
+    pub authority: Vec<Authority>,
+    /// What identities may announce besides the services of their pods.
+    #[serde(default)]
+    pub policy: Vec<Policy>,
     /// Something that is reached through a gateway and knows nothing of names.
     pub outside: Option<Outside>,
+}
+
+/// A prefix authority: it may speak for its subtrees, and has the policy of every name that no other authority has a longer subtree for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Short name.
+    pub name: Spanned<String>,
+    /// Subtrees of names, as text; none: everything.
+    #[serde(default)]
+    pub subtrees: Vec<Spanned<String>>,
+    /// How long what it signs admits new prefixes.
+    #[serde(default = "default_authorisation_seconds")]
+    pub authorisation_seconds: Spanned<u32>,
+}
+
+/// What an identity may announce that no service of the file announces from the start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Of a pod.
+    pub identity: Spanned<String>,
+    /// Subtrees, as text.
+    pub names: Vec<Spanned<String>>,
 }
 
 /// Settings of all routers.
@@ -241,6 +271,10 @@ fn default_mtu() -> Spanned<u16> {
     Spanned::new(0..0, 9_000)
 }
 
+fn default_authorisation_seconds() -> Spanned<u32> {
+    Spanned::new(0..0, 3_600)
+}
+
 struct Checker<'a> {
     path: &'a Path,
     text: &'a str,
@@ -295,6 +329,41 @@ impl Checker<'_> {
         ))
     }
 
+    fn name(&self, name: &Spanned<String>, field: &'static str) -> Result<(), FileError> {
+        match dmsc_wire::NameBuf::parse(name.get_ref()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.wrong(name, field, format!("{:?}: {error}", name.get_ref()))),
+        }
+    }
+
+    fn authorities(&self, lab: &LabFile) -> Result<(), FileError> {
+        let mut names = HashSet::new();
+        for authority in &lab.authority {
+            self.short_name(&authority.name, "authority.name", 10)?;
+            if !names.insert(authority.name.get_ref()) {
+                return Err(self.wrong(
+                    &authority.name,
+                    "authority.name",
+                    "used twice; give each its own".into(),
+                ));
+            }
+            for name in &authority.subtrees {
+                self.name(name, "authority.subtrees")?;
+            }
+            if !(10..=2_592_000).contains(authority.authorisation_seconds.get_ref()) {
+                return Err(self.wrong(
+                    &authority.authorisation_seconds,
+                    "authority.authorisation_seconds",
+                    "must be 10 to 2592000 s".into(),
+                ));
+            }
+        }
+        for name in lab.policy.iter().flat_map(|p| &p.names) {
+            self.name(name, "policy.names")?;
+        }
+        Ok(())
+    }
+
     fn check(&self, lab: &LabFile) -> Result<(), FileError> {
         self.short_name(&lab.name, "name", 6)?;
         if lab.node.is_empty() {
@@ -342,11 +411,11 @@ impl Checker<'_> {
                     "a link needs two different ends".into(),
                 ));
             }
-            if *link.metric.get_ref() == 0 || *link.metric.get_ref() > 1 << 24 {
+            if *link.metric.get_ref() == 0 || *link.metric.get_ref() >= 1 << 24 {
                 return Err(self.wrong(
                     &link.metric,
                     "link.metric",
-                    "must be 1 to 16777216".into(),
+                    "must be 1 to 16777215".into(),
                 ));
             }
             if let Some(fabric) = &link.fabric {
@@ -379,15 +448,10 @@ impl Checker<'_> {
             }
             self.known(&pod.gateway, "pod.gateway", gateways(), "node of role sg")?;
             for name in pod.service.iter().flat_map(|s| &s.names) {
-                if let Err(error) = dmsc_wire::NameBuf::parse(name.get_ref()) {
-                    return Err(self.wrong(
-                        name,
-                        "pod.service.names",
-                        format!("{:?}: {error}", name.get_ref()),
-                    ));
-                }
+                self.name(name, "pod.service.names")?;
             }
         }
+        self.authorities(lab)?;
         let pods = || lab.pod.iter().map(|p| p.name.get_ref().as_str());
         for pod in lab.identity.iter().flat_map(|i| &i.pods) {
             self.known(pod, "identity.pods", pods(), "pod")?;
@@ -484,6 +548,13 @@ names = ["/shop/a"]
                 .starts_with("lab.toml:17: pod.gateway:")
         );
         assert!(error("/shop/a", "/shop//a").starts_with("lab.toml:20: pod.service.names:"));
+        assert!(
+            error(
+                "[[pod]]",
+                "[[authority]]\nname = \"a\"\nsubtrees = [\"/\"]\n[[pod]]"
+            )
+            .starts_with("lab.toml:17: authority.subtrees:")
+        );
         assert!(error("metric = 10", "metric = \"x\"").contains("line 14"));
         assert!(error("metric = 10", "metrik = 10").contains("metrik"));
         assert!(error("name = \"t\"", "name = \"Too long\"").starts_with("lab.toml:2: name:"));

@@ -1,7 +1,9 @@
 //! A lab: everything of a plan made, started and watched; and removed again, whatever happens.
 
+mod authorities;
 mod build;
 mod clients;
+mod converge;
 mod routers;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,10 @@ use anyhow::Context;
 pub use clients::Client;
 
 use crate::agent::Agent;
+use crate::configs::Paths;
+use crate::credentials::Issuer;
 use crate::file::LabFile;
+use crate::operator::Operator;
 use crate::outside::OutsideHost;
 use crate::plan::Plan;
 use crate::process::{Process, tail};
@@ -32,6 +37,17 @@ pub struct Options {
     pub seed: u64,
     /// Changes against the lab file from the start.
     pub changes: Changes,
+    /// The services of the lab file are not started: a scenario does.
+    pub hold_services: bool,
+}
+
+/// How long it took until the routers agreed, ns of the monotonic clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Startup {
+    /// When the last process of a router was started.
+    pub last_started_ns: u64,
+    /// When all link-state digests were equal and all tables acknowledged.
+    pub converged_ns: u64,
 }
 
 /// A router of the lab: two processes.
@@ -39,7 +55,7 @@ pub struct Options {
 pub struct Router {
     /// The dataplane; none while it is dead.
     pub dataplane: Option<Process>,
-    /// What programs it; none while it is dead.
+    /// Its control plane; none while it is dead.
     pub controller: Option<Process>,
 }
 
@@ -54,6 +70,11 @@ pub struct Lab {
     pub logs: PathBuf,
     /// Routers, as in the plan.
     pub routers: Vec<Router>,
+    /// Prefix authorities, as in the plan; none while one is dead.
+    pub authorities: Vec<Option<Process>>,
+    /// How the start went.
+    pub startup: Startup,
+    issuer: Issuer,
     keep: bool,
     dir: StateDir,
     state: State,
@@ -69,7 +90,7 @@ pub struct Lab {
 /// The agent's socket of a router of lab `name`.
 #[must_use]
 pub fn agent_socket(dir: &Path, node: &str) -> PathBuf {
-    dir.join(format!("{node}.sock"))
+    Paths(dir).agent(node)
 }
 
 /// The control socket of the wire in a link.
@@ -86,6 +107,9 @@ impl Lab {
     pub fn up(file: &Path, options: &Options) -> anyhow::Result<Self> {
         let lab_file = LabFile::read(file)?;
         let mut plan = Plan::new(&lab_file)?;
+        if options.changes.files.is_some() {
+            plan.one_authority();
+        }
         plan.fits(std::thread::available_parallelism().map_or(1, usize::from))?;
         tools::check(plan.outside.is_some())?;
         let programs = Programs::locate(options.programs.as_deref())?;
@@ -111,11 +135,15 @@ impl Lab {
         build::refuse_foreign(&plan)?;
         choose_memory(&mut plan);
         dir.write(&state)?;
+        let issuer = Issuer::prepare(&plan, Paths(dir.path()))?;
         let mut lab = Self {
             plan,
             programs,
             logs,
             routers: Vec::new(),
+            authorities: Vec::new(),
+            startup: Startup::default(),
+            issuer,
             keep: options.keep,
             dir,
             state,
@@ -138,14 +166,14 @@ impl Lab {
         let began = Instant::now();
         build::network(&self.plan)?;
         self.start_wires(options.seed)?;
+        self.start_authorities()?;
         self.start_routers()?;
-        self.wait_for_routers()?;
         if let Some(outside) = self.plan.outside.clone() {
             self.outside = Some(OutsideHost::start(self, &outside)?);
         }
-        self.wait_for_adjacencies(Duration::from_secs(15))?;
-        if self.changes.files.is_none() {
-            self.start_servers()?;
+        self.wait_for_adjacencies(Duration::from_secs(30))?;
+        if !options.hold_services && self.changes.files.is_none() {
+            self.start_services()?;
         }
         if let Some(outside) = &mut self.outside {
             outside.wait()?;
@@ -175,10 +203,24 @@ impl Lab {
         Agent::connect(&agent_socket(self.path(), &self.plan.nodes[node].name))
     }
 
-    /// Whether routes differ from those of the lab file.
+    /// Where its files and sockets are.
     #[must_use]
-    pub fn changed(&self) -> bool {
-        !self.changes.metrics.is_empty() || !self.changes.weights.is_empty()
+    pub fn paths(&self) -> Paths<'_> {
+        Paths(self.path())
+    }
+
+    /// Asks the control plane of router `node`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn operator(&self, node: usize) -> anyhow::Result<Operator> {
+        Operator::connect(&self.paths().operator(&self.plan.nodes[node].name))
+    }
+
+    /// Changes against the lab file that are in force.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Whether the lab outlives this process.
@@ -214,9 +256,14 @@ impl Lab {
                 .and_then(|mut agent| agent.everything())
                 .unwrap_or_else(|error| format!("{error:#}"));
             let _ = std::fs::write(self.logs.join(format!("{name}.counters")), text);
+            let text = self
+                .operator(node)
+                .and_then(|mut operator| operator.everything())
+                .unwrap_or_else(|error| format!("{error:#}"));
+            let _ = std::fs::write(self.logs.join(format!("{name}.linkstate")), text);
         }
         hints.push(format!(
-            "logs of all processes, and counters of all routers: {}",
+            "logs of all processes, counters and link state of all routers: {}",
             self.logs.display()
         ));
         anyhow::anyhow!("{said}\n{}", hints.join("\n"))
@@ -226,6 +273,7 @@ impl Lab {
         self.routers
             .iter_mut()
             .flat_map(|r| r.dataplane.iter_mut().chain(r.controller.iter_mut()))
+            .chain(self.authorities.iter_mut().flatten())
             .chain(self.wires.iter_mut())
             .chain(self.servers.values_mut())
             .chain(self.outside.iter_mut().flat_map(OutsideHost::processes))
@@ -245,6 +293,7 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.routers.clear();
+        self.authorities.clear();
         self.wires.clear();
         self.servers.clear();
         self.outside = None;
@@ -260,6 +309,10 @@ impl Lab {
             router.dataplane.into_iter().for_each(Process::leave);
             router.controller.into_iter().for_each(Process::leave);
         }
+        std::mem::take(&mut self.authorities)
+            .into_iter()
+            .flatten()
+            .for_each(Process::leave);
         std::mem::take(&mut self.wires)
             .into_iter()
             .for_each(Process::leave);
@@ -298,7 +351,8 @@ fn choose_memory(plan: &mut Plan) {
     let size_mb = (number("Hugepagesize:") / 1_024).max(1);
     let free = number("HugePages_Free:");
     let each = u64::from(plan.router.memory_mb).div_ceil(size_mb);
-    let needed = each * plan.nodes.len() as u64;
+    // One more: a dataplane that takes over lives beside the one that it replaces.
+    let needed = each * (plan.nodes.len() as u64 + 1);
     plan.router.huge = if free >= needed { "yes" } else { "no" }.into();
     if free < needed {
         eprintln!(

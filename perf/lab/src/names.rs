@@ -14,6 +14,7 @@ use crate::model::{Model, Pieces, pieces};
 use crate::plan::Plan;
 use crate::process::Share;
 use crate::routes::{Changes, NamesOf};
+use crate::wait;
 use crate::wire::decide::SplitMix;
 
 /// Calls to names that nobody owns.
@@ -55,25 +56,33 @@ pub struct NamesResult {
     pub wrong: usize,
     /// Answered although nobody owns the name, or another error than the expected one.
     pub unexpected: usize,
+    /// From the first announcement until all routers had acknowledged every name, s.
+    pub known_seconds: f64,
     /// Of the seed, so that the run can be repeated.
     pub seed: u64,
     /// Up to ten of the calls that went wrong.
     pub examples: Vec<String>,
 }
 
+/// All names are known everywhere within this, s.
+const KNOWN_SECONDS: f64 = 5.0;
+
 impl NamesResult {
     /// Whether everything was as the model says.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.lost == 0 && self.wrong == 0 && self.unexpected == 0
+        self.lost == 0
+            && self.wrong == 0
+            && self.unexpected == 0
+            && self.known_seconds <= KNOWN_SECONDS
     }
 
     /// The line for people and acceptance.
     #[must_use]
     pub fn line(&self) -> String {
         format!(
-            "names={} calls={} lost={} wrong={} unexpected={}",
-            self.names, self.calls, self.lost, self.wrong, self.unexpected
+            "names={} known_everywhere_s={:.2} calls={} lost={} wrong={} unexpected={}",
+            self.names, self.known_seconds, self.calls, self.lost, self.wrong, self.unexpected
         )
     }
 }
@@ -264,6 +273,51 @@ pub fn run(options: &NamesOptions) -> anyhow::Result<NamesResult> {
     Ok(result)
 }
 
+/// Starts all servers at once. Returns how long it took from then until every router, and its dataplane, had every name, s.
+fn announce(lab: &mut Lab, files: &[NamesOf], names: u64) -> anyhow::Result<f64> {
+    let mut operators = (0..lab.plan.nodes.len())
+        .map(|node| lab.operator(node))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let began_ns = wait::monotonic_ns();
+    for of in files {
+        let file = of.file.display().to_string();
+        lab.launch_server(of.pod, &of.identity, &["--names-file", &file])?;
+    }
+    wait::until(
+        "all routers to have all names",
+        Duration::from_secs(60),
+        || {
+            for (node, operator) in lab.plan.nodes.iter().zip(&mut operators) {
+                let count = operator.prefix_count()?;
+                let about = operator.about()?;
+                if count < names || about.programmed_version != about.routes_version {
+                    bail!(
+                        "{} has {count} of {names}, routes {} of which {} are in the dataplane",
+                        node.name,
+                        about.routes_version,
+                        about.programmed_version
+                    );
+                }
+            }
+            Ok(Some(()))
+        },
+    )?;
+    let seconds = (wait::monotonic_ns() - began_ns) as f64 / 1e9;
+    for of in files {
+        lab.wait_for_server(&of.identity, Duration::from_secs(10))?;
+    }
+    for (index, node) in lab.plan.nodes.iter().enumerate() {
+        let programmed = lab.agent(index)?.dump()?.prefix_count;
+        if programmed != names {
+            bail!(
+                "the dataplane of {} has {programmed} prefixes, expected {names}",
+                node.name
+            );
+        }
+    }
+    Ok(seconds)
+}
+
 fn call(
     lab: &mut Lab,
     files: &[NamesOf],
@@ -272,15 +326,14 @@ fn call(
     dir: &Path,
     result: &mut NamesResult,
 ) -> anyhow::Result<()> {
-    for names in files {
-        let file = names.file.display().to_string();
-        lab.start_server(
-            names.pod,
-            &names.identity,
-            &["--names-file", &file],
-            Duration::from_secs(60),
-        )?;
-    }
+    result.known_seconds = announce(lab, files, result.names as u64)?;
+    eprintln!(
+        "names: {} announced by {} pods, known and acknowledged at all {} routers after {:.2} s",
+        result.names,
+        files.len(),
+        lab.plan.nodes.len(),
+        result.known_seconds
+    );
     let mut callers = Vec::new();
     for (place, pod) in pods.iter().enumerate() {
         let mut text = String::new();
@@ -306,7 +359,7 @@ fn call(
                 "--out",
                 &output.display().to_string(),
             ],
-        );
+        )?;
         callers.push((
             lab.start_in_pod(*pod, "calls", command, Share::Plain)?,
             own,

@@ -1,6 +1,10 @@
 //! From a lab file to what is made: namespaces, interfaces, addresses, adjacency ids. A pure function: the same file, the same lab.
 
+mod authority;
+
 use std::collections::HashMap;
+
+pub use authority::AuthorityPlan;
 
 use anyhow::bail;
 use dmsc_wire::{NameBuf, NodeId};
@@ -27,6 +31,10 @@ pub struct Plan {
     pub pods: Vec<PodPlan>,
     /// Identities of more than one pod: id and pod indices.
     pub shared: Vec<(String, Vec<usize>)>,
+    /// Who says which pod may announce what.
+    pub authorities: Vec<AuthorityPlan>,
+    /// What identities may announce besides the services of their pods.
+    pub policies: Vec<(String, Vec<NameBuf>)>,
     /// The host outside of the mesh.
     pub outside: Option<OutsidePlan>,
     /// Whether links have delays of their own.
@@ -212,6 +220,8 @@ impl Plan {
             links: Vec::new(),
             pods: Vec::new(),
             shared: Vec::new(),
+            authorities: authority::authorities(file)?,
+            policies: Vec::new(),
             outside: file.outside.as_ref().map(|outside| OutsidePlan {
                 namespace: format!("{name}-outside"),
                 gateway: index[outside.gateway.get_ref().as_str()],
@@ -228,6 +238,16 @@ impl Plan {
         }
         for pod in &file.pod {
             plan.add_pod(index[pod.gateway.get_ref().as_str()], pod)?;
+        }
+        plan.names_have_authorities()?;
+        for policy in &file.policy {
+            let names = policy
+                .names
+                .iter()
+                .map(|n| NameBuf::parse(n.get_ref()))
+                .collect::<Result<_, _>>()?;
+            plan.policies
+                .push((policy.identity.get_ref().clone(), names));
         }
         for identity in &file.identity {
             let pods = identity
@@ -375,6 +395,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Indices of the gateways.
+    pub fn gateways(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].role == Role::Sg)
+    }
+
     /// Every namespace of the lab.
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {
@@ -387,6 +412,7 @@ impl Plan {
             }
         }
         all.extend(self.pods.iter().map(|p| p.namespace.clone()));
+        all.push(self.authority_namespace());
         all.extend(self.outside.iter().map(|o| o.namespace.clone()));
         all
     }
@@ -545,6 +571,22 @@ pub(crate) mod tests {
             }
         }
         assert!(plan.namespaces().iter().all(|n| n.starts_with("f2-")));
+    }
+
+    #[test]
+    fn the_authority_with_the_longest_subtree_has_the_policy_of_a_name() {
+        let plan = figure2();
+        let of = |name| {
+            let index = plan.authority_of(&NameBuf::parse(name).unwrap());
+            index.map(|i| plan.authorities[i].name.as_str())
+        };
+        assert_eq!(of("/shop/b"), Some("spa1"));
+        assert_eq!(of("/shop/payment/refunds"), Some("spa2"));
+        assert_eq!(of("/elsewhere"), None);
+        assert_eq!(
+            plan.authorities.iter().map(|a| a.port).collect::<Vec<_>>(),
+            [35_032, 35_034]
+        );
     }
 
     #[test]

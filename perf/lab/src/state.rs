@@ -140,8 +140,16 @@ impl StateDir {
         }
         // Only if no other lab put something there.
         let _ = std::fs::remove_dir("/etc/netns");
-        for prefix in &state.eal_prefixes {
-            let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(prefix));
+        // A dataplane that takes over has a prefix of its own, which begins with that of the router.
+        for entry in std::fs::read_dir("/var/run/dpdk")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if state.eal_prefixes.iter().any(|p| name.starts_with(p)) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
         }
         if let Err(error) = std::fs::remove_dir_all(&self.dir)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -1,16 +1,13 @@
-//! Step `call`: the nearest instance answers, weights spread calls, a pinned call takes the shortest path.
+//! Step `call`: the nearest instance answers, two at equal distance share calls, a pinned call takes the shortest path.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use dmsc_wire::NodeId;
 use serde::Deserialize;
 
 use super::report::Report;
 use super::stream::{Stream, StreamSpec};
 use crate::lab::Lab;
-use crate::routes::Changes;
 
 /// What `dmsc-pod --json ping --record` tells; only what is needed of it.
 #[derive(Debug, Deserialize)]
@@ -42,12 +39,18 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     report.milliseconds("p50", near.percentile_ms(50.0));
     report.milliseconds("p99", near.percentile_ms(99.0));
 
-    let weights = BTreeMap::from([(NodeId(1), 1), (NodeId(4), 1)]);
-    lab.reprogram(&Changes {
-        weights: BTreeMap::from([("/shop/b".to_string(), weights)]),
-        ..Changes::default()
-    })?;
-    let spread = Stream::run(lab, &call(1.0))?;
+    // From SG-2 the instances of B at SG-1 and SG-4 are equally far: 30 each, by the metrics that the routers announce.
+    let sg2 = lab.plan.node("sg2")?;
+    let routes = lab.operator(sg2)?.routes()?;
+    let metric = |gateway| routes.get(&gateway).map(|r| r.metric);
+    report.require(metric(1).is_some() && metric(1) == metric(4), || {
+        format!(
+            "from SG-2 the distances of SG-1 and SG-4 are {:?} and {:?}",
+            metric(1),
+            metric(4)
+        )
+    });
+    let spread = Stream::run(lab, &StreamSpec::new("pod2", "pod2/caller", "/shop/b", 1.0))?;
     lost += spread.lost();
     wrong += spread.wrong();
     let share = |instance| {
@@ -55,14 +58,13 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         count as f64 / spread.calls.len() as f64 * 100.0
     };
     let (one, four) = (share("pod1/b"), share("pod4/b"));
-    report.figure("equal weights", format!("{one:.1} % : {four:.1} %"));
+    report.figure("equally near", format!("{one:.1} % : {four:.1} %"));
     report.detail("share B/1 percent", one);
     report.detail("share B/4 percent", four);
     report.require(
         (one - 50.0).abs() <= 2.5 && (four - 50.0).abs() <= 2.5,
-        || format!("{one:.1} % and {four:.1} % are not equal weights within 5 % of each share"),
+        || format!("{one:.1} % and {four:.1} % are not equal shares within 5 % of each"),
     );
-    lab.reprogram(&Changes::default())?;
 
     let pinned = Stream::run(lab, &call(2.0).pinned(4))?;
     lost += pinned.lost();
@@ -89,7 +91,7 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     report.figure("wrong", wrong);
     report.require(lost == 0, || {
         format!(
-            "lost {lost}: nearest {}; weighted {}; pinned {}",
+            "lost {lost}: nearest {}; equally near {}; pinned {}",
             near.losses(),
             spread.losses(),
             pinned.losses()

@@ -23,7 +23,7 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         bail!("link sr1-sr2 of the lab has no fabric");
     };
     // From SG-1 to SG-2 there are three ways of equal cost; now only the one through the fabric is shortest.
-    lab.reprogram(&Changes {
+    lab.reconfigure(&Changes {
         metrics: BTreeMap::from([
             (link, 1),
             (lab.plan.link("sg1-sr2")?, 1_000),
@@ -174,7 +174,7 @@ fn largest(lab: &mut Lab) -> anyhow::Result<usize> {
             "--timeout",
             "1000",
         ],
-    );
+    )?;
     let mut call = lab.start_in_pod(pod, "large", command, Share::Plain)?;
     let text = call.collect(Duration::from_secs(5))?;
     text.lines()

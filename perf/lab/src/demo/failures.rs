@@ -1,4 +1,4 @@
-//! Steps `link-failure`, `instance-failure`, `gateway-failure` and `agent-loss`: something dies under a stream.
+//! Steps `link-failure`, `instance-failure` and `gateway-failure`: something dies under a stream.
 
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ use crate::wire::settings::Change;
 
 const LINK: &str = "sr1-sr3";
 
-fn bound(report: &mut Report, what: &str, value: f64, most: f64) {
+/// Nothing above what is allowed.
+pub fn bound(report: &mut Report, what: &str, value: f64, most: f64) {
     report.require(value <= most, || {
         format!("{what} {value:.0}, allowed {most:.0}")
     });
 }
 
-fn nothing_wrong(report: &mut Report, outcome: &Outcome) {
+/// Nobody answered who does not own the name.
+pub fn nothing_wrong(report: &mut Report, outcome: &Outcome) {
     let wrong = outcome.wrong();
     report.require(wrong == 0, || {
         format!(
@@ -173,63 +175,6 @@ pub fn gateway(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         .collect();
     report.require(later.iter().all(|c| c.instance == "pod1/b"), || {
         "after the failure not all calls were answered by B/1".into()
-    });
-    nothing_wrong(report, &outcome);
-    Ok(())
-}
-
-/// Everything that programs the dataplanes is killed, and comes back.
-pub fn agents(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
-    let spec = StreamSpec::new("pod1", "pod1/a", "/shop/b", 4.5).pinned(4);
-    let tables = |lab: &Lab| -> anyhow::Result<Vec<_>> {
-        (0..lab.plan.nodes.len())
-            .map(|node| {
-                let dump = lab.agent(node)?.dump()?;
-                let services = dump
-                    .attachments
-                    .iter()
-                    .filter(|a| !a.serves.is_empty())
-                    .count();
-                Ok((
-                    dump.adjacencies.len(),
-                    dump.gateways.len(),
-                    dump.groups.len(),
-                    dump.prefix_count,
-                    services,
-                ))
-            })
-            .collect()
-    };
-    let before = tables(lab)?;
-    let stream = Stream::start(lab, &spec)?;
-    stream.at(1.0)?;
-    for router in &mut lab.routers {
-        if let Some(controller) = &mut router.controller {
-            controller.kill_hard();
-        }
-    }
-    stream.at(2.5)?;
-    let back_ns = monotonic_ns();
-    for node in 0..lab.plan.nodes.len() {
-        lab.start_controller(node)?;
-    }
-    for node in 0..lab.plan.nodes.len() {
-        lab.wait_for_controller(node)?;
-    }
-    let reconciled_ns = monotonic_ns();
-    let outcome = stream.finish()?;
-    let after = tables(lab)?;
-    let back = outcome.lost_from(back_ns);
-    report.figure("killed", lab.plan.nodes.len());
-    report.figure("lost", outcome.lost() - back);
-    report.milliseconds("reconciled in", (reconciled_ns - back_ns) as f64 / 1e6);
-    report.figure("lost when it returned", back);
-    report.figure("wrong", outcome.wrong());
-    report.require(outcome.lost() == 0, || {
-        format!("lost {}: {}", outcome.lost(), outcome.losses())
-    });
-    report.require(before == after, || {
-        format!("tables changed: {before:?} became {after:?}")
     });
     nothing_wrong(report, &outcome);
     Ok(())

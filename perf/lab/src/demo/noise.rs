@@ -39,7 +39,7 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
                 "--mode",
                 "garbage",
             ],
-        );
+        )?;
         calm.push(from..wait::monotonic_ns());
         let from = wait::monotonic_ns();
         let mut flood = lab.start_in_pod(noisy_pod, "flood", command, Share::Noise)?;

@@ -28,34 +28,36 @@ pub fn restore(lab: &mut Lab) -> anyhow::Result<()> {
             set_carrier(namespace, true)?;
         }
     }
+    lab.start_authorities()?;
+    let mut restarted = false;
     for node in 0..lab.plan.nodes.len() {
         let router = &mut lab.routers[node];
         let dead_dataplane = !router.dataplane.as_mut().is_some_and(|p| p.alive());
         let dead_controller = !router.controller.as_mut().is_some_and(|p| p.alive());
         if dead_dataplane {
-            lab.forget_status(node);
             lab.start_dataplane(node)?;
         }
         if dead_controller {
             lab.start_controller(node)?;
         }
-        if dead_dataplane || dead_controller {
-            lab.wait_for_controller(node)?;
-        }
+        restarted |= dead_dataplane || dead_controller;
     }
-    if lab.changed() {
-        lab.reprogram(&Changes::default())?;
-    }
-    let identities: Vec<String> = routes::services(&lab.plan)
-        .map(|(_, service)| service.identity.clone())
-        .collect();
-    for identity in identities {
-        if !lab.server(&identity)?.alive() {
-            lab.restart_service(&identity)?;
-        }
+    if restarted {
+        lab.wait_for_convergence(Duration::from_secs(40))?;
     }
     lab.wait_for_adjacencies(Duration::from_secs(10))?;
-    wait_for_attachments(lab)
+    for node in 0..lab.plan.nodes.len() {
+        let mut operator = lab.operator(node)?;
+        if operator.about()?.state.starts_with("drain") {
+            operator.undrain()?;
+        }
+    }
+    lab.reconfigure(&Changes::default())?;
+    if lab.has_services() {
+        lab.start_services()?;
+        wait_for_attachments(lab)?;
+    }
+    lab.wait_for_convergence(Duration::from_secs(20))
 }
 
 /// Waits until every gateway has every service of its pods attached.

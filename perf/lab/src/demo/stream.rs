@@ -141,7 +141,7 @@ impl Stream {
         if let Some(size) = &size {
             args.extend(["--size", size]);
         }
-        let command = lab.pod_command(pod, spec.identity, &args);
+        let command = lab.pod_command(pod, spec.identity, &args)?;
         let mut process = lab.start_in_pod(pod, "bench", command, Share::Plain)?;
         let log = process.log().to_path_buf();
         let mut ended = None;
@@ -185,6 +185,18 @@ impl Stream {
     /// When interrupted.
     pub fn at(&self, seconds: f64) -> anyhow::Result<()> {
         wait::pause_until(self.started_ns + (seconds * 1e9) as u64)
+    }
+
+    /// Ends the stream early: no more calls, and those that are out have their time-out.
+    ///
+    /// # Errors
+    /// When it failed, or its records are not understood.
+    pub fn stop(mut self) -> anyhow::Result<Outcome> {
+        if !self.process.alive() {
+            bail!("the calls ended before what they were to measure");
+        }
+        self.process.signal(nix::sys::signal::Signal::SIGTERM);
+        self.finish()
     }
 
     /// Waits until the stream is over.
@@ -238,6 +250,16 @@ fn record(line: &str) -> Option<Call> {
 }
 
 impl Outcome {
+    /// Calls from the lines of a records file.
+    #[cfg(test)]
+    pub fn from_records(text: &str, owners: &[&str]) -> Option<Self> {
+        Some(Self {
+            calls: text.lines().map(record).collect::<Option<_>>()?,
+            owners: owners.iter().map(ToString::to_string).collect(),
+            summary: Summary::default(),
+        })
+    }
+
     /// Calls without an answer within their time-out, errors included.
     #[must_use]
     pub fn lost(&self) -> usize {

@@ -59,7 +59,7 @@ fn reused_attachment(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         pod1,
         "pod1/victim",
         &["call", "/shop/report", "--timeout", "5000"],
-    );
+    )?;
     let mut agent = lab.agent(gateway)?;
     let before_call = agent.sums()?;
     let mut victim = lab.start_in_pod(pod1, "victim", command, Share::Plain)?;

@@ -45,6 +45,7 @@ pub fn network(plan: &Plan) -> anyhow::Result<()> {
     for pod in 0..plan.pods.len() {
         pod_side(plan, pod)?;
     }
+    authorities(plan)?;
     if let Some(outside) = &plan.outside {
         outside_host(plan, outside)?;
     }
@@ -118,6 +119,16 @@ fn veths(plan: &Plan) -> Batch {
             (&pod.name, &gateway.namespace, port.map_or("", |p| &p.mac)),
             ("eth0", &pod.namespace, &pod.mac),
             mtu,
+        );
+    }
+    let authorities = plan.authority_namespace();
+    for node in plan.gateways() {
+        let gateway = &plan.nodes[node];
+        pair(
+            &mut batch,
+            (AUTHORITIES, &gateway.namespace, ""),
+            (&gateway.name, &authorities, ""),
+            1_500,
         );
     }
     if let Some(outside) = &plan.outside {
@@ -227,6 +238,25 @@ fn pod_side(plan: &Plan, index: usize) -> anyhow::Result<()> {
     batch.add("link set dev eth0 up");
     batch.add(format!("route add default via {}", pod.gateway_address));
     batch.run(Some(&pod.namespace))
+}
+
+/// The interface of a gateway's kernel towards the authorities: signalling only, no port of the router.
+const AUTHORITIES: &str = "spa";
+
+fn authorities(plan: &Plan) -> anyhow::Result<()> {
+    let mut there = Batch::default();
+    there.add("link set dev lo up");
+    for node in plan.gateways() {
+        let gateway = &plan.nodes[node];
+        let [own, remote] = Plan::authority_addresses(node);
+        let mut here = Batch::default();
+        here.add(format!("address add {own}/30 dev {AUTHORITIES}"));
+        here.add(format!("link set dev {AUTHORITIES} up"));
+        here.run(Some(&gateway.namespace))?;
+        there.add(format!("address add {remote}/30 dev {}", gateway.name));
+        there.add(format!("link set dev {} up", gateway.name));
+    }
+    there.run(Some(&plan.authority_namespace()))
 }
 
 fn outside_host(plan: &Plan, outside: &OutsidePlan) -> anyhow::Result<()> {

@@ -12,18 +12,28 @@ use crate::wait;
 pub type Client = Process;
 
 impl Lab {
-    /// A `dmsc-pod` command in pod `pod` with `identity`.
-    #[must_use]
-    pub fn pod_command(&self, pod: usize, identity: &str, args: &[&str]) -> Vec<String> {
+    /// A `dmsc-pod` command in pod `pod` with `identity` and its credentials.
+    ///
+    /// # Errors
+    /// When the credentials cannot be made.
+    pub fn pod_command(
+        &self,
+        pod: usize,
+        identity: &str,
+        args: &[&str],
+    ) -> anyhow::Result<Vec<String>> {
+        let credentials = self.issuer.pod(identity)?;
         let mut command = vec![
             self.programs.path("dmsc-pod"),
             "--gateway".into(),
             self.plan.pods[pod].gateway_address.clone(),
             "--identity".into(),
             identity.into(),
+            "--credentials".into(),
+            credentials.display().to_string(),
         ];
         command.extend(args.iter().map(ToString::to_string));
-        command
+        Ok(command)
     }
 
     /// Starts any program in pod `pod`; its standard output can be collected.
@@ -59,7 +69,7 @@ impl Lab {
         args: &[&str],
         limit: Duration,
     ) -> anyhow::Result<String> {
-        let command = self.pod_command(pod, identity, args);
+        let command = self.pod_command(pod, identity, args)?;
         self.start_in_pod(pod, "client", command, Share::Plain)?
             .finish(limit)
     }
@@ -79,13 +89,22 @@ impl Lab {
         self.wait_for_server(identity, limit)
     }
 
-    fn launch_server(&mut self, pod: usize, identity: &str, args: &[&str]) -> anyhow::Result<()> {
+    /// Starts a server and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_server(
+        &mut self,
+        pod: usize,
+        identity: &str,
+        args: &[&str],
+    ) -> anyhow::Result<()> {
         let mut all = vec!["serve"];
         all.extend(args);
         let spec = Spec {
             name: format!("serve-{}", identity.replace('/', "-")),
             namespace: self.plan.pods[pod].namespace.clone(),
-            command: self.pod_command(pod, identity, &all),
+            command: self.pod_command(pod, identity, &all)?,
             share: Share::Plain,
             survives: self.keep,
         };
@@ -96,7 +115,11 @@ impl Lab {
         Ok(())
     }
 
-    fn wait_for_server(&mut self, identity: &str, limit: Duration) -> anyhow::Result<()> {
+    /// Waits until a server that was launched says that it serves.
+    ///
+    /// # Errors
+    /// When it does not register.
+    pub fn wait_for_server(&mut self, identity: &str, limit: Duration) -> anyhow::Result<()> {
         let server = self
             .servers
             .get_mut(identity)
@@ -114,17 +137,35 @@ impl Lab {
         ended.map_or(Ok(()), Err)
     }
 
-    pub(super) fn start_servers(&mut self) -> anyhow::Result<()> {
+    /// Starts every service of the lab file that does not run, and waits until all routers have their names.
+    ///
+    /// # Errors
+    /// When one does not register, or a router does not learn a name.
+    pub fn start_services(&mut self) -> anyhow::Result<()> {
         let services: Vec<_> = crate::routes::services(&self.plan)
             .map(|(pod, service)| (pod, service.clone()))
             .collect();
+        let mut started = Vec::new();
         for (pod, service) in &services {
-            self.launch_service(*pod, service)?;
+            if !self
+                .servers
+                .get_mut(&service.identity)
+                .is_some_and(Process::alive)
+            {
+                self.launch_service(*pod, service)?;
+                started.push(service.identity.clone());
+            }
         }
-        for (_, service) in &services {
-            self.wait_for_server(&service.identity, Duration::from_secs(20))?;
+        for identity in &started {
+            self.wait_for_server(identity, Duration::from_secs(20))?;
         }
-        Ok(())
+        self.wait_for_prefixes(Duration::from_secs(20))
+    }
+
+    /// Whether the services of the lab file were started.
+    #[must_use]
+    pub fn has_services(&self) -> bool {
+        !self.servers.is_empty()
     }
 
     fn launch_service(
@@ -142,19 +183,6 @@ impl Lab {
             args.extend(["--delay-ms", &delay]);
         }
         self.launch_server(pod, &service.identity, &args)
-    }
-
-    /// Starts a service of the lab file again.
-    ///
-    /// # Errors
-    /// When there is none of that identity, or it does not register.
-    pub fn restart_service(&mut self, identity: &str) -> anyhow::Result<()> {
-        let (pod, service) = crate::routes::services(&self.plan)
-            .find(|(_, s)| s.identity == identity)
-            .map(|(pod, s)| (pod, s.clone()))
-            .with_context(|| format!("the lab has no service {identity}"))?;
-        self.launch_service(pod, &service)?;
-        self.wait_for_server(identity, Duration::from_secs(20))
     }
 
     /// The server of `identity`.

@@ -1,45 +1,20 @@
-//! Routers and wires of a lab: started, programmed, waited for, killed and started again.
+//! Routers and wires of a lab: started, waited for, killed, replaced and started again.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use nix::sys::signal::Signal;
-use serde::Deserialize;
 
-use super::{Lab, Router, agent_socket, wire_socket};
+use super::{Lab, Router, wire_socket};
 use crate::agent::Agent;
-use crate::plan::Middle;
+use crate::configs;
+use crate::net::Batch;
+use crate::plan::{Middle, PortEnd};
 use crate::process::{Process, Share, Spec};
-use crate::routes::{self, Changes};
 use crate::wait;
 use crate::wire::control;
 use crate::wire::settings::{Answer, Change, Command, Way};
 
-/// What a static controller writes about its last attempt to load its routes.
-#[derive(Debug, Deserialize)]
-struct Status {
-    ok: bool,
-    #[serde(default)]
-    error: Option<String>,
-}
-
 impl Lab {
-    fn config(&self, node: usize) -> PathBuf {
-        self.path()
-            .join(format!("{}.dataplane.toml", self.plan.nodes[node].name))
-    }
-
-    fn routes(&self, node: usize) -> PathBuf {
-        self.path()
-            .join(format!("{}.routes.toml", self.plan.nodes[node].name))
-    }
-
-    fn status(&self, node: usize) -> PathBuf {
-        self.path()
-            .join(format!("{}.status.json", self.plan.nodes[node].name))
-    }
-
     pub(super) fn start_wires(&mut self, seed: u64) -> anyhow::Result<()> {
         let own = std::env::current_exe()?.display().to_string();
         for (index, link) in self.plan.links.iter().enumerate() {
@@ -81,44 +56,49 @@ impl Lab {
         Ok(())
     }
 
+    /// Dataplanes first, then all control planes at once.
     pub(super) fn start_routers(&mut self) -> anyhow::Result<()> {
-        self.write_routes()?;
         for node in 0..self.plan.nodes.len() {
-            let socket = agent_socket(self.path(), &self.plan.nodes[node].name);
+            let name = self.plan.nodes[node].name.clone();
             std::fs::write(
-                self.config(node),
-                routes::dataplane_file(&self.plan, node, &socket)?,
+                self.paths().dataplane(&name),
+                configs::dataplane_file(&self.plan, node, self.paths())?,
             )?;
-            let dataplane = Some(self.dataplane(node)?);
+            std::fs::create_dir_all(self.paths().state(&name))?;
+            std::fs::write(
+                self.paths().daemon(&name),
+                configs::node_file(&self.plan, node, &self.changes, self.paths())?,
+            )?;
+            let dataplane = Some(self.dataplane(node, &[])?);
             self.routers.push(Router {
                 dataplane,
                 controller: None,
             });
         }
         for node in 0..self.plan.nodes.len() {
+            self.wait_for_agent(node)?;
+        }
+        for node in 0..self.plan.nodes.len() {
             self.start_controller(node)?;
         }
+        self.startup.last_started_ns = wait::monotonic_ns();
+        self.wait_for_convergence(Duration::from_secs(60))?;
+        self.startup.converged_ns = wait::monotonic_ns();
         Ok(())
     }
 
-    fn write_routes(&self) -> anyhow::Result<()> {
-        for node in 0..self.plan.nodes.len() {
-            let text = routes::routes_file(&self.plan, node, &self.changes)?;
-            std::fs::write(self.routes(node), text)?;
-        }
-        Ok(())
-    }
-
-    fn dataplane(&self, node: usize) -> anyhow::Result<Process> {
+    fn dataplane(&self, node: usize, more: &[&str]) -> anyhow::Result<Process> {
         let plan = &self.plan.nodes[node];
+        let mut command = vec![
+            self.programs.path("dmsc-dataplane"),
+            "--config".into(),
+            self.paths().dataplane(&plan.name).display().to_string(),
+        ];
+        command.extend(more.iter().map(ToString::to_string));
         let spec = Spec {
             name: format!("{}.dataplane", plan.name),
             namespace: plan.namespace.clone(),
-            command: vec![
-                self.programs.path("dmsc-dataplane"),
-                "--config".into(),
-                self.config(node).display().to_string(),
-            ],
+            command,
             share: Share::Router,
             survives: self.keep,
         };
@@ -130,31 +110,62 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn start_dataplane(&mut self, node: usize) -> anyhow::Result<()> {
-        let _ = std::fs::remove_file(agent_socket(self.path(), &self.plan.nodes[node].name));
-        self.routers[node].dataplane = Some(self.dataplane(node)?);
+        let _ = std::fs::remove_file(self.paths().agent(&self.plan.nodes[node].name));
+        self.routers[node].dataplane = Some(self.dataplane(node, &[])?);
         self.wait_for_agent(node)
     }
 
-    /// Starts what programs a router; returns at once.
+    /// Replaces the running dataplane of a router by a new process that takes over from it. Returns when the new one answers and the old one ended.
+    ///
+    /// # Errors
+    /// When the new one does not come up, or the old one does not end well.
+    pub fn take_over_dataplane(&mut self, node: usize) -> anyhow::Result<()> {
+        let new = self.dataplane(node, &["--takeover"])?;
+        let mut old = self.routers[node]
+            .dataplane
+            .replace(new)
+            .context("there is no dataplane to take over from")?;
+        let taken = wait::until("the old dataplane to end", Duration::from_secs(20), || {
+            let new = self.routers[node].dataplane.as_mut();
+            if old.alive() && new.is_some_and(|p| p.alive()) {
+                return Ok(None);
+            }
+            Ok(Some(()))
+        });
+        let failed = self.routers[node]
+            .dataplane
+            .as_mut()
+            .is_none_or(|p| !p.alive());
+        if taken.is_err() || failed {
+            let new = self.routers[node].dataplane.replace(old);
+            let why = new.map_or(Ok(()), |mut new| {
+                new.check()?;
+                new.kill_hard();
+                Ok::<_, anyhow::Error>(())
+            });
+            taken?;
+            return why.context("the new dataplane did not take over");
+        }
+        let status = old.status();
+        if !status.is_some_and(|s| s.success()) {
+            bail!("the old dataplane ended with {status:?}");
+        }
+        self.wait_for_agent(node)
+    }
+
+    /// Starts the control plane of a router; returns at once.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start_controller(&mut self, node: usize) -> anyhow::Result<()> {
         let plan = &self.plan.nodes[node];
-        self.forget_status(node);
-        let mut command = vec![
+        let _ = std::fs::remove_file(self.paths().operator(&plan.name));
+        let command = vec![
             self.programs.path("dmsc-controlplane"),
-            "static".into(),
-            "--routes".into(),
-            self.routes(node).display().to_string(),
-            "--agent".into(),
-            agent_socket(self.path(), &plan.name).display().to_string(),
-            "--status".into(),
-            self.status(node).display().to_string(),
+            plan.role.text().into(),
+            "--config".into(),
+            self.paths().daemon(&plan.name).display().to_string(),
         ];
-        if plan.role == crate::file::Role::Sg {
-            command.extend(["--listen".into(), "0.0.0.0:35030".into()]);
-        }
         let spec = Spec {
             name: format!("{}.controller", plan.name),
             namespace: plan.namespace.clone(),
@@ -168,7 +179,7 @@ impl Lab {
 
     fn wait_for_agent(&mut self, node: usize) -> anyhow::Result<()> {
         let name = self.plan.nodes[node].name.clone();
-        let socket = agent_socket(self.path(), &name);
+        let socket = self.paths().agent(&name);
         let process = self.routers[node]
             .dataplane
             .as_mut()
@@ -186,59 +197,26 @@ impl Lab {
                 Ok(Some(()))
             },
         )?;
-        match ended {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        ended.map_or(Ok(()), Err)?;
+        self.kernel_routes(node)
     }
 
-    /// Forgets what the program of a router reported, so that the next report is a new one.
-    pub fn forget_status(&self, node: usize) {
-        let _ = std::fs::remove_file(self.status(node));
-    }
-
-    /// Waits until what programs a router reports that it is done.
-    ///
-    /// # Errors
-    /// When it reports a mistake, ends, or says nothing.
-    pub fn wait_for_controller(&mut self, node: usize) -> anyhow::Result<()> {
-        let path = self.status(node);
-        let name = self.plan.nodes[node].name.clone();
-        let process = self.routers[node]
-            .controller
-            .as_mut()
-            .context("nothing programs this router")?;
-        let mut ended = None;
-        wait::until(
-            &format!("{name} to be programmed"),
-            Duration::from_secs(20),
-            || {
-                if let Err(error) = process.check() {
-                    ended = Some(error);
-                    return Ok(Some(()));
-                }
-                let Ok(text) = std::fs::read_to_string(&path) else {
-                    return Ok(None);
-                };
-                let status: Status = serde_json::from_str(&text)?;
-                if !status.ok {
-                    // It tries again by itself; the last reason is told if it never succeeds.
-                    bail!("{}", status.error.unwrap_or_default());
-                }
-                Ok(Some(()))
-            },
-        )?;
-        ended.map_or(Ok(()), Err)
-    }
-
-    pub(super) fn wait_for_routers(&mut self) -> anyhow::Result<()> {
-        for node in 0..self.plan.nodes.len() {
-            self.wait_for_agent(node)?;
+    /// Neighbours beyond a foreign fabric: the kernel, which carries the link-state sessions, needs to know the way as an administrator would tell it.
+    fn kernel_routes(&self, node: usize) -> anyhow::Result<()> {
+        let plan = &self.plan.nodes[node];
+        let mut batch = Batch::default();
+        for port in &plan.ports {
+            if let PortEnd::Router(adjacency) = &port.end
+                && let Some(next_hop) = &adjacency.next_hop
+            {
+                batch.add(format!(
+                    "route replace {}/32 via {next_hop} dev {}",
+                    adjacency.remote,
+                    configs::tap(&port.name)
+                ));
+            }
         }
-        for node in 0..self.plan.nodes.len() {
-            self.wait_for_controller(node)?;
-        }
-        Ok(())
+        batch.run(Some(&plan.namespace))
     }
 
     /// Waits until every adjacency of every living router is up.
@@ -260,25 +238,6 @@ impl Lab {
                 }
                 Ok(Some(()))
             })?;
-        }
-        Ok(())
-    }
-
-    /// Computes the routes of all routers with other `changes`, makes their programs load them, and waits until they have.
-    ///
-    /// # Errors
-    /// When one of them refuses.
-    pub fn reprogram(&mut self, changes: &Changes) -> anyhow::Result<()> {
-        self.changes = changes.clone();
-        self.write_routes()?;
-        for node in 0..self.plan.nodes.len() {
-            self.forget_status(node);
-            if let Some(controller) = &mut self.routers[node].controller {
-                controller.signal(Signal::SIGHUP);
-            }
-        }
-        for node in 0..self.plan.nodes.len() {
-            self.wait_for_controller(node)?;
         }
         Ok(())
     }
