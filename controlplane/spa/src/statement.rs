@@ -1,7 +1,12 @@
 //! Signed statements in protobuf (authority.proto): `prost` messages, contexts, sign and verify.
 //!
-//! To be written: `#[derive(prost::Message)]` structs equal to SignedAuthorityCertificate, AuthorityCertificate, SignedAuthorisation, Authorisation, Grant,
-//! SignedRevocation, Revocation, SignedNodeRevocation, NodeRevocation, PodStatement. A test in dmsc-controlplane compares them with dmsc-proto's.
+//! The structs are those of `dmsc.v1`, field by field; they stand here again so that this crate needs neither tonic nor generated code.
+//! A signature is over context and statement bytes as carried: nothing is encoded again before it is verified.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::credentials::SigningKey;
 
 /// Contexts: a signature is over context, then statement.
 pub const AUTHORITY_CERTIFICATE: &[u8] = b"dmsc-spa-certificate-v1\0";
@@ -13,3 +18,244 @@ pub const REVOCATION: &[u8] = b"dmsc-revocation-v1\0";
 pub const NODE_REVOCATION: &[u8] = b"dmsc-node-revocation-v1\0";
 /// Of what a pod signs.
 pub const REGISTER: &[u8] = b"dmsc-register-v1\0";
+
+/// Most bytes of a signed authorisation, with the certificate inside.
+pub const MAX_AUTHORISATION: usize = 65_536;
+/// Most bytes of a signed authority certificate: a quarter of an authorisation, so that grants have room beside it.
+pub const MAX_AUTHORITY_CERTIFICATE: usize = 16_384;
+/// Most bytes of a signed revocation.
+pub const MAX_REVOCATION: usize = 20_000;
+/// Most bytes of a signed node revocation.
+pub const MAX_NODE_REVOCATION: usize = 1_024;
+/// Most bytes of a pod's statement.
+pub const MAX_POD_STATEMENT: usize = 1_024;
+/// Most bytes of an X.509 certificate.
+pub const MAX_CERTIFICATE: usize = 4_096;
+/// Most subtrees, and most domains, of an authority certificate.
+pub const MAX_SCOPE: usize = 256;
+/// Most bytes of an authority's name.
+pub const MAX_AUTHORITY_NAME: usize = 64;
+/// Most bytes of a reason and of an identity.
+pub const MAX_TEXT: usize = 255;
+/// Bytes of the nonce of a registration.
+pub const NONCE: usize = 16;
+
+/// A key that the root lets speak for subtrees, signed by the root.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SignedAuthorityCertificate {
+    /// [`AuthorityCertificate`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: Bytes,
+    /// Ed25519 over [`AUTHORITY_CERTIFICATE`] and statement.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: Bytes,
+}
+
+/// What the root says of an authority.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AuthorityCertificate {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub authority: String,
+    /// Ed25519, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub public_key: Bytes,
+    /// Canonical names; one empty entry = everything.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub subtrees: Vec<Bytes>,
+    /// Empty = all.
+    #[prost(uint32, repeated, tag = "4")]
+    pub domains: Vec<u32>,
+    /// Wall clock, s.
+    #[prost(fixed64, tag = "5")]
+    pub not_before_s: u64,
+    /// Wall clock, s.
+    #[prost(fixed64, tag = "6")]
+    pub not_after_s: u64,
+    /// Of this certificate.
+    #[prost(fixed64, tag = "7")]
+    pub serial: u64,
+}
+
+/// A prefix origin authorisation, signed by an authority.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SignedAuthorisation {
+    /// [`Authorisation`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: Bytes,
+    /// Ed25519 over [`AUTHORISATION`] and statement.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: Bytes,
+    /// [`SignedAuthorityCertificate`] of the key.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub authority_certificate: Bytes,
+}
+
+/// These names may be announced at this gateway.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Authorisation {
+    /// Name of the authority.
+    #[prost(string, tag = "1")]
+    pub authority: String,
+    /// Of this authority, ascending.
+    #[prost(fixed64, tag = "2")]
+    pub serial: u64,
+    /// Tenant.
+    #[prost(uint32, tag = "3")]
+    pub domain: u32,
+    /// Only there.
+    #[prost(uint32, tag = "4")]
+    pub gateway: u32,
+    /// The pod's.
+    #[prost(string, tag = "5")]
+    pub identity: String,
+    /// Wall clock, s.
+    #[prost(fixed64, tag = "6")]
+    pub issued_at_s: u64,
+    /// Wall clock, s: ends admission, not forwarding.
+    #[prost(fixed64, tag = "7")]
+    pub not_after_s: u64,
+    /// How long an installed prefix outlives it.
+    #[prost(uint32, tag = "8")]
+    pub stale_s: u32,
+    /// What.
+    #[prost(message, repeated, tag = "9")]
+    pub grants: Vec<Grant>,
+    /// From 1.
+    #[prost(uint32, tag = "10")]
+    pub fragment: u32,
+    /// Of how many.
+    #[prost(uint32, tag = "11")]
+    pub fragments: u32,
+}
+
+/// One name or subtree.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Grant {
+    /// Canonical.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub name: Bytes,
+    /// This name only.
+    #[prost(bool, tag = "2")]
+    pub exact: bool,
+    /// Components in all; 0 = 16.
+    #[prost(uint32, tag = "3")]
+    pub maximum_depth: u32,
+}
+
+/// A revocation, signed by an authority.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SignedRevocation {
+    /// [`Revocation`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: Bytes,
+    /// Ed25519 over [`REVOCATION`] and statement.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: Bytes,
+    /// [`SignedAuthorityCertificate`] of the key.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub authority_certificate: Bytes,
+}
+
+/// Ends authorisations early.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Revocation {
+    /// Name of the authority.
+    #[prost(string, tag = "1")]
+    pub authority: String,
+    /// Of this authority, ascending.
+    #[prost(fixed64, tag = "2")]
+    pub serial: u64,
+    /// Tenant.
+    #[prost(uint32, tag = "3")]
+    pub domain: u32,
+    /// Subtree; empty = all that this authority may speak for.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub name: Bytes,
+    /// 0 = any.
+    #[prost(uint32, tag = "5")]
+    pub gateway: u32,
+    /// Empty = any.
+    #[prost(string, tag = "6")]
+    pub identity: String,
+    /// Wall clock, s.
+    #[prost(fixed64, tag = "7")]
+    pub issued_before_s: u64,
+    /// May be forgotten then.
+    #[prost(fixed64, tag = "8")]
+    pub until_s: u64,
+    /// For people.
+    #[prost(string, tag = "9")]
+    pub reason: String,
+}
+
+/// A node revocation, signed by the root.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SignedNodeRevocation {
+    /// [`NodeRevocation`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: Bytes,
+    /// Ed25519 over [`NODE_REVOCATION`] and statement.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: Bytes,
+}
+
+/// Voids certificates of a node.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct NodeRevocation {
+    /// The node.
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    /// Certificates whose validity began before this.
+    #[prost(fixed64, tag = "2")]
+    pub issued_before_s: u64,
+    /// May be forgotten then.
+    #[prost(fixed64, tag = "3")]
+    pub until_s: u64,
+    /// For people.
+    #[prost(string, tag = "4")]
+    pub reason: String,
+}
+
+/// What a pod signs when it registers.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct PodStatement {
+    /// 16 bytes, chosen by the gateway for this registration.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub nonce: Bytes,
+    /// The gateway that the pod talks to.
+    #[prost(uint32, tag = "2")]
+    pub gateway: u32,
+    /// The pod's.
+    #[prost(string, tag = "3")]
+    pub identity: String,
+    /// Wall clock, ms.
+    #[prost(fixed64, tag = "4")]
+    pub signed_at_ms: u64,
+}
+
+impl PodStatement {
+    /// The statement's bytes, and the signature over them that proves the identity.
+    #[must_use]
+    pub fn sign(&self, key: &SigningKey) -> (Bytes, Bytes) {
+        let statement = Bytes::from(self.encode_to_vec());
+        let signature = sign(key, REGISTER, &statement);
+        (statement, signature)
+    }
+}
+
+/// Signature over context and statement.
+#[must_use]
+pub fn sign(key: &SigningKey, context: &[u8], statement: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(&key.sign(&signed_bytes(context, statement)))
+}
+
+/// Whether `signature` is by `public_key` over context and statement.
+#[must_use]
+pub fn verify(public_key: &[u8; 32], context: &[u8], statement: &[u8], signature: &[u8]) -> bool {
+    crate::verify::verify(public_key, &signed_bytes(context, statement), signature)
+}
+
+fn signed_bytes(context: &[u8], statement: &[u8]) -> Vec<u8> {
+    [context, statement].concat()
+}

@@ -1,12 +1,22 @@
 //! What every router does: X.509 certificates and signed statements against the one root. Wall clock in s since 1970 is given by the caller.
 
-use crate::identity::Identity;
-use bytes::Bytes;
-use dmsc_wire::{Domain, NameBuf, NodeId};
+use std::sync::Arc;
 
-/// The root's public key, taken from its certificate.
-#[derive(Debug, Clone)]
-pub struct RootKey(pub [u8; 32]);
+use bytes::Bytes;
+use dmsc_wire::name::MAX_COMPONENTS;
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
+use prost::Message;
+
+use crate::identity::{Identity, check_trust_domain};
+use crate::statement::{self, MAX_AUTHORITY_NAME, MAX_SCOPE, MAX_TEXT};
+use crate::x509;
+
+/// The root's public key and trust domain, taken from its certificate. Keeps no cache: callers that see the same bytes again and again do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootKey {
+    public_key: [u8; 32],
+    trust_domain: Arc<str>,
+}
 
 /// A certificate that the root signed and that is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +29,25 @@ pub struct Certificate {
     pub not_before_s: u64,
     /// Wall clock, s.
     pub not_after_s: u64,
+}
+
+/// What the root lets an authority's key speak for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityCertificate {
+    /// Its name.
+    pub authority: String,
+    /// Its key.
+    pub public_key: [u8; 32],
+    /// Subtrees; empty = everything.
+    pub subtrees: Vec<NameBuf>,
+    /// Domains; empty = all.
+    pub domains: Vec<Domain>,
+    /// Wall clock, s.
+    pub not_before_s: u64,
+    /// Wall clock, s.
+    pub not_after_s: u64,
+    /// Of this certificate.
+    pub serial: u64,
 }
 
 /// An authorisation that an authority signed within its scope. Expiry is not judged here.
@@ -81,23 +110,330 @@ pub enum VerifyError {
     Scope,
 }
 
-#[allow(missing_docs, clippy::missing_errors_doc, unused_variables)]
 impl RootKey {
-    /// From the root's certificate, DER.
+    /// From the root's certificate, DER: self-signed, may sign certificates, `spiffe://<trust domain>` without a path.
+    ///
+    /// # Errors
+    /// When it is no root.
     pub fn from_certificate(der: &[u8]) -> Result<Self, VerifyError> {
-        todo!()
+        let parsed = x509::parse(der)?;
+        if !parsed.is_ca {
+            return Err(VerifyError::Malformed("a root that is no CA"));
+        }
+        let trust_domain = parsed
+            .uri
+            .strip_prefix("spiffe://")
+            .filter(|text| check_trust_domain(text).is_ok())
+            .ok_or(VerifyError::Malformed("a root without a trust domain"))?;
+        if !parsed.is_signed_by(&parsed.public_key) {
+            return Err(VerifyError::Signature);
+        }
+        Ok(Self {
+            public_key: parsed.public_key,
+            trust_domain: trust_domain.into(),
+        })
     }
+
+    /// The root's public key.
+    #[must_use]
+    pub const fn public_key(&self) -> &[u8; 32] {
+        &self.public_key
+    }
+
+    /// The trust domain, e.g. `dmsc.test`.
+    #[must_use]
+    pub fn trust_domain(&self) -> &str {
+        &self.trust_domain
+    }
+
+    /// A certificate, DER, that the root signed for a single identity of its trust domain, and that is valid now (both ends included).
+    ///
+    /// # Errors
+    /// Why it is not believed.
     pub fn certificate(&self, der: &[u8], now_s: u64) -> Result<Certificate, VerifyError> {
-        todo!()
+        let certificate = self.certificate_of_any_time(der)?;
+        if (certificate.not_before_s..=certificate.not_after_s).contains(&now_s) {
+            Ok(certificate)
+        } else {
+            Err(VerifyError::Validity)
+        }
     }
+
+    /// As [`RootKey::certificate`], but its validity is for the caller to judge.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn certificate_of_any_time(&self, der: &[u8]) -> Result<Certificate, VerifyError> {
+        let parsed = x509::parse(der)?;
+        if !parsed.is_signed_by(&self.public_key) {
+            return Err(VerifyError::Signature);
+        }
+        if parsed.is_ca || !parsed.signs {
+            return Err(VerifyError::Malformed(
+                "a certificate that is not for signing messages",
+            ));
+        }
+        let (trust_domain, identity) = Identity::parse_spiffe_id(&parsed.uri)
+            .map_err(|_| VerifyError::Malformed("a certificate with an unknown SPIFFE id"))?;
+        if trust_domain != &*self.trust_domain {
+            return Err(VerifyError::Malformed(
+                "a certificate of another trust domain",
+            ));
+        }
+        Ok(Certificate {
+            identity,
+            public_key: parsed.public_key,
+            not_before_s: parsed.not_before_s,
+            not_after_s: parsed.not_after_s,
+        })
+    }
+
+    /// A SignedAuthorityCertificate. Its validity is for the caller to judge.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn authority_certificate(
+        &self,
+        signed: &[u8],
+    ) -> Result<AuthorityCertificate, VerifyError> {
+        limit(
+            signed,
+            statement::MAX_AUTHORITY_CERTIFICATE,
+            "an authority certificate of more than 16,384 bytes",
+        )?;
+        let signed: statement::SignedAuthorityCertificate = decode(signed)?;
+        if !statement::verify(
+            &self.public_key,
+            statement::AUTHORITY_CERTIFICATE,
+            &signed.statement,
+            &signed.signature,
+        ) {
+            return Err(VerifyError::Signature);
+        }
+        let body: statement::AuthorityCertificate = decode_shared(signed.statement)?;
+        check_authority_name(&body.authority)?;
+        let public_key = <[u8; 32]>::try_from(body.public_key.as_ref())
+            .map_err(|_| VerifyError::Malformed("a public key of another length"))?;
+        if body.subtrees.len() > MAX_SCOPE || body.domains.len() > MAX_SCOPE {
+            return Err(VerifyError::Malformed(
+                "an authority with more than 256 subtrees or domains",
+            ));
+        }
+        let subtrees = match body.subtrees.as_slice() {
+            // Nothing at all is a mistake, not everything: "everything" is written as one empty entry.
+            [] => return Err(VerifyError::Malformed("an authority without subtrees")),
+            [everything] if everything.is_empty() => Vec::new(),
+            subtrees => subtrees
+                .iter()
+                .map(|subtree| name(subtree))
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(AuthorityCertificate {
+            authority: body.authority,
+            public_key,
+            subtrees,
+            domains: body.domains.into_iter().map(Domain).collect(),
+            not_before_s: body.not_before_s,
+            not_after_s: body.not_after_s,
+            serial: body.serial,
+        })
+    }
+
+    /// A SignedAuthorisation: signed by an authority that may speak for every name in it, and issued and ending while the authority's certificate
+    /// is valid, so that a key that has expired cannot sign anything that has not.
+    ///
+    /// # Errors
+    /// Why it is not believed.
     pub fn authorisation(&self, signed: &[u8]) -> Result<Authorisation, VerifyError> {
-        todo!()
+        limit(
+            signed,
+            statement::MAX_AUTHORISATION,
+            "an authorisation of more than 65,536 bytes",
+        )?;
+        let signed: statement::SignedAuthorisation = decode(signed)?;
+        let authority = self.authority_certificate(&signed.authority_certificate)?;
+        authority.verify(
+            statement::AUTHORISATION,
+            &signed.statement,
+            &signed.signature,
+        )?;
+        let body: statement::Authorisation = decode_shared(signed.statement)?;
+        authority.check_speaker(&body.authority, body.domain)?;
+        if body.gateway == 0 {
+            return Err(VerifyError::Malformed("an authorisation without a gateway"));
+        }
+        check_text(&body.identity)?;
+        if body.identity.is_empty() || body.grants.is_empty() {
+            return Err(VerifyError::Malformed(
+                "an authorisation for nobody or nothing",
+            ));
+        }
+        if body.fragment == 0 || body.fragment > body.fragments {
+            return Err(VerifyError::Malformed("a fragment with a wrong number"));
+        }
+        if body.issued_at_s > body.not_after_s
+            || body.issued_at_s < authority.not_before_s
+            || body.not_after_s > authority.not_after_s
+        {
+            return Err(VerifyError::Validity);
+        }
+        let grants = body
+            .grants
+            .iter()
+            .map(|grant| authority.grant(grant))
+            .collect::<Result<_, _>>()?;
+        Ok(Authorisation {
+            authority: body.authority,
+            serial: body.serial,
+            domain: Domain(body.domain),
+            gateway: NodeId(body.gateway),
+            identity: body.identity,
+            issued_at_s: body.issued_at_s,
+            not_after_s: body.not_after_s,
+            stale_s: body.stale_s,
+            grants,
+            fragment: body.fragment,
+            fragments: body.fragments,
+        })
     }
+
+    /// A SignedRevocation: signed by an authority that may speak for its name.
+    ///
+    /// # Errors
+    /// Why it is not believed.
     pub fn revocation(&self, signed: &[u8]) -> Result<Revocation, VerifyError> {
-        todo!()
+        limit(
+            signed,
+            statement::MAX_REVOCATION,
+            "a revocation of more than 20,000 bytes",
+        )?;
+        let signed: statement::SignedRevocation = decode(signed)?;
+        let authority = self.authority_certificate(&signed.authority_certificate)?;
+        authority.verify(statement::REVOCATION, &signed.statement, &signed.signature)?;
+        let body: statement::Revocation = decode_shared(signed.statement)?;
+        authority.check_speaker(&body.authority, body.domain)?;
+        check_text(&body.identity)?;
+        check_text(&body.reason)?;
+        if !(authority.not_before_s..=authority.not_after_s).contains(&body.issued_before_s)
+            || body.until_s < body.issued_before_s
+        {
+            return Err(VerifyError::Validity);
+        }
+        let name = match body.name.as_ref() {
+            [] => None,
+            bytes => Some(name(bytes)?),
+        };
+        if name
+            .as_ref()
+            .is_some_and(|name| !authority.may_speak_for(name.as_name()))
+        {
+            return Err(VerifyError::Scope);
+        }
+        Ok(Revocation {
+            authority: body.authority,
+            serial: body.serial,
+            domain: Domain(body.domain),
+            name,
+            gateway: Some(NodeId(body.gateway)).filter(|gateway| gateway.is_some()),
+            identity: Some(body.identity).filter(|identity| !identity.is_empty()),
+            issued_before_s: body.issued_before_s,
+            until_s: body.until_s,
+            reason: body.reason,
+        })
     }
+
+    /// A SignedNodeRevocation: signed by the root itself.
+    ///
+    /// # Errors
+    /// Why it is not believed.
     pub fn node_revocation(&self, signed: &[u8]) -> Result<NodeRevocation, VerifyError> {
-        todo!()
+        limit(
+            signed,
+            statement::MAX_NODE_REVOCATION,
+            "a node revocation of more than 1,024 bytes",
+        )?;
+        let signed: statement::SignedNodeRevocation = decode(signed)?;
+        if !statement::verify(
+            &self.public_key,
+            statement::NODE_REVOCATION,
+            &signed.statement,
+            &signed.signature,
+        ) {
+            return Err(VerifyError::Signature);
+        }
+        let body: statement::NodeRevocation = decode_shared(signed.statement)?;
+        check_text(&body.reason)?;
+        if body.node == 0 {
+            return Err(VerifyError::Malformed("a node revocation without a node"));
+        }
+        if body.until_s < body.issued_before_s {
+            return Err(VerifyError::Validity);
+        }
+        Ok(NodeRevocation {
+            node: NodeId(body.node),
+            issued_before_s: body.issued_before_s,
+            until_s: body.until_s,
+            reason: body.reason,
+        })
+    }
+}
+
+impl AuthorityCertificate {
+    /// Whether its scope has `name`. Names of routers are nobody's.
+    #[must_use]
+    pub fn may_speak_for(&self, name: Name<'_>) -> bool {
+        !name.is_reserved()
+            && (self.subtrees.is_empty()
+                || self
+                    .subtrees
+                    .iter()
+                    .any(|subtree| subtree.as_name().is_prefix_of(name)))
+    }
+
+    /// Whether its scope has `domain`.
+    #[must_use]
+    pub fn may_speak_in(&self, domain: Domain) -> bool {
+        self.domains.is_empty() || self.domains.contains(&domain)
+    }
+
+    fn verify(
+        &self,
+        context: &[u8],
+        statement: &[u8],
+        signature: &[u8],
+    ) -> Result<(), VerifyError> {
+        if statement::verify(&self.public_key, context, statement, signature) {
+            Ok(())
+        } else {
+            Err(VerifyError::Signature)
+        }
+    }
+
+    fn check_speaker(&self, authority: &str, domain: u32) -> Result<(), VerifyError> {
+        if authority != self.authority {
+            return Err(VerifyError::Malformed(
+                "a statement in another authority's name",
+            ));
+        }
+        if !self.may_speak_in(Domain(domain)) {
+            return Err(VerifyError::Scope);
+        }
+        Ok(())
+    }
+
+    fn grant(&self, grant: &statement::Grant) -> Result<(NameBuf, bool, u8), VerifyError> {
+        let name = name(&grant.name)?;
+        if !self.may_speak_for(name.as_name()) {
+            return Err(VerifyError::Scope);
+        }
+        let depth = match grant.maximum_depth {
+            0 => MAX_COMPONENTS as u8,
+            depth if depth as usize <= MAX_COMPONENTS => depth as u8,
+            _ => {
+                return Err(VerifyError::Malformed("a grant deeper than 16 components"));
+            }
+        };
+        Ok((name, grant.exact, depth))
     }
 }
 
@@ -107,4 +443,40 @@ pub fn verify(public_key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, public_key)
         .verify(message, signature)
         .is_ok()
+}
+
+/// Limits come before decoding: what is decoded stays within a small multiple of what was carried.
+pub(crate) fn limit(bytes: &[u8], most: usize, what: &'static str) -> Result<(), VerifyError> {
+    if bytes.len() > most {
+        return Err(VerifyError::Malformed(what));
+    }
+    Ok(())
+}
+
+pub(crate) fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, VerifyError> {
+    decode_shared(Bytes::copy_from_slice(bytes))
+}
+
+fn decode_shared<M: Message + Default>(bytes: Bytes) -> Result<M, VerifyError> {
+    M::decode(bytes).map_err(|_| VerifyError::Malformed("no protobuf of this message"))
+}
+
+fn name(bytes: &[u8]) -> Result<NameBuf, VerifyError> {
+    NameBuf::from_bytes(bytes).map_err(|_| VerifyError::Malformed("a name that is not canonical"))
+}
+
+pub(crate) fn check_text(text: &str) -> Result<(), VerifyError> {
+    limit(text.as_bytes(), MAX_TEXT, "a text of more than 255 bytes")
+}
+
+fn check_authority_name(name: &str) -> Result<(), VerifyError> {
+    limit(
+        name.as_bytes(),
+        MAX_AUTHORITY_NAME,
+        "an authority's name of more than 64 bytes",
+    )?;
+    if name.is_empty() {
+        return Err(VerifyError::Malformed("an authority without a name"));
+    }
+    Ok(())
 }
