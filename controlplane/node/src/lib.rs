@@ -6,11 +6,19 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod audit;
+pub mod clock;
 pub mod lease;
+pub mod metrics;
+pub mod operator;
 pub mod program;
 pub mod registrar;
 pub mod resolve;
 pub mod routes;
+pub mod spa;
 pub mod state;
 pub mod status;
 pub mod supervisor;
+
+/// Name and version of this program, told to others.
+pub const SOFTWARE: &str = concat!("dmsc-controlplane ", env!("CARGO_PKG_VERSION"));
