@@ -14,7 +14,7 @@ pub mod trust;
 
 pub use action::{Action, Alarm, RouteDelta};
 pub use dmsc_wire::NodeId;
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, Sizes};
 pub use event::{AdjacencyId, Event, SessionId};
 pub use message::{Digest, Message};
 pub use object::{Key, Kind, Object, Sequence};

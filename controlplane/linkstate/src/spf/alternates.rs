@@ -66,6 +66,7 @@ impl View<'_> {
         let mut loop_free: Vec<(u64, &Edge)> = edges
             .iter()
             .filter(|e| !primary_links.contains(&e.link))
+            .filter(|e| e.to == destination || !self.graph.is_overloaded(e.to))
             .filter_map(|e| Some((self.loop_free_cost(e, destination)?, e)))
             .collect();
         loop_free.sort_by_key(|(cost, e)| (*cost, e.to, e.link));

@@ -1,6 +1,6 @@
 //! The graph that shortest paths are computed on: nodes and directed links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use dmsc_wire::NodeId;
@@ -53,6 +53,7 @@ impl Edge {
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: BTreeMap<NodeId, Vec<Edge>>,
+    overloaded: BTreeSet<NodeId>,
 }
 
 impl Graph {
@@ -100,6 +101,20 @@ impl Graph {
         }
     }
 
+    /// Marks a node as overloaded: it is reached, but no path of others goes through it.
+    pub fn set_overloaded(&mut self, node: NodeId, overloaded: bool) {
+        if overloaded {
+            self.overloaded.insert(node);
+        } else {
+            self.overloaded.remove(&node);
+        }
+    }
+
+    /// Whether no path of others may go through this node.
+    pub fn is_overloaded(&self, node: NodeId) -> bool {
+        self.overloaded.contains(&node)
+    }
+
     /// Removes every direction of a link. The nodes stay.
     pub fn remove_link(&mut self, link: LinkId) {
         for edges in self.nodes.values_mut() {
@@ -110,6 +125,7 @@ impl Graph {
     /// Removes a node with all its links.
     pub fn remove_node(&mut self, node: NodeId) {
         self.nodes.remove(&node);
+        self.overloaded.remove(&node);
         for edges in self.nodes.values_mut() {
             edges.retain(|e| e.to != node);
         }

@@ -66,6 +66,9 @@ pub fn spf_by(graph: &Graph, root: NodeId, cost: Cost) -> ShortestPaths {
         if here.distance < distance {
             continue; // a shorter way was found after this one was queued
         }
+        if node != root && graph.is_overloaded(node) {
+            continue; // it is reached, and leads nowhere
+        }
         // Costs are at least 1, so every predecessor of `node` was popped before: its set is final.
         let inherited = here.first_hops.clone();
         for edge in graph.edges(node) {

@@ -1,0 +1,299 @@
+//! What an accepted object changes: the graph, the RIB, authorisations and what they cover.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use dmsc_wire::{Domain, NameBuf, NodeId};
+
+use super::Engine;
+use super::announced::Place;
+use super::body::{self, Prefix};
+use super::cover::Cover;
+use super::lsdb::{Stored, body_id};
+use super::parse::Parsed;
+use crate::action::Action;
+use crate::event::Known;
+use crate::object::{Key, Kind};
+use crate::trust::{NodeRevocation, Revocation};
+
+impl Engine {
+    /// Wall clock that is believed, s.
+    pub(super) fn now_s(&self) -> u64 {
+        self.now.wall.as_secs()
+    }
+
+    /// Whether a claim is used, and whether it is stale. Expiry stops admission, never forwarding (design §7).
+    fn judgement(cover: Cover, was_installed: bool, now_s: u64) -> (bool, bool) {
+        match cover {
+            Cover::Valid => (true, false),
+            Cover::Expired { until_s } if was_installed && now_s < until_s => (true, true),
+            _ => (false, false),
+        }
+    }
+
+    fn was_installed(&self, gateway: NodeId, domain: Domain, name: &NameBuf) -> bool {
+        self.rib.installed(domain, name, gateway) || self.start.knows(domain, name, gateway)
+    }
+
+    fn judge(&self, gateway: NodeId, domain: Domain, name: &NameBuf) -> (bool, bool) {
+        let now_s = self.now_s();
+        let cover = self.authorisations.cover(gateway, domain, name, now_s);
+        let was =
+            matches!(cover, Cover::Expired { .. }) && self.was_installed(gateway, domain, name);
+        Self::judgement(cover, was, now_s)
+    }
+
+    /// Whether every prefix of an object may be there.
+    pub(super) fn admissible(&self, origin: NodeId, prefixes: &[Prefix]) -> bool {
+        prefixes
+            .iter()
+            .all(|prefix| self.judge(origin, prefix.domain, &prefix.name).0)
+    }
+
+    /// Whether this gateway may announce a prefix.
+    pub(super) fn may_announce(&self, place: &Place) -> bool {
+        self.judge(self.config.node, place.0, &place.1).0
+    }
+
+    /// Applies what changed under a key.
+    pub(super) fn index(&mut self, key: Key, parsed: Parsed, body: &Bytes, old: Option<Stored>) {
+        let was_live = old.as_ref().is_some_and(|old| !old.object.is_purge());
+        match (key.kind, parsed) {
+            (Kind::ADJACENCY, Parsed::Adjacency(body)) => {
+                self.set_network(key, Some(body));
+            }
+            (Kind::ADJACENCY, _) => self.set_network(key, None),
+            (Kind::PREFIX, Parsed::Prefixes(new)) => self.set_prefixes(key, &new, old),
+            (Kind::PREFIX, Parsed::Purge) => self.set_prefixes(key, &[], old),
+            (Kind::AUTHORISATION, Parsed::Authorisation(authorisation)) => {
+                let known = self.authorisations.get(key.origin, key.id).is_some();
+                if !known {
+                    let grants = authorisation.grants.clone();
+                    let domain = authorisation.domain;
+                    self.authorisations
+                        .insert(key.id, authorisation, self.now.wall.as_secs());
+                    self.recheck(key.origin, domain, grants.iter().map(|grant| &grant.name));
+                    self.reexamine.insert(key.origin);
+                }
+            }
+            (Kind::AUTHORISATION, Parsed::Purge) if was_live => {
+                if let Some(old) = self.authorisations.remove(key.origin, key.id) {
+                    let names = old.grants.iter().map(|grant| &grant.name);
+                    self.recheck(key.origin, old.domain, names);
+                }
+            }
+            (Kind::REVOCATION, Parsed::Revocation(revocation)) => {
+                self.revoke(key.id, revocation, body);
+            }
+            (Kind::NODE_REVOCATION, Parsed::NodeRevocation(revocation)) => {
+                self.revoke_node(key.id, revocation, body);
+            }
+            _ => {}
+        }
+    }
+
+    fn set_network(&mut self, key: Key, body: Option<body::AdjacencyBody>) {
+        if self.network.set(key.origin, key.id, body) {
+            self.backoff.trigger(self.now.mono);
+            self.adjacency_changed_at.get_or_insert(self.now.mono);
+        }
+    }
+
+    fn set_prefixes(&mut self, key: Key, new: &[Prefix], old: Option<Stored>) {
+        let old: Vec<Prefix> = old
+            .filter(|old| !old.object.is_purge())
+            .and_then(|old| body::prefixes(&old.object.body).ok())
+            .unwrap_or_default();
+        let draining = self.start.draining && key.origin == self.config.node;
+        for prefix in new {
+            let (installed, stale) = self.judge(key.origin, prefix.domain, &prefix.name);
+            self.rib.claim(
+                key.origin,
+                key.id,
+                prefix,
+                self.now.mono,
+                (installed && !draining, stale && !draining),
+            );
+        }
+        let stays: BTreeSet<(Domain, &NameBuf)> = new
+            .iter()
+            .map(|prefix| (prefix.domain, &prefix.name))
+            .collect();
+        for prefix in &old {
+            if !stays.contains(&(prefix.domain, &prefix.name)) {
+                self.rib
+                    .unclaim(key.origin, key.id, prefix.domain, &prefix.name);
+            }
+        }
+    }
+
+    /// What is covered at a gateway may have changed at or below these names.
+    fn recheck<'a>(
+        &mut self,
+        gateway: NodeId,
+        domain: Domain,
+        names: impl Iterator<Item = &'a NameBuf>,
+    ) {
+        for name in names {
+            self.recheck_below(domain, Some(name), Some(gateway));
+        }
+    }
+
+    fn recheck_below(&mut self, domain: Domain, name: Option<&NameBuf>, gateway: Option<NodeId>) {
+        let now_s = self.now_s();
+        for (name, gateways) in self.rib.names_below(domain, name, gateway) {
+            for gateway in gateways {
+                let cover = self.authorisations.cover(gateway, domain, &name, now_s);
+                let known = self.start.knows(domain, &name, gateway);
+                self.rib.judge(domain, &name, gateway, |was| {
+                    Self::judgement(cover, was || known, now_s)
+                });
+            }
+        }
+        if gateway.is_none_or(|gateway| gateway == self.config.node) {
+            self.announced.touch(domain, name);
+            if self.announced.is_dirty() {
+                self.touch_prefixes();
+            }
+        }
+    }
+
+    /// Authorisations that expired, or whose time as stale is over.
+    pub(super) fn expire_authorisations(&mut self) {
+        let now_s = self.now_s();
+        while let Some(ended) = self.authorisations.ended(now_s) {
+            let (gateway, domain) = (ended.gateway, ended.domain);
+            let names: Vec<NameBuf> = ended
+                .grants
+                .iter()
+                .map(|grant| grant.name.clone())
+                .collect();
+            self.recheck(gateway, domain, names.iter());
+        }
+    }
+
+    /// Objects that waited for an authorisation of these gateways.
+    pub(super) fn reexamine_waiting(&mut self) {
+        for origin in std::mem::take(&mut self.reexamine) {
+            let keys: Vec<Key> = self.waiting.of(origin).collect();
+            for key in keys {
+                let Some(waiting) = self.waiting.get(key) else {
+                    continue;
+                };
+                let Ok(prefixes) = body::prefixes(&waiting.object.body) else {
+                    continue;
+                };
+                if !self.admissible(origin, &prefixes) {
+                    continue;
+                }
+                if let Some(waiting) = self.waiting.remove(key) {
+                    // To all neighbours: from whom it came is not remembered, and an object too many is answered by nobody.
+                    let since = waiting.since;
+                    self.accept_waited(waiting.object, prefixes, since);
+                }
+            }
+        }
+    }
+
+    fn accept_waited(
+        &mut self,
+        object: crate::object::Object,
+        prefixes: Vec<Prefix>,
+        since: std::time::Duration,
+    ) {
+        let waited = self.now.mono.saturating_sub(since);
+        self.stages
+            .push(super::stage::Stage::ReceivedVerified, waited);
+        self.accept(object, Parsed::Prefixes(prefixes), None, since);
+    }
+
+    /// A verified revocation.
+    pub(super) fn revoke(&mut self, id: u64, revocation: Revocation, body: &Bytes) {
+        let Revocation {
+            domain,
+            name,
+            gateway,
+            until_s,
+            ..
+        } = revocation.clone();
+        if until_s <= self.now_s() || !self.authorisations.revocations.insert(id, revocation) {
+            return;
+        }
+        self.actions.push(Action::KeepRevocation(body.clone()));
+        self.recheck_below(domain, name.as_ref(), gateway);
+        self.own.prefixes_due = self.own.prefixes_due.map(|due| due.min(self.now.mono));
+    }
+
+    /// A verified revocation of a node: its objects are gone, and do not come back with that certificate.
+    pub(super) fn revoke_node(&mut self, id: u64, revocation: NodeRevocation, body: &Bytes) {
+        let node = revocation.node;
+        self.trust.revoke_node(&revocation);
+        if !self.authorisations.revocations.insert_node(id, revocation) {
+            return;
+        }
+        self.actions.push(Action::KeepNodeRevocation(body.clone()));
+        if node == self.config.node {
+            return; // the others no longer listen; what is here still forwards
+        }
+        self.deferred.remove_origin(node);
+        let mut void: Vec<Key> = Vec::new();
+        for (key, stored) in self.lsdb.iter().chain(self.waiting.iter()) {
+            if key.origin == node
+                && self
+                    .trust
+                    .node_key(node, &stored.object.certificate, self.now)
+                    .is_err()
+            {
+                void.push(key);
+            }
+        }
+        for key in void {
+            self.waiting.remove(key);
+            let old = self.lsdb.remove(key);
+            if old.is_some() {
+                self.index(key, Parsed::Purge, &Bytes::new(), old);
+            }
+        }
+        let its: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, state)| state.peer == node)
+            .map(|(session, _)| *session)
+            .collect();
+        for session in its {
+            self.close(session, "the certificate of this neighbour was revoked");
+        }
+    }
+
+    /// A statement that came by another way than a neighbour: verified, applied and originated.
+    pub(super) fn state(&mut self, kind: Kind, body: Bytes) {
+        let id = body_id(&body);
+        let key = self.own_key(kind, id);
+        let until_s = if kind == Kind::REVOCATION {
+            let Ok(revocation) = self.trust.revocation(&body, self.now) else {
+                return;
+            };
+            let until_s = revocation.until_s;
+            self.revoke(id, revocation, &body);
+            until_s
+        } else {
+            let Ok(revocation) = self.trust.node_revocation(&body, self.now) else {
+                return;
+            };
+            let until_s = revocation.until_s;
+            self.revoke_node(id, revocation, &body);
+            until_s
+        };
+        if until_s > self.now_s() {
+            self.own.statements.insert(key, (body, until_s));
+            if self.start.ready {
+                self.tell(key);
+            }
+        }
+    }
+
+    /// Prefixes of the dataplane that are not in the RIB yet.
+    pub(super) fn misses(&self, known: &Known) -> bool {
+        !self.rib.installed(known.domain, &known.name, known.gateway)
+    }
+}

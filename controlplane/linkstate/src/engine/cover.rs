@@ -1,0 +1,183 @@
+//! Authorisations, found by name: whether a gateway may announce a prefix (design §7).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use dmsc_wire::{Domain, NameBuf, NodeId};
+
+use super::revocations::Revocations;
+use crate::trust::Authorisation;
+
+/// Whether a prefix is covered, with the authorisation that lasts longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cover {
+    /// By a valid authorisation.
+    Valid,
+    /// By one that expired: enough for what is installed, until this wall clock (s).
+    Expired {
+        /// When forwarding ends too.
+        until_s: u64,
+    },
+    /// By none, or only by revoked ones.
+    Nothing,
+}
+
+/// Part of one authorisation.
+#[derive(Debug)]
+struct Part {
+    id: u64,
+    exact: bool,
+    maximum_depth: u8,
+}
+
+/// Authorisations of all gateways, by name.
+#[derive(Debug, Default)]
+pub struct Authorisations {
+    held: BTreeMap<(NodeId, u64), Authorisation>,
+    names: HashMap<(NodeId, Domain), HashMap<NameBuf, Vec<Part>>>,
+    ends: BTreeSet<(u64, NodeId, u64)>,
+    /// What was taken back.
+    pub revocations: Revocations,
+}
+
+fn ends(authorisation: &Authorisation) -> [u64; 2] {
+    let not_after = authorisation.not_after_s;
+    [
+        not_after,
+        not_after.saturating_add(u64::from(authorisation.stale_s)),
+    ]
+}
+
+impl Authorisations {
+    /// All, by gateway.
+    pub fn iter(&self) -> impl Iterator<Item = &Authorisation> {
+        self.held.values()
+    }
+
+    /// One.
+    pub fn get(&self, gateway: NodeId, id: u64) -> Option<&Authorisation> {
+        self.held.get(&(gateway, id))
+    }
+
+    /// Adds one; `now_s` is the wall clock, for which ends still have to be told.
+    pub fn insert(&mut self, id: u64, authorisation: Authorisation, now_s: u64) {
+        let gateway = authorisation.gateway;
+        if self.held.contains_key(&(gateway, id)) {
+            return;
+        }
+        let names = self
+            .names
+            .entry((gateway, authorisation.domain))
+            .or_default();
+        for grant in &authorisation.grants {
+            names.entry(grant.name.clone()).or_default().push(Part {
+                id,
+                exact: grant.exact,
+                maximum_depth: if grant.maximum_depth == 0 {
+                    16
+                } else {
+                    grant.maximum_depth
+                },
+            });
+        }
+        for end in ends(&authorisation) {
+            if end > now_s {
+                self.ends.insert((end, gateway, id));
+            }
+        }
+        self.held.insert((gateway, id), authorisation);
+    }
+
+    /// Removes one.
+    pub fn remove(&mut self, gateway: NodeId, id: u64) -> Option<Authorisation> {
+        let old = self.held.remove(&(gateway, id))?;
+        for end in ends(&old) {
+            self.ends.remove(&(end, gateway, id));
+        }
+        if let Some(names) = self.names.get_mut(&(gateway, old.domain)) {
+            for grant in &old.grants {
+                if let Some(parts) = names.get_mut(&grant.name) {
+                    parts.retain(|part| part.id != id);
+                    if parts.is_empty() {
+                        names.remove(&grant.name);
+                    }
+                }
+            }
+            if names.is_empty() {
+                self.names.remove(&(gateway, old.domain));
+            }
+        }
+        Some(old)
+    }
+
+    /// The authorisations that name this prefix and are not revoked for it.
+    fn matching<'a>(
+        &'a self,
+        gateway: NodeId,
+        domain: Domain,
+        name: &'a NameBuf,
+    ) -> impl Iterator<Item = &'a Authorisation> {
+        let count = name.as_name().component_count();
+        self.names
+            .get(&(gateway, domain))
+            .into_iter()
+            .flat_map(move |names| {
+                (1..=count).filter_map(move |depth| {
+                    let parts = names.get(name.as_name().prefix(depth).as_bytes())?;
+                    Some((depth, parts))
+                })
+            })
+            .flat_map(move |(depth, parts)| {
+                parts.iter().filter(move |part| {
+                    if part.exact {
+                        depth == count
+                    } else {
+                        count <= usize::from(part.maximum_depth)
+                    }
+                })
+            })
+            .filter_map(move |part| self.held.get(&(gateway, part.id)))
+            .filter(move |authorisation| !self.revocations.hit(authorisation, name))
+    }
+
+    /// Whether this gateway may announce this prefix now.
+    pub fn cover(&self, gateway: NodeId, domain: Domain, name: &NameBuf, now_s: u64) -> Cover {
+        let mut cover = Cover::Nothing;
+        for authorisation in self.matching(gateway, domain, name) {
+            let [not_after, until_s] = ends(authorisation);
+            if now_s < not_after {
+                return Cover::Valid;
+            }
+            cover = match cover {
+                Cover::Expired { until_s: best } if best >= until_s => cover,
+                _ => Cover::Expired { until_s },
+            };
+        }
+        cover
+    }
+
+    /// The authorisation that covers it longest, for people.
+    pub fn best<'a>(
+        &'a self,
+        gateway: NodeId,
+        domain: Domain,
+        name: &'a NameBuf,
+    ) -> Option<&'a Authorisation> {
+        self.matching(gateway, domain, name)
+            .max_by_key(|authorisation| authorisation.not_after_s)
+    }
+
+    /// When (wall clock, s) the next one expires, or ends altogether.
+    pub fn deadline_s(&self) -> Option<u64> {
+        self.ends.first().map(|(end, ..)| *end)
+    }
+
+    /// One that just did.
+    pub fn ended(&mut self, now_s: u64) -> Option<&Authorisation> {
+        let (end, gateway, id) = *self.ends.first()?;
+        if end > now_s {
+            return None;
+        }
+        self.ends.remove(&(end, gateway, id));
+        self.held.get(&(gateway, id))
+    }
+}

@@ -1,0 +1,241 @@
+//! What is said to a neighbour: its next message; and digests, summaries and requests, by which two databases become equal.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::bucket::{KNOWN, NEW};
+use super::lsdb::bucket_of;
+use super::session::{ASK_AFTER, MOST_WANTED};
+use crate::event::SessionId;
+use crate::message::{BUCKETS, Digest, Message};
+use crate::object::{Key, Object, Sequence};
+
+/// Bytes of objects in a message.
+const MOST_BYTES: usize = 256 * 1024;
+/// What an object has besides body and certificate, roughly.
+const FIXED_BYTES: usize = 128;
+/// Headers in a message; more only where one bucket has more.
+const MOST_HEADERS: usize = 8_000;
+
+impl Engine {
+    /// See [`Engine::next_message`].
+    pub(super) fn message_for(&mut self, session: SessionId) -> Option<Message> {
+        let message = self
+            .request_for(session)
+            .or_else(|| self.summary_for(session))
+            .or_else(|| self.flood_for(session))
+            .or_else(|| self.digest_for(session));
+        if message.is_none()
+            && let Some(state) = self.sessions.get_mut(&session)
+        {
+            state.woken = false;
+        }
+        message
+    }
+
+    fn request_for(&mut self, session: SessionId) -> Option<Message> {
+        let now = self.now.mono;
+        let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
+        if state.ask_at.is_none_or(|at| at > now) {
+            return None;
+        }
+        let keys: Vec<Key> = std::iter::from_fn(|| state.wanted.pop())
+            .take(MOST_HEADERS)
+            .collect();
+        if state.wanted.is_empty() {
+            state.ask_at = None;
+        }
+        (!keys.is_empty()).then_some(Message::Request(keys))
+    }
+
+    fn summary_for(&mut self, session: SessionId) -> Option<Message> {
+        let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
+        let mut bucket_mask = 0;
+        let mut headers = Vec::new();
+        for bucket in 0..64u8 {
+            let bit = 1u64 << bucket;
+            if state.summary & bit == 0 {
+                continue;
+            }
+            let before = headers.len();
+            headers.extend(
+                self.lsdb
+                    .in_bucket(bucket)
+                    .map(|(key, stored)| (key, stored.object.sequence)),
+            );
+            if bucket_mask != 0 && headers.len() > MOST_HEADERS {
+                headers.truncate(before);
+                break;
+            }
+            bucket_mask |= bit;
+            state.summary &= !bit;
+        }
+        (bucket_mask != 0).then_some(Message::Summary {
+            bucket_mask,
+            headers,
+        })
+    }
+
+    fn flood_for(&mut self, session: SessionId) -> Option<Message> {
+        let now = self.now.mono;
+        let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
+        let mut objects: Vec<Object> = Vec::new();
+        let mut bytes = 0;
+        while bytes < MOST_BYTES {
+            let Some(key) = state.send.pop() else {
+                break;
+            };
+            let Some(stored) = self.lsdb.get(key) else {
+                continue;
+            };
+            let age_s = stored.age_s(now);
+            if age_s >= stored.object.lifetime_s {
+                continue;
+            }
+            let mut object = stored.object.clone();
+            object.age_s = age_s;
+            bytes += object.body.len() + object.certificate.len() + FIXED_BYTES;
+            objects.push(object);
+        }
+        (!objects.is_empty()).then_some(Message::Flood(objects))
+    }
+
+    fn digest_for(&mut self, session: SessionId) -> Option<Message> {
+        let now = self.now.mono;
+        let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
+        if !state.digest {
+            return None;
+        }
+        state.digest = false;
+        state.digest_at = now + self.config.digest_interval;
+        Some(Message::Digest(self.lsdb.digest()))
+    }
+
+    /// What a neighbour has.
+    pub(super) fn receive_digest(&mut self, session: SessionId, theirs: Digest) {
+        let now = self.now.mono;
+        let mine = self.lsdb.digest();
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if theirs == mine {
+            state.synced = true;
+            state.synced_once = true;
+            state.exchange.reset(now);
+            return;
+        }
+        state.synced = false;
+        if !state.send.is_empty() {
+            return; // what differs is on its way
+        }
+        state.exchange.differ(state.accepted, now);
+        let mut differ = mine
+            .buckets
+            .iter()
+            .zip(theirs.buckets.iter())
+            .enumerate()
+            .filter(|(_, (mine, theirs))| mine != theirs)
+            .fold(0u64, |mask, (bucket, _)| mask | 1 << (bucket % BUCKETS));
+        if differ == 0 {
+            differ = u64::MAX; // only the numbers differ: that cannot be, so everything is told
+        }
+        let pace = state.exchange.pace;
+        state.summary |= state.exchange.told.take(differ, now, pace);
+    }
+
+    /// Headers of a neighbour: what is newer here is sent, what is newer there is asked for.
+    pub(super) fn receive_summary(
+        &mut self,
+        session: SessionId,
+        bucket_mask: u64,
+        headers: Vec<(Key, Sequence)>,
+    ) {
+        let now = self.now.mono;
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if !state.bucket.take(KNOWN * headers.len() as u64 / 4, now) {
+            state.refused = state.refused.saturating_add(headers.len() as u64);
+            return;
+        }
+        let pace = state.exchange.pace;
+        let mask = state.exchange.heard.take(bucket_mask, now, pace);
+        if mask == 0 {
+            return;
+        }
+        let mut theirs = BTreeMap::new();
+        for (key, sequence) in headers {
+            if mask & (1 << bucket_of(key)) == 0 {
+                continue;
+            }
+            theirs.insert(key, sequence);
+            let mine = self.lsdb.get(key).map(|stored| stored.object.sequence);
+            let held = self.waiting.get(key).map(|stored| stored.object.sequence);
+            let later = self.deferred.get(key).map(|later| later.object.sequence);
+            if mine.is_some_and(|mine| mine > sequence) {
+                state.send.insert(key);
+            } else if [mine, held, later].into_iter().flatten().max() < Some(sequence)
+                && state.wanted.len() < MOST_WANTED
+            {
+                state.wanted.insert(key);
+                state.ask_at.get_or_insert(now + ASK_AFTER);
+            }
+        }
+        for bucket in (0..64u8).filter(|bucket| mask & (1 << bucket) != 0) {
+            for (key, stored) in self.lsdb.in_bucket(bucket) {
+                if !theirs.contains_key(&key) && !stored.object.is_purge() {
+                    state.send.insert(key);
+                }
+            }
+        }
+    }
+
+    /// Keys that a neighbour lacks.
+    pub(super) fn receive_request(&mut self, session: SessionId, keys: Vec<Key>) {
+        let now = self.now.mono;
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        for key in keys {
+            let here = self.lsdb.get(key).is_some();
+            if !state.bucket.take(if here { NEW } else { KNOWN }, now) {
+                return;
+            }
+            if here {
+                state.send.insert(key);
+            }
+        }
+    }
+
+    /// Digests that are due, sessions that are silent, and whom to wake.
+    pub(super) fn sessions_due(&mut self) {
+        let now = self.now.mono;
+        let quiet = self.quiet_at.is_some_and(|at| at <= now);
+        if quiet {
+            self.quiet_at = None;
+        }
+        let mut silent = Vec::new();
+        for (id, state) in &mut self.sessions {
+            if state.closing {
+                continue;
+            }
+            if now >= state.heard_at + self.config.session_timeout {
+                silent.push(*id);
+                continue;
+            }
+            if quiet || now >= state.digest_at {
+                state.digest = true;
+                state.digest_at = now + self.config.digest_interval;
+            }
+        }
+        for session in silent {
+            self.close(session, "the neighbour was silent for too long");
+        }
+        for (id, state) in &mut self.sessions {
+            if !state.woken && state.has_message(now) {
+                state.woken = true;
+                self.actions.push(crate::action::Action::Wake(*id));
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The link-state database: accepted objects, their digests and their ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dmsc_wire::NodeId;
+use sha2::{Digest as _, Sha256};
+
+use crate::message::{BUCKETS, Digest};
+use crate::object::{Key, Kind, Object, Sequence};
+
+/// How long a purge is remembered, so that old versions do not come back.
+pub const PURGE_TIME: Duration = Duration::from_secs(60);
+
+/// An accepted object.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// As it was received.
+    pub object: Object,
+    /// When it was accepted.
+    pub since: Duration,
+    /// When it is forgotten.
+    pub until: Duration,
+}
+
+impl Stored {
+    /// Seconds it has spent on the way by now; rounded up, so that an object never lives longer by being passed on.
+    pub fn age_s(&self, now: Duration) -> u32 {
+        let here = now.saturating_sub(self.since);
+        let seconds = here.as_secs() + u64::from(here.subsec_nanos() != 0);
+        self.object
+            .age_s
+            .saturating_add(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+}
+
+/// Accepted objects of all kinds, purges too.
+#[derive(Debug, Default)]
+pub struct Lsdb {
+    objects: BTreeMap<Key, Stored>,
+    by_bucket: BTreeSet<(u8, Key)>,
+    by_end: BTreeSet<(Duration, Key)>,
+    of_origin: BTreeMap<NodeId, usize>,
+    digest: Digest,
+}
+
+fn hash(key: Key, sequence: Option<Sequence>) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update([key.kind.0]);
+    hash.update(key.origin.0.to_be_bytes());
+    hash.update(key.id.to_be_bytes());
+    if let Some(sequence) = sequence {
+        hash.update(sequence.0.to_be_bytes());
+    }
+    first_8_bytes(&hash.finalize())
+}
+
+fn first_8_bytes(hash: &[u8]) -> u64 {
+    hash.first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// The id of an object that stands for its body: first 8 bytes of SHA-256 over it.
+pub fn body_id(body: &[u8]) -> u64 {
+    first_8_bytes(&Sha256::digest(body))
+}
+
+/// The bucket of a key: the low bits of the first 8 bytes of SHA-256 over (kind, origin, id), big endian.
+pub fn bucket_of(key: Key) -> u8 {
+    u8::try_from(hash(key, None) % BUCKETS as u64).unwrap_or(0)
+}
+
+impl Lsdb {
+    /// The object, or its purge.
+    pub fn get(&self, key: Key) -> Option<&Stored> {
+        self.objects.get(&key)
+    }
+
+    /// The object, unless it is purged.
+    pub fn live(&self, key: Key) -> Option<&Stored> {
+        self.get(key).filter(|stored| !stored.object.is_purge())
+    }
+
+    /// All, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &Stored)> {
+        self.objects.iter().map(|(key, stored)| (*key, stored))
+    }
+
+    /// Keys in one bucket of the digest, purged ones too.
+    pub fn in_bucket(&self, bucket: u8) -> impl Iterator<Item = (Key, &Stored)> {
+        let first = Key {
+            kind: Kind(0),
+            origin: NodeId(0),
+            id: 0,
+        };
+        self.by_bucket
+            .range((bucket, first)..)
+            .take_while(move |(at, _)| *at == bucket)
+            .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
+    }
+
+    /// Number of all.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Number of those of one origin.
+    pub fn count_of(&self, origin: NodeId) -> usize {
+        self.of_origin.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// Of all objects that are not purged (purges are forgotten at other times by each node, and would show as differences).
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    fn toggle(&mut self, object: &Object, bucket: u8, add: bool) {
+        if object.is_purge() {
+            return;
+        }
+        if let Some(sum) = self.digest.buckets.get_mut(usize::from(bucket)) {
+            *sum ^= hash(object.key, Some(object.sequence));
+        }
+        self.digest.count = if add {
+            self.digest.count.saturating_add(1)
+        } else {
+            self.digest.count.saturating_sub(1)
+        };
+    }
+
+    /// Puts an object in the place of its earlier version, which is returned.
+    pub fn insert(&mut self, object: Object, now: Duration) -> Option<Stored> {
+        let key = object.key;
+        let old = self.remove(key);
+        let bucket = bucket_of(key);
+        let mut left =
+            Duration::from_secs(u64::from(object.lifetime_s.saturating_sub(object.age_s)));
+        if object.is_purge() {
+            left =
+                left.min(PURGE_TIME.saturating_sub(Duration::from_secs(u64::from(object.age_s))));
+        }
+        let until = now + left;
+        self.toggle(&object, bucket, true);
+        self.by_bucket.insert((bucket, key));
+        self.by_end.insert((until, key));
+        *self.of_origin.entry(key.origin).or_default() += 1;
+        self.objects.insert(
+            key,
+            Stored {
+                object,
+                since: now,
+                until,
+            },
+        );
+        old
+    }
+
+    /// Removes an object without a trace.
+    pub fn remove(&mut self, key: Key) -> Option<Stored> {
+        let old = self.objects.remove(&key)?;
+        let bucket = bucket_of(key);
+        self.toggle(&old.object, bucket, false);
+        self.by_bucket.remove(&(bucket, key));
+        self.by_end.remove(&(old.until, key));
+        if let Some(count) = self.of_origin.get_mut(&key.origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_origin.remove(&key.origin);
+            }
+        }
+        Some(old)
+    }
+
+    /// When the next object ends.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.by_end.first().map(|(until, _)| *until)
+    }
+
+    /// An object whose time is over.
+    pub fn ended(&self, now: Duration) -> Option<Key> {
+        self.by_end
+            .first()
+            .filter(|(until, _)| *until <= now)
+            .map(|(_, key)| *key)
+    }
+}

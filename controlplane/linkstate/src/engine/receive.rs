@@ -1,0 +1,304 @@
+//! An object from a neighbour, checked in order of price (design §6), accepted and flooded.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Engine;
+use super::body::BodyError;
+use super::bucket::{KNOWN, NEW};
+use super::lsdb::Stored;
+use super::parse::Parsed;
+use super::stage::Stage;
+use crate::action::{Action, Alarm};
+use crate::event::SessionId;
+use crate::message::Message;
+use crate::object::{Key, Kind, Object};
+use crate::trust::TrustError;
+
+/// After the last change the neighbours are told the digest.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Why an object is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The neighbour sends more than it may; the rest of its message is not looked at.
+    #[error("the neighbour sends more objects than it may")]
+    OverLimit,
+    /// Against the protocol: the stream ends.
+    #[error("larger than any object may be")]
+    TooLarge,
+    /// Against the rules.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Its time is over.
+    #[error("its lifetime is over")]
+    Over,
+    /// Not newer than what is here.
+    #[error("not newer than what is here")]
+    Known,
+    /// There is no room.
+    #[error("the database is full")]
+    Full,
+    /// The signature is not the originator's.
+    #[error("bad signature")]
+    Signature,
+    /// The body is wrong.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// A certificate or statement is not believed.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Engine {
+    /// A message of a neighbour.
+    pub(super) fn receive(&mut self, session: SessionId, message: Message) {
+        let now = self.now.mono;
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if state.closing {
+            return;
+        }
+        state.heard_at = now;
+        match message {
+            Message::Flood(objects) => self.receive_objects(session, objects),
+            Message::Digest(digest) => self.receive_digest(session, digest),
+            Message::Summary {
+                bucket_mask,
+                headers,
+            } => self.receive_summary(session, bucket_mask, headers),
+            Message::Request(keys) => self.receive_request(session, keys),
+        }
+    }
+
+    fn receive_objects(&mut self, session: SessionId, objects: Vec<Object>) {
+        let mut left = objects.len() as u64;
+        for object in objects {
+            match self.receive_object(session, object) {
+                Ok(()) | Err(Refusal::Known) => {}
+                Err(refusal) => {
+                    let now = self.now.mono;
+                    let Some(state) = self.sessions.get_mut(&session) else {
+                        return;
+                    };
+                    if refusal == Refusal::OverLimit {
+                        state.refused = state.refused.saturating_add(left);
+                        state.exchange.reset(now);
+                        return;
+                    }
+                    state.refused = state.refused.saturating_add(1);
+                    if refusal == Refusal::TooLarge {
+                        self.close(session, "sent an object that is larger than any may be");
+                        return;
+                    }
+                }
+            }
+            left -= 1;
+        }
+    }
+
+    fn receive_object(&mut self, session: SessionId, object: Object) -> Result<(), Refusal> {
+        let now = self.now.mono;
+        let key = object.key;
+        self.check_shape(&object)?;
+        let known = self
+            .newest(key)
+            .is_some_and(|known| object.sequence <= known);
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return Err(Refusal::Known);
+        };
+        // What is not newer costs one look-up, and is paid for as such.
+        if !state.bucket.take(if known { KNOWN } else { NEW }, now) {
+            return Err(Refusal::OverLimit);
+        }
+        if known {
+            if self
+                .lsdb
+                .get(key)
+                .is_some_and(|stored| stored.object.sequence == object.sequence)
+            {
+                state.send.remove(key);
+            }
+            return Err(Refusal::Known);
+        }
+        if key.origin == self.config.node {
+            self.verify(&object)?;
+            return self.receive_own(session, object, now);
+        }
+        let early = self
+            .lsdb
+            .get(key)
+            .map(|stored| stored.since + self.config.min_arrival)
+            .filter(|free| *free > now);
+        self.check_room(&object)?;
+        self.verify(&object)?;
+        if let Some(due) = early {
+            self.deferred.insert(object, session, now, due);
+            return Ok(());
+        }
+        self.admit(session, object, now)
+    }
+
+    /// The newest version of an object that is here, wherever it is.
+    fn newest(&self, key: Key) -> Option<crate::object::Sequence> {
+        let stored = |stored: &Stored| stored.object.sequence;
+        [
+            self.lsdb.get(key).map(stored),
+            self.waiting.get(key).map(stored),
+            self.deferred.get(key).map(|later| later.object.sequence),
+        ]
+        .into_iter()
+        .flatten()
+        .max()
+    }
+
+    fn check_room(&mut self, object: &Object) -> Result<(), Refusal> {
+        let key = object.key;
+        if self.lsdb.get(key).is_some() {
+            return Ok(());
+        }
+        if self.lsdb.len() >= self.config.objects
+            || self.lsdb.count_of(key.origin) >= self.config.objects_per_origin
+        {
+            self.full_at = Some(self.now.mono);
+            self.raise(Alarm::DatabaseFull);
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self, object: &Object) -> Result<(), Refusal> {
+        let key = self
+            .trust
+            .node_key(object.key.origin, &object.certificate, self.now)?;
+        if self
+            .trust
+            .verify(&key, &object.signed_bytes(), &object.signature)
+        {
+            Ok(())
+        } else {
+            Err(Refusal::Signature)
+        }
+    }
+
+    /// A verified object whose time has come: accepted, or held until it is authorised.
+    pub(super) fn admit(
+        &mut self,
+        session: SessionId,
+        object: Object,
+        received: Duration,
+    ) -> Result<(), Refusal> {
+        let parsed = match self.unchanged(&object) {
+            Some(parsed) => parsed,
+            None => self.parse(&object)?,
+        };
+        if let Parsed::Prefixes(prefixes) = &parsed
+            && !self.admissible(object.key.origin, prefixes)
+        {
+            return if self.waiting.insert(object, received) {
+                Ok(())
+            } else {
+                Err(Refusal::Full)
+            };
+        }
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.accepted = state.accepted.saturating_add(1);
+        }
+        self.accept(object, parsed, Some(session), received);
+        Ok(())
+    }
+
+    /// A statement with the same body as the version before was verified then.
+    fn unchanged(&self, object: &Object) -> Option<Parsed> {
+        let key = object.key;
+        let old = &self.lsdb.live(key)?.object;
+        if key.kind != Kind::AUTHORISATION || old.body != object.body || object.is_purge() {
+            return None;
+        }
+        let authorisation = self.authorisations.get(key.origin, key.id)?;
+        Some(Parsed::Authorisation(authorisation.clone()))
+    }
+
+    /// Takes an object into the database and tells all neighbours but `from`.
+    pub(super) fn accept(
+        &mut self,
+        mut object: Object,
+        parsed: Parsed,
+        from: Option<SessionId>,
+        received: Duration,
+    ) {
+        let now = self.now.mono;
+        let key = object.key;
+        let waited = now.saturating_sub(received);
+        if from.is_some() {
+            self.stages.push(Stage::ReceivedVerified, waited);
+            if key.origin != self.config.node {
+                let originated = object.originated_at_ms;
+                self.stages
+                    .push_since(Stage::OriginatedReceived, originated, self.now.wall);
+            }
+        }
+        object.age_s = object
+            .age_s
+            .saturating_add(u32::try_from(waited.as_secs()).unwrap_or(u32::MAX));
+        if self
+            .waiting
+            .get(key)
+            .is_some_and(|waiting| waiting.object.sequence <= object.sequence)
+        {
+            self.waiting.remove(key);
+        }
+        for (id, state) in &mut self.sessions {
+            state.wanted.remove(key);
+            if Some(*id) == from {
+                state.send.remove(key);
+            } else {
+                state.send.insert(key);
+            }
+        }
+        let body = object.body.clone();
+        let old = self.lsdb.insert(object, now);
+        self.quiet_at = Some(now + QUIET);
+        self.index(key, parsed, &body, old);
+    }
+
+    /// Versions that were early.
+    pub(super) fn release_deferred(&mut self) {
+        while let Some(later) = self.deferred.take(self.now.mono) {
+            let known = |stored: &Stored| stored.object.sequence >= later.object.sequence;
+            let key = later.object.key;
+            if self.lsdb.get(key).is_some_and(known) || self.waiting.get(key).is_some_and(known) {
+                continue;
+            }
+            if self
+                .admit(later.session, later.object, later.received)
+                .is_err()
+                && let Some(state) = self.sessions.get_mut(&later.session)
+            {
+                state.refused = state.refused.saturating_add(1);
+            }
+        }
+    }
+
+    /// Objects whose life is over vanish.
+    pub(super) fn expire_objects(&mut self) {
+        while let Some(key) = self.lsdb.ended(self.now.mono) {
+            let old = self.lsdb.remove(key);
+            self.quiet_at = Some(self.now.mono + QUIET);
+            self.index(key, Parsed::Purge, &bytes::Bytes::new(), old);
+        }
+        self.waiting.expire(self.now.mono);
+    }
+
+    /// Ends a session.
+    pub(super) fn close(&mut self, session: SessionId, why: &'static str) {
+        if let Some(state) = self.sessions.get_mut(&session)
+            && !state.closing
+        {
+            state.closing = true;
+            self.actions.push(Action::Close { session, why });
+        }
+    }
+}

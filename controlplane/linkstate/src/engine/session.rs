@@ -1,0 +1,210 @@
+//! What the engine keeps of one stream to a neighbour: sets of keys, never objects.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dmsc_wire::NodeId;
+
+use super::bucket::Bucket;
+use crate::event::AdjacencyId;
+use crate::object::{Key, Kind};
+
+/// Most keys that are asked for at a time.
+pub const MOST_WANTED: usize = 20_000;
+/// An exchange that brings nothing is repeated later and later, at most so late.
+const LONGEST: Duration = Duration::from_secs(30);
+/// What the other end is about to send anyway is not asked for.
+pub const ASK_AFTER: Duration = Duration::from_millis(50);
+
+/// Each bucket of the digest once per time.
+#[derive(Debug, Default)]
+pub struct Window {
+    from: Option<Duration>,
+    mask: u64,
+}
+
+impl Window {
+    /// The buckets of `mask` that were not taken within `length`; they are now.
+    pub fn take(&mut self, mask: u64, now: Duration, length: Duration) -> u64 {
+        if self
+            .from
+            .is_none_or(|from| now.saturating_sub(from) >= length)
+        {
+            self.from = None;
+            self.mask = 0;
+        }
+        let free = mask & !self.mask;
+        if free != 0 {
+            self.from.get_or_insert(now);
+            self.mask |= free;
+        }
+        free
+    }
+}
+
+/// Pace of summaries.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Summaries sent.
+    pub told: Window,
+    /// Summaries heeded.
+    pub heard: Window,
+    /// Time between two of them.
+    pub pace: Duration,
+    interval: Duration,
+    since: Duration,
+    accepted: u64,
+}
+
+impl Exchange {
+    fn new(interval: Duration, now: Duration) -> Self {
+        Self {
+            told: Window::default(),
+            heard: Window::default(),
+            pace: interval,
+            interval,
+            since: now,
+            accepted: 0,
+        }
+    }
+
+    /// Digests differ: `accepted` objects came from there so far. Slower if there was an exchange since and it brought nothing.
+    pub fn differ(&mut self, accepted: u64, now: Duration) {
+        if accepted != self.accepted {
+            self.reset(now);
+            self.accepted = accepted;
+        } else if now.saturating_sub(self.since) >= self.pace {
+            self.since = now;
+            self.pace = (self.pace * 2).min(LONGEST.max(self.interval));
+        }
+    }
+
+    /// At full pace again.
+    pub fn reset(&mut self, now: Duration) {
+        self.pace = self.interval;
+        self.since = now;
+    }
+}
+
+/// In which order objects are sent: what carries traffic, then what admits prefixes, then these.
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::ADJACENCY => 0,
+        Kind::NODE_REVOCATION | Kind::REVOCATION => 1,
+        Kind::AUTHORISATION => 2,
+        Kind::PREFIX => 3,
+        _ => 4,
+    }
+}
+
+/// A set of keys in the order in which objects are sent.
+#[derive(Debug, Default)]
+pub struct SendSet(BTreeSet<(u8, Key)>);
+
+impl SendSet {
+    /// Adds a key.
+    pub fn insert(&mut self, key: Key) {
+        self.0.insert((rank(key.kind), key));
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, key: Key) {
+        self.0.remove(&(rank(key.kind), key));
+    }
+
+    /// The first key; it is no longer in it.
+    pub fn pop(&mut self) -> Option<Key> {
+        self.0.pop_first().map(|(_, key)| key)
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Session {
+    /// Over which adjacency.
+    pub link: AdjacencyId,
+    /// With whom.
+    pub peer: NodeId,
+    /// What it lacks.
+    pub send: SendSet,
+    /// What this node lacks.
+    pub wanted: SendSet,
+    /// When to ask for it.
+    pub ask_at: Option<Duration>,
+    /// Buckets whose headers are to be sent.
+    pub summary: u64,
+    /// A digest is to be sent.
+    pub digest: bool,
+    /// When the next one is due.
+    pub digest_at: Duration,
+    /// The caller knows that there is something to send.
+    pub woken: bool,
+    /// The last message came then.
+    pub heard_at: Duration,
+    /// It is to be closed, and heard no more.
+    pub closing: bool,
+    /// Digests were equal at the last exchange.
+    pub synced: bool,
+    /// They were at least once.
+    pub synced_once: bool,
+    /// Objects refused.
+    pub refused: u64,
+    /// Objects accepted.
+    pub accepted: u64,
+    /// How much it may send.
+    pub bucket: Bucket,
+    /// Pace of summaries.
+    pub exchange: Exchange,
+}
+
+impl Session {
+    /// A new one: says its digest first.
+    pub fn new(
+        link: AdjacencyId,
+        peer: NodeId,
+        objects_per_second: u32,
+        interval: Duration,
+        now: Duration,
+    ) -> Self {
+        Self {
+            link,
+            peer,
+            send: SendSet::default(),
+            wanted: SendSet::default(),
+            ask_at: None,
+            summary: 0,
+            digest: true,
+            digest_at: now + interval,
+            woken: false,
+            heard_at: now,
+            closing: false,
+            synced: false,
+            synced_once: false,
+            refused: 0,
+            accepted: 0,
+            bucket: Bucket::new(objects_per_second, now),
+            exchange: Exchange::new(interval, now),
+        }
+    }
+
+    /// Whether there is something to say.
+    pub fn has_message(&self, now: Duration) -> bool {
+        !self.closing
+            && (!self.send.is_empty()
+                || self.digest
+                || self.summary != 0
+                || self
+                    .ask_at
+                    .is_some_and(|at| at <= now && !self.wanted.is_empty()))
+    }
+}

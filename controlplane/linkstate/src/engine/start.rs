@@ -1,0 +1,270 @@
+//! Start and restart: when this node speaks for the first time, and when it programs for the first time (design §2).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dmsc_wire::{Domain, NameBuf, NodeId};
+
+use super::Engine;
+use super::links::Restart;
+use super::own::ADJACENCY_ID;
+use crate::event::Known;
+use crate::object::{Key, Kind};
+
+/// After a start it speaks when it heard one neighbour for this long, if not all before.
+const FIRST_SESSION: Duration = Duration::from_secs(1);
+/// After a start without any neighbour.
+const NO_SESSION: Duration = Duration::from_secs(2);
+
+/// What the dataplane had.
+#[derive(Debug)]
+struct Before {
+    gateways: Vec<NodeId>,
+    known: BTreeSet<Known>,
+    unseen: Vec<Known>,
+    until: Duration,
+}
+
+/// Where in its life the engine is.
+#[derive(Debug)]
+pub struct Start {
+    at: Duration,
+    first_session: Option<Duration>,
+    restart: bool,
+    before: Option<Before>,
+    /// Own objects are originated.
+    pub ready: bool,
+    /// What an earlier process said still counts.
+    pub adopting: bool,
+    /// Version of the first, complete delta.
+    pub first_version: Option<u64>,
+    programmed: bool,
+    /// See [`crate::Event::Drain`].
+    pub draining: bool,
+    /// See [`crate::Event::Leave`].
+    pub left: bool,
+}
+
+impl Start {
+    /// A start.
+    pub fn new(now: Duration) -> Self {
+        Self {
+            at: now,
+            first_session: None,
+            restart: false,
+            before: None,
+            ready: false,
+            adopting: true,
+            first_version: None,
+            programmed: false,
+            draining: false,
+            left: false,
+        }
+    }
+
+    /// It is a restart.
+    pub fn restarted(&mut self, gateways: Vec<NodeId>, prefixes: Vec<Known>, until: Duration) {
+        if self.ready || self.restart {
+            return;
+        }
+        self.restart = true;
+        let known: BTreeSet<Known> = prefixes.into_iter().collect();
+        self.before = Some(Before {
+            gateways,
+            unseen: known.iter().cloned().collect(),
+            known,
+            until,
+        });
+    }
+
+    /// Whether it is one.
+    pub fn is_restart(&self) -> bool {
+        self.restart
+    }
+
+    /// Whether the dataplane can forward what this node attracts.
+    pub fn may_attract(&self) -> bool {
+        self.restart || self.programmed
+    }
+
+    /// Whether the dataplane had this member before a restart that is not over.
+    pub fn knows(&self, domain: Domain, name: &NameBuf, gateway: NodeId) -> bool {
+        self.before.as_ref().is_some_and(|before| {
+            before.known.contains(&Known {
+                domain,
+                name: name.clone(),
+                gateway,
+            })
+        })
+    }
+
+    /// A session is up.
+    pub fn session(&mut self, now: Duration) {
+        self.first_session.get_or_insert(now);
+    }
+
+    /// Routes are held back.
+    pub fn holding(&self) -> bool {
+        self.restart && self.first_version.is_none()
+    }
+
+    /// The dataplane acknowledged a version; whether that ends the start.
+    pub fn programmed(&mut self, version: u64) -> bool {
+        let first = self.first_version.is_some_and(|first| first <= version);
+        let ends = first && !self.programmed;
+        self.programmed |= first;
+        ends
+    }
+
+    fn hold_over(&self, now: Duration) -> bool {
+        self.before
+            .as_ref()
+            .is_none_or(|before| before.until <= now)
+    }
+
+    /// When the next decision is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        let hold = self.before.as_ref().map(|before| before.until);
+        if self.ready || self.restart {
+            return hold.filter(|_| self.adopting || self.first_version.is_none());
+        }
+        Some(
+            self.first_session
+                .map_or(self.at + NO_SESSION, |first| first + FIRST_SESSION),
+        )
+    }
+}
+
+impl Engine {
+    /// How long links stay without sessions.
+    pub(super) fn restart(&self) -> Restart {
+        Restart {
+            started: self.start.at,
+            time: self.config.restart_time,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let now = self.now.mono;
+        let mut running = self.links.running().peekable();
+        let synced = |session: Option<_>| {
+            session
+                .and_then(|session| self.sessions.get(&session))
+                .is_some_and(|state| state.synced_once)
+        };
+        if running.peek().is_some() && running.all(synced) {
+            return true;
+        }
+        if self.start.restart {
+            return self.start.hold_over(now);
+        }
+        self.start.deadline().is_some_and(|at| at <= now)
+    }
+
+    /// Speaks for the first time when it knows what the neighbours know, and forgets an earlier life in time.
+    pub(super) fn progress(&mut self) {
+        if !self.start.ready && self.is_ready() {
+            self.start.ready = true;
+            self.speak();
+        }
+        if self.start.adopting
+            && self.start.ready
+            && self.start.restart
+            && self.start.hold_over(self.now.mono)
+        {
+            self.end_adoption();
+        }
+    }
+
+    fn speak(&mut self) {
+        let now = self.now.mono;
+        self.own.links = self.links.list(now, self.restart());
+        self.own.adjacency_due = None;
+        self.backoff.trigger(now);
+        let adjacency = self.own_key(Kind::ADJACENCY, ADJACENCY_ID);
+        let body = self.own_body(adjacency);
+        self.originate(adjacency, body);
+        if !self.start.restart {
+            // Prefixes of an earlier life go at once; they come again when this one can forward.
+            self.end_adoption();
+            let emptied = self.announced.place(|_| false);
+            for id in emptied {
+                self.tell(self.own_key(Kind::PREFIX, id));
+            }
+            self.announced.touch_all();
+        }
+        let authorisations: Vec<u64> = self.own.authorisations.keys().copied().collect();
+        for id in authorisations {
+            self.tell(self.own_key(Kind::AUTHORISATION, id));
+        }
+        let statements: Vec<Key> = self.own.statements.keys().copied().collect();
+        for key in statements {
+            self.tell(key);
+        }
+        let node = self.config.node;
+        let unknown: Vec<Key> = self
+            .lsdb
+            .iter()
+            .filter(|(key, stored)| key.origin == node && !stored.object.is_purge())
+            .map(|(key, _)| key)
+            .filter(|key| self.own_body(*key).is_none())
+            .collect();
+        for key in unknown {
+            self.originate(key, None);
+        }
+        self.own.prefixes_due = Some(now);
+    }
+
+    /// What nobody said again since the start is no longer said.
+    fn end_adoption(&mut self) {
+        self.start.adopting = false;
+        self.announced.end_adoption();
+        for own in self.own.authorisations.values_mut() {
+            if own.adopted {
+                own.drop_at.get_or_insert(self.now.mono);
+            }
+        }
+        self.touch_prefixes();
+    }
+
+    /// Whether the first delta may be told: never less than the dataplane has, until the hold is over.
+    pub(super) fn may_tell_first(&mut self) -> bool {
+        let now = self.now.mono;
+        if !self.start.ready || !self.computed || self.backoff.deadline().is_some() {
+            return false;
+        }
+        if self.start.hold_over(now) {
+            return true;
+        }
+        let own = self.config.node;
+        let draining = self.start.draining;
+        let Some(mut before) = self.start.before.take() else {
+            return true;
+        };
+        let reachable = before.gateways.iter().all(|gateway| {
+            *gateway == own
+                || self
+                    .routes
+                    .contains_key(&(crate::action::Topology::Metric, *gateway))
+        });
+        while before
+            .unseen
+            .last()
+            .is_some_and(|known| !self.misses(known) || (draining && known.gateway == own))
+        {
+            before.unseen.pop();
+        }
+        let complete = reachable && before.unseen.is_empty();
+        self.start.before = Some(before);
+        complete
+    }
+
+    /// The first delta is told.
+    pub(super) fn first_told(&mut self, version: u64) {
+        self.start.first_version = Some(version);
+        if let Some(before) = &mut self.start.before {
+            before.known.clear();
+            before.unseen.clear();
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What people and tests may know of an engine.
+
+use std::time::Duration;
+
+use dmsc_wire::{Domain, NameBuf, NodeId};
+
+use super::Engine;
+use super::cover::Cover;
+use super::stage::Stage;
+use crate::action::{Alarm, GatewayRoute, PrefixMember, Topology};
+use crate::event::{AdjacencyId, SessionId};
+use crate::message::Digest;
+use crate::object::Object;
+use crate::time::Now;
+use crate::trust::{Authorisation, Revocation};
+
+/// One object of the database, for people and tests.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// The object; `age_s` is as it was received.
+    pub object: &'a Object,
+    /// Until it is removed, s.
+    pub lifetime_left_s: u32,
+    /// False: it waits for an authorisation, is neither flooded nor used.
+    pub accepted: bool,
+}
+
+/// A prefix member with what is known of its right to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberInfo {
+    /// Gateway, metric, weight.
+    pub member: PrefixMember,
+    /// Its authorisation expired.
+    pub stale: bool,
+    /// It is not installed: no authorisation yet.
+    pub waiting: bool,
+    /// Who authorised.
+    pub authority: String,
+    /// Whom.
+    pub identity: String,
+}
+
+/// State of a session, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Which.
+    pub session: SessionId,
+    /// Over which adjacency.
+    pub link: AdjacencyId,
+    /// With whom.
+    pub peer: NodeId,
+    /// Digests were equal at the last exchange.
+    pub synced: bool,
+    /// Objects that were refused, with all reasons together.
+    pub refused: u64,
+}
+
+/// What the engine keeps, in numbers: each is bounded whatever neighbours do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Accepted objects, purges too.
+    pub objects: usize,
+    /// Prefix objects that wait for an authorisation.
+    pub waiting: usize,
+    /// Versions that came too soon.
+    pub deferred: usize,
+    /// Keys to be sent or asked for, of all sessions.
+    pub to_send: usize,
+    /// Prefixes in the RIB.
+    pub prefixes: usize,
+}
+
+impl Engine {
+    /// Of all accepted objects; purges are not among them, because every node forgets them at another time.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.lsdb.digest()
+    }
+
+    /// All objects, ordered by key; waiting ones too.
+    #[must_use]
+    pub fn entries(&self, now: Now) -> Vec<Entry<'_>> {
+        let entry = |stored: &super::lsdb::Stored| {
+            u32::try_from(stored.until.saturating_sub(now.mono).as_secs()).unwrap_or(u32::MAX)
+        };
+        let accepted = self.lsdb.iter().map(|(_, stored)| (stored, true));
+        let waiting = self.waiting.iter().map(|(_, stored)| (stored, false));
+        let mut entries: Vec<Entry<'_>> = accepted
+            .chain(waiting)
+            .map(|(stored, accepted)| Entry {
+                object: &stored.object,
+                lifetime_left_s: entry(stored),
+                accepted,
+            })
+            .collect();
+        entries.sort_by_key(|entry| (entry.object.key, !entry.accepted));
+        entries
+    }
+
+    /// Whether this node is not yet offered for transit after a start.
+    #[must_use]
+    pub fn starting(&self) -> bool {
+        !self.start.may_attract()
+    }
+
+    /// Whether routes are held back after a restart.
+    #[must_use]
+    pub fn restarting(&self) -> bool {
+        self.start.holding()
+    }
+
+    /// Whether it is drained.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.start.draining
+    }
+
+    /// Sessions that are up.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.sessions
+            .iter()
+            .map(|(session, state)| SessionInfo {
+                session: *session,
+                link: state.link,
+                peer: state.peer,
+                synced: state.synced,
+                refused: state.refused,
+            })
+            .collect()
+    }
+
+    /// What is kept, in numbers.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            objects: self.lsdb.len(),
+            waiting: self.waiting.len(),
+            deferred: self.deferred.len(),
+            to_send: self
+                .sessions
+                .values()
+                .map(|state| state.send.len() + state.wanted.len())
+                .sum(),
+            prefixes: self.rib.len(),
+        }
+    }
+
+    /// The RIB: ways to nodes.
+    #[must_use]
+    pub fn gateway_routes(&self) -> Vec<(Topology, NodeId, GatewayRoute)> {
+        self.routes
+            .iter()
+            .map(|((topology, node), route)| (*topology, *node, route.clone()))
+            .collect()
+    }
+
+    /// Version of the RIB: that of the last delta.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The RIB: prefixes at or below `under`, at most `limit`. Announced ones of this gateway that wait are among them.
+    #[must_use]
+    pub fn prefixes(
+        &self,
+        under: Option<&NameBuf>,
+        limit: usize,
+    ) -> Vec<(Domain, NameBuf, Vec<MemberInfo>)> {
+        let mut found: std::collections::BTreeMap<(Domain, NameBuf), Vec<MemberInfo>> =
+            std::collections::BTreeMap::new();
+        for (domain, name, entry) in self.rib.iter_below(under).take(limit) {
+            let members: Vec<MemberInfo> = entry
+                .claims
+                .iter()
+                .map(|claim| {
+                    let member = PrefixMember {
+                        gateway: claim.gateway,
+                        metric: claim.metric,
+                        weight: claim.weight,
+                    };
+                    self.member_info(domain, name, member, claim.stale, !claim.installed)
+                })
+                .collect();
+            if !members.is_empty() {
+                found.insert((domain, name.clone()), members);
+            }
+        }
+        for prefix in self.announced.unplaced(under).take(limit) {
+            let member = PrefixMember {
+                gateway: self.config.node,
+                metric: prefix.metric,
+                weight: prefix.weight,
+            };
+            let info = self.member_info(prefix.domain, &prefix.name, member, false, true);
+            let members = found
+                .entry((prefix.domain, prefix.name.clone()))
+                .or_default();
+            if members
+                .iter()
+                .all(|member| member.member.gateway != self.config.node)
+            {
+                members.push(info);
+                members.sort_by_key(|info| info.member.gateway);
+            }
+        }
+        found
+            .into_iter()
+            .take(limit)
+            .map(|((domain, name), members)| (domain, name, members))
+            .collect()
+    }
+
+    fn member_info(
+        &self,
+        domain: Domain,
+        name: &NameBuf,
+        member: PrefixMember,
+        stale: bool,
+        waiting: bool,
+    ) -> MemberInfo {
+        let by = self.authorisations.best(member.gateway, domain, name);
+        MemberInfo {
+            member,
+            stale,
+            waiting,
+            authority: by.map(|by| by.authority.clone()).unwrap_or_default(),
+            identity: by.map(|by| by.identity.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether a prefix of this gateway is covered by an authorisation that is valid now.
+    #[must_use]
+    pub fn is_authorised(&self, domain: Domain, name: &NameBuf) -> bool {
+        let gateway = self.config.node;
+        let cover = self
+            .authorisations
+            .cover(gateway, domain, name, self.now_s());
+        cover == Cover::Valid
+    }
+
+    /// Number of prefixes in the RIB.
+    #[must_use]
+    pub fn prefix_count(&self) -> usize {
+        self.rib.len()
+    }
+
+    /// Known authorisations with seconds until they expire (negative: since), and whether they are revoked.
+    #[must_use]
+    pub fn authorisations(&self, now: Now) -> Vec<(Authorisation, i64, bool)> {
+        let now_s = i64::try_from(self.clock.wall(now.mono).as_secs()).unwrap_or(i64::MAX);
+        self.authorisations
+            .iter()
+            .map(|authorisation| {
+                let not_after = i64::try_from(authorisation.not_after_s).unwrap_or(i64::MAX);
+                let revoked = self.authorisations.revocations.hit_all(authorisation);
+                (
+                    authorisation.clone(),
+                    not_after.saturating_sub(now_s),
+                    revoked,
+                )
+            })
+            .collect()
+    }
+
+    /// Revocations in force.
+    #[must_use]
+    pub fn revocations(&self) -> Vec<Revocation> {
+        self.authorisations.revocations.iter().cloned().collect()
+    }
+
+    /// Alarms that are on.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.alarms.iter().copied().collect()
+    }
+
+    /// Stage times observed since the last call: (stage, µs). At most 10,000 are kept.
+    pub fn take_stage_times(&mut self) -> Vec<(Stage, u64)> {
+        self.stages.take()
+    }
+
+    /// When [`crate::Event::Tick`] is due, on the monotonic clock.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let now = self.now.mono;
+        let sessions = self
+            .sessions
+            .values()
+            .filter(|state| !state.closing)
+            .flat_map(|state| {
+                [
+                    Some(state.digest_at),
+                    Some(state.heard_at + self.config.session_timeout),
+                    state.ask_at.filter(|at| *at > now),
+                ]
+            });
+        let speaks = self.start.ready && !self.start.left;
+        let own = self
+            .own
+            .deadline(self.start.may_attract())
+            .filter(|_| speaks);
+        let damped = self.announced.deadline().filter(|_| speaks);
+        [
+            self.lsdb.deadline(),
+            self.waiting.deadline(),
+            self.deferred.deadline(),
+            own,
+            damped,
+            self.backoff.deadline(),
+            self.start.deadline(),
+            self.links.deadline(now, self.restart()),
+            self.authorisations
+                .deadline_s()
+                .map(|wall_s| self.clock.mono(wall_s)),
+            self.clock.deadline(),
+            self.quiet_at,
+            Some(self.housekeeping_at),
+        ]
+        .into_iter()
+        .chain(sessions)
+        .flatten()
+        .min()
+        // What is still due now waits for something else: nobody spins for it.
+        .map(|at| at.max(now + Duration::from_millis(1)))
+    }
+}
