@@ -87,6 +87,8 @@ pub async fn run(daemon: &mut Daemon, what: &Config, output: &mut Output) -> Res
         ("check", _) => format!("{}: ok", view.file),
         (_, false) => "no change: the file says what is in force".to_owned(),
         ("diff", true) => return Ok(()),
+        // An authority has no tables.
+        _ if view.generation == 0 => "applied".to_owned(),
         _ => format!("applied; generation {}", view.generation),
     };
     output.line(&sentence)?;

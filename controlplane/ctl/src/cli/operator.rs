@@ -64,7 +64,7 @@ pub struct PrefixesArgs {
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// Most records to print
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "N")]
     pub limit: u32,
 }
 
@@ -106,7 +106,7 @@ pub struct DrainArgs {
 /// `revoke NAME`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  dmscctl --node /run/dmsc/spa.operator.sock revoke /shop/a --identity pod1/a --reason \"key was lost\"\n  dmscctl --node /run/dmsc/spa.operator.sock revoke --gateway 4 --reason \"gateway was stolen\"\n\nAsk a prefix authority (spa). All routers drop what no other authorisation covers, also while no authority runs."
+    after_help = "Examples:\n  dmscctl --node /run/dmsc-spa/operator.sock revoke /shop/a --identity pod1/a --reason \"key was lost\"\n  dmscctl --node /run/dmsc-spa/operator.sock revoke --gateway 4 --reason \"gateway was stolen\"\n\nAsk a prefix authority (spa). All routers drop what no other authorisation covers, also while no authority runs."
 )]
 pub struct RevokeArgs {
     /// Subtree whose authorisations end; left out: all that this authority may speak for

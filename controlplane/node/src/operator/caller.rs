@@ -138,7 +138,10 @@ mod tests {
         assert_eq!(caller.role, Some(Role::Operate));
         assert_eq!(caller.who, "uid 4000000 (?)");
         let stranger = Caller::of_user(Uid::from_raw(4_000_000), 4_000_000, &groups);
-        assert_eq!((stranger.role, stranger.role_name().as_str()), (None, "none"));
+        assert_eq!(
+            (stranger.role, stranger.role_name().as_str()),
+            (None, "none")
+        );
         let root = Caller::of_user(Uid::from_raw(0), 0, &RoleGroups::default());
         assert_eq!(root.role, Some(Role::Admin));
         assert_eq!(missing_groups(&groups), ["no-such-group"]);

@@ -68,7 +68,7 @@ pub fn server_tls(credentials: &Credentials) -> ServerTlsConfig {
         .client_ca_root(Certificate::from_pem(&credentials.root_pem))
 }
 
-/// Listens at once, then serves until the process ends.
+/// Listens at once, then serves until the process ends. Returns the TCP address, if there is one.
 ///
 /// # Errors
 /// When an address cannot be used; nothing is served then.
@@ -76,7 +76,7 @@ pub async fn serve<S: Operator>(
     service: S,
     addresses: &Addresses,
     credentials: &Credentials,
-) -> Result<(), ListenError> {
+) -> Result<Option<SocketAddr>, ListenError> {
     let service = OperatorServer::new(service)
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
@@ -84,6 +84,7 @@ pub async fn serve<S: Operator>(
         Some(address) => Some(bind("operator_listen", address).await?),
         None => None,
     };
+    let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
     if let Some(path) = &addresses.socket {
         let incoming = UnixListenerStream::new(bind_socket(path).await?);
         let server = Server::builder().add_service(service.clone());
@@ -104,7 +105,7 @@ pub async fn serve<S: Operator>(
             }
         });
     }
-    Ok(())
+    Ok(address)
 }
 
 /// A listener on `address`, which stands in `field` of the configuration.

@@ -220,12 +220,8 @@ mod tests {
 
     #[test]
     fn mistakes_have_file_line_and_field() {
-        let SpaMistakes(list) = parse(
-            &GOOD
-                .replace("127.0.0.1:1", "here")
-                .replace("spa1", "spa/1"),
-        )
-        .unwrap_err();
+        let SpaMistakes(list) =
+            parse(&GOOD.replace("127.0.0.1:1", "here").replace("spa1", "spa/1")).unwrap_err();
         assert_eq!(list.len(), 2, "{list:?}");
         assert!(
             list[0].starts_with("/etc/dmsc/spa.toml:2: [spa] name: "),

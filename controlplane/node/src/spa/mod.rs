@@ -2,6 +2,7 @@
 //!
 //! [`config`] is its file, [`state`] what its services share, [`service`] answers gateways, [`operator`] people, [`store`] keeps what must not be lost.
 
+pub mod command;
 pub mod config;
 pub mod metrics;
 pub mod operator;
@@ -14,9 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_spa::authority::{Authority, AuthorityError};
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::identity::Identity;
-use dmsc_spa::policy::Policy;
+use dmsc_spa::policy::{Policy, PolicyError};
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,8 +48,8 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] SpaMistakes),
     /// Of the policy file.
-    #[error("{0}")]
-    Policy(String),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Certificate or key.
     #[error("credentials: {0}")]
     Credentials(#[from] CredentialsError),
@@ -69,9 +71,9 @@ pub enum StartError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// Credentials or revocations that the authority does not take.
-    #[error("{0}")]
-    Authority(String),
+    /// Credentials, policy or revocations that the authority does not take.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -86,6 +88,8 @@ pub struct Running {
     pub spa: Arc<Spa>,
     /// Where gateways ask.
     pub address: SocketAddr,
+    /// Where operators with a certificate ask.
+    pub operator: Option<SocketAddr>,
     /// Where metrics are.
     pub metrics: Option<SocketAddr>,
 }
@@ -96,12 +100,24 @@ pub struct Running {
 /// All mistakes of the first file that has some.
 pub fn check(path: &Path) -> Result<SpaConfig, StartError> {
     let config = SpaConfig::load(path)?;
-    policy(&config)?;
+    let policy = Policy::load(&config.policy)?;
+    if config.credentials.exists() {
+        // Whether the policy is within what the root lets this authority speak for.
+        Authority::new(&credentials(&config)?, policy, 0, Vec::new())?;
+    }
     Ok(config)
 }
 
-fn policy(config: &SpaConfig) -> Result<Policy, StartError> {
-    Policy::load(&config.policy).map_err(|error| StartError::Policy(error.to_string()))
+fn credentials(config: &SpaConfig) -> Result<Credentials, StartError> {
+    let credentials = Credentials::load(&config.credentials)?;
+    if credentials.identity != Identity::Authority(config.name.clone()) {
+        return Err(StartError::OtherIdentity {
+            folder: config.credentials.display().to_string(),
+            certificate: credentials.identity.to_string(),
+            name: config.name.clone(),
+        });
+    }
+    Ok(credentials)
 }
 
 /// Starts all of it; it runs as long as the runtime.
@@ -109,21 +125,10 @@ fn policy(config: &SpaConfig) -> Result<Policy, StartError> {
 /// # Errors
 /// When something is of no use; nothing is served then, or not for long.
 pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
-    let policy = policy(&config)?;
-    let credentials = Credentials::load(&config.credentials)?;
-    if credentials.identity != Identity::Authority(config.name.clone()) {
-        return Err(StartError::OtherIdentity {
-            folder: config.credentials.display().to_string(),
-            certificate: credentials.identity.to_string(),
-            name: config.name,
-        });
-    }
+    let policy = Policy::load(&config.policy)?;
+    let credentials = credentials(&config)?;
     let audit = AuditLog::open(&config.state_dir)?;
-    let gate = Gate::new(
-        config.groups.clone(),
-        Some(credentials.root_key()?),
-        audit,
-    );
+    let gate = Gate::new(config.groups.clone(), Some(credentials.root_key()?), audit);
     let spa = Arc::new(Spa::new(config, policy, &credentials, gate)?);
     let listener = listen::bind("listen", spa.config.listen).await?;
     let address = listener.local_addr()?;
@@ -146,7 +151,7 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
         }
     });
     let operator = operator::SpaOperator(Arc::clone(&spa));
-    listen::serve(operator, &spa.config.addresses(), &credentials).await?;
+    let operator = listen::serve(operator, &spa.config.addresses(), &credentials).await?;
     let metrics = match spa.config.metrics {
         Some(address) => {
             let spa = Arc::clone(&spa);
@@ -162,6 +167,7 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
     Ok(Running {
         spa,
         address,
+        operator,
         metrics,
     })
 }

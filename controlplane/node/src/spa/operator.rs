@@ -191,7 +191,7 @@ impl Operator for SpaOperator {
                 self.0
                     .revoke(domain, name, gateway, identity, &request.reason)
                     .map_err(|error| match error {
-                        RevokeError::Refused(sentence) => Status::invalid_argument(sentence),
+                        RevokeError::Refused(_) => Status::invalid_argument(error.to_string()),
                         RevokeError::NotKept(_) => Status::internal(error.to_string()),
                     })
             });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dmsc_proto::AUTHORITY_VERSIONS;
 use dmsc_proto::v1::prefix_authority_server::{PrefixAuthority, PrefixAuthorityServer};
 use dmsc_proto::v1::{self, AuthoriseReply, AuthoriseRequest, RevocationsRequest};
-use dmsc_spa::authority::Request as Wanted;
+use dmsc_spa::authority::{AuthorityError, MAX_PREFIXES, Request as Wanted};
 use dmsc_spa::identity::Identity;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use prost::Message as _;
@@ -19,9 +19,7 @@ use super::metrics::Outcome;
 use super::state::{AuthoriseError, Spa};
 use crate::clock::wall;
 
-/// Most prefixes in a request.
-const MAX_PREFIXES: usize = 65_536;
-/// So many prefixes of 255 bytes, and the proof.
+/// The most prefixes of 255 bytes, and the proof.
 const MAX_REQUEST: usize = 20 << 20;
 /// As many, each with a sentence, or in authorisations.
 const MAX_ANSWER: usize = 64 << 20;
@@ -152,13 +150,14 @@ impl Refusal {
 
 impl From<AuthoriseError> for Refusal {
     fn from(error: AuthoriseError) -> Self {
+        let sentence = error.to_string();
         match error {
-            AuthoriseError::Proof(sentence) => {
+            AuthoriseError::Authority(AuthorityError::Proof(_)) => {
                 Self(Outcome::Invalid, Status::unauthenticated(sentence))
             }
-            // Another authority may have room on its disk.
-            AuthoriseError::Store(error) => {
-                Self(Outcome::Failed, Status::unavailable(error.to_string()))
+            // Its clock, its certificate, its disk: another authority may be better off.
+            AuthoriseError::Authority(_) | AuthoriseError::Store(_) => {
+                Self(Outcome::Failed, Status::unavailable(sentence))
             }
         }
     }

@@ -5,19 +5,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use dmsc_spa::authority::{Answer, Authority, Request};
+use dmsc_spa::authority::{Answer, Authority, AuthorityError, Request};
 use dmsc_spa::credentials::Credentials;
-use dmsc_spa::policy::Policy;
+use dmsc_spa::policy::{Policy, PolicyError};
 use dmsc_spa::verify::{Revocation, RootKey};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use thiserror::Error;
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::warn;
 
+use super::StartError;
 use super::config::{SpaConfig, SpaMistakes};
 use super::metrics::SpaMetrics;
 use super::store::{Store, StoreError};
-use super::StartError;
 use crate::clock::wall;
 use crate::operator::gate::Gate;
 
@@ -48,9 +48,9 @@ struct Inner {
 /// A request that this authority cannot answer.
 #[derive(Debug, Error)]
 pub enum AuthoriseError {
-    /// The pod's proof is not believed.
-    #[error("{0}")]
-    Proof(String),
+    /// By the authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// What was signed cannot be remembered.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -60,8 +60,8 @@ pub enum AuthoriseError {
 #[derive(Debug, Error)]
 pub enum RevokeError {
     /// The authority may not speak for it, or an argument is wrong.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(#[from] AuthorityError),
     /// It is in force, but a restart of this process forgets it.
     #[error("in force and told to all gateways, but not kept here: {0}")]
     NotKept(StoreError),
@@ -74,8 +74,8 @@ pub enum ReloadError {
     #[error(transparent)]
     Config(#[from] SpaMistakes),
     /// Of the policy file.
-    #[error("{0}")]
-    Policy(String),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Fields of `[spa]`.
     #[error("{} can only be changed by a restart: systemctl restart dmsc-spa", .0.join(", "))]
     NeedsRestart(Vec<String>),
@@ -101,8 +101,7 @@ impl Spa {
                 Err(error) => warn!(serial, %error, "a revocation on disk is not believed"),
             }
         }
-        let authority = Authority::new(credentials, policy, store.spent(), revocations)
-            .map_err(|error| StartError::Authority(error.to_string()))?;
+        let authority = Authority::new(credentials, policy, store.spent(), revocations)?;
         store.spend(authority.serial())?;
         Ok(Self {
             config,
@@ -129,10 +128,7 @@ impl Spa {
     /// When the proof is not believed, or the disk does not take the serial.
     pub fn authorise(&self, request: &Request) -> Result<Answer, AuthoriseError> {
         let mut inner = self.inner();
-        let answer = inner
-            .authority
-            .authorise(request, wall().as_secs())
-            .map_err(|error| AuthoriseError::Proof(error.to_string()))?;
+        let answer = inner.authority.authorise(request, wall().as_secs())?;
         let serial = inner.authority.serial();
         inner.store.spend(serial)?;
         Ok(answer)
@@ -154,8 +150,7 @@ impl Spa {
         let now_s = wall().as_secs();
         let body = inner
             .authority
-            .revoke(domain, name, gateway, identity, reason, now_s)
-            .map_err(|error| RevokeError::Refused(error.to_string()))?;
+            .revoke(domain, name, gateway, identity, reason, now_s)?;
         let serial = inner.authority.serial();
         let kept = inner
             .store
@@ -232,16 +227,16 @@ impl Spa {
             });
         }
         let folder = self.config.policy.parent().unwrap_or(Path::new(""));
-        let policy = Policy::parse(text, folder)
-            .map_err(|error| ReloadError::Policy(error.to_string()))?;
-        Ok(self.candidate(policy))
+        self.candidate(Policy::parse(text, folder)?)
     }
 
-    fn candidate(&self, policy: Policy) -> Candidate {
-        Candidate {
-            diff: self.inner().authority.policy().diff(&policy),
+    fn candidate(&self, policy: Policy) -> Result<Candidate, ReloadError> {
+        let inner = self.inner();
+        inner.authority.check_policy(&policy)?;
+        Ok(Candidate {
+            diff: inner.authority.policy().diff(&policy),
             policy: Some(policy),
-        }
+        })
     }
 
     /// Puts it in force; returns the difference.
@@ -271,10 +266,8 @@ impl Spa {
         if !diff.is_empty() {
             return self.apply(Candidate { diff, policy: None });
         }
-        let policy = Policy::load(&self.config.policy)
-            .map_err(|error| ReloadError::Policy(error.to_string()))?;
-        let candidate = self.candidate(policy);
-        self.apply(candidate).inspect_err(|error| error!("{error}"))
+        let candidate = self.candidate(Policy::load(&self.config.policy)?)?;
+        self.apply(candidate)
     }
 }
 

@@ -65,7 +65,8 @@ impl Store {
         }
         let spent = serial.saturating_add(STEP);
         let path = self.folder.join("serial");
-        replace(&path, spent.to_string().as_bytes()).map_err(|source| StoreError { path, source })?;
+        replace(&path, spent.to_string().as_bytes())
+            .map_err(|source| StoreError { path, source })?;
         self.spent = spent;
         Ok(())
     }
