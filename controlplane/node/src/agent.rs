@@ -102,7 +102,7 @@ impl Agent {
         let request = timed(v1::GreetRequest {
             version_min: AGENT_VERSIONS.0,
             version_max: AGENT_VERSIONS.1,
-            client: "dmsc-controlplane static".into(),
+            client: "dmsc-controlplane".into(),
         });
         let greeting = client
             .greet(request)
@@ -170,6 +170,39 @@ impl Agent {
             .ports)
     }
 
+    /// Counters of all ports.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn counters(&mut self) -> Result<Vec<v1::PortCounters>, AgentError> {
+        let request = timed(v1::ListCountersRequest::default());
+        let reply = self.client.list_counters(request).await;
+        Ok(reply
+            .map_err(AgentError::call("ListCounters"))?
+            .into_inner()
+            .ports)
+    }
+
+    /// Whether one echo to an attachment of this gateway is answered within `patience`.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn probe(&mut self, lease: &Lease, patience: Duration) -> Result<bool, AgentError> {
+        let request = timed(v1::EchoRequest {
+            domain: lease.domain.0,
+            name: lease.source_name.as_bytes().to_vec(),
+            count: 1,
+            timeout_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
+            gateway: self.greeting.node,
+            attachment: u32::from(lease.attachment.0),
+            ..Default::default()
+        });
+        let reply = self.client.echo(request).await;
+        let mut replies = reply.map_err(AgentError::call("Echo"))?.into_inner();
+        let answer = replies.message().await.map_err(AgentError::call("Echo"))?;
+        Ok(answer.is_some_and(|answer| answer.answered))
+    }
+
     /// Applies `ops` in order, in transactions of at most [`MAX_OPS`] operations. Each is all or nothing; so is the whole, as long as
     /// it fits one.
     ///
@@ -180,7 +213,7 @@ impl Agent {
         while !ops.is_empty() {
             let rest = ops.split_off(ops.len().min(MAX_OPS));
             let transaction = v1::Transaction {
-                programmer: "dmsc-controlplane static".into(),
+                programmer: "dmsc-controlplane".into(),
                 ops,
             };
             let reply = self.client.apply(timed(transaction)).await;

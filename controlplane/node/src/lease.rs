@@ -84,6 +84,8 @@ pub struct Lease {
     pub health: Health,
     /// Whether the dataplane reaches it.
     pub reachable: bool,
+    /// Whether it answers probes; true where nobody probes.
+    pub answers: bool,
     /// When it ends unless refreshed.
     pub expires: Instant,
 }
@@ -120,6 +122,7 @@ impl Lease {
             attachment: AttachmentId(u16::try_from(attachment.id).ok()?),
             health: Health::Unknown,
             reachable: attachment.state != "unreachable",
+            answers: true,
             expires: now + LEASE,
         })
     }
@@ -149,7 +152,7 @@ impl Lease {
     /// The health to tell others.
     #[must_use]
     pub fn told_health(&self) -> Health {
-        if self.reachable {
+        if self.reachable && self.answers {
             self.health
         } else {
             Health::Unknown

@@ -1,16 +1,36 @@
 //! The control plane of one router or gateway: programs its dataplane over the agent's API and answers its pods.
 //!
-//! Today there is `static`: routes come from a file (design §1, §4). One module per job:
-//! [`routes`] reads the file, [`program`] finds the fewest operations, [`agent`] talks to the dataplane, [`lease`], [`resolve`] and [`registrar`] serve the pods,
-//! [`state`] is what they share, [`supervisor`] runs it, [`status`] tells others.
+//! `static` takes routes from a file; `sg` and `sr` compute them (design §1, §4, §6). One module per job:
+//! [`routes`] and [`config`] read the files, [`program`] finds the fewest operations, [`agent`] talks to the dataplane, [`pods`], [`lease`], [`resolve`] and
+//! [`registrar`] serve the pods, [`state`], [`supervisor`] and [`status`] are `static`;
+//! [`node`] owns the link-state engine, [`handle`] is the way to it, [`rib`] makes tables of routes, [`claims`] knows who may serve what.
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod audit;
+pub mod claims;
+pub mod clock;
+pub mod config;
+pub mod drain;
+pub mod handle;
 pub mod lease;
+pub mod links;
+pub mod metrics;
+pub mod node;
+pub mod operator;
+pub mod pods;
 pub mod program;
 pub mod registrar;
 pub mod resolve;
+pub mod rib;
 pub mod routes;
+pub mod served;
+pub mod spa;
 pub mod state;
 pub mod status;
+pub mod store;
 pub mod supervisor;
+pub mod trust;
+
+/// Name and version of this program, told to others.
+pub const SOFTWARE: &str = concat!("dmsc-controlplane ", env!("CARGO_PKG_VERSION"));

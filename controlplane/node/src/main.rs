@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use dmsc_node::routes::Routes;
+use dmsc_node::spa::command::SpaArgs;
 use dmsc_node::supervisor::{self, StaticOptions};
 use tracing_subscriber::EnvFilter;
 
-/// Control plane of one DMSC (Distributed Micro Service Communication) router.
+/// Control plane of DMSC (Distributed Micro Service Communication): of one router, or a prefix authority.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -27,6 +28,8 @@ enum Command {
     /// Programs one dataplane from a routes file and registers its pods.
     #[command(after_help = STATIC_HELP)]
     Static(Static),
+    /// Runs a prefix authority: says which pod may announce which service prefix.
+    Spa(SpaArgs),
 }
 
 const STATIC_HELP: &str = "\
@@ -85,8 +88,11 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_ansi(false)
         .init();
-    let Command::Static(arguments) = Cli::parse().command;
-    match run(arguments) {
+    let done = match Cli::parse().command {
+        Command::Static(arguments) => run(arguments),
+        Command::Spa(arguments) => arguments.run().map_err(anyhow::Error::from),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dmsc-controlplane: {error:#}");

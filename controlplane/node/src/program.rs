@@ -1,6 +1,6 @@
 //! The difference between what a dataplane has and what it should have, as the fewest operations in a safe order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dmsc_proto::v1::{self, op::Op as Kind};
@@ -47,6 +47,45 @@ fn by<K: Ord, V: Clone>(list: &[V], key: impl Fn(&V) -> K) -> BTreeMap<K, V> {
     list.iter().map(|item| (key(item), item.clone())).collect()
 }
 
+/// Keys of tables: what may differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Adjacency ids.
+    pub adjacencies: BTreeSet<u32>,
+    /// Topology and gateway.
+    pub gateways: BTreeSet<(u32, u32)>,
+    /// Group ids.
+    pub groups: BTreeSet<u32>,
+    /// Domain and name.
+    pub prefixes: BTreeSet<(Domain, NameBuf)>,
+    /// Rule ids.
+    pub access_rules: BTreeSet<u32>,
+}
+
+impl Keys {
+    /// All keys of both tables.
+    #[must_use]
+    pub fn of(a: &Tables, b: &Tables) -> Self {
+        Self {
+            adjacencies: both(&a.adjacencies, &b.adjacencies),
+            gateways: both(&a.gateways, &b.gateways),
+            groups: both(&a.groups, &b.groups),
+            prefixes: both(&a.prefixes, &b.prefixes),
+            access_rules: both(&a.access_rules, &b.access_rules),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn both<K: Ord + Clone, V>(a: &BTreeMap<K, V>, b: &BTreeMap<K, V>) -> BTreeSet<K> {
+    a.keys().chain(b.keys()).cloned().collect()
+}
+
 /// The operations that turn `have` into `want`.
 ///
 /// What is referred to is put before what refers to it, and deleted after it: adjacencies, gateways, groups, access rules, prefixes
@@ -54,8 +93,22 @@ fn by<K: Ord, V: Clone>(list: &[V], key: impl Fn(&V) -> K) -> BTreeMap<K, V> {
 /// process, if any: a dump does not tell keys, so a changed key shows only there.
 #[must_use]
 pub fn difference(have: &Tables, want: &Tables, before: Option<&Tables>) -> Vec<v1::Op> {
+    difference_at(&Keys::of(have, want), have, want, before)
+}
+
+/// As [`difference`], looking at `keys` only: costs what they are, not what the tables are.
+#[must_use]
+pub fn difference_at(
+    keys: &Keys,
+    have: &Tables,
+    want: &Tables,
+    before: Option<&Tables>,
+) -> Vec<v1::Op> {
     let mut ops = Vec::new();
-    for (id, adjacency) in &want.adjacencies {
+    for id in &keys.adjacencies {
+        let Some(adjacency) = want.adjacencies.get(id) else {
+            continue;
+        };
         let same = have.adjacencies.get(id).is_some_and(|old| {
             let key = before
                 .and_then(|tables| tables.adjacencies.get(id))
@@ -68,55 +121,76 @@ pub fn difference(have: &Tables, want: &Tables, before: Option<&Tables>) -> Vec<
             ops.push(Kind::PutAdjacency(adjacency.clone()));
         }
     }
-    put(&mut ops, &have.gateways, &want.gateways, Kind::PutGateway);
-    put(&mut ops, &have.groups, &want.groups, Kind::PutGroup);
+    let (gateways, groups) = (&keys.gateways, &keys.groups);
     put(
         &mut ops,
+        gateways,
+        &have.gateways,
+        &want.gateways,
+        Kind::PutGateway,
+    );
+    put(&mut ops, groups, &have.groups, &want.groups, Kind::PutGroup);
+    let rules = &keys.access_rules;
+    put(
+        &mut ops,
+        rules,
         &have.access_rules,
         &want.access_rules,
         Kind::PutAccessRule,
     );
-    for (key, group) in &want.prefixes {
-        if have.prefixes.get(key) != Some(group) {
+    for key in &keys.prefixes {
+        if let Some(group) = want.prefixes.get(key)
+            && have.prefixes.get(key) != Some(group)
+        {
             ops.push(Kind::PutPrefix(prefix(key, *group)));
         }
     }
-    for key in gone(&have.prefixes, &want.prefixes) {
+    for key in gone(&keys.prefixes, &have.prefixes, &want.prefixes) {
         let v1::Prefix { domain, name, .. } = prefix(key, 0);
         ops.push(Kind::DeletePrefix(v1::PrefixKey { domain, name }));
     }
-    ops.extend(gone(&have.access_rules, &want.access_rules).map(|id| Kind::DeleteAccessRule(*id)));
-    ops.extend(gone(&have.groups, &want.groups).map(|id| Kind::DeleteGroup(*id)));
     ops.extend(
-        gone(&have.gateways, &want.gateways).map(|(topology, gateway)| {
+        gone(rules, &have.access_rules, &want.access_rules).map(|id| Kind::DeleteAccessRule(*id)),
+    );
+    ops.extend(gone(groups, &have.groups, &want.groups).map(|id| Kind::DeleteGroup(*id)));
+    ops.extend(
+        gone(gateways, &have.gateways, &want.gateways).map(|(topology, gateway)| {
             Kind::DeleteGateway(v1::GatewayKey {
                 topology: *topology,
                 gateway: *gateway,
             })
         }),
     );
-    ops.extend(gone(&have.adjacencies, &want.adjacencies).map(|id| Kind::DeleteAdjacency(*id)));
+    ops.extend(
+        gone(&keys.adjacencies, &have.adjacencies, &want.adjacencies)
+            .map(|id| Kind::DeleteAdjacency(*id)),
+    );
     ops.into_iter().map(|op| v1::Op { op: Some(op) }).collect()
 }
 
 fn put<K: Ord, V: Clone + PartialEq>(
     ops: &mut Vec<Kind>,
+    keys: &BTreeSet<K>,
     have: &BTreeMap<K, V>,
     want: &BTreeMap<K, V>,
     kind: impl Fn(V) -> Kind,
 ) {
-    for (key, value) in want {
-        if have.get(key) != Some(value) {
+    for key in keys {
+        if let Some(value) = want.get(key)
+            && have.get(key) != Some(value)
+        {
             ops.push(kind(value.clone()));
         }
     }
 }
 
 fn gone<'a, K: Ord, V>(
+    keys: &'a BTreeSet<K>,
     have: &'a BTreeMap<K, V>,
     want: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = &'a K> {
-    have.keys().filter(|key| !want.contains_key(key))
+    keys.iter()
+        .filter(|key| have.contains_key(*key) && !want.contains_key(*key))
 }
 
 fn prefix((domain, name): &(Domain, NameBuf), group: u32) -> v1::Prefix {

@@ -15,9 +15,10 @@ use tracing::info;
 
 use crate::agent::AgentError;
 use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
+use crate::pods::{Dataplane, PodPort};
 use crate::resolve::{Caller, instances};
 use crate::routes::{Identity, source_name};
-use crate::state::{Dataplane, PodPort, State};
+use crate::state::State;
 
 /// Most prefixes of one registration (limit of the pod API).
 const MAX_PREFIXES: usize = 65_536;
@@ -193,7 +194,7 @@ impl Registrar for StaticRegistrar {
             )));
         }
 
-        let mut slot = self.state.dataplane.lock().await;
+        let mut slot = self.state.pods.dataplane.lock().await;
         let dataplane = slot.as_mut().ok_or_else(away)?;
         let (port, gateway_address) = find_port(&dataplane.pod_ports, routes.node, address)?;
         let here = |rule: &&Identity| rule.allows_port(&port.name);
@@ -220,8 +221,8 @@ impl Registrar for StaticRegistrar {
             address,
             udp_port,
         };
-        let old = self.state.leases().at(&endpoint).cloned();
-        if old.is_none() && self.state.leases().len() >= MAX_LEASES {
+        let old = self.state.pods.leases().at(&endpoint).cloned();
+        if old.is_none() && self.state.pods.leases().len() >= MAX_LEASES {
             return Err(Status::resource_exhausted(format!(
                 "this gateway has {MAX_LEASES} pods already"
             )));
@@ -241,6 +242,7 @@ impl Registrar for StaticRegistrar {
                 .map_or(AttachmentId::ANY, |lease| lease.attachment),
             health: same.as_ref().map_or(Health::Serving, |lease| lease.health),
             reachable: true,
+            answers: true,
             expires: Instant::now() + LEASE,
         };
         let (mtu, port_domain) = (port.mtu, port.domain);
@@ -274,9 +276,9 @@ impl Registrar for StaticRegistrar {
             refused,
             waiting: Vec::new(),
         };
-        self.state.leases().put(lease);
+        self.state.pods.leases().put(lease);
         drop(slot);
-        self.state.change();
+        self.state.pods.change();
         Ok(Response::new(reply))
     }
 
@@ -286,7 +288,7 @@ impl Registrar for StaticRegistrar {
     ) -> Result<Response<v1::RefreshReply>, Status> {
         let address = caller(&request)?;
         let id = LeaseId(request.get_ref().lease);
-        let mut leases = self.state.leases();
+        let mut leases = self.state.pods.leases();
         let lease = leases.held(id, address).ok_or_else(unknown_lease)?;
         lease.expires = Instant::now() + LEASE;
         Ok(Response::new(v1::RefreshReply {
@@ -301,27 +303,28 @@ impl Registrar for StaticRegistrar {
         let address = caller(&request)?;
         let request = request.into_inner();
         let id = LeaseId(request.lease);
-        let mut slot = self.state.dataplane.lock().await;
+        let mut slot = self.state.pods.dataplane.lock().await;
         let dataplane = slot.as_mut().ok_or_else(away)?;
         let lease = self
             .state
+            .pods
             .leases()
             .held(id, address)
             .cloned()
             .ok_or_else(unknown_lease)?;
         if request.prefixes.is_empty() {
             dataplane.agent.detach(&lease).await.map_err(unavailable)?;
-            self.state.leases().remove(id);
+            self.state.pods.leases().remove(id);
             info!(identity = lease.identity, attachment = %lease.attachment, "withdrawn");
         } else {
             let keeps =
                 |name: &&NameBuf| !request.prefixes.iter().any(|gone| gone == name.as_bytes());
             let serves: Arc<[NameBuf]> = lease.serves.iter().filter(keeps).cloned().collect();
             let lease = Self::attach(dataplane, &Lease { serves, ..lease }).await?;
-            self.state.leases().put(lease);
+            self.state.pods.leases().put(lease);
         }
         drop(slot);
-        self.state.change();
+        self.state.pods.change();
         Ok(Response::new(v1::WithdrawReply {}))
     }
 
@@ -337,19 +340,19 @@ impl Registrar for StaticRegistrar {
         let id = LeaseId(request.lease);
         let name = NameBuf::from_bytes(&request.name)
             .map_err(|error| Status::invalid_argument(format!("name: {error}")))?;
-        if self.state.leases().held(id, address).is_none() {
+        if self.state.pods.leases().held(id, address).is_none() {
             return Err(unknown_lease());
         }
         let (replies, stream) = mpsc::channel(1);
         let state = Arc::clone(&self.state);
         tokio::spawn(async move {
-            let mut changed = state.changed.subscribe();
+            let mut changed = state.pods.changed.subscribe();
             let mut last = None;
             let mut generation = 0;
             loop {
                 let found = {
                     let routes = state.routes();
-                    let mut leases = state.leases();
+                    let mut leases = state.pods.leases();
                     leases.held(id, address).cloned().map(|lease| {
                         let caller = Caller {
                             domain: lease.domain,
@@ -400,11 +403,12 @@ impl Registrar for StaticRegistrar {
             ))
         })?;
         self.state
+            .pods
             .leases()
             .held(LeaseId(request.lease), address)
             .ok_or_else(unknown_lease)?
             .health = health;
-        self.state.change();
+        self.state.pods.change();
         Ok(Response::new(v1::HealthReply {}))
     }
 }

@@ -1,77 +1,18 @@
-//! What the registrar and the supervisor share: routes, leases, and the agent while it is there.
+//! What the registrar and the supervisor of `static` share: routes, and the pods.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
-
-use dmsc_proto::v1::{self, op::Op as Kind};
-use dmsc_wire::AttachmentId;
-use ipnet::IpNet;
-use tokio::sync::{Mutex as AsyncMutex, watch};
-use tracing::{info, warn};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::agent::{Agent, AgentError};
-use crate::lease::{LEASE, Lease, LeaseId, LeaseTable};
+use crate::pods::Pods;
 use crate::program::difference;
 use crate::routes::{Routes, Tables};
-
-/// A greeted and reconciled dataplane.
-#[derive(Debug)]
-pub struct Dataplane {
-    /// Its agent.
-    pub agent: Agent,
-    /// Its pod ports with their subnets.
-    pub pod_ports: Vec<PodPort>,
-}
-
-/// A port at which pods may be.
-#[derive(Debug, Clone)]
-pub struct PodPort {
-    /// Its name.
-    pub name: String,
-    /// The gateway's addresses on it, with the subnets.
-    pub subnets: Vec<IpNet>,
-    /// Tenant of the pods there.
-    pub domain: u32,
-    /// Largest IP packet.
-    pub mtu: u32,
-}
-
-/// After a detach that failed, until the next attempt.
-const DETACH_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
-
-impl PodPort {
-    fn of(port: &v1::Port) -> Option<Self> {
-        (port.role == "pod").then(|| Self {
-            name: port.name.clone(),
-            subnets: port
-                .addresses
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect(),
-            domain: port.domain,
-            mtu: port.mtu,
-        })
-    }
-
-    /// The gateway's address on this port, if `pod` is in its subnet.
-    #[must_use]
-    pub fn gateway_of(&self, pod: IpAddr) -> Option<IpAddr> {
-        let subnet = self.subnets.iter().find(|subnet| subnet.contains(&pod))?;
-        Some(subnet.addr())
-    }
-}
 
 /// Shared by all tasks of the process.
 #[derive(Debug)]
 pub struct State {
     routes: RwLock<Arc<Routes>>,
-    leases: Mutex<LeaseTable>,
-    /// `None` while the dataplane is away or not reconciled. Held over a transaction, so transactions come one by one.
-    pub dataplane: AsyncMutex<Option<Dataplane>>,
-    /// Told whenever answers of Resolve may have changed, and when leases end at another time.
-    pub changed: watch::Sender<u64>,
+    /// Leases and the agent.
+    pub pods: Arc<Pods>,
 }
 
 impl State {
@@ -80,9 +21,7 @@ impl State {
     pub fn new(routes: Routes) -> Self {
         Self {
             routes: RwLock::new(Arc::new(routes)),
-            leases: Mutex::default(),
-            dataplane: AsyncMutex::new(None),
-            changed: watch::Sender::new(0),
+            pods: Arc::default(),
         }
     }
 
@@ -95,21 +34,10 @@ impl State {
     /// Puts other routes in force.
     pub fn set_routes(&self, routes: Routes) {
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
-        self.change();
+        self.pods.change();
     }
 
-    /// The leases; not to be held over an await.
-    pub fn leases(&self) -> MutexGuard<'_, LeaseTable> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes whoever depends on routes or leases.
-    pub fn change(&self) {
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    /// Connects, compares what the dataplane has with `routes` and the leases, and programs the difference. Attachments without a lease get
-    /// a fresh one; leases without an attachment are attached again, under the same id if the dataplane lets us.
+    /// Connects, compares what the dataplane has with `routes` and the leases, and programs the difference.
     ///
     /// # Errors
     /// When the agent is away or refuses; nothing is changed here then.
@@ -118,27 +46,10 @@ impl State {
         agent: Agent,
         before: Option<&Tables>,
     ) -> Result<u64, AgentError> {
-        let mut slot = self.dataplane.lock().await;
-        *slot = None;
-        let mut agent = agent;
-        let ports = agent.ports().await?;
-        let dump = agent.dump(true).await?;
-        let ops = difference(&Tables::from_dump(&dump), &self.routes().tables, before);
-        let programmed = ops.len();
-        let mut generation = agent
-            .apply(ops)
-            .await?
-            .generation
-            .unwrap_or(dump.generation);
-        if let Some(later) = self.reattach(&mut agent, &dump.attachments).await? {
-            generation = later;
-        }
-        info!(programmed, generation, "dataplane reconciled");
-        *slot = Some(Dataplane {
-            agent,
-            pod_ports: ports.iter().filter_map(PodPort::of).collect(),
-        });
-        self.change();
+        let routes = self.routes();
+        let plan =
+            async |dump: &_| Ok(difference(&Tables::from_dump(dump), &routes.tables, before));
+        let (generation, _) = self.pods.adopt::<AgentError>(agent, plan).await?;
         Ok(generation)
     }
 
@@ -147,7 +58,7 @@ impl State {
     /// # Errors
     /// When the agent refuses or is gone; the routes in force stay.
     pub async fn replace_routes(&self, routes: Routes) -> Result<Option<u64>, AgentError> {
-        let mut slot = self.dataplane.lock().await;
+        let mut slot = self.pods.dataplane.lock().await;
         let Some(dataplane) = slot.as_mut() else {
             self.set_routes(routes);
             return Ok(None);
@@ -162,121 +73,5 @@ impl State {
         let applied = dataplane.agent.apply(ops).await?;
         self.set_routes(routes);
         Ok(Some(applied.generation.unwrap_or(dump.generation)))
-    }
-
-    async fn reattach(
-        &self,
-        agent: &mut Agent,
-        found: &[v1::Attachment],
-    ) -> Result<Option<u64>, AgentError> {
-        let now = Instant::now();
-        let mut missing = Vec::new();
-        {
-            let mut leases = self.leases();
-            // Pods reach their registrar through this dataplane: while it was away they could not refresh.
-            leases.extend(now + LEASE);
-            // A pod that the dataplane could not reach before it went away would take calls again, and lose the first. It is not attached;
-            // if it lives, its next refresh tells it that its lease is unknown, and it registers again.
-            let unreachable: Vec<LeaseId> = leases
-                .iter()
-                .filter(|lease| !lease.reachable && !found.iter().any(|a| lease.is(a)))
-                .map(|lease| lease.id)
-                .collect();
-            for id in unreachable {
-                leases.remove(id);
-            }
-            for lease in leases.iter() {
-                if !found.iter().any(|attachment| lease.is(attachment)) {
-                    missing.push(lease.clone());
-                }
-            }
-            let known: HashSet<AttachmentId> =
-                leases.iter().map(|lease| lease.attachment).collect();
-            for attachment in found {
-                let id = LeaseId(rand::random());
-                if let Some(lease) = Lease::from_attachment(id, attachment, now)
-                    && !known.contains(&lease.attachment)
-                    && leases.at(&lease.endpoint).is_none()
-                {
-                    info!(identity = lease.identity, attachment = %lease.attachment, "attachment found, lease starts anew");
-                    leases.put(lease);
-                }
-            }
-        }
-        if missing.is_empty() {
-            return Ok(None);
-        }
-        let attach = |same_id: bool| {
-            let op = |lease: &Lease| {
-                let id = if same_id {
-                    lease.attachment
-                } else {
-                    AttachmentId::ANY
-                };
-                Kind::Attach(lease.attachment(id))
-            };
-            missing
-                .iter()
-                .map(|lease| v1::Op {
-                    op: Some(op(lease)),
-                })
-                .collect()
-        };
-        let applied = match agent.apply(attach(true)).await {
-            Err(error) if error.is_refusal() => {
-                warn!(%error, "attachments come back under other ids");
-                agent.apply(attach(false)).await?
-            }
-            other => other?,
-        };
-        let mut leases = self.leases();
-        for (lease, id) in missing.iter().zip(&applied.attachments) {
-            // Under another id the pod must learn it: it is told that its lease is unknown, and registers again.
-            if lease.attachment != *id {
-                leases.remove(lease.id);
-            }
-            info!(identity = lease.identity, attachment = %id, "attached again");
-        }
-        Ok(applied.generation)
-    }
-
-    /// Detaches pods whose lease ended. A dataplane that is away keeps them: they are found, with a fresh lease, when it is back.
-    pub async fn expire(&self) {
-        if self
-            .leases()
-            .next_expiry()
-            .is_none_or(|at| at > Instant::now())
-        {
-            return;
-        }
-        // Locked before the leases are judged: a pod that registers again right now holds this lock until its new lease is there,
-        // and keeps its attachment by it.
-        let mut slot = self.dataplane.lock().await;
-        let expired = self.leases().expire(Instant::now());
-        if expired.is_empty() {
-            return;
-        }
-        for lease in &expired {
-            info!(identity = lease.identity, attachment = %lease.attachment, "lease ended");
-        }
-        if let Some(dataplane) = slot.as_mut() {
-            for lease in expired {
-                if self
-                    .leases()
-                    .iter()
-                    .any(|l| l.attachment == lease.attachment)
-                {
-                    continue; // registered again meanwhile, under the same id
-                }
-                if let Err(error) = dataplane.agent.detach(&lease).await {
-                    warn!(%error, identity = lease.identity, "not detached; tried again");
-                    let mut again = lease;
-                    again.expires = Instant::now() + DETACH_AGAIN;
-                    self.leases().put(again);
-                }
-            }
-        }
-        drop(slot);
-        self.change();
     }
 }

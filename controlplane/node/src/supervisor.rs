@@ -176,9 +176,9 @@ impl Supervisor {
 
     /// While the dataplane is there. Returns whether to end.
     async fn attend(&mut self, mut events: tonic::Streaming<v1::Event>, boot_nonce: u64) -> bool {
-        let mut changed = self.state.changed.subscribe();
+        let mut changed = self.state.pods.changed.subscribe();
         loop {
-            let expiry = self.state.leases().next_expiry();
+            let expiry = self.state.pods.leases().next_expiry();
             tokio::select! {
                 _ = self.terminate.recv() => return true,
                 _ = self.interrupt.recv() => return true,
@@ -194,7 +194,7 @@ impl Supervisor {
                         return false;
                     }
                 },
-                () = until(expiry) => self.state.expire().await,
+                () = until(expiry) => self.state.pods.expire().await,
                 // Leases may end at another time now.
                 _ = changed.changed() => {}
             }
@@ -203,7 +203,7 @@ impl Supervisor {
 
     async fn lost(&mut self, why: &str) {
         warn!(why, "dataplane lost");
-        *self.state.dataplane.lock().await = None;
+        *self.state.pods.dataplane.lock().await = None;
     }
 
     fn event(&self, event: v1::Event) {
@@ -211,9 +211,9 @@ impl Supervisor {
             Some(What::Attachment(attachment)) => {
                 let id = AttachmentId(u16::try_from(attachment.id).unwrap_or(0));
                 let reachable = attachment.state != "unreachable";
-                if self.state.leases().set_reachable(id, reachable) {
+                if self.state.pods.leases().set_reachable(id, reachable) {
                     info!(attachment = %id, identity = attachment.identity, state = attachment.state, "attachment");
-                    self.state.change();
+                    self.state.pods.change();
                 }
             }
             Some(What::Adjacency(adjacency)) => {
@@ -251,6 +251,7 @@ impl Supervisor {
         let routes = Routes::load(&self.options.routes)?;
         let node = self
             .state
+            .pods
             .dataplane
             .lock()
             .await

@@ -60,13 +60,14 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Routes, RoutesError> {
     })
 }
 
-struct Checker<'a> {
-    path: &'a Path,
-    text: &'a str,
+/// Checks fields of one file.
+pub(crate) struct Checker<'a> {
+    pub path: &'a Path,
+    pub text: &'a str,
 }
 
 impl Checker<'_> {
-    fn line(&self, span: Range<usize>) -> usize {
+    pub(crate) fn line(&self, span: Range<usize>) -> usize {
         let end = span.start.min(self.text.len());
         1 + self.text.as_bytes()[..end]
             .iter()
@@ -74,7 +75,12 @@ impl Checker<'_> {
             .count()
     }
 
-    fn at<T>(&self, field: &'static str, place: &Spanned<T>, problem: Problem) -> RoutesError {
+    pub(crate) fn at<T>(
+        &self,
+        field: &'static str,
+        place: &Spanned<T>,
+        problem: Problem,
+    ) -> RoutesError {
         RoutesError::Field {
             file: self.path.to_path_buf(),
             line: self.line(place.span()),
@@ -83,7 +89,7 @@ impl Checker<'_> {
         }
     }
 
-    fn range(
+    pub(crate) fn range(
         &self,
         field: &'static str,
         value: &Spanned<u32>,
@@ -117,14 +123,22 @@ impl Checker<'_> {
         }
     }
 
-    fn address(&self, field: &'static str, value: &Spanned<String>) -> Result<IpAddr, RoutesError> {
+    pub(crate) fn address(
+        &self,
+        field: &'static str,
+        value: &Spanned<String>,
+    ) -> Result<IpAddr, RoutesError> {
         value
             .get_ref()
             .parse()
             .map_err(|_| self.at(field, value, Problem::Address(value.get_ref().clone())))
     }
 
-    fn adjacency(&self, raw: &raw::Adjacency, tables: &mut Tables) -> Result<(), RoutesError> {
+    pub(crate) fn adjacency(
+        &self,
+        raw: &raw::Adjacency,
+        tables: &mut Tables,
+    ) -> Result<(), RoutesError> {
         let id = self.range("[[adjacency]] id", &raw.id, 1, 65_535)?;
         if raw.port.get_ref().is_empty() {
             return Err(self.at("[[adjacency]] port", &raw.port, Problem::Empty));
@@ -495,7 +509,7 @@ impl Checker<'_> {
             .map_or_else(|| PathBuf::from(path), |parent| parent.join(path))
     }
 
-    fn access(
+    pub(crate) fn access(
         &self,
         raw: &raw::Access,
         domain: Domain,

@@ -90,6 +90,22 @@ pub enum Problem {
         "{0:?} is not an IP address; write for example \"10.0.1.0\" or \"fd00::1\", without a prefix length"
     )]
     Address(String),
+    /// Text that is no address with a port.
+    #[error(
+        "{0:?} is not an address with a port; write for example \"10.99.1.2:35032\" or \"[::]:35031\""
+    )]
+    Socket(String),
+    /// A neighbour that is this node.
+    #[error("is this node itself; give the node id of the neighbour")]
+    Oneself,
+    /// Text that is too long.
+    #[error("is {count} bytes long; at most {limit} are allowed")]
+    TooLong {
+        /// Bytes found.
+        count: usize,
+        /// Most allowed.
+        limit: usize,
+    },
     /// Local and remote differ in family.
     #[error("local {local} and remote {remote} must both be IPv4 or both IPv6")]
     Family {

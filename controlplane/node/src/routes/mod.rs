@@ -1,10 +1,10 @@
 //! The routes file: read, checked as a whole, and turned into what the dataplane is to be told.
 
-mod check;
+pub(crate) mod check;
 mod error;
 mod identity;
 mod names;
-mod raw;
+pub(crate) mod raw;
 #[cfg(test)]
 mod tests;
 

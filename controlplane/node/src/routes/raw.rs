@@ -33,7 +33,7 @@ pub(super) struct Node {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Adjacency {
+pub(crate) struct Adjacency {
     pub id: Spanned<u32>,
     pub port: Spanned<String>,
     pub peer: Spanned<u32>,
@@ -127,7 +127,7 @@ impl OneOrMany {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Access {
+pub(crate) struct Access {
     pub id: Spanned<u32>,
     pub caller: Option<Spanned<String>>,
     pub callee: Option<Spanned<String>>,

@@ -1,0 +1,92 @@
+//! The configuration file as it is written: field names and TOML types, nothing checked beyond them.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::routes::raw::Access;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub node: Node,
+    #[serde(default)]
+    pub linkstate: Linkstate,
+    #[serde(default)]
+    pub adjacency: Vec<Adjacency>,
+    pub gateway: Option<Spanned<Gateway>>,
+    #[serde(default)]
+    pub access: Vec<Access>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub id: Spanned<u32>,
+    pub name: Option<Spanned<String>>,
+    #[serde(default)]
+    pub area: u32,
+    pub domain: Option<u32>,
+    pub agent: PathBuf,
+    pub state_dir: PathBuf,
+    pub credentials: PathBuf,
+    pub operator: Option<PathBuf>,
+    pub operator_listen: Option<Spanned<String>>,
+    pub metrics: Option<Spanned<String>>,
+    pub view_group: Option<String>,
+    pub operate_group: Option<String>,
+    pub admin_group: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Linkstate {
+    pub listen: Option<Spanned<String>>,
+    pub restart_hold_ms: Option<Spanned<u32>>,
+    pub lifetime_s: Option<Spanned<u32>>,
+    pub spf_initial_ms: Option<Spanned<u32>>,
+    pub spf_short_ms: Option<Spanned<u32>>,
+    pub spf_long_ms: Option<Spanned<u32>>,
+    pub originate_delay_ms: Option<Spanned<u32>>,
+    pub min_arrival_ms: Option<Spanned<u32>>,
+    pub digest_interval_ms: Option<Spanned<u32>>,
+    pub session_timeout_ms: Option<Spanned<u32>>,
+    pub restart_time_s: Option<Spanned<u32>>,
+    pub objects_per_origin: Option<Spanned<u32>>,
+    pub objects: Option<Spanned<u32>>,
+    pub objects_per_second: Option<Spanned<u32>>,
+}
+
+/// As in a routes file, with what the link state needs to know.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Adjacency {
+    pub id: Spanned<u32>,
+    pub port: Spanned<String>,
+    pub peer: Spanned<u32>,
+    pub encapsulation: Option<Spanned<String>>,
+    pub local: Option<Spanned<String>>,
+    pub remote: Option<Spanned<String>>,
+    pub next_hop: Option<Spanned<String>>,
+    pub vlan: Option<Spanned<u32>>,
+    pub minimum_ttl: Option<Spanned<u32>>,
+    pub mtu: Option<Spanned<u32>>,
+    pub hello_interval_ms: Option<Spanned<u32>>,
+    pub hello_multiplier: Option<Spanned<u32>>,
+    pub key_id: Option<Spanned<u32>>,
+    pub key_hex: Option<Spanned<String>>,
+    pub metric: Option<Spanned<u32>>,
+    pub delay_us: Option<Spanned<u32>>,
+    pub capacity_kbps: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    pub listen: Option<Spanned<String>>,
+    #[serde(default)]
+    pub authorities: Vec<Spanned<String>>,
+    pub probe_interval_ms: Option<Spanned<u32>>,
+}

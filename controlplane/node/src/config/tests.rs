@@ -1,0 +1,98 @@
+//! Mistakes are told all at once; what is dumped reads back the same; a difference names its fields.
+
+use super::*;
+
+const GOOD: &str = r#"
+[node]
+id = 1
+name = "sg1"
+agent = "/run/dmsc/sg1.agent.sock"
+state_dir = "/var/lib/dmsc/sg1"
+credentials = "/etc/dmsc/sg1"
+operator = "/run/dmsc/sg1.operator.sock"
+[[adjacency]]
+id = 1
+port = "sr1"
+peer = 5
+local = "10.0.1.0"
+remote = "10.0.1.1"
+metric = 20
+minimum_ttl = 250
+key_id = 1
+key_hex = "000102030405060708090a0b0c0d0e0f"
+[[adjacency]]
+id = 2
+port = "sr2"
+peer = 6
+encapsulation = "ethernet"
+local = "fd00::1"
+remote = "fd00::2"
+[gateway]
+authorities = ["10.99.1.2:35032"]
+[[access]]
+id = 1
+callee = "/shop/b"
+allow = false
+"#;
+
+fn parse(text: &str, role: Role) -> Result<Config, Mistakes> {
+    Config::parse(text, Path::new("sg1.toml"), role)
+}
+
+#[test]
+fn what_is_dumped_reads_back_the_same() {
+    let config = parse(GOOD, Role::Gateway).unwrap();
+    assert_eq!(config.adjacencies.len(), 2);
+    let again = parse(&config.dump(true), Role::Gateway).unwrap();
+    assert_eq!(again, config);
+    assert!(!config.dump(false).contains("000102"));
+    assert!(config.diff(&again).is_empty());
+}
+
+#[test]
+fn a_difference_names_its_fields_and_hides_keys() {
+    let old = parse(GOOD, Role::Gateway).unwrap();
+    let text = GOOD
+        .replace("metric = 20", "metric = 30")
+        .replace("0e0f", "0e00")
+        .replace("sg1\"\nagent", "sgx\"\nagent");
+    let new = parse(&text, Role::Gateway).unwrap();
+    assert_eq!(
+        old.diff(&new),
+        [
+            "adjacency[1].key_hex: (a key) -> (a key)",
+            "adjacency[1].metric: 20 -> 30",
+            "node.name: \"sg1\" -> \"sgx\""
+        ]
+    );
+    assert_eq!(old.needs_restart(&new), ["node.name"]);
+}
+
+#[test]
+fn all_mistakes_are_told_with_file_line_and_field() {
+    let text = GOOD
+        .replace("metric = 20", "metric = 0")
+        .replace("\"fd00::2\"", "\"fd00::zz\"")
+        .replace("10.99.1.2:35032", "10.99.1.2");
+    let Mistakes(list) = parse(&text, Role::Gateway).unwrap_err();
+    assert_eq!(list.len(), 3, "{list:?}");
+    assert!(
+        list[0].starts_with("sg1.toml:15: [[adjacency]] metric: must be between"),
+        "{list:?}"
+    );
+    assert!(
+        list[1].contains("sg1.toml:25: [[adjacency]] remote: \"fd00::zz\" is not an IP address"),
+        "{list:?}"
+    );
+    assert!(
+        list[2].contains("[gateway] authorities: \"10.99.1.2\""),
+        "{list:?}"
+    );
+    let Mistakes(list) = parse(GOOD, Role::Router).unwrap_err();
+    assert!(
+        list[0].contains("[gateway]: not used by a router"),
+        "{list:?}"
+    );
+    let Mistakes(list) = parse(&GOOD.replace("name =", "nome ="), Role::Gateway).unwrap_err();
+    assert!(list[0].contains("unknown field `nome`"), "{list:?}");
+}

@@ -1,0 +1,244 @@
+//! The pods of a gateway: their leases, and the dataplane's agent while it is there. Shared by all tasks of the process.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use dmsc_proto::v1::{self, op::Op as Kind};
+use dmsc_wire::AttachmentId;
+use ipnet::IpNet;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tracing::{info, warn};
+
+use crate::agent::{Agent, AgentError};
+use crate::lease::{LEASE, Lease, LeaseId, LeaseTable};
+
+/// A greeted and reconciled dataplane.
+#[derive(Debug)]
+pub struct Dataplane {
+    /// Its agent.
+    pub agent: Agent,
+    /// Its pod ports with their subnets.
+    pub pod_ports: Vec<PodPort>,
+}
+
+/// A port at which pods may be.
+#[derive(Debug, Clone)]
+pub struct PodPort {
+    /// Its name.
+    pub name: String,
+    /// The gateway's addresses on it, with the subnets.
+    pub subnets: Vec<IpNet>,
+    /// Tenant of the pods there.
+    pub domain: u32,
+    /// Largest IP packet.
+    pub mtu: u32,
+}
+
+/// After a detach that failed, until the next attempt.
+const DETACH_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl PodPort {
+    fn of(port: &v1::Port) -> Option<Self> {
+        (port.role == "pod").then(|| Self {
+            name: port.name.clone(),
+            subnets: port
+                .addresses
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+            domain: port.domain,
+            mtu: port.mtu,
+        })
+    }
+
+    /// The gateway's address on this port, if `pod` is in its subnet.
+    #[must_use]
+    pub fn gateway_of(&self, pod: IpAddr) -> Option<IpAddr> {
+        let subnet = self.subnets.iter().find(|subnet| subnet.contains(&pod))?;
+        Some(subnet.addr())
+    }
+}
+
+/// Leases and agent.
+#[derive(Debug)]
+pub struct Pods {
+    leases: Mutex<LeaseTable>,
+    /// `None` while the dataplane is away or not reconciled. Held over a transaction, so transactions come one by one.
+    pub dataplane: AsyncMutex<Option<Dataplane>>,
+    /// Told whenever answers of Resolve may have changed, and when leases end at another time.
+    pub changed: watch::Sender<u64>,
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self {
+            leases: Mutex::default(),
+            dataplane: AsyncMutex::new(None),
+            changed: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Pods {
+    /// The leases; not to be held over an await.
+    pub fn leases(&self) -> MutexGuard<'_, LeaseTable> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever depends on routes or leases.
+    pub fn change(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Takes a connected dataplane: applies what `plan` makes of its dump, and brings leases and attachments together. Attachments without a lease get
+    /// a fresh one; leases without an attachment are attached again, under the same id if the dataplane lets us.
+    ///
+    /// # Errors
+    /// When the agent is away or refuses; nothing is changed here then. `E` is what `plan` may fail with.
+    pub async fn adopt<E: From<AgentError>>(
+        &self,
+        mut agent: Agent,
+        plan: impl AsyncFnOnce(&v1::DumpReply) -> Result<Vec<v1::Op>, E>,
+    ) -> Result<(u64, v1::DumpReply), E> {
+        let mut slot = self.dataplane.lock().await;
+        *slot = None;
+        let ports = agent.ports().await?;
+        let dump = agent.dump(true).await?;
+        let ops = plan(&dump).await?;
+        let programmed = ops.len();
+        let mut generation = agent
+            .apply(ops)
+            .await?
+            .generation
+            .unwrap_or(dump.generation);
+        if let Some(later) = self.reattach(&mut agent, &dump.attachments).await? {
+            generation = later;
+        }
+        info!(programmed, generation, "dataplane reconciled");
+        *slot = Some(Dataplane {
+            agent,
+            pod_ports: ports.iter().filter_map(PodPort::of).collect(),
+        });
+        drop(slot);
+        self.change();
+        Ok((generation, dump))
+    }
+
+    async fn reattach(
+        &self,
+        agent: &mut Agent,
+        found: &[v1::Attachment],
+    ) -> Result<Option<u64>, AgentError> {
+        let now = Instant::now();
+        let mut missing = Vec::new();
+        {
+            let mut leases = self.leases();
+            // Pods reach their registrar through this dataplane: while it was away they could not refresh.
+            leases.extend(now + LEASE);
+            // A pod that the dataplane could not reach before it went away would take calls again, and lose the first. It is not attached;
+            // if it lives, its next refresh tells it that its lease is unknown, and it registers again.
+            let unreachable: Vec<LeaseId> = leases
+                .iter()
+                .filter(|lease| !lease.reachable && !found.iter().any(|a| lease.is(a)))
+                .map(|lease| lease.id)
+                .collect();
+            for id in unreachable {
+                leases.remove(id);
+            }
+            for lease in leases.iter() {
+                if !found.iter().any(|attachment| lease.is(attachment)) {
+                    missing.push(lease.clone());
+                }
+            }
+            let known: HashSet<AttachmentId> =
+                leases.iter().map(|lease| lease.attachment).collect();
+            for attachment in found {
+                let id = LeaseId(rand::random());
+                if let Some(lease) = Lease::from_attachment(id, attachment, now)
+                    && !known.contains(&lease.attachment)
+                    && leases.at(&lease.endpoint).is_none()
+                {
+                    info!(identity = lease.identity, attachment = %lease.attachment, "attachment found, lease starts anew");
+                    leases.put(lease);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let attach = |same_id: bool| {
+            let op = |lease: &Lease| {
+                let id = if same_id {
+                    lease.attachment
+                } else {
+                    AttachmentId::ANY
+                };
+                Kind::Attach(lease.attachment(id))
+            };
+            missing
+                .iter()
+                .map(|lease| v1::Op {
+                    op: Some(op(lease)),
+                })
+                .collect()
+        };
+        let applied = match agent.apply(attach(true)).await {
+            Err(error) if error.is_refusal() => {
+                warn!(%error, "attachments come back under other ids");
+                agent.apply(attach(false)).await?
+            }
+            other => other?,
+        };
+        let mut leases = self.leases();
+        for (lease, id) in missing.iter().zip(&applied.attachments) {
+            // Under another id the pod must learn it: it is told that its lease is unknown, and registers again.
+            if lease.attachment != *id {
+                leases.remove(lease.id);
+            }
+            info!(identity = lease.identity, attachment = %id, "attached again");
+        }
+        Ok(applied.generation)
+    }
+
+    /// Detaches pods whose lease ended. A dataplane that is away keeps them: they are found, with a fresh lease, when it is back.
+    pub async fn expire(&self) {
+        if self
+            .leases()
+            .next_expiry()
+            .is_none_or(|at| at > Instant::now())
+        {
+            return;
+        }
+        // Locked before the leases are judged: a pod that registers again right now holds this lock until its new lease is there,
+        // and keeps its attachment by it.
+        let mut slot = self.dataplane.lock().await;
+        let expired = self.leases().expire(Instant::now());
+        if expired.is_empty() {
+            return;
+        }
+        for lease in &expired {
+            info!(identity = lease.identity, attachment = %lease.attachment, "lease ended");
+        }
+        if let Some(dataplane) = slot.as_mut() {
+            for lease in expired {
+                if self
+                    .leases()
+                    .iter()
+                    .any(|l| l.attachment == lease.attachment)
+                {
+                    continue; // registered again meanwhile, under the same id
+                }
+                if let Err(error) = dataplane.agent.detach(&lease).await {
+                    warn!(%error, identity = lease.identity, "not detached; tried again");
+                    let mut again = lease;
+                    again.expires = Instant::now() + DETACH_AGAIN;
+                    self.leases().put(again);
+                }
+            }
+        }
+        drop(slot);
+        self.change();
+    }
+}

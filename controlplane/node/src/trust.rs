@@ -1,0 +1,155 @@
+//! Keys and signatures for the link-state engine: own signing key, others' certificates against the one root.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use dmsc_linkstate::trust::{
+    Authorisation, Grant, NodeRevocation, PublicKey, Revocation, TrustError,
+};
+use dmsc_linkstate::{Now, Signer, Trust};
+use dmsc_spa::credentials::SigningKey;
+use dmsc_spa::identity::Identity;
+use dmsc_spa::verify::{Certificate, RootKey, VerifyError};
+use dmsc_wire::NodeId;
+
+/// Most certificates that are remembered; one more, and all are verified anew.
+const MAX_CERTIFICATES: usize = 4_096;
+
+/// This node's key and certificate.
+pub struct NodeSigner {
+    /// Signs.
+    pub key: SigningKey,
+    /// X.509 DER.
+    pub certificate: Bytes,
+}
+
+impl Signer for NodeSigner {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message)
+    }
+
+    fn certificate(&self) -> Bytes {
+        self.certificate.clone()
+    }
+}
+
+/// The root, and what it certified lately.
+pub struct NodeTrust {
+    root: RootKey,
+    /// By DER: the same certificate comes with every object of a node.
+    certificates: HashMap<Box<[u8]>, Certificate>,
+    /// Certificates of a node that were issued before (s) are void.
+    revoked: HashMap<NodeId, u64>,
+}
+
+impl NodeTrust {
+    /// Trusts `root` and nothing else.
+    #[must_use]
+    pub fn new(root: RootKey) -> Self {
+        Self {
+            root,
+            certificates: HashMap::new(),
+            revoked: HashMap::new(),
+        }
+    }
+}
+
+fn trust_error(error: VerifyError) -> TrustError {
+    match error {
+        VerifyError::Malformed(what) => TrustError::Malformed(what),
+        VerifyError::Signature => TrustError::Signature,
+        VerifyError::Validity => TrustError::Validity,
+        VerifyError::Scope => TrustError::NotItsSubtree,
+    }
+}
+
+impl Trust for NodeTrust {
+    fn node_key(&mut self, origin: NodeId, der: &[u8], now: Now) -> Result<PublicKey, TrustError> {
+        let now_s = now.wall.as_secs();
+        if !self.certificates.contains_key(der) {
+            let certificate = self.root.certificate(der, now_s).map_err(trust_error)?;
+            if self.certificates.len() >= MAX_CERTIFICATES {
+                self.certificates.clear();
+            }
+            self.certificates.insert(der.into(), certificate);
+        }
+        let certificate = self
+            .certificates
+            .get(der)
+            .ok_or(TrustError::Malformed("certificate"))?;
+        if !(certificate.not_before_s..=certificate.not_after_s).contains(&now_s) {
+            return Err(TrustError::Validity);
+        }
+        match certificate.identity {
+            Identity::Node { id, .. } if id == origin => {}
+            _ => return Err(TrustError::WrongNode),
+        }
+        if self
+            .revoked
+            .get(&origin)
+            .is_some_and(|before| certificate.not_before_s < *before)
+        {
+            return Err(TrustError::Revoked);
+        }
+        Ok(PublicKey(certificate.public_key))
+    }
+
+    fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+        dmsc_spa::verify::verify(&key.0, message, signature)
+    }
+
+    fn authorisation(&mut self, body: &[u8], _: Now) -> Result<Authorisation, TrustError> {
+        let one = self.root.authorisation(body).map_err(trust_error)?;
+        Ok(Authorisation {
+            authority: one.authority,
+            serial: one.serial,
+            domain: one.domain,
+            gateway: one.gateway,
+            identity: one.identity,
+            issued_at_s: one.issued_at_s,
+            not_after_s: one.not_after_s,
+            stale_s: one.stale_s,
+            grants: one
+                .grants
+                .into_iter()
+                .map(|(name, exact, maximum_depth)| Grant {
+                    name,
+                    exact,
+                    maximum_depth,
+                })
+                .collect(),
+            fragment: one.fragment,
+            fragments: one.fragments,
+        })
+    }
+
+    fn revocation(&mut self, body: &[u8], _: Now) -> Result<Revocation, TrustError> {
+        let one = self.root.revocation(body).map_err(trust_error)?;
+        Ok(Revocation {
+            authority: one.authority,
+            serial: one.serial,
+            domain: one.domain,
+            name: one.name,
+            gateway: one.gateway,
+            identity: one.identity,
+            issued_before_s: one.issued_before_s,
+            until_s: one.until_s,
+            reason: one.reason,
+        })
+    }
+
+    fn node_revocation(&mut self, body: &[u8], _: Now) -> Result<NodeRevocation, TrustError> {
+        let one = self.root.node_revocation(body).map_err(trust_error)?;
+        Ok(NodeRevocation {
+            node: one.node,
+            issued_before_s: one.issued_before_s,
+            until_s: one.until_s,
+            reason: one.reason,
+        })
+    }
+
+    fn revoke_node(&mut self, revocation: &NodeRevocation) {
+        let before = self.revoked.entry(revocation.node).or_default();
+        *before = (*before).max(revocation.issued_before_s);
+    }
+}
