@@ -89,6 +89,15 @@ pub fn channel<T: Send + Sync>(initial: T, max_readers: usize) -> Publisher<T> {
     Publisher::new(initial, max_readers)
 }
 
+/// As [`channel`], with `initial` as `generation`, at least 1: for a process that goes on where another stopped.
+pub fn channel_at<T: Send + Sync>(
+    initial: T,
+    max_readers: usize,
+    generation: Generation,
+) -> Publisher<T> {
+    Publisher::starting_at(initial, max_readers, generation.0.max(1))
+}
+
 /// What the publisher last saw of a worker's beat.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -107,8 +116,12 @@ pub struct Publisher<T> {
 impl<T: Send + Sync> Publisher<T> {
     /// See [`channel`].
     pub fn new(initial: T, max_readers: usize) -> Self {
+        Self::starting_at(initial, max_readers, 1)
+    }
+
+    fn starting_at(initial: T, max_readers: usize, generation: u64) -> Self {
         let first = Box::into_raw(Box::new(Node {
-            generation: 1,
+            generation,
             value: initial,
         }));
         let slot = || Slot {
@@ -122,7 +135,7 @@ impl<T: Send + Sync> Publisher<T> {
         };
         Self {
             shared: Arc::new(shared),
-            generation: 1,
+            generation,
             retired: Vec::new(),
             seen: vec![None; max_readers],
         }
@@ -139,7 +152,7 @@ impl<T: Send + Sync> Publisher<T> {
         Some(Reader {
             shared: Arc::clone(&self.shared),
             slot,
-            observed: 1,
+            observed: self.generation,
             beat: 0,
             online: false,
         })

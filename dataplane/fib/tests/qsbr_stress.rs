@@ -177,3 +177,23 @@ fn a_worker_that_hangs_is_noticed_though_nothing_is_published() {
     readers[0].quiescent();
     assert_eq!(publisher.silent_readers(limit), []);
 }
+
+#[test]
+fn generations_go_on_where_another_process_stopped() {
+    let mut publisher = qsbr::channel_at("taken over", 1, Generation(40));
+    let mut reader = publisher.reader().unwrap();
+    assert_eq!(publisher.generation(), Generation(40));
+    assert_eq!(*reader.snapshot().get(), "taken over");
+    reader.quiescent();
+    assert_eq!(publisher.publish("next"), Generation(41));
+    assert_eq!(publisher.observed(), Generation(40));
+    assert_eq!(*reader.enter(), "next");
+    reader.quiescent();
+    assert_eq!(publisher.observed(), Generation(41));
+    publisher.reclaim();
+    assert_eq!(publisher.waiting(), 0);
+    assert_eq!(
+        qsbr::channel_at((), 1, Generation(0)).generation(),
+        Generation(1)
+    );
+}

@@ -79,6 +79,15 @@ impl State {
         }
     }
 
+    /// From its word; unknown words are down.
+    pub fn from_word(word: &str) -> State {
+        match word {
+            "up" => State::Up,
+            "init" => State::Init,
+            _ => State::Down,
+        }
+    }
+
     /// From its number; unknown numbers are down.
     pub fn from_number(number: u8) -> State {
         match number {

@@ -11,6 +11,7 @@ use dmsc_wire::{
 use crate::adjacency::{Adjacency, State};
 use crate::counters::{DropReason, EventKind, PortCounters};
 use crate::frame::Frame;
+use crate::hello::Word;
 use crate::icmp::{self, Complaint};
 use crate::mac::MacAddress;
 use crate::neighbour::{self, MAX_FRAME, Resolution};
@@ -107,7 +108,7 @@ impl Floor {
                     self.adjacency_changed(context.port, change);
                 }
                 if accepted.answer {
-                    self.send_hello(env, adjacency, false);
+                    self.send_hello(env, adjacency, Word::Alive);
                 }
                 Verdict::Consumed
             }
@@ -125,7 +126,7 @@ impl Floor {
         self.for_herald = true;
     }
 
-    fn send_hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, farewell: bool) {
+    fn send_hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, word: Word) {
         let number = adjacency.config.port;
         let port = self.shared.ports[number].clone();
         let mac = match (adjacency.config.udp, adjacency.neighbour.mac()) {
@@ -137,7 +138,7 @@ impl Floor {
         let hello = self
             .shared
             .speaker
-            .next(adjacency, port.id(), env.now, farewell);
+            .next(adjacency, port.id(), env.now, word);
         let Some(mut mbuf) = self.pool.alloc() else {
             return;
         };
@@ -491,7 +492,7 @@ impl Floor {
                 continue;
             }
             if env.now >= live.next_hello.load(Relaxed) {
-                self.send_hello(env, adjacency, false);
+                self.send_hello(env, adjacency, Word::Alive);
             }
             due = due.min(live.next_hello.load(Relaxed));
             if adjacency.is_up() {
@@ -531,8 +532,13 @@ impl Floor {
         }
     }
 
-    /// Tells every neighbour that this router goes away, so that it need not find out.
-    pub(crate) fn farewell(&mut self, tables: &Tables) {
+    /// Tells every neighbour that this router goes away, so that it need not find out, or that another process goes on in a moment.
+    pub(crate) fn last_word(&mut self, tables: &Tables) {
+        let word = if self.shared.is_handing_over() {
+            Word::Pause
+        } else {
+            Word::Farewell
+        };
         let shared = self.shared.clone();
         let counters = self.counters.clone();
         let env = Env {
@@ -549,7 +555,7 @@ impl Floor {
         };
         for adjacency in tables.adjacencies.iter() {
             if shared.owner(adjacency.config.port) == self.id && adjacency.is_up() {
-                self.send_hello(&env, adjacency, true);
+                self.send_hello(&env, adjacency, word);
             }
         }
         self.flush_all(&env);

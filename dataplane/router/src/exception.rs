@@ -69,6 +69,8 @@ impl Tap {
             let failed = error("given its addresses");
             address::add(&tap, *net).map_err(|errno| failed(errno.into()))?;
         }
+        // One that another process left is ours now, and goes when this one ends.
+        dmsc_dpdk::set_persistent(device.as_fd(), false).map_err(error("taken over"))?;
         device
             .set_nonblocking(true)
             .map_err(error("set to non-blocking"))?;
@@ -82,6 +84,15 @@ impl Tap {
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
+    }
+}
+
+impl Tap {
+    /// Leaves the interface with its addresses, routes and connections for the next process, which takes it by its name.
+    fn leave(&self) {
+        if let Err(error) = dmsc_dpdk::set_persistent(self.as_fd(), true) {
+            tracing::warn!(port = self.port, %error, "the tap goes with this process; connections over it break");
+        }
     }
 }
 
@@ -109,6 +120,9 @@ pub fn run(shared: &Arc<Shared>, taps: &[Tap]) {
             let _ = poll(&mut fds, PollTimeout::from(1000u16)); // EINTR and time-out: look again
         }
         shared.kernel_bell.awake();
+    }
+    if shared.is_handing_over() {
+        taps.iter().for_each(Tap::leave);
     }
 }
 

@@ -8,6 +8,7 @@ use sha2::Sha256;
 
 use crate::adjacency::{Adjacency, HelloKey, State};
 use crate::clock::Clock;
+use crate::handover::PATIENCE_MS;
 
 /// Who says hello: the same for all adjacencies of a process.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,17 @@ pub struct Speaker {
     pub boot: u64,
     /// For intervals.
     pub clock: Clock,
+}
+
+/// What a hello is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// This router is there.
+    Alive,
+    /// It goes away.
+    Farewell,
+    /// Another process of it goes on in a moment: the next hello may take [`PATIENCE_MS`].
+    Pause,
 }
 
 /// Why a hello changed nothing.
@@ -75,8 +87,8 @@ fn is_authentic(key: Option<&HelloKey>, hello: &Hello) -> bool {
 }
 
 impl Speaker {
-    /// The next hello of an adjacency; `port` is this router's port id, `farewell` says that this router goes away.
-    pub fn next(&self, adjacency: &Adjacency, port: u16, now: u64, farewell: bool) -> Hello {
+    /// The next hello of an adjacency; `port` is this router's port id.
+    pub fn next(&self, adjacency: &Adjacency, port: u16, now: u64, word: Word) -> Hello {
         let live = &adjacency.live;
         let sequence = live.sequence.fetch_add(1, Relaxed) + 1;
         live.next_hello.store(
@@ -85,7 +97,21 @@ impl Speaker {
                 .from_ms(u64::from(adjacency.config.hello_interval_ms)),
             Relaxed,
         );
-        let state = if farewell { State::Down } else { live.state() };
+        let state = match word {
+            Word::Farewell => State::Down,
+            Word::Alive | Word::Pause => live.state(),
+        };
+        let (interval, multiplier) = (
+            adjacency.config.hello_interval_ms,
+            adjacency.config.hello_multiplier,
+        );
+        let multiplier = match word {
+            // The neighbour's hold time is what the last hello said.
+            Word::Pause => PATIENCE_MS
+                .div_ceil(u64::from(interval.max(1)))
+                .clamp(u64::from(multiplier), 255) as u8,
+            Word::Alive | Word::Farewell => multiplier,
+        };
         let heard = (live.state() != State::Down).then(|| Heard {
             node: adjacency.config.peer,
             port: PortId(live.peer_port.load(Relaxed)),
@@ -102,8 +128,8 @@ impl Speaker {
             heard,
             version_min: dmsc_wire::VERSION,
             version_max: dmsc_wire::VERSION,
-            interval_ms: adjacency.config.hello_interval_ms,
-            multiplier: adjacency.config.hello_multiplier,
+            interval_ms: interval,
+            multiplier,
             mtu: adjacency
                 .config
                 .mtu
@@ -251,7 +277,7 @@ mod tests {
         at: &Adjacency,
         now: u64,
     ) -> Result<Accepted, HelloRefusal> {
-        let hello = from.next(over, 1, now, false);
+        let hello = from.next(over, 1, now, Word::Alive);
         to.hear(at, 1, &hello.payload(), now)
     }
 
@@ -298,7 +324,7 @@ mod tests {
             adjacency(1, 2, Some(key.clone())),
             adjacency(1, 1, Some(key)),
         );
-        let hello = A.next(&at_a, 1, 1, false);
+        let hello = A.next(&at_a, 1, 1, Word::Alive);
         let mut forged = hello;
         forged.mac[0] ^= 1;
         assert_eq!(
@@ -350,13 +376,33 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_lets_the_next_process_go_on_unnoticed() {
+        let (at_a, at_b) = (adjacency(1, 2, None), adjacency(1, 1, None));
+        for now in 1..4 {
+            let _ = exchange(&A, &at_a, &B, &at_b, now);
+            let _ = exchange(&B, &at_b, &A, &at_a, now);
+        }
+        let pause = A.next(&at_a, 1, 5, Word::Pause);
+        B.hear(&at_b, 1, &pause.payload(), 5).expect("accepted");
+        assert_eq!(B.expire(&at_b, 5 + CLOCK.from_ms(PATIENCE_MS)), None);
+        assert!(at_b.is_up());
+        // The next process: same identity, the sequence goes on, and the hold time is the usual one again.
+        let next = adjacency(1, 2, None);
+        next.live.sequence.store(pause.sequence, Relaxed);
+        let later = 5 + CLOCK.from_ms(400);
+        exchange(&A, &next, &B, &at_b, later).expect("accepted");
+        let hold = CLOCK.from_ms(150);
+        assert!(B.expire(&at_b, later + hold + 1).is_some());
+    }
+
+    #[test]
     fn a_farewell_takes_the_link_down_at_once() {
         let (at_a, at_b) = (adjacency(1, 2, None), adjacency(1, 1, None));
         for now in 1..4 {
             let _ = exchange(&A, &at_a, &B, &at_b, now);
             let _ = exchange(&B, &at_b, &A, &at_a, now);
         }
-        let farewell = A.next(&at_a, 1, 5, true);
+        let farewell = A.next(&at_a, 1, 5, Word::Farewell);
         let accepted = B.hear(&at_b, 1, &farewell.payload(), 5).expect("accepted");
         assert_eq!(
             accepted,

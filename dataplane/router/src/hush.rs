@@ -58,6 +58,18 @@ impl Hushed {
     }
 }
 
+impl Hushed {
+    /// Takes over from another process that has hushed already, and knows what was before.
+    pub fn adopt(before: Vec<(PathBuf, String)>) -> Hushed {
+        Hushed { before }
+    }
+
+    /// Leaves the settings as they are; what to put back is for somebody else now.
+    pub fn give_away(mut self) -> Vec<(PathBuf, String)> {
+        std::mem::take(&mut self.before)
+    }
+}
+
 impl Drop for Hushed {
     fn drop(&mut self) {
         for (path, old) in &self.before {

@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dmsc_dpdk::PortHandle;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
 
+use crate::port::Handles;
 use crate::shared::Shared;
 
 /// How often devices without a kernel interface are asked, ms.
@@ -33,7 +33,7 @@ fn link_events() -> nix::Result<OwnedFd> {
 }
 
 /// Follows the carrier of all ports until the process stops. A loss is one bit that every worker sees at its next burst.
-pub fn follow(shared: &Arc<Shared>, handles: &[PortHandle]) {
+pub fn follow(shared: &Arc<Shared>, handles: &Handles) {
     let silent = shared
         .ports
         .iter()
@@ -68,8 +68,8 @@ pub fn follow(shared: &Arc<Shared>, handles: &[PortHandle]) {
     }
 }
 
-fn look(shared: &Shared, handles: &[PortHandle]) {
-    for (index, (port, handle)) in shared.ports.iter().zip(handles).enumerate() {
+fn look(shared: &Shared, handles: &Handles) {
+    for (index, (port, handle)) in shared.ports.iter().zip(handles.read().iter()).enumerate() {
         let up = handle.link_up();
         if port.carrier.swap(up, Relaxed) != up {
             tracing::info!(port = port.config.name, carrier = up, "carrier changed");

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
     version,
     after_help = "Examples:
   dmsc-dataplane --config sg1.toml           run until SIGTERM or SIGINT
+  dmsc-dataplane --config sg1.toml --takeover   replace the one that runs, under traffic (upgrade, changed ports)
   dmsc-dataplane --config sg1.toml --check   validate the file and say what it would run
   DMSC_LOG=debug dmsc-dataplane -c sg1.toml  with more log
 
@@ -23,6 +24,10 @@ struct Arguments {
     /// Configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+    /// Take over from the dataplane that runs with this agent socket: its tables, attachments and adjacencies, without a pause that
+    /// neighbours notice.
+    #[arg(long, conflicts_with = "check")]
+    takeover: bool,
     /// Only validate the configuration.
     #[arg(long)]
     check: bool,
@@ -104,7 +109,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             })?;
         receiver
     };
-    dmsc_dataplane::start::run(config, async {
+    dmsc_dataplane::start::run(config, arguments.takeover, async {
         let _ = signals.await; // an error means that no signal can come: run on
     })
 }

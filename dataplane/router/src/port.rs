@@ -1,8 +1,10 @@
 //! A running port as the stages see it: its configuration and the few bits that change.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use dmsc_dpdk::PortHandle;
 
 use crate::config::{PortConfig, PortRole};
 use crate::mac::MacAddress;
@@ -24,6 +26,28 @@ pub struct PortState {
     pub captured: AtomicBool,
     /// Whether a tap to the kernel exists.
     pub has_tap: bool,
+}
+
+/// What everybody but the workers asks the ports with. Ports close when the last of these and their queues are gone.
+#[derive(Debug, Clone, Default)]
+pub struct Handles(Arc<RwLock<Vec<PortHandle>>>);
+
+impl Handles {
+    /// One per port, in the order of the ports.
+    pub fn new(handles: Vec<PortHandle>) -> Handles {
+        Handles(Arc::new(RwLock::new(handles)))
+    }
+
+    /// To ask; empty when the ports are closed.
+    pub fn read(&self) -> RwLockReadGuard<'_, Vec<PortHandle>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the ports, for all who have a copy of this.
+    pub fn close(&self) {
+        let mut handles = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        handles.clear();
+    }
 }
 
 /// All ports of a process.

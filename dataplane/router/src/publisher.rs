@@ -1,6 +1,7 @@
 //! Publishes generations: one thread takes transactions from the agent, makes tables, hands them to the workers, and
 //! acknowledges when all have seen them (design §5).
 
+use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub struct View {
     pub generation: Generation,
     /// Published last.
     pub tables: Tables,
+    /// Attachment ids that rest, and since when.
+    pub resting: Arc<HashMap<u16, Instant>>,
 }
 
 /// The agent's side.
@@ -107,6 +110,7 @@ pub fn desk(
     let view = Arc::new(RwLock::new(View {
         generation: publisher.generation(),
         tables: programmer.tables().clone(),
+        resting: programmer.resting().clone(),
     }));
     let desk = Desk {
         shared,
@@ -181,7 +185,11 @@ impl Desk {
         }
         let tables = self.programmer.tables().clone();
         let generation = self.publisher.publish(tables.clone());
-        let view = View { generation, tables };
+        let view = View {
+            generation,
+            tables,
+            resting: self.programmer.resting().clone(),
+        };
         match self.view.write() {
             Ok(mut place) => *place = view,
             Err(poisoned) => *poisoned.into_inner() = view,

@@ -1,7 +1,10 @@
 //! What the threads of one dataplane share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use dmsc_wire::NodeId;
 
@@ -69,6 +72,8 @@ pub struct Shared {
     pub clock: Clock,
     /// False: everybody goes home.
     pub running: AtomicBool,
+    /// Set before `running` is cleared: another process goes on from here, so neighbours are not told farewell and taps stay.
+    pub handing_over: AtomicBool,
 }
 
 impl Shared {
@@ -83,6 +88,11 @@ impl Shared {
         self.running.load(Relaxed)
     }
 
+    /// Whether another process goes on; to be asked after the end of [`Shared::is_running`].
+    pub fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Relaxed)
+    }
+
     /// Tells watchers that a state changed.
     pub fn announce(&self) {
         self.changed.store(true, Relaxed);
@@ -94,9 +104,15 @@ impl Shared {
         port % self.workers.len().max(1)
     }
 
+    /// Ends all threads, for another process that goes on.
+    pub fn hand_over(&self) {
+        self.handing_over.store(true, SeqCst);
+        self.stop();
+    }
+
     /// Ends all threads.
     pub fn stop(&self) {
-        self.running.store(false, Relaxed);
+        self.running.store(false, SeqCst);
         for worker in &self.workers {
             worker.bell.ring();
         }

@@ -150,8 +150,8 @@ impl Worker {
         }
     }
 
-    /// Polls until the process stops, then says farewell to the neighbours.
-    pub fn run(mut self) {
+    /// Polls until the process stops, then tells the neighbours, then whoever holds the other end of `stopped`; its queues go last.
+    pub fn run(mut self, stopped: &crossbeam_channel::Sender<()>) {
         // Cloned once: a reference count is shared by all workers, and nothing on the data path is shared and written.
         let (shared, counters) = (self.floor.shared.clone(), self.floor.counters.clone());
         while shared.is_running() {
@@ -160,7 +160,9 @@ impl Worker {
             self.floor.ring_bells();
             self.pacer.pace(received, &mut self.reader, &mut self.floor);
         }
-        self.floor.farewell(self.reader.enter());
+        self.floor.last_word(self.reader.enter());
+        // Nobody may wait any more.
+        let _ = stopped.try_send(());
     }
 }
 

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dmsc_dpdk::PortHandle;
 use dmsc_proto::v1;
 use dmsc_proto::v1::dataplane_agent_server::DataplaneAgent;
 use dmsc_wire::NameBuf;
@@ -16,7 +15,9 @@ use tonic::{Request, Response, Status};
 
 use super::herald::Herald;
 use super::{describe, echo, explain};
+use crate::handover::Offer;
 use crate::packet::Origin;
+use crate::port::Handles;
 use crate::publisher::Publishing;
 use crate::shared::Shared;
 use crate::trace;
@@ -24,9 +25,10 @@ use crate::trace;
 /// Serves the API.
 pub struct Agent {
     shared: Arc<Shared>,
-    handles: Vec<PortHandle>,
+    handles: Handles,
     publishing: Publishing,
     herald: Arc<Herald>,
+    offer: Offer,
     started: Instant,
 }
 
@@ -45,15 +47,17 @@ impl Agent {
     /// Over a running dataplane.
     pub fn new(
         shared: Arc<Shared>,
-        handles: Vec<PortHandle>,
+        handles: Handles,
         publishing: Publishing,
         herald: Arc<Herald>,
+        offer: Offer,
     ) -> Agent {
         Agent {
             shared,
             handles,
             publishing,
             herald,
+            offer,
             started: Instant::now(),
         }
     }
@@ -117,6 +121,7 @@ impl DataplaneAgent for Agent {
     ) -> Result<Response<v1::TransactionAck>, Status> {
         let transaction = request.into_inner();
         let count = transaction.ops.len();
+        let _admitted = self.offer.admit().await;
         let result = self.publishing.apply(transaction.ops).await;
         match result.ok_or_else(|| Status::unavailable("the dataplane is stopping"))? {
             Ok(done) => {
@@ -155,11 +160,12 @@ impl DataplaneAgent for Agent {
         &self,
         _: Request<v1::ListPortsRequest>,
     ) -> Result<Response<v1::ListPortsReply>, Status> {
+        let handles = self.handles.read();
         let ports = self
             .shared
             .ports
             .iter()
-            .zip(&self.handles)
+            .zip(handles.iter())
             .map(|(port, handle)| describe::port(&self.shared, port, handle))
             .collect();
         Ok(Response::new(v1::ListPortsReply { ports }))
@@ -323,9 +329,9 @@ impl DataplaneAgent for Agent {
 
     async fn handover(
         &self,
-        _: Request<v1::HandoverRequest>,
+        request: Request<v1::HandoverRequest>,
     ) -> Result<Response<Self::HandoverStream>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        Ok(stream(self.offer.serve(request.into_inner()).await?))
     }
 
     type WatchStream = Replies<v1::Event>;
@@ -372,7 +378,7 @@ impl Watcher {
         &mut self,
         shared: &Shared,
         publishing: &Publishing,
-        handles: &[PortHandle],
+        handles: &Handles,
     ) -> Vec<v1::Event> {
         use v1::event::Event as E;
         let view = publishing.view();
@@ -384,7 +390,7 @@ impl Watcher {
                 events.push(E::Adjacency(message));
             }
         }
-        for (port, handle) in shared.ports.iter().zip(handles) {
+        for (port, handle) in shared.ports.iter().zip(handles.read().iter()) {
             let up = port.is_up();
             if self.ports.insert(port.number, up) != Some(up) {
                 events.push(E::Port(describe::port(shared, port, handle)));

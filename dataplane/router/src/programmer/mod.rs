@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dmsc_fib::{AdjacencyId, Gateway, GroupId, Op, PrefixValue, Topology};
 use dmsc_proto::v1;
@@ -55,7 +55,7 @@ pub struct Programmer {
     prefixes: HashMap<PrefixId, PrefixState>,
     sets: Sets,
     /// Ids that were given back, and when.
-    resting: HashMap<u16, Instant>,
+    resting: Arc<HashMap<u16, Instant>>,
     next_id: u16,
 }
 
@@ -109,7 +109,7 @@ impl Programmer {
             tables: Tables::default(),
             prefixes: HashMap::new(),
             sets: Sets::default(),
-            resting: HashMap::new(),
+            resting: Arc::default(),
             next_id: 1,
         }
     }
@@ -117,6 +117,29 @@ impl Programmer {
     /// The present tables.
     pub fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// Ids that were given back, and when.
+    pub fn resting(&self) -> &Arc<HashMap<u16, Instant>> {
+        &self.resting
+    }
+
+    /// How long an id that was given back then still rests.
+    pub fn rests_for(since: Instant) -> Duration {
+        REST.saturating_sub(since.elapsed())
+    }
+
+    /// Ids that another process gave back, and how long each still rests. The search for a free one begins behind the highest that was used.
+    pub fn restore_resting(&mut self, left: impl Iterator<Item = (u32, Duration)>) {
+        let now = Instant::now();
+        let since = |left: Duration| now.checked_sub(REST.saturating_sub(left)).unwrap_or(now);
+        let resting: HashMap<u16, Instant> = left
+            .filter_map(|(id, left)| Some((u16::try_from(id).ok()?, since(left))))
+            .collect();
+        let used = self.tables.attachments.iter().map(|a| a.id.0);
+        let highest = used.chain(resting.keys().copied()).max().unwrap_or(0);
+        self.next_id = highest.checked_add(1).unwrap_or(1);
+        self.resting = Arc::new(resting);
     }
 
     /// Makes the next generation.
@@ -134,7 +157,7 @@ impl Programmer {
             access: (*self.tables.access).clone(),
             fib_ops: Vec::new(),
             prefixes: HashMap::new(),
-            resting: self.resting.clone(),
+            resting: (*self.resting).clone(),
             next_id: self.next_id,
             attached: Vec::new(),
             gateways: HashMap::new(),
@@ -305,8 +328,8 @@ impl Programmer {
             }
         }
         self.sets = sets;
-        self.resting = draft.resting;
-        self.resting.retain(|_, since| since.elapsed() < REST);
+        draft.resting.retain(|_, since| since.elapsed() < REST);
+        self.resting = Arc::new(draft.resting);
         self.next_id = draft.next_id;
         draft.access.sort_unstable_by_key(|rule| rule.id);
         self.tables = Tables {

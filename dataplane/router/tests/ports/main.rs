@@ -6,6 +6,7 @@
 mod adjacencies;
 mod exception;
 mod failover;
+mod handover;
 mod idle;
 mod lifecycle;
 mod mistakes;

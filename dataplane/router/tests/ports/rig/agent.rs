@@ -111,6 +111,17 @@ impl Agent {
         status.message().to_string()
     }
 
+    /// The first half of a hand-over.
+    pub fn handover(&self, node: u32, release: bool) -> Result<Events<v1::HandoverReply>, Status> {
+        let request = v1::HandoverRequest {
+            version_min: 1,
+            version_max: 1,
+            node,
+            release,
+        };
+        call!(self, handover, request).map(Events)
+    }
+
     /// Everything programmed.
     pub fn dump(&self) -> v1::DumpReply {
         call!(self, dump, v1::DumpRequest { prefixes: true }).expect("dump")

@@ -57,7 +57,9 @@ pub struct Dataplane {
     pub socket: PathBuf,
     /// Its agent.
     pub agent: Agent,
-    _scratch: Scratch,
+    netns: String,
+    config: PathBuf,
+    scratch: Arc<Scratch>,
 }
 
 /// A whole configuration: `rest` is what follows `[node]`, `[eal]` and `[agent]`.
@@ -71,7 +73,7 @@ pub fn configuration(node: u32, role: &str, socket: &Path, prefix: &str, rest: &
 impl Dataplane {
     /// Starts node `node` in `netns` and waits until it serves; `ports` are the `[[port]]` and other sections.
     pub fn start(netns: &Netns, node: u32, role: &str, ports: &str) -> Dataplane {
-        let scratch = Scratch::new();
+        let scratch = Arc::new(Scratch::new());
         let (config, socket) = (scratch.path("dataplane.toml"), scratch.path("agent.sock"));
         let prefix = format!(
             "dmsct-{}-{}",
@@ -79,17 +81,52 @@ impl Dataplane {
             NEXT.fetch_add(1, Relaxed)
         );
         std::fs::write(&config, configuration(node, role, &socket, &prefix, ports)).expect("write");
+        Dataplane::run(netns.name(), scratch, config, socket, prefix, &[])
+    }
+
+    /// Another process of the same configuration, in the place of this one.
+    pub fn successor(&self) -> Dataplane {
+        let (netns, config) = (&self.netns, self.config.clone());
+        let (scratch, socket) = (self.scratch.clone(), self.socket.clone());
+        let more = ["--takeover"];
+        let mut next = Dataplane::run(netns, scratch, config, socket, String::new(), &more);
+        next.prefix = format!("{}-{}", self.prefix, next.pid());
+        next
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Tries to take over with another configuration, which must be refused; what was said.
+    pub fn refuses(&self, configuration: &str) -> String {
+        let path = self.scratch.path("refused.toml");
+        std::fs::write(&path, configuration).expect("write");
+        let output = Command::new("timeout")
+            .args(["10", "ip", "netns", "exec", &self.netns, PROGRAM])
+            .args(["--takeover", "--config"])
+            .arg(&path)
+            .env("DMSC_LOG", "off")
+            .output()
+            .expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said
+    }
+
+    fn run(
+        netns: &str,
+        scratch: Arc<Scratch>,
+        config: PathBuf,
+        socket: PathBuf,
+        prefix: String,
+        more: &[&str],
+    ) -> Dataplane {
         // However this process ends, the dataplane ends with it.
         let mut child = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "ip",
-                "netns",
-                "exec",
-                netns.name(),
-                PROGRAM,
-            ])
+            .args(["--pdeathsig", "KILL", "ip", "netns", "exec", netns, PROGRAM])
+            .args(more)
             .args(["--log-json", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -121,7 +158,9 @@ impl Dataplane {
             prefix,
             socket,
             agent,
-            _scratch: scratch,
+            netns: netns.into(),
+            config,
+            scratch,
         }
     }
 
