@@ -105,7 +105,7 @@ pub fn run(config: Config, take_over: bool, stop: impl Future<Output = ()>) -> a
     let mut macs = Vec::new();
     if take_over {
         let mut takeover = Takeover::greet(&config)?;
-        macs = takeover.macs()?;
+        macs = takeover.macs(&config)?;
         predecessor = Some(takeover);
     }
     let eal = start_eal(&config, take_over)?;

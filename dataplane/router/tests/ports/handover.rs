@@ -392,3 +392,46 @@ fn more_prefixes_than_one_message_carries() {
     let dump = next.agent.dump();
     assert_eq!((dump.prefix_count, dump.generation), (70_000, 4));
 }
+
+#[test]
+fn a_successor_brings_its_own_configuration() {
+    need_ports!();
+    let (router, pods) = (Netns::new(), Netns::new());
+    router.veth("pod", &pods, "eth0");
+    let port = r#"
+[[port]]
+name = "pod"
+kind = "af_packet"
+interface = "pod"
+role = "pod"
+addresses = ["10.1.1.1/24", "10.5.5.1/24", "fd05::1/64"]
+[[port]]
+name = "other"
+kind = "null"
+role = "router"
+addresses = ["10.7.7.1/24"]
+# more
+[workers]
+idle = "block"
+"#;
+    let mut old = Dataplane::start(&router, 1, "sg", port);
+    let text = std::fs::read_to_string(old.config()).expect("file");
+    let text = text
+        .replace("10.5.5.1", "10.6.6.1")
+        .replace("fd05::1", "fd06::1")
+        .replace("# more", "exception = \"none\"");
+    std::fs::write(old.config(), text).expect("write");
+    let links = || router.output(&["ip", "-br", "link"]);
+    assert!(links().contains("x-other"), "{}", links());
+    let next = old.successor();
+    assert!(old.ended().success());
+    assert!(!links().contains("x-other"), "{}", links());
+    let addresses = ["10.1.1.1/24", "10.6.6.1/24", "fd06::1/64"];
+    assert_eq!(next.agent.port("pod").addresses, addresses);
+    let there = router.output(&["ip", "-br", "addr", "show", "x-pod"]);
+    assert!(addresses.iter().all(|a| there.contains(a)), "{there}");
+    assert!(
+        !there.contains("10.5.5.1") && !there.contains("fd05::1"),
+        "{there}"
+    );
+}
