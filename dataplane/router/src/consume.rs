@@ -209,7 +209,7 @@ impl Floor {
             return Verdict::Consumed;
         }
         let port = &self.shared.ports[usize::from(context.port)];
-        if port.is_pod() && port.config.plain_ip == crate::config::PlainIp::Drop {
+        if port.drops_plain_ip() {
             return Verdict::Drop(DropReason::PlainIp);
         }
         self.punt(env, mbuf.data(), context)
@@ -468,6 +468,7 @@ impl Floor {
             hurry.store(false, Relaxed);
             self.next_timer = env.now;
             self.next_resolution = env.now;
+            self.tune(env);
         }
         if env.now < self.next_timer {
             return;

@@ -65,6 +65,14 @@ impl Tap {
             .enable(true)
             .build_sync()
             .map_err(error("made"))?;
+        // Another process may have left it with addresses that are not configured any more.
+        let failed = error("asked for its addresses");
+        for net in address::list(&tap).map_err(|errno| failed(errno.into()))? {
+            if !port.addresses.contains(&net) {
+                let failed = error("rid of an old address");
+                address::remove(&tap, net).map_err(|errno| failed(errno.into()))?;
+            }
+        }
         for net in &port.addresses {
             let failed = error("given its addresses");
             address::add(&tap, *net).map_err(|errno| failed(errno.into()))?;
@@ -93,6 +101,18 @@ impl Tap {
         if let Err(error) = dmsc_dpdk::set_persistent(self.as_fd(), true) {
             tracing::warn!(port = self.port, %error, "the tap goes with this process; connections over it break");
         }
+    }
+}
+
+/// Removes a tap that another process left and this one has no use for.
+pub fn discard(tap: &str) {
+    let discarded = DeviceBuilder::new()
+        .name(tap)
+        .layer(Layer::L2)
+        .build_sync()
+        .and_then(|device| dmsc_dpdk::set_persistent(device.as_fd(), false));
+    if let Err(error) = discarded {
+        tracing::warn!(tap, %error, "an old tap stays; remove it: ip link del {tap}");
     }
 }
 

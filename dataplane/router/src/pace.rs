@@ -1,5 +1,6 @@
 //! What a worker does when nothing came in: polls on, blocks, or sleeps in growing steps (design §9, Idle).
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -8,8 +9,6 @@ use dmsc_fib::qsbr::Reader;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::config::Idle;
-use crate::shared::Shared;
 use crate::tables::Tables;
 use crate::worker::{Floor, Queue};
 
@@ -23,7 +22,6 @@ const LONGEST: Duration = Duration::from_millis(100);
 
 /// Decides when to sleep and how.
 pub struct Pacer {
-    idle: Idle,
     /// Every port has a descriptor that wakes.
     can_block: bool,
     /// Every descriptor was armed since the last sleep.
@@ -35,9 +33,8 @@ pub struct Pacer {
 
 impl Pacer {
     /// For a worker with these queues.
-    pub fn new(shared: &Shared, queues: &[Queue]) -> Pacer {
+    pub fn new(queues: &[Queue]) -> Pacer {
         Pacer {
-            idle: shared.config.idle,
             can_block: queues.iter().all(|q| !q.waits.is_empty()),
             armed: false,
             empty: 0,
@@ -64,7 +61,7 @@ impl Pacer {
         worker.empty_polls.add(1);
         worker.idle_cycles.add(cycles);
         self.empty += 1;
-        if self.idle == Idle::Poll || self.empty < EMPTY_ROUNDS {
+        if floor.shared.polls.load(Relaxed) || self.empty < EMPTY_ROUNDS {
             return;
         }
         if self.armed {
@@ -89,16 +86,13 @@ impl Pacer {
             self.ramp = (self.ramp * 2).min(RAMP_END);
         }
         let counters = floor.counters.clone();
-        counters
-            .worker
-            .asleep
-            .store(1, std::sync::atomic::Ordering::Relaxed);
+        counters.worker.asleep.store(1, Relaxed);
         // Offline is quiescent: the publisher does not wait for who sleeps (design §5).
         reader.offline();
         link.bell.prepare();
         let work = !link.raw.is_empty()
             || !link.inject.is_empty()
-            || link.hurry.load(std::sync::atomic::Ordering::Relaxed)
+            || link.hurry.load(Relaxed)
             || !shared.is_running();
         if !work && !limit.is_zero() {
             let mut fds: ArrayVec<PollFd<'_>, 65> = ArrayVec::new();
@@ -129,10 +123,7 @@ impl Pacer {
         }
         link.bell.awake();
         reader.online();
-        counters
-            .worker
-            .asleep
-            .store(0, std::sync::atomic::Ordering::Relaxed);
+        counters.worker.asleep.store(0, Relaxed);
         let woke = tsc();
         counters.worker.sleeps.add(1);
         counters

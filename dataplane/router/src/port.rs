@@ -1,12 +1,12 @@
 //! A running port as the stages see it: its configuration and the few bits that change.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dmsc_dpdk::PortHandle;
 
-use crate::config::{PortConfig, PortRole};
+use crate::config::{Budget, PlainIp, PortConfig, PortRole};
 use crate::mac::MacAddress;
 
 /// Shared by workers and agent; the configuration never changes while the process lives.
@@ -26,6 +26,49 @@ pub struct PortState {
     pub captured: AtomicBool,
     /// Whether a tap to the kernel exists.
     pub has_tap: bool,
+    /// What of the configuration may change.
+    pub tuning: Tuning,
+}
+
+/// What an operator may change while a port runs: workers read, the agent writes.
+#[derive(Debug)]
+pub struct Tuning {
+    drop_plain_ip: AtomicBool,
+    packets_per_s: AtomicU64,
+    bytes_per_s: AtomicU64,
+}
+
+impl Tuning {
+    /// As configured.
+    pub fn new(config: &PortConfig) -> Tuning {
+        let tuning = Tuning {
+            drop_plain_ip: AtomicBool::default(),
+            packets_per_s: AtomicU64::default(),
+            bytes_per_s: AtomicU64::default(),
+        };
+        tuning.set(config);
+        tuning
+    }
+
+    /// Takes up what `config` says. Workers see budgets when they look at their timers.
+    pub fn set(&self, config: &PortConfig) {
+        let drop = config.plain_ip == PlainIp::Drop;
+        self.drop_plain_ip.store(drop, Relaxed);
+        let Budget {
+            packets_per_s,
+            bytes_per_s,
+        } = config.budget;
+        self.packets_per_s.store(packets_per_s, Relaxed);
+        self.bytes_per_s.store(bytes_per_s, Relaxed);
+    }
+
+    /// Most that the pods may send.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            packets_per_s: self.packets_per_s.load(Relaxed),
+            bytes_per_s: self.bytes_per_s.load(Relaxed),
+        }
+    }
 }
 
 /// What everybody but the workers asks the ports with. Ports close when the last of these and their queues are gone.
@@ -63,6 +106,12 @@ impl PortState {
     #[inline]
     pub fn is_pod(&self) -> bool {
         self.config.role == PortRole::Pod
+    }
+
+    /// Whether plain IP of its pods is dropped.
+    #[inline]
+    pub fn drops_plain_ip(&self) -> bool {
+        self.is_pod() && self.tuning.drop_plain_ip.load(Relaxed)
     }
 
     /// Whether `address` is one of this port's.

@@ -1,10 +1,10 @@
 //! What the threads of one dataplane share.
 
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool,
     Ordering::{Relaxed, SeqCst},
 };
+use std::sync::{Arc, Mutex};
 
 use dmsc_wire::NodeId;
 
@@ -44,8 +44,12 @@ impl WorkerLink {
 /// Everything that workers, agent and exception path have in common.
 #[derive(Debug)]
 pub struct Shared {
-    /// As configured.
+    /// As configured at the start.
     pub config: Config,
+    /// With what was changed since; for the agent.
+    pub current: Mutex<Config>,
+    /// Whether workers never sleep; they read, the agent writes.
+    pub polls: AtomicBool,
     /// Running ports.
     pub ports: Ports,
     /// One per worker.

@@ -10,11 +10,13 @@ use dmsc_fib::qsbr::Reader;
 
 use crate::bucket::Bucket;
 use crate::choose::Chooser;
+use crate::config;
 use crate::counters::{Counters, DropReason, EventKind};
 use crate::lane::MAX_FRAME;
 use crate::net;
 use crate::pace::Pacer;
 use crate::packet::{Batch, Context, Verdict};
+use crate::port::PortState;
 use crate::shared::Shared;
 use crate::stage::{Env, admit, parse, resolve, rewrite};
 use crate::tables::Tables;
@@ -38,6 +40,7 @@ pub struct Queue {
 
 /// Packet and byte budget of a pod port (design §4.6).
 struct Budget {
+    of: config::Budget,
     packets: Bucket,
     bytes: Bucket,
 }
@@ -53,6 +56,23 @@ impl Queue {
             budget: None,
             paused_until: 0,
         }
+    }
+}
+
+impl Queue {
+    /// Takes up the port's budget where it is another one now.
+    fn tune(&mut self, port: &PortState, workers: u64, hz: u64, now: u64) {
+        let of = port.tuning.budget();
+        if !port.is_pod() || self.budget.as_ref().is_some_and(|budget| budget.of == of) {
+            return;
+        }
+        let share = |rate: u64| (rate / workers).max(1);
+        let (packets, bytes) = (share(of.packets_per_s), share(of.bytes_per_s));
+        self.budget = Some(Budget {
+            of,
+            packets: Bucket::new(packets, (packets / 50).max(64), hz, now),
+            bytes: Bucket::new(bytes, (bytes / 50).max(64_000), hz, now),
+        });
     }
 }
 
@@ -110,20 +130,12 @@ impl Worker {
         let now = tsc();
         let (hz, workers) = (shared.clock.hz(), shared.workers.len().max(1) as u64);
         for (queue, port) in queues.iter_mut().zip(shared.ports.iter()) {
-            if port.is_pod() {
-                let share = |rate: u64| (rate / workers).max(1);
-                let budget = port.config.budget;
-                let (packets, bytes) = (share(budget.packets_per_s), share(budget.bytes_per_s));
-                queue.budget = Some(Budget {
-                    packets: Bucket::new(packets, (packets / 50).max(64), hz, now),
-                    bytes: Bucket::new(bytes, (bytes / 50).max(64_000), hz, now),
-                });
-            }
+            queue.tune(port, workers, hz, now);
         }
         let ports = shared.ports.len();
         Worker {
             reader,
-            pacer: Pacer::new(&shared, &queues),
+            pacer: Pacer::new(&queues),
             floor: Floor {
                 id,
                 counters: shared.workers[id].counters.clone(),
@@ -389,6 +401,14 @@ impl Floor {
             counters.ports[usize::from(from)].drop(DropReason::TxRingFull);
         }
         queue.pending.clear();
+    }
+
+    /// Takes up what an operator changed of the ports.
+    pub(crate) fn tune(&mut self, env: &Env<'_>) {
+        let workers = self.shared.workers.len().max(1) as u64;
+        for (queue, port) in self.queues.iter_mut().zip(self.shared.ports.iter()) {
+            queue.tune(port, workers, env.clock.hz(), env.now);
+        }
     }
 
     /// Tells other threads what there is for them: system calls, so after the burst.

@@ -8,7 +8,7 @@ use dmsc_proto::v1;
 
 use crate::adjacency::Adjacency;
 use crate::attachment::{Attachment, Endpoint};
-use crate::config::{PlainIp, PortRole};
+use crate::config::PortRole;
 use crate::counters::{DropReason, EventKind};
 use crate::port::PortState;
 use crate::programmer::topology_number;
@@ -196,7 +196,7 @@ pub fn port(shared: &Shared, port: &PortState, handle: &PortHandle) -> v1::Port 
         } else {
             String::new()
         },
-        plain_ip: if config.plain_ip == PlainIp::Drop {
+        plain_ip: if port.drops_plain_ip() {
             "drop"
         } else {
             "kernel"

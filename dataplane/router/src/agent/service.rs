@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::herald::Herald;
-use super::{describe, echo, explain};
+use super::{configure, describe, echo, explain};
 use crate::handover::Offer;
 use crate::packet::Origin;
 use crate::port::Handles;
@@ -320,9 +320,10 @@ impl DataplaneAgent for Agent {
 
     async fn config(
         &self,
-        _: Request<v1::AgentConfigRequest>,
+        request: Request<v1::AgentConfigRequest>,
     ) -> Result<Response<v1::AgentConfigReply>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        let generation = self.publishing.view().generation.0;
+        configure::serve(&self.shared, generation, request.get_ref()).map(Response::new)
     }
 
     type HandoverStream = Replies<v1::HandoverReply>;

@@ -307,8 +307,7 @@ impl Checker<'_> {
                     "must not be empty nor contain '/'",
                 );
             }
-            Some(text) => text.get_ref().clone(),
-            None => format!("dmsc-{name}-{}", std::process::id()),
+            given => given.as_ref().map(|text| text.get_ref().clone()),
         };
         let udp_port = raw
             .node

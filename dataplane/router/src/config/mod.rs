@@ -1,6 +1,7 @@
 //! The declarative configuration of one dataplane: read as a whole, refused as a whole, naming file, line and field.
 
 mod check;
+mod fields;
 mod raw;
 
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use crate::mac::MacAddress;
 use check::Checker;
+pub use fields::Difference;
 use raw::RawConfig;
 
 /// A configuration that was not accepted; nothing of it was applied.
@@ -270,8 +272,8 @@ pub struct Config {
     pub memory_mb: u32,
     /// Use of huge pages.
     pub huge: HugePages,
-    /// EAL file prefix.
-    pub file_prefix: String,
+    /// EAL file prefix; `None`: name and process id.
+    pub file_prefix: Option<String>,
     /// Cores of the workers; empty: one worker that is not pinned.
     pub cores: Vec<usize>,
     /// Line of the configuration that they are on, for messages.

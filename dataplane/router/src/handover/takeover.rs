@@ -10,6 +10,7 @@ use tonic::{Status, Streaming};
 
 use super::State;
 use crate::config::Config;
+use crate::exception;
 use crate::mac::MacAddress;
 
 /// Longest wait for one message of the old process.
@@ -62,6 +63,8 @@ pub struct Takeover {
     /// Open while transactions are to wait.
     given: Option<Streaming<v1::HandoverReply>>,
     leaving: Option<Streaming<v1::HandoverReply>>,
+    /// Taps that it has and the new configuration has not.
+    stale_taps: Vec<String>,
 }
 
 impl Takeover {
@@ -96,19 +99,32 @@ impl Takeover {
             node: greeted.node,
             given: None,
             leaving: None,
+            stale_taps: Vec::new(),
         })
     }
 
-    /// MAC addresses of the old process's ports, by name.
+    /// Looks at the old process's ports; their MAC addresses, by name.
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn macs(&mut self) -> Result<Vec<(String, MacAddress)>, TakeoverError> {
+    pub fn macs(&mut self, config: &Config) -> Result<Vec<(String, MacAddress)>, TakeoverError> {
         let ports = self
             .runtime
             .block_on(self.client.list_ports(v1::ListPortsRequest {}))?;
-        let ports = ports.into_inner().ports.into_iter();
+        let ports = ports.into_inner().ports;
+        let wanted: Vec<_> = config
+            .ports
+            .iter()
+            .filter(|port| exception::wants_tap(port))
+            .map(|port| exception::tap_name(&port.name))
+            .collect();
+        self.stale_taps = ports
+            .iter()
+            .map(|port| port.exception.clone())
+            .filter(|tap| !tap.is_empty() && !wanted.contains(tap))
+            .collect();
         Ok(ports
+            .into_iter()
             .filter_map(|port| Some((port.name, port.mac.parse().ok()?)))
             .collect())
     }
@@ -174,11 +190,15 @@ impl Takeover {
         let waited = self
             .runtime
             .block_on(async { tokio::time::timeout(PATIENCE, stream.message()).await });
-        match waited {
-            Ok(Ok(Some(reply))) => Ok(reply),
-            Ok(Ok(None) | Err(_)) => Ok(v1::HandoverReply::default()),
-            Err(_) => Err(TakeoverError::Silent("released")),
-        }
+        let reply = match waited {
+            Ok(Ok(reply)) => reply.unwrap_or_default(),
+            Ok(Err(_)) => v1::HandoverReply::default(),
+            Err(_) => return Err(TakeoverError::Silent("released")),
+        };
+        self.stale_taps
+            .iter()
+            .for_each(|tap| exception::discard(tap));
+        Ok(reply)
     }
 }
 

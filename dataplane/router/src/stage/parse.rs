@@ -6,7 +6,6 @@ use dmsc_wire::{Ecn, Kind, ParseError, patch};
 
 use super::Env;
 use crate::attachment::Endpoint;
-use crate::config::PlainIp;
 use crate::counters::{DropReason, EventKind};
 use crate::frame::Frame;
 use crate::net::{self, Ethernet, Ip, IpError};
@@ -70,7 +69,7 @@ fn classify(
 
 /// What is neither DMSC nor neighbour resolution: to the kernel, unless a pod's port says otherwise.
 fn plain(port: &PortState) -> Result<Verdict, DropReason> {
-    if port.is_pod() && port.config.plain_ip == PlainIp::Drop {
+    if port.drops_plain_ip() {
         Err(DropReason::PlainIp)
     } else {
         Ok(Verdict::Kernel)

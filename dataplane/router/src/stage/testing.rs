@@ -15,34 +15,36 @@ use crate::frame::{Frame, PlainFrame};
 use crate::mac::MacAddress;
 use crate::outer::{Outer, UdpPath};
 use crate::packet::{Batch, Context};
-use crate::port::{PortState, link_local};
+use crate::port::{PortState, Tuning, link_local};
 use crate::programmer::Programmer;
 
 /// A router port with these addresses and MTU 1,500.
 pub fn port(number: usize, addresses: &[&str]) -> PortState {
     let mac = MacAddress([2, 0, 0, 0, 1, number as u8]);
+    let config = PortConfig {
+        name: format!("p{number}"),
+        kind: PortKind::Ring,
+        role: PortRole::Router,
+        mtu: 1500,
+        mac: None,
+        addresses: addresses
+            .iter()
+            .map(|a| a.parse().expect("address"))
+            .collect(),
+        vlan: 0,
+        exception: Exception::None,
+        domain: Domain(1),
+        plain_ip: PlainIp::Kernel,
+        budget: Budget {
+            packets_per_s: 1_000_000,
+            bytes_per_s: 1_000_000_000,
+        },
+        line: 1,
+    };
     PortState {
         number,
-        config: PortConfig {
-            name: format!("p{number}"),
-            kind: PortKind::Ring,
-            role: PortRole::Router,
-            mtu: 1500,
-            mac: None,
-            addresses: addresses
-                .iter()
-                .map(|a| a.parse().expect("address"))
-                .collect(),
-            vlan: 0,
-            exception: Exception::None,
-            domain: Domain(1),
-            plain_ip: PlainIp::Kernel,
-            budget: Budget {
-                packets_per_s: 1_000_000,
-                bytes_per_s: 1_000_000_000,
-            },
-            line: 1,
-        },
+        tuning: Tuning::new(&config),
+        config,
         mac,
         link_local: link_local(mac),
         carrier: AtomicBool::new(true),

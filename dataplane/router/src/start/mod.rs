@@ -3,8 +3,8 @@
 mod device;
 mod ports;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,12 @@ use anyhow::{Context, bail};
 use dmsc_dpdk::{Eal, EalConfig, Huge, Mempool};
 use dmsc_fib::{Generation, qsbr};
 use dmsc_proto::v1;
+use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 
 use crate::agent::{Agent, Herald, Socket};
 use crate::clock::Clock;
-use crate::config::{Config, HugePages, PortConfig, PortKind};
+use crate::config::{Config, HugePages, Idle, PortConfig, PortKind};
 use crate::counters::Counters;
 use crate::exception::{self, Tap};
 use crate::handover::{self, Offer, Order, State, Takeover, resume, settings};
@@ -39,15 +40,22 @@ const CAPTURE_LANE: usize = 1024;
 /// Packets that may wait for the agent, and from it.
 const OWN_LANE: usize = 64;
 
-fn start_eal(config: &Config) -> anyhow::Result<Eal> {
+fn start_eal(config: &Config, take_over: bool) -> anyhow::Result<Eal> {
     let huge = match config.huge {
         HugePages::Auto => Huge::Auto,
         HugePages::Yes => Huge::Yes,
         HugePages::No => Huge::No,
     };
+    let pid = std::process::id();
+    let file_prefix = match &config.file_prefix {
+        // Both processes have runtime files for a while.
+        Some(prefix) if take_over => format!("{prefix}-{pid}"),
+        Some(prefix) => prefix.clone(),
+        None => format!("dmsc-{}-{pid}", config.name),
+    };
     let eal = Eal::init(&EalConfig {
         program: "dmsc-dataplane".into(),
-        file_prefix: config.file_prefix.clone(),
+        file_prefix,
         memory_mb: config.memory_mb,
         huge,
         no_pci: !config
@@ -91,22 +99,16 @@ fn check_cores(config: &Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When something of it cannot be had; what was made is taken down again, and a process that was to be taken over goes on.
-pub fn run(
-    mut config: Config,
-    take_over: bool,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
+pub fn run(config: Config, take_over: bool, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     check_cores(&config)?;
     let mut predecessor = None;
     let mut macs = Vec::new();
     if take_over {
         let mut takeover = Takeover::greet(&config)?;
-        macs = takeover.macs()?;
+        macs = takeover.macs(&config)?;
         predecessor = Some(takeover);
-        // Both processes have runtime files for a while.
-        config.file_prefix = format!("{}-{}", config.file_prefix, std::process::id());
     }
-    let eal = start_eal(&config)?;
+    let eal = start_eal(&config, take_over)?;
     let workers = config.cores.len().max(1) as u16;
     let mut ports = OpenPorts::new(&eal, &config, workers, &macs)?;
     // Before the first frame comes in; undone when everything else is down.
@@ -135,6 +137,8 @@ fn follow(
     let state = takeover.state()?;
     let mut made = assemble(config, ports.states(), Some(&state))?;
     ports.drain();
+    // systemd would take the end of the other process for the end of the service.
+    notify(&[NotifyState::MainPid(std::process::id())]);
     let start = Instant::now();
     let stopped = takeover.release()?;
     // What came until now was perhaps forwarded already. What comes from here on waits in the rings.
@@ -226,6 +230,8 @@ fn share(config: Config, ports: Ports, boot: Option<u64>) -> anyhow::Result<Arc<
             boot,
             clock,
         },
+        polls: AtomicBool::new(config.idle == Idle::Poll),
+        current: Mutex::new(config.clone()),
         config,
         ports,
         workers,
@@ -357,6 +363,7 @@ fn serve(
                 offer,
             ));
             Ok(runtime.block_on(async {
+                notify(&[NotifyState::Ready]);
                 tracing::info!(node = shared.config.node.0, name = shared.config.name, ports = shared.ports.len(), socket = %shared.config.socket.display(), "ready");
                 tokio::select! {
                     served = socket.serve(agent, std::future::pending()) => End::Stop(served.map_err(Into::into)),
@@ -377,6 +384,7 @@ fn serve(
                 let _ = order.replies.blocking_send(Ok(stopped)); // it may be gone: too late
             }
             _ => {
+                notify(&[NotifyState::Stopping]);
                 tracing::info!("stopping");
                 shared.stop();
             }
@@ -397,6 +405,13 @@ fn serve(
     // Calls in progress (watches, captures) are cut; their clients see the connection go.
     runtime.shutdown_background();
     result
+}
+
+/// Tells systemd, where it started this process.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd was not told");
+    }
 }
 
 /// Tells the other process that it may open what only one can have.

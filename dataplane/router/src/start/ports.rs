@@ -14,7 +14,7 @@ use super::section;
 use crate::config::{Config, PortConfig};
 use crate::exception;
 use crate::mac::MacAddress;
-use crate::port::{PortState, Ports, link_local};
+use crate::port::{PortState, Ports, Tuning, link_local};
 use crate::worker::Queue;
 
 /// Bytes that an mbuf takes besides its data room: object header, mbuf header, headroom.
@@ -137,6 +137,7 @@ impl<'a> OpenPorts<'a> {
                 carrier: AtomicBool::new(handle.is_some_and(PortHandle::link_up)),
                 captured: AtomicBool::new(false),
                 has_tap: exception::wants_tap(port),
+                tuning: Tuning::new(port),
             })
         });
         states.collect()

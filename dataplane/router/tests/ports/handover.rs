@@ -1,5 +1,7 @@
 //! A new process takes over from the one that runs, under traffic; and all the ways in which it may not.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -9,14 +11,14 @@ use dmsc_wire::Kind;
 use tonic::Code;
 
 use crate::rig::pair::{over_udp, program};
-use crate::rig::{Dataplane, Netns, Pod, name, need_ports, within};
+use crate::rig::{Dataplane, Netns, PATIENCE, Pod, name, need_ports, within};
 
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Gateways 1 and 2 with a pod each and a veth between them.
 struct Pair {
     left: Netns,
-    _right: Netns,
+    right: Netns,
     near: Netns,
     far: Netns,
     one: Dataplane,
@@ -31,7 +33,7 @@ name = "link"
 kind = "af_packet"
 interface = "link"
 role = "router"
-addresses = ["10.1.0.{}/31"]
+addresses = ["10.1.0.{}/31", "fd01::{node}/64"]
 [[port]]
 name = "pod"
 kind = "af_packet"
@@ -82,7 +84,7 @@ fn pair(more: &str) -> Pair {
     }
     Pair {
         left,
-        _right: right,
+        right,
         near,
         far,
         one,
@@ -102,50 +104,82 @@ struct Stream {
 
 /// Calls `/shop/b` from `caller` every millisecond while `during` runs; `callee` answers.
 fn stream(caller: &Pod, callee: &Pod, during: impl FnOnce()) -> Stream {
-    let running = AtomicBool::new(true);
+    let (calling, answering) = (AtomicBool::new(true), AtomicBool::new(true));
+    let step = Duration::from_millis(50);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while running.load(Relaxed) {
-                if let Some((request, header)) = callee.answer_within(Duration::from_millis(50)) {
+            while answering.load(Relaxed) {
+                if let Some((request, header)) = callee.answer_within(step) {
                     callee.respond(&request, &header, b"");
                 }
             }
         });
-        let calls = scope.spawn(|| {
+        let sent = scope.spawn(|| {
+            let (start, mut sent) = (Instant::now(), 0);
+            while calling.load(Relaxed) {
+                caller.send(Kind::Request, &name("/shop/b/x"), |p| p);
+                sent += 1;
+                let due = start + INTERVAL * sent;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            sent as usize
+        });
+        let answers = scope.spawn(|| {
             let (mut stream, mut last) = (Stream::default(), Instant::now());
-            let mut answers = std::collections::HashSet::new();
-            let mut end = None;
-            while end.is_none_or(|end| Instant::now() < end) {
-                if running.load(Relaxed) {
-                    caller.send(Kind::Request, &name("/shop/b/x"), |p| p);
-                    stream.sent += 1;
-                } else if end.is_none() {
-                    end = Some(Instant::now() + Duration::from_millis(100));
-                }
-                let next = Instant::now() + INTERVAL;
-                while let Some(left) = next
-                    .checked_duration_since(Instant::now())
-                    .filter(|l| !l.is_zero())
-                {
-                    let Some((_, header)) = caller.answer_within(left) else {
-                        continue;
-                    };
-                    if header.kind == Kind::Response {
-                        stream.dark = stream.dark.max(last.elapsed());
-                        last = Instant::now();
-                        stream.twice += usize::from(!answers.insert(header.request_id.0));
-                    }
+            let mut answered = std::collections::HashSet::new();
+            while answering.load(Relaxed) {
+                let Some((_, header)) = caller.answer_within(step) else {
+                    continue;
+                };
+                if header.kind == Kind::Response {
+                    stream.dark = stream.dark.max(last.elapsed());
+                    last = Instant::now();
+                    stream.twice += usize::from(!answered.insert(header.request_id.0));
                 }
             }
-            stream.answered = answers.len();
+            stream.answered = answered.len();
             stream
         });
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(step * 4);
         during();
-        std::thread::sleep(Duration::from_millis(100));
-        running.store(false, Relaxed);
-        calls.join().expect("calls")
+        std::thread::sleep(step * 4);
+        calling.store(false, Relaxed);
+        let sent = sent.join().expect("calls");
+        std::thread::sleep(step * 2);
+        answering.store(false, Relaxed);
+        Stream {
+            sent,
+            ..answers.join().expect("answers")
+        }
     })
+}
+
+/// A TCP connection of the kernels behind two taps.
+struct Connection {
+    near: TcpStream,
+    far: TcpStream,
+}
+
+impl Connection {
+    fn open(server: &Netns, client: &Netns, address: &str) -> Connection {
+        let listener = server.inside(|| TcpListener::bind(address)).expect("bind");
+        let near = client
+            .inside(|| TcpStream::connect(address))
+            .expect("connect");
+        let (far, _) = listener.accept().expect("accept");
+        for end in [&near, &far] {
+            end.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        }
+        Connection { near, far }
+    }
+
+    fn still_carries(&mut self) {
+        for (from, to) in [(&self.near, &self.far), (&self.far, &self.near)] {
+            let (mut from, mut to, mut byte) = (from, to, [0]);
+            from.write_all(b"x").expect("write");
+            to.read_exact(&mut byte).expect("read");
+        }
+    }
 }
 
 #[test]
@@ -154,6 +188,7 @@ fn a_new_process_goes_on_under_traffic() {
     let pair = pair("");
     let Pair {
         left,
+        right,
         near,
         far,
         one,
@@ -165,6 +200,7 @@ fn a_new_process_goes_on_under_traffic() {
     let gone = Pod::attach(&one, &near, "pod", "10.2.1.2", "10.2.1.1", &[]);
     one.agent.apply(vec![Op::Detach(gone.id.into())]);
     left.ip("route add 10.9.0.0/16 via 10.1.0.1 dev x-link");
+    let mut connection = Connection::open(&right, &left, "10.1.0.1:4000");
     let mut old = one;
     within(
         Duration::from_millis(150),
@@ -210,8 +246,11 @@ fn a_new_process_goes_on_under_traffic() {
                 left.output(&["ip", "route"]).contains("10.9.0.0/16"),
                 "with its routes"
             );
-            let said = left.output(&["ping", "-c1", "-W2", "10.1.0.1"]);
-            assert!(said.contains("1 received"), "{said}");
+            for peer in ["10.1.0.1", "fd01::2"] {
+                let said = left.output(&["ping", "-c1", "-W2", peer]);
+                assert!(said.contains("1 received"), "{said}");
+            }
+            connection.still_carries();
 
             // And it is programmed as ever: generations go on, and ids still rest.
             let ack = next.agent.apply(vec![Op::DeleteAccessRule(3)]);
@@ -352,4 +391,47 @@ fn more_prefixes_than_one_message_carries() {
     assert!(old.ended().success());
     let dump = next.agent.dump();
     assert_eq!((dump.prefix_count, dump.generation), (70_000, 4));
+}
+
+#[test]
+fn a_successor_brings_its_own_configuration() {
+    need_ports!();
+    let (router, pods) = (Netns::new(), Netns::new());
+    router.veth("pod", &pods, "eth0");
+    let port = r#"
+[[port]]
+name = "pod"
+kind = "af_packet"
+interface = "pod"
+role = "pod"
+addresses = ["10.1.1.1/24", "10.5.5.1/24", "fd05::1/64"]
+[[port]]
+name = "other"
+kind = "null"
+role = "router"
+addresses = ["10.7.7.1/24"]
+# more
+[workers]
+idle = "block"
+"#;
+    let mut old = Dataplane::start(&router, 1, "sg", port);
+    let text = std::fs::read_to_string(old.config()).expect("file");
+    let text = text
+        .replace("10.5.5.1", "10.6.6.1")
+        .replace("fd05::1", "fd06::1")
+        .replace("# more", "exception = \"none\"");
+    std::fs::write(old.config(), text).expect("write");
+    let links = || router.output(&["ip", "-br", "link"]);
+    assert!(links().contains("x-other"), "{}", links());
+    let next = old.successor();
+    assert!(old.ended().success());
+    assert!(!links().contains("x-other"), "{}", links());
+    let addresses = ["10.1.1.1/24", "10.6.6.1/24", "fd06::1/64"];
+    assert_eq!(next.agent.port("pod").addresses, addresses);
+    let there = router.output(&["ip", "-br", "addr", "show", "x-pod"]);
+    assert!(addresses.iter().all(|a| there.contains(a)), "{there}");
+    assert!(
+        !there.contains("10.5.5.1") && !there.contains("fd05::1"),
+        "{there}"
+    );
 }

@@ -1,10 +1,15 @@
 //! What a dataplane leaves behind: nothing.
 
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::rig::{Dataplane, Netns, need_ports, within};
+use nix::unistd::Pid;
+
+use crate::rig::process::{PROGRAM, configuration};
+use crate::rig::{Dataplane, Netns, PATIENCE, Scratch, need_ports, within};
 
 const SETTINGS: [&str; 3] = [
     "ipv4/conf/pod1/rp_filter",
@@ -77,4 +82,43 @@ fn it_starts_where_a_killed_one_left_things() {
     assert_ne!(second.agent.greet(1, 1).expect("greet").boot_nonce, boot);
     let said = pods.output(&["ping", "-c1", "-W2", "10.1.1.1"]);
     assert!(said.contains("1 received"), "{said}");
+}
+
+#[test]
+fn systemd_is_told_of_start_succession_and_end() {
+    need_ports!();
+    let scratch = Scratch::new();
+    let (config, notify) = (scratch.path("dataplane.toml"), scratch.path("notify"));
+    let prefix = format!("dmsct-{}-sd", std::process::id());
+    let null =
+        "[[port]]\nname = \"n\"\nkind = \"null\"\nrole = \"router\"\n[workers]\nidle = \"block\"\n";
+    let text = configuration(1, "sr", &scratch.path("agent.sock"), &prefix, null);
+    std::fs::write(&config, text).expect("write");
+    let systemd = UnixDatagram::bind(&notify).expect("socket");
+    systemd.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let told = || {
+        let mut buffer = [0; 256];
+        let length = systemd.recv(&mut buffer).expect("told");
+        String::from_utf8_lossy(&buffer[..length])
+            .trim()
+            .to_string()
+    };
+    let start = |more: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--pdeathsig", "KILL", PROGRAM]).args(more);
+        setpriv.arg("--config").arg(&config);
+        setpriv.env("NOTIFY_SOCKET", &notify).env("DMSC_LOG", "off");
+        setpriv.spawn().expect("setpriv (util-linux)")
+    };
+    let mut first = start(&[]);
+    assert_eq!(told(), "READY=1");
+    let mut second = start(&["--takeover"]);
+    // Before the first one ends, and that says nothing: the service goes on.
+    assert_eq!(told(), format!("MAINPID={}", second.id()));
+    assert_eq!(told(), "READY=1");
+    assert!(first.wait().expect("wait").success());
+    let pid = Pid::from_raw(second.id() as i32);
+    nix::sys::signal::kill(pid, Signal::SIGTERM).expect("kill");
+    assert_eq!(told(), "STOPPING=1");
+    assert!(second.wait().expect("wait").success());
 }

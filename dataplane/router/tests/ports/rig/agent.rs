@@ -111,7 +111,16 @@ impl Agent {
         status.message().to_string()
     }
 
-    /// The first half of a hand-over.
+    /// Checks, compares, applies or writes back a configuration.
+    pub fn config(&self, action: &str, text: &str) -> Result<v1::AgentConfigReply, Status> {
+        let request = v1::AgentConfigRequest {
+            action: action.into(),
+            text: text.into(),
+        };
+        call!(self, config, request)
+    }
+
+    /// One call of a hand-over.
     pub fn handover(&self, node: u32, release: bool) -> Result<Events<v1::HandoverReply>, Status> {
         let request = v1::HandoverRequest {
             version_min: 1,
