@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::Engine;
 use super::body::BodyError;
 use super::bucket::{KNOWN, NEW};
-use super::lsdb::Stored;
+use super::lsdb::{Stored, bytes_of};
 use super::parse::Parsed;
 use super::stage::Stage;
 use crate::action::{Action, Alarm};
@@ -18,6 +18,11 @@ use crate::trust::TrustError;
 
 /// After the last change the neighbours are told the digest.
 const QUIET: Duration = Duration::from_millis(50);
+
+/// Bytes per object of the limits of one originator …
+const BYTES_OF_ORIGIN: usize = 4_096;
+/// … and of all: few are as large as they may be.
+const BYTES_IN_ALL: usize = 2_048;
 
 /// Why an object is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -161,12 +166,17 @@ impl Engine {
 
     fn check_room(&mut self, object: &Object) -> Result<(), Refusal> {
         let key = object.key;
-        if self.lsdb.get(key).is_some() {
-            return Ok(());
-        }
-        if self.lsdb.len() >= self.config.objects
-            || self.lsdb.count_of(key.origin) >= self.config.objects_per_origin
-        {
+        let old = self.lsdb.get(key);
+        let more = bytes_of(object).saturating_sub(old.map_or(0, |old| bytes_of(&old.object)));
+        let new = usize::from(old.is_none());
+        let size = self.lsdb.size_of(key.origin);
+        let config = &self.config;
+        let fits = self.lsdb.len() + new <= config.objects
+            && size.objects + new <= config.objects_per_origin
+            && self.lsdb.bytes() + more <= config.objects.saturating_mul(BYTES_IN_ALL)
+            && size.bytes + more <= config.objects_per_origin.saturating_mul(BYTES_OF_ORIGIN);
+        // What shrinks or stays as large always fits: a full database still follows the network.
+        if !fits && (new > 0 || more > 0) {
             self.full_at = Some(self.now.mono);
             self.raise(Alarm::DatabaseFull);
             return Err(Refusal::Full);

@@ -292,7 +292,7 @@ impl Engine {
             .flat_map(|state| {
                 [
                     Some(state.digest_at),
-                    Some(state.heard_at + self.config.session_timeout),
+                    Some(state.heard_at.saturating_add(self.config.session_timeout)),
                     state.ask_at.filter(|at| *at > now),
                 ]
             });
