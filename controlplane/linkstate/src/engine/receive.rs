@@ -84,23 +84,33 @@ impl Engine {
             match self.receive_object(session, object) {
                 Ok(()) | Err(Refusal::Known) => {}
                 Err(refusal) => {
-                    let now = self.now.mono;
-                    let Some(state) = self.sessions.get_mut(&session) else {
-                        return;
+                    let end = matches!(refusal, Refusal::OverLimit | Refusal::TooLarge);
+                    let count = if refusal == Refusal::OverLimit {
+                        left
+                    } else {
+                        1
                     };
-                    if refusal == Refusal::OverLimit {
-                        state.refused = state.refused.saturating_add(left);
-                        state.exchange.reset(now);
-                        return;
-                    }
-                    state.refused = state.refused.saturating_add(1);
                     if refusal == Refusal::TooLarge {
                         self.close(session, "sent an object that is larger than any may be");
+                    }
+                    self.count_refusal(session, refusal, count);
+                    if end {
                         return;
                     }
                 }
             }
             left -= 1;
+        }
+    }
+
+    fn count_refusal(&mut self, session: SessionId, refusal: Refusal, count: u64) {
+        let now = self.now.mono;
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.refused = state.refused.saturating_add(count);
+            if refusal == Refusal::OverLimit {
+                state.exchange.reset(now); // what was not looked at is learned by digest
+            }
+            state.last_refusal = Some(refusal);
         }
     }
 
@@ -287,12 +297,8 @@ impl Engine {
             if self.lsdb.get(key).is_some_and(known) || self.waiting.get(key).is_some_and(known) {
                 continue;
             }
-            if self
-                .admit(later.session, later.object, later.received)
-                .is_err()
-                && let Some(state) = self.sessions.get_mut(&later.session)
-            {
-                state.refused = state.refused.saturating_add(1);
+            if let Err(refusal) = self.admit(later.session, later.object, later.received) {
+                self.count_refusal(later.session, refusal, 1);
             }
         }
     }
