@@ -228,6 +228,54 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    /// Control planes die and come back in any order, with valid or with expired authorisations: no dataplane ever loses a thing.
+    #[test]
+    fn restarts_lose_nothing(
+        (nodes, links) in network(),
+        life in prop_oneof![Just(3_600u64), Just(20)],
+        restarts in prop::collection::vec((any::<u32>(), 0..4_000u64, 0..3_000u64), 1..8),
+    ) {
+        let mut sim = build(nodes, &links);
+        for id in 1..=nodes {
+            sim.node(id).authorisations.clear();
+            sim.authorise(id, &["/p"], life, 3_600);
+            sim.announce(id, &[&format!("/p/{id}"), "/p/all"]);
+        }
+        sim.run(secs(25));
+        prop_assert!(sim.digests_equal());
+        for node in sim.nodes.values_mut() {
+            prop_assert_eq!(node.tables.prefixes.len(), nodes as usize + 1);
+            node.lost.clear();
+        }
+        let mut dead: Vec<u32> = Vec::new();
+        for (node, away, wait) in restarts {
+            let node = node % nodes + 1;
+            if dead.contains(&node) {
+                dead.retain(|dead| *dead != node);
+                sim.start(node, true);
+            } else {
+                dead.push(node);
+                sim.kill(node);
+                sim.run(ms(away));
+            }
+            sim.run(ms(wait));
+        }
+        for node in dead {
+            sim.start(node, true);
+        }
+        sim.run(secs(40));
+        for (id, node) in &sim.nodes {
+            prop_assert!(node.lost.is_empty(), "{} lost {:?}\n{}", id, node.lost, sim.describe());
+            prop_assert_eq!(node.tables.prefixes.len(), nodes as usize + 1);
+            prop_assert!(!sim.engine(*id).restarting());
+        }
+        prop_assert!(sim.digests_equal(), "digests differ\n{}", sim.describe());
+    }
+}
+
 fn key() -> impl Strategy<Value = Key> {
     (0..9u8, 0..5u32, 0..5u64).prop_map(|(kind, origin, id)| Key {
         kind: Kind(kind),

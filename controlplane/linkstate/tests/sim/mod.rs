@@ -2,23 +2,23 @@
 #![allow(dead_code)]
 
 pub mod crypto;
+mod node;
+mod pods;
+mod view;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bytes::Bytes;
-use dmsc_linkstate::action::{GatewayRoute, PrefixMember, Topology};
-use dmsc_linkstate::event::{Announcement, Known, LinkSettings};
+use dmsc_linkstate::event::{Known, LinkSettings};
 use dmsc_linkstate::{
-    Action, AdjacencyId, Alarm, Engine, EngineConfig, Event, Message, NodeId, Now, RouteDelta,
-    SessionId,
+    Action, AdjacencyId, Engine, EngineConfig, Event, Message, NodeId, Now, SessionId,
 };
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_wire::NameBuf;
 
-use crypto::{NodeSigner, TestTrust, WireAuthorisation};
+use crypto::{NodeSigner, TestTrust};
+pub use node::{Link, Node, Tables};
 
 /// Wall clock at the beginning, s since 1970.
 pub const EPOCH_S: u64 = 1_800_000_000;
@@ -35,77 +35,6 @@ pub fn secs(secs: u64) -> Duration {
 
 pub fn name(text: &str) -> NameBuf {
     NameBuf::parse(text).unwrap()
-}
-
-/// The tables of a dataplane.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tables {
-    pub version: u64,
-    pub gateways: BTreeMap<(Topology, NodeId), GatewayRoute>,
-    pub prefixes: BTreeMap<(Domain, NameBuf), Vec<PrefixMember>>,
-}
-
-impl Tables {
-    fn apply(&mut self, delta: &RouteDelta) {
-        if delta.complete {
-            *self = Self::default();
-        }
-        self.version = delta.version;
-        for change in &delta.gateways {
-            let key = (change.topology, change.gateway);
-            match &change.route {
-                Some(route) => self.gateways.insert(key, route.clone()),
-                None => self.gateways.remove(&key),
-            };
-        }
-        for change in &delta.prefixes {
-            let key = (change.domain, change.name.clone());
-            if change.members.is_empty() {
-                self.prefixes.remove(&key);
-            } else {
-                self.prefixes.insert(key, change.members.clone());
-            }
-        }
-    }
-
-    pub fn same(&self, other: &Self) -> bool {
-        self.gateways == other.gateways && self.prefixes == other.prefixes
-    }
-}
-
-/// A node: its engine may be dead while its dataplane goes on.
-pub struct Node {
-    pub engine: Option<Engine>,
-    pub config: EngineConfig,
-    pub seed: u32,
-    /// When its certificate was issued.
-    pub issued_s: u64,
-    pub tables: Tables,
-    /// Deltas since the start, and whether the last one of a kind was complete.
-    pub deltas: Vec<RouteDelta>,
-    pub alarms: Vec<String>,
-    /// What a delta took from the tables.
-    pub lost: Vec<String>,
-    pub closes: Vec<&'static str>,
-    pub kept: Vec<(bool, Bytes)>,
-    pub wall_skew: i64,
-    /// Reads nothing from its neighbours, and writes nothing.
-    pub stopped: bool,
-    pub authorisations: Vec<Bytes>,
-    pub announced: BTreeMap<NameBuf, Announcement>,
-    pub verifications: Arc<AtomicU64>,
-    pub serial: u64,
-}
-
-/// A link between two nodes.
-#[derive(Debug, Clone)]
-pub struct Link {
-    pub ends: [(u32, AdjacencyId); 2],
-    pub up: bool,
-    pub metric: u32,
-    pub delay_us: u32,
-    session: Option<u64>,
-    connect_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -579,171 +508,6 @@ impl Sim {
                 self.pull(end, SessionId(session));
             }
         }
-    }
-
-    /// Authorises subtrees at a gateway, besides what it has.
-    pub fn authorise(&mut self, gateway: u32, names: &[&str], life_s: u64, stale_s: u32) {
-        let now_s = self.wall_s();
-        let node = self.node(gateway);
-        node.serial += 1;
-        let body = WireAuthorisation {
-            serial: node.serial,
-            domain: 1,
-            gateway: node.config.node.0,
-            issued_at_s: now_s,
-            not_after_s: now_s + life_s,
-            stale_s,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            exact: false,
-        };
-        node.authorisations.push(body.signed());
-        let all = node.authorisations.clone();
-        self.handle(gateway, Event::Authorisations(all));
-    }
-
-    pub fn announce(&mut self, gateway: u32, names: &[&str]) {
-        let wall = self.time(gateway).wall;
-        let announcements: Vec<Announcement> = names
-            .iter()
-            .map(|text| Announcement {
-                domain: Domain(1),
-                name: name(text),
-                metric: 0,
-                weight: 1,
-                announced_at_ms: u64::try_from(wall.as_millis()).unwrap(),
-            })
-            .collect();
-        for announcement in &announcements {
-            self.node(gateway)
-                .announced
-                .insert(announcement.name.clone(), announcement.clone());
-        }
-        self.handle(gateway, Event::Announce(announcements));
-    }
-
-    pub fn withdraw(&mut self, gateway: u32, text: &str) {
-        self.node(gateway).announced.remove(&name(text));
-        self.handle(gateway, Event::Withdraw(vec![(Domain(1), name(text))]));
-    }
-
-    /// Restarts a node with another session timeout.
-    pub fn set_session_timeout(&mut self, id: u32, timeout: Duration) {
-        self.node(id).config.session_timeout = timeout;
-        self.kill(id);
-        self.start(id, true);
-        let stopped: Vec<u32> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.stopped)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &stopped {
-            self.node(*id).stopped = false;
-        }
-        self.run(secs(3));
-        for id in stopped {
-            self.node(id).stopped = true;
-        }
-    }
-
-    /// Configures a link anew at both ends.
-    pub fn set_metric(&mut self, a: u32, b: u32, metric: u32) {
-        let at = self.link_at(a, b);
-        self.links[at].metric = metric;
-        let link = self.links[at].clone();
-        for end in 0..2 {
-            let peer = self.nodes[&link.ends[1 - end].0].config.node;
-            let (node, id) = link.ends[end];
-            self.handle(node, Event::LinkConfigured(settings(id, peer, &link)));
-        }
-    }
-
-    /// Gateways that serve a name, in the tables of a node.
-    pub fn members(&self, at: u32, text: &str) -> Vec<u32> {
-        self.nodes[&at]
-            .tables
-            .prefixes
-            .get(&(Domain(1), name(text)))
-            .map(|members| members.iter().map(|member| member.gateway.0).collect())
-            .unwrap_or_default()
-    }
-
-    /// The node behind an adjacency.
-    pub fn behind(&self, node: u32, adjacency: AdjacencyId) -> Option<u32> {
-        self.links.iter().find_map(|link| {
-            let [a, b] = link.ends;
-            if a == (node, adjacency) {
-                Some(b.0)
-            } else if b == (node, adjacency) {
-                Some(a.0)
-            } else {
-                None
-            }
-        })
-    }
-
-    pub fn route(&self, at: u32, topology: Topology, to: u32) -> Option<&GatewayRoute> {
-        self.nodes[&at].tables.gateways.get(&(topology, NodeId(to)))
-    }
-
-    pub fn digests_equal(&self) -> bool {
-        let mut digests = self
-            .nodes
-            .values()
-            .filter_map(|node| node.engine.as_ref())
-            .map(Engine::digest);
-        let first = digests.next();
-        digests.all(|digest| Some(digest) == first)
-    }
-
-    pub fn alarms(&self, at: u32) -> Vec<Alarm> {
-        self.engine(at).alarms()
-    }
-
-    /// All databases, each after the first as the difference from it, for messages of failed tests.
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        let mut first: Option<BTreeSet<String>> = None;
-        for (id, node) in &self.nodes {
-            let Some(engine) = &node.engine else {
-                text.push_str(&format!("{id}: dead\n"));
-                continue;
-            };
-            text.push_str(&format!(
-                "{id}: digest {:x} starting {} restarting {} {:?}\n",
-                engine.digest().fold(),
-                engine.starting(),
-                engine.restarting(),
-                engine.sizes()
-            ));
-            let objects: BTreeSet<String> = engine
-                .entries(self.time(*id))
-                .iter()
-                .map(|entry| {
-                    let key = entry.object.key;
-                    format!(
-                        "kind {} origin {} id {:x} sequence {:x} purge {} accepted {}",
-                        key.kind.0,
-                        key.origin,
-                        key.id,
-                        entry.object.sequence.0,
-                        entry.object.is_purge(),
-                        entry.accepted
-                    )
-                })
-                .collect();
-            let like = first.get_or_insert_with(BTreeSet::new);
-            for object in objects.difference(like) {
-                text.push_str(&format!("    + {object}\n"));
-            }
-            for object in like.difference(&objects) {
-                text.push_str(&format!("    - {object}\n"));
-            }
-            if like.is_empty() {
-                *like = objects;
-            }
-        }
-        text
     }
 }
 
