@@ -68,6 +68,8 @@ pub struct Sizes {
     pub to_send: usize,
     /// Prefixes in the RIB.
     pub prefixes: usize,
+    /// Members of them whose authorisation expired.
+    pub stale: usize,
 }
 
 impl Engine {
@@ -143,6 +145,7 @@ impl Engine {
                 .map(|state| state.send.len() + state.wanted.len())
                 .sum(),
             prefixes: self.rib.len(),
+            stale: self.rib.stale(),
         }
     }
 
