@@ -12,17 +12,20 @@ pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod driver;
 pub mod handle;
 pub mod lease;
 pub mod links;
 pub mod metrics;
 pub mod node;
 pub mod operator;
+pub mod peer;
 pub mod pods;
 pub mod program;
 pub mod registrar;
 pub mod resolve;
 pub mod rib;
+pub mod router;
 pub mod routes;
 pub mod served;
 pub mod spa;
@@ -30,6 +33,7 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod supervisor;
+pub mod tls;
 pub mod trust;
 
 /// Name and version of this program, told to others.

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use dmsc_node::config::{Config, Role};
+use dmsc_node::router::{self, RouterOptions};
 use dmsc_node::routes::Routes;
 use dmsc_node::spa::command::SpaArgs;
 use dmsc_node::supervisor::{self, StaticOptions};
@@ -28,8 +30,44 @@ enum Command {
     /// Programs one dataplane from a routes file and registers its pods.
     #[command(after_help = STATIC_HELP)]
     Static(Static),
-    /// Runs a prefix authority: says which pod may announce which service prefix.
+    /// Runs a service gateway: link state with its neighbours, registration of its pods
+    #[command(after_help = ROUTER_HELP)]
+    Sg(Router),
+    /// Runs a service router: link state with its neighbours
+    #[command(after_help = ROUTER_HELP)]
+    Sr(Router),
+    /// Runs a prefix authority: says which pod may announce which service prefix
     Spa(SpaArgs),
+}
+
+const ROUTER_HELP: &str = "\
+It takes the dataplane as it finds it, exchanges link state with its neighbours over mutual TLS, and programs what follows. It may die: the dataplane
+goes on, and the next process finds everything again. Losing its state directory is survivable.
+
+Signals:
+  SIGHUP   read the file again: checked as a whole; with a mistake everything stays as it was
+  SIGTERM  end; the dataplane keeps forwarding what it has (dmscctl drain takes the node out of service first)
+
+Examples:
+  Check a file without touching anything:
+    dmsc-controlplane sg --check --config /etc/dmsc/sg1.toml
+  Run for gateway 1:
+    dmsc-controlplane sg --config /etc/dmsc/sg1.toml";
+
+#[derive(Debug, Args)]
+struct Router {
+    /// The configuration file (TOML; conf/sg.toml and conf/sr.toml explain all fields)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Write what became of the routes here, as JSON: ok, error, generation, boot_nonce, state, digest, version
+    #[arg(long, value_name = "FILE")]
+    status: Option<PathBuf>,
+    /// Check the configuration and exit
+    #[arg(long)]
+    check: bool,
+    /// With --check: print JSON
+    #[arg(long, requires = "check")]
+    json: bool,
 }
 
 const STATIC_HELP: &str = "\
@@ -88,11 +126,13 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_ansi(false)
         .init();
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Static(arguments) => run(arguments),
+        Command::Sg(arguments) => run_router(arguments, Role::Gateway),
+        Command::Sr(arguments) => run_router(arguments, Role::Router),
         Command::Spa(arguments) => arguments.run().map_err(anyhow::Error::from),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dmsc-controlplane: {error:#}");
@@ -112,11 +152,42 @@ fn run(arguments: Static) -> anyhow::Result<()> {
         listen: arguments.listen,
         status: arguments.status,
     };
-    // One thread is plenty, and a router's cores are for its dataplane.
+    block_on(supervisor::run(options))
+}
+
+/// One thread is plenty, and a router's cores are for its dataplane.
+fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(supervisor::run(options))
+        .block_on(future)
+}
+
+fn run_router(arguments: Router, role: Role) -> anyhow::Result<()> {
+    if arguments.check {
+        return check_config(&arguments, role);
+    }
+    block_on(router::run(RouterOptions {
+        config: arguments.config,
+        role,
+        status: arguments.status,
+    }))
+}
+
+fn check_config(arguments: &Router, role: Role) -> anyhow::Result<()> {
+    let path = arguments.config.display();
+    let config = Config::load(&arguments.config, role)?;
+    let (adjacencies, rules) = (config.adjacencies.len(), config.access_rules.len());
+    let (id, name) = (config.node.id, &config.node.name);
+    if arguments.json {
+        let report = serde_json::json!({
+            "file": path.to_string(), "node": id.0, "name": name, "adjacencies": adjacencies, "access_rules": rules,
+        });
+        println!("{report}");
+    } else {
+        println!("{path}: ok: node {id} ({name}), adjacencies {adjacencies}, access rules {rules}");
+    }
+    Ok(())
 }
 
 fn check(path: &std::path::Path, json: bool) -> anyhow::Result<()> {

@@ -58,6 +58,7 @@ pub struct Node {
     pub root: RootKey,
     pub(crate) store: Store,
     pub(crate) signals: Signals,
+    boot_epoch: u32,
     next_session: u64,
     planned: Option<Batch>,
     draining: bool,
@@ -163,6 +164,7 @@ impl Node {
             root,
             store,
             signals: Signals::default(),
+            boot_epoch: epoch,
             next_session: 0,
             planned: None,
             draining: false,
@@ -189,6 +191,12 @@ impl Node {
         } else {
             "running"
         }
+    }
+
+    /// Of the engine.
+    #[must_use]
+    pub fn boot_epoch(&self) -> u32 {
+        self.boot_epoch
     }
 
     /// Whether new pods are turned away.

@@ -19,6 +19,20 @@ pub struct Status {
     pub applied_at_ns: u64,
     /// Boot of the dataplane that was programmed, 0 before the first; as text, since JSON numbers end at 2^53.
     pub boot_nonce: String,
+    /// Of a computed control plane.
+    #[serde(flatten)]
+    pub extra: Option<Extra>,
+}
+
+/// What `sg` and `sr` tell besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Extra {
+    /// "starting", "restarting", "running", "draining", "drained".
+    pub state: &'static str,
+    /// Of the link-state database, 16 hexadecimal digits.
+    pub digest: String,
+    /// Of the routes that the dataplane acknowledged.
+    pub version: u64,
 }
 
 /// Writes the file, if there is to be one.
@@ -27,6 +41,7 @@ pub struct StatusFile {
     path: Option<PathBuf>,
     generation: u64,
     boot_nonce: u64,
+    extra: Option<Extra>,
 }
 
 impl StatusFile {
@@ -37,6 +52,7 @@ impl StatusFile {
             path,
             generation: 0,
             boot_nonce: 0,
+            extra: None,
         }
     }
 
@@ -45,6 +61,12 @@ impl StatusFile {
         self.generation = generation;
         self.boot_nonce = boot_nonce;
         self.write(None);
+    }
+
+    /// As [`StatusFile::applied`], with more.
+    pub fn applied_with(&mut self, generation: u64, boot_nonce: u64, extra: Extra) {
+        self.extra = Some(extra);
+        self.applied(generation, boot_nonce);
     }
 
     /// They are not; what was in force before stays.
@@ -60,6 +82,7 @@ impl StatusFile {
             error,
             applied_at_ns: monotonic_ns(),
             boot_nonce: format!("{:016x}", self.boot_nonce),
+            extra: self.extra.clone(),
         };
         if let Err(error) = replace(path, &status) {
             warn!(path = %path.display(), %error, "status file not written");

@@ -1,5 +1,7 @@
 //! OpenMetrics over plain HTTP: a responder that knows one path, and what each daemon tells there.
 
+pub mod node;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -49,6 +49,15 @@ impl Caller {
         }
     }
 
+    /// Whoever sent a signal: the process's own user, or root.
+    #[must_use]
+    pub fn signal(name: &str) -> Self {
+        Self {
+            who: name.to_owned(),
+            role: Some(Role::Admin),
+        }
+    }
+
     fn nobody(who: &str) -> Self {
         Self {
             who: who.to_owned(),

@@ -9,8 +9,10 @@ use dmsc_spa::credentials::Credentials;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tracing::error;
+
+use crate::tls::Tls;
 
 /// A configuration of 1 MiB, and what is around it.
 const MAX_REQUEST: usize = 2 << 20;
@@ -57,17 +59,6 @@ pub enum ListenError {
     Tls(#[from] tonic::transport::Error),
 }
 
-/// TLS that asks every client for a certificate of the same root.
-#[must_use]
-pub fn server_tls(credentials: &Credentials) -> ServerTlsConfig {
-    ServerTlsConfig::new()
-        .identity(Identity::from_pem(
-            &credentials.certificate_pem,
-            &credentials.key_pem,
-        ))
-        .client_ca_root(Certificate::from_pem(&credentials.root_pem))
-}
-
 /// Listens at once, then serves until the process ends. Returns the TCP address, if there is one.
 ///
 /// # Errors
@@ -96,7 +87,7 @@ pub async fn serve<S: Operator>(
     }
     if let Some(listener) = tcp {
         let server = Server::builder()
-            .tls_config(server_tls(credentials))?
+            .tls_config(Tls::new(credentials).server())?
             .add_service(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(async move {

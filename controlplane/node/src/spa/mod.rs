@@ -31,6 +31,7 @@ use crate::audit::{AuditError, AuditLog};
 use crate::operator::caller::Caller;
 use crate::operator::gate::Gate;
 use crate::operator::listen::{self, ListenError};
+use crate::tls::Tls;
 use config::{SpaConfig, SpaMistakes};
 use service::Authorities;
 use state::Spa;
@@ -133,7 +134,7 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
     let listener = listen::bind("listen", spa.config.listen).await?;
     let address = listener.local_addr()?;
     let server = Server::builder()
-        .tls_config(listen::server_tls(&credentials))
+        .tls_config(Tls::new(&credentials).server())
         .map_err(ListenError::from)?
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -201,10 +202,7 @@ fn reload(spa: &Spa) {
         Ok(diff) => info!(changes = diff.len(), "policy read again"),
         Err(error) => error!("not reloaded, everything stays as it was: {error}"),
     }
-    let caller = Caller {
-        who: "SIGHUP".into(),
-        role: Some(dmsc_spa::identity::Role::Admin),
-    };
+    let caller = Caller::signal("SIGHUP");
     let what = match &reloaded {
         Ok(diff) => diff.join("\n"),
         Err(_) => spa.config.file.display().to_string(),

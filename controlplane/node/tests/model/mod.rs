@@ -1,6 +1,8 @@
 //! A model of a dataplane: the agent's API over a Unix socket and tables that are plain maps, killed and started again at will.
 
-use std::collections::BTreeMap;
+#![allow(dead_code)] // every test binary uses another part
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -30,6 +32,12 @@ pub struct Tables {
 #[derive(Debug)]
 struct Shared {
     boot_nonce: u64,
+    node: u32,
+    role: &'static str,
+    /// Adjacencies whose hellos run.
+    hellos: Mutex<BTreeSet<u32>>,
+    /// Attachments that answer no echo.
+    silent: Mutex<BTreeSet<u32>>,
     tables: Mutex<Tables>,
     generation: watch::Sender<u64>,
     watchers: Mutex<Vec<mpsc::Sender<Result<v1::Event, Status>>>>,
@@ -49,8 +57,17 @@ pub struct Dataplane {
 impl Dataplane {
     /// Boots with empty tables.
     pub fn boot(socket: &Path, boot_nonce: u64) -> Self {
+        Self::boot_as(socket, boot_nonce, 1, "sg")
+    }
+
+    /// Boots as that node.
+    pub fn boot_as(socket: &Path, boot_nonce: u64, node: u32, role: &'static str) -> Self {
         let shared = Arc::new(Shared {
             boot_nonce,
+            node,
+            role,
+            hellos: Mutex::default(),
+            silent: Mutex::default(),
             tables: Mutex::default(),
             generation: watch::Sender::new(0),
             watchers: Mutex::default(),
@@ -101,19 +118,58 @@ impl Dataplane {
         }
     }
 
+    /// Hellos of these adjacencies run, or stop.
+    pub async fn hello(&self, ids: &[u32], up: bool) {
+        for id in ids {
+            let mut hellos = self.shared.hellos.lock().unwrap();
+            if up {
+                hellos.insert(*id);
+            } else {
+                hellos.remove(id);
+            }
+            drop(hellos);
+            let state = if up { "up" } else { "down" };
+            let changed = {
+                let mut tables = self.shared.tables.lock().unwrap();
+                tables.adjacencies.get_mut(id).map(|adjacency| {
+                    adjacency.state = state.into();
+                    adjacency.clone()
+                })
+            };
+            if let Some(adjacency) = changed {
+                self.shared
+                    .send(v1::event::Event::Adjacency(adjacency))
+                    .await;
+            }
+        }
+    }
+
+    /// An attachment answers no echo any more, or again.
+    pub fn silence(&self, id: u32, silent: bool) {
+        let mut list = self.shared.silent.lock().unwrap();
+        if silent {
+            list.insert(id);
+        } else {
+            list.remove(&id);
+        }
+    }
+
     /// Tells watchers that an attachment changed its state.
     pub async fn tell(&self, id: u32, state: &str) {
         let mut attachment = self.tables().attachments[&id].clone();
         attachment.state = state.into();
-        let watchers = self.shared.watchers.lock().unwrap().clone();
+        self.shared
+            .send(v1::event::Event::Attachment(attachment))
+            .await;
+    }
+}
+
+impl Shared {
+    async fn send(&self, event: v1::event::Event) {
+        let watchers = self.watchers.lock().unwrap().clone();
         for watcher in watchers {
-            let event = v1::event::Event::Attachment(attachment.clone());
-            let _ = watcher
-                .send(Ok(v1::Event {
-                    time_ns: 0,
-                    event: Some(event),
-                }))
-                .await;
+            let event = Some(event.clone());
+            let _ = watcher.send(Ok(v1::Event { time_ns: 0, event })).await;
         }
     }
 }
@@ -187,8 +243,8 @@ impl DataplaneAgent for Agent {
             version: 1,
             version_min: 1,
             version_max: 1,
-            node: 1,
-            role: "sg".into(),
+            node: self.0.node,
+            role: self.0.role.into(),
             boot_nonce: self.0.boot_nonce,
             ..Default::default()
         }))
@@ -199,8 +255,9 @@ impl DataplaneAgent for Agent {
         request: Request<v1::Transaction>,
     ) -> Result<Response<v1::TransactionAck>, Status> {
         let ops = request.into_inner().ops;
-        let mut tables = self.0.tables.lock().unwrap();
-        let mut next = tables.clone();
+        let up = self.0.hellos.lock().unwrap().clone();
+        let mut told = Vec::new();
+        let mut next = self.0.tables.lock().unwrap().clone();
         next.generation += 1;
         next.transactions.push(ops.len());
         let mut attachments = Vec::new();
@@ -212,12 +269,22 @@ impl DataplaneAgent for Agent {
                     "operation 0 (put_adjacency): port \"nowhere\" does not exist",
                 ));
             }
+            let adjacency = match &op.op {
+                Some(Kind::PutAdjacency(adjacency)) => Some(adjacency.id),
+                _ => None,
+            };
             attachments.extend(op.op.and_then(|op| next.apply(op)));
+            if let Some(one) = adjacency.and_then(|id| next.adjacencies.get_mut(&id)) {
+                one.state = if up.contains(&one.id) { "up" } else { "down" }.into();
+                told.push(one.clone());
+            }
         }
-        *tables = next;
-        let generation = tables.generation;
-        drop(tables);
+        let generation = next.generation;
+        *self.0.tables.lock().unwrap() = next;
         self.0.generation.send_replace(generation);
+        for adjacency in told {
+            self.0.send(v1::event::Event::Adjacency(adjacency)).await;
+        }
         Ok(Response::new(v1::TransactionAck {
             generation,
             observed: true,
@@ -272,7 +339,7 @@ impl DataplaneAgent for Agent {
         &self,
         _: Request<v1::ListCountersRequest>,
     ) -> Result<Response<v1::ListCountersReply>, Status> {
-        no_part()
+        Ok(Response::new(v1::ListCountersReply::default()))
     }
 
     async fn explain(
@@ -285,9 +352,16 @@ impl DataplaneAgent for Agent {
     type EchoStream = Replies<v1::EchoReply>;
     async fn echo(
         &self,
-        _: Request<v1::EchoRequest>,
+        request: Request<v1::EchoRequest>,
     ) -> Result<Response<Self::EchoStream>, Status> {
-        no_part()
+        let id = request.into_inner().attachment;
+        let answered = !self.0.silent.lock().unwrap().contains(&id)
+            && self.0.tables.lock().unwrap().attachments.contains_key(&id);
+        let reply = v1::EchoReply {
+            answered,
+            ..Default::default()
+        };
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(reply)))))
     }
 
     type CaptureStream = Replies<v1::CapturedFrame>;

@@ -1,0 +1,73 @@
+//! One established stream: what the engine has to say goes out while the stream takes more, what comes goes in.
+
+use dmsc_linkstate::AdjacencyId;
+use dmsc_proto::v1;
+use dmsc_wire::NodeId;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+use tracing::warn;
+
+use super::convert;
+use crate::handle::Handle;
+
+/// Runs until either end stops; tells the node.
+pub(super) async fn run(
+    handle: Handle,
+    (link, peer, peer_link): (AdjacencyId, NodeId, AdjacencyId),
+    mut inbound: Streaming<v1::NeighbourMessage>,
+    outbound: mpsc::Sender<v1::NeighbourMessage>,
+) {
+    let up = handle
+        .query(move |node| node.session_up(link, peer, peer_link))
+        .await;
+    let Some(Some((session, wake, mut ended))) = up else {
+        return;
+    };
+    let write = async {
+        loop {
+            // The place first, the message then: a neighbour that does not read costs one message, not a queue.
+            let Ok(place) = outbound.reserve().await else {
+                return "the neighbour closed the stream".to_owned();
+            };
+            match handle.query(move |node| node.next_message(session)).await {
+                None => return "this control plane is ending".to_owned(),
+                Some(Some(message)) => place.send(convert::to_wire(message)),
+                Some(None) => {
+                    drop(place);
+                    wake.notified().await;
+                }
+            }
+        }
+    };
+    let read = async {
+        loop {
+            let message = match inbound.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return "the neighbour closed the stream".to_owned(),
+                Err(status) => return status.message().to_owned(),
+            };
+            match convert::from_wire(message) {
+                Ok(message) => {
+                    let took = handle
+                        .query(move |node| node.received(session, message))
+                        .await;
+                    if took.is_none() {
+                        return "this control plane is ending".to_owned();
+                    }
+                }
+                Err(reason) => {
+                    warn!(%peer, adjacency = link.0, reason, "the neighbour breaks the protocol");
+                    return format!("the neighbour sent {reason}");
+                }
+            }
+        }
+    };
+    let why = tokio::select! {
+        why = write => why,
+        why = read => why,
+        _ = ended.wait_for(Option::is_some) => return,
+    };
+    handle
+        .query(move |node| node.end_session(session, &why))
+        .await;
+}

@@ -1,0 +1,416 @@
+//! The life of `sg` and `sr`: take the dataplane as it is, talk to neighbours, program what they say; start over when the dataplane does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use dmsc_linkstate::AdjacencyId;
+use dmsc_proto::v1::{self, event::Event as What};
+use dmsc_spa::credentials::Credentials;
+use dmsc_wire::AttachmentId;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tracing::{error, info, warn};
+
+use crate::agent::{Agent, AgentError};
+use crate::clock::wall_ms;
+use crate::config::{Config, Role};
+use crate::driver::{drive, program, until};
+use crate::handle::Handle;
+use crate::node::Node;
+use crate::operator;
+use crate::operator::caller::Caller;
+use crate::operator::gate::Gate;
+use crate::peer::{NeighbourService, dialler};
+use crate::pods::Pods;
+use crate::status::{Extra, StatusFile};
+use crate::tls::Tls;
+
+/// Between attempts to reach an agent that is away.
+const AWAY: Duration = Duration::from_millis(50);
+/// Between attempts to program an agent that refuses.
+const REFUSED: Duration = Duration::from_secs(5);
+/// A dataplane that is away for longer does not forward: its links are down. An upgrade of the dataplane takes less.
+const GONE: Duration = Duration::from_secs(3);
+
+/// What to run with.
+#[derive(Debug, Clone)]
+pub struct RouterOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Gateway or router.
+    pub role: Role,
+    /// Where to tell what became of the routes.
+    pub status: Option<PathBuf>,
+}
+
+/// Why the dataplane is not programmed.
+#[derive(Debug, thiserror::Error)]
+enum Setback {
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error(
+        "the dataplane on {socket} is node {node} ({role}), this control plane is for node {expected} ({expected_role}); correct [node] id, or give its own socket in [node] agent"
+    )]
+    OtherNode {
+        socket: String,
+        node: u32,
+        role: String,
+        expected: u32,
+        expected_role: &'static str,
+    },
+    #[error("this control plane is ending")]
+    Ending,
+}
+
+struct Router {
+    handle: Handle,
+    config: Arc<Config>,
+    options: RouterOptions,
+    tls: Tls,
+    credentials: Credentials,
+    last_setback: String,
+    /// Since when the dataplane is away.
+    lost: Option<Instant>,
+    serving: bool,
+    setbacks: mpsc::Receiver<AgentError>,
+    signals: Signals,
+    gate: Arc<Gate>,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Runs until SIGTERM or SIGINT; the dataplane goes on forwarding.
+///
+/// # Errors
+/// A configuration with mistakes, credentials or state of no use, an address that cannot be listened on.
+pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
+    // Signals first, so that one sent early is not lost.
+    let signals = Signals {
+        hangup: signal(SignalKind::hangup())?,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    let status = StatusFile::new(options.status.clone());
+    let config =
+        Config::load(&options.config, options.role).inspect_err(|error| status.failed(error))?;
+    let folder = config.node.credentials.clone();
+    let credentials = Credentials::load(&folder)
+        .context("credentials")
+        .inspect_err(|error| status.failed(error))?;
+    let tls = Tls::new(&credentials);
+    let pods = Arc::new(Pods::default());
+    let node = Node::new(config, &credentials, Arc::clone(&pods))
+        .inspect_err(|error| status.failed(error))?;
+    let config = Arc::clone(&node.config);
+    let told = Arc::clone(&node.signals.status);
+    let (handle, jobs) = Handle::new(pods);
+    tokio::spawn(drive(node, jobs));
+    // Before the dataplane answers: people may want to know why it does not.
+    let gate = operator::start(&handle, &config, &credentials)
+        .await
+        .inspect_err(|error| status.failed(error))?
+        .gate;
+    let (setback, setbacks) = mpsc::channel(1);
+    tokio::spawn(program(handle.clone(), setback));
+    tokio::spawn(tell(handle.clone(), status, told));
+    let router = Router {
+        handle,
+        config,
+        options,
+        tls,
+        credentials,
+        last_setback: String::new(),
+        lost: None,
+        serving: false,
+        setbacks,
+        signals,
+        gate,
+    };
+    let ended = router.run().await;
+    notify(&[NotifyState::Stopping]);
+    ended
+}
+
+/// For systemd; without it nothing happens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd not notified");
+    }
+}
+
+/// Writes the status file whenever something it tells may have changed.
+async fn tell(handle: Handle, mut file: StatusFile, told: Arc<Notify>) {
+    loop {
+        told.notified().await;
+        let now = handle.query(|node| {
+            let extra = Extra {
+                state: node.state(),
+                digest: format!("{:016x}", node.engine.digest().fold()),
+                version: node.rib.acknowledged(),
+            };
+            (
+                node.setback.clone(),
+                node.generation,
+                node.boot_nonce,
+                extra,
+            )
+        });
+        let Some((setback, generation, boot_nonce, extra)) = now.await else {
+            return;
+        };
+        let text = format!("{}, routes version {}", extra.state, extra.version);
+        notify(&[NotifyState::Status(&text)]);
+        match setback {
+            None => file.applied_with(generation, boot_nonce, extra),
+            Some(setback) => file.failed(&setback),
+        }
+    }
+}
+
+impl Router {
+    async fn run(mut self) -> anyhow::Result<()> {
+        loop {
+            let pause = match self.connect().await {
+                Ok(events) => {
+                    self.lost = None;
+                    if !self.serving {
+                        self.serve().await?;
+                    }
+                    if self.attend(events).await {
+                        return Ok(());
+                    }
+                    self.lost = Some(Instant::now());
+                    Duration::ZERO
+                }
+                Err(Setback::Ending) => return Ok(()),
+                Err(setback) => self.report(&setback).await,
+            };
+            let gone = self.lost.map(|lost| lost + GONE);
+            tokio::select! {
+                _ = self.signals.terminate.recv() => return Ok(()),
+                _ = self.signals.interrupt.recv() => return Ok(()),
+                _ = self.signals.hangup.recv() => self.reload().await,
+                () = until(gone) => {
+                    self.lost = None;
+                    warn!("the dataplane is gone: all adjacencies are down");
+                    self.handle.query(|node| {
+                        for id in node.links.keys().copied().collect::<Vec<_>>() {
+                            node.hello(id, false);
+                        }
+                    }).await;
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Tells a setback once, not at every attempt; gives the pause before the next.
+    async fn report(&mut self, setback: &Setback) -> Duration {
+        let text = setback.to_string();
+        if text != self.last_setback {
+            warn!("not programmed: {text}");
+            self.last_setback.clone_from(&text);
+            self.handle
+                .query(|node| {
+                    node.setback = Some(text);
+                    node.signals.status.notify_one();
+                })
+                .await;
+        }
+        match setback {
+            Setback::Agent(error) if !error.is_refusal() => AWAY,
+            _ => REFUSED,
+        }
+    }
+
+    async fn connect(&mut self) -> Result<tonic::Streaming<v1::Event>, Setback> {
+        let mut agent = Agent::connect(&self.config.node.agent).await?;
+        let greeting = agent.greeting().clone();
+        if greeting.node != self.config.node.id.0 || greeting.role != self.config.role.as_str() {
+            return Err(Setback::OtherNode {
+                socket: self.config.node.agent.display().to_string(),
+                node: greeting.node,
+                role: greeting.role,
+                expected: self.config.node.id.0,
+                expected_role: self.config.role.as_str(),
+            });
+        }
+        // Before the dump, so that no change falls between the two.
+        let events = agent.watch().await?;
+        let pods = Arc::clone(self.handle.pods());
+        let handle = self.handle.clone();
+        let plan = async |dump: &v1::DumpReply| {
+            let dump = dump.clone();
+            handle
+                .query(move |node| node.dataplane_found(&dump))
+                .await
+                .ok_or(Setback::Ending)
+        };
+        let (generation, dump) = pods.adopt(agent, plan).await?;
+        self.last_setback.clear();
+        self.handle
+            .query(move |node| {
+                // What pods serve is known before any neighbour speaks.
+                node.sync_leases(wall_ms());
+                node.dataplane_ready(greeting.boot_nonce, generation, &dump);
+            })
+            .await;
+        Ok(events)
+    }
+
+    /// Opens the doors, once the dataplane is known.
+    async fn serve(&mut self) -> anyhow::Result<()> {
+        let root = self.credentials.root_key()?;
+        let listen = self.config.linkstate.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!(
+                "[linkstate] listen {listen}: cannot listen; is another control plane running here?"
+            )
+        })?;
+        info!(address = %listener.local_addr()?, "link state ready");
+        let service = NeighbourService::service(self.handle.clone(), root);
+        let server = Server::builder()
+            .tls_config(self.tls.server())?
+            .max_concurrent_streams(4)
+            .add_service(service)
+            .serve_with_incoming(incoming(listener));
+        tokio::spawn(async move {
+            if let Err(error) = server.await {
+                error!(%error, "link state ended");
+            }
+        });
+        tokio::spawn(dialler(self.handle.clone(), self.tls.clone()));
+        self.serving = true;
+        notify(&[NotifyState::Ready]);
+        Ok(())
+    }
+
+    /// While the dataplane is there. Returns whether to end.
+    async fn attend(&mut self, mut events: tonic::Streaming<v1::Event>) -> bool {
+        let pods = Arc::clone(self.handle.pods());
+        let mut changed = pods.changed.subscribe();
+        loop {
+            let expiry = pods.leases().next_expiry();
+            tokio::select! {
+                _ = self.signals.terminate.recv() => return true,
+                _ = self.signals.interrupt.recv() => return true,
+                _ = self.signals.hangup.recv() => self.reload().await,
+                Some(error) = self.setbacks.recv() => {
+                    let pause = self.report(&Setback::Agent(error)).await;
+                    tokio::time::sleep(pause).await;
+                    return false;
+                }
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.event(event).await,
+                    other => {
+                        let why = match other {
+                            Some(Err(status)) => status.message().to_owned(),
+                            _ => "it ended".to_owned(),
+                        };
+                        warn!(why, "dataplane lost");
+                        *pods.dataplane.lock().await = None;
+                        return false;
+                    }
+                },
+                () = until(expiry) => {
+                    pods.expire().await;
+                    self.handle.query(|node| node.sync_leases(wall_ms())).await;
+                }
+                // Leases may end at another time now.
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    async fn event(&self, event: v1::Event) {
+        match event.event {
+            Some(What::Attachment(attachment)) => {
+                let id = AttachmentId(u16::try_from(attachment.id).unwrap_or(0));
+                let reachable = attachment.state != "unreachable";
+                let pods = self.handle.pods();
+                if pods.leases().set_reachable(id, reachable) {
+                    info!(attachment = %id, identity = attachment.identity, state = attachment.state, "attachment");
+                    pods.change();
+                    self.handle.query(|node| node.sync_leases(wall_ms())).await;
+                }
+            }
+            Some(What::Adjacency(adjacency)) => {
+                if let Ok(id) = u16::try_from(adjacency.id) {
+                    let up = adjacency.state == "up";
+                    self.handle
+                        .query(move |node| node.hello(AdjacencyId(id), up))
+                        .await;
+                }
+            }
+            Some(What::Port(port)) => info!(port = port.name, carrier = port.carrier, "port"),
+            Some(What::Generation(generation)) => {
+                self.handle
+                    .query(move |node| node.generation = node.generation.max(generation))
+                    .await;
+            }
+            None => {}
+        }
+    }
+
+    /// Reads the configuration again; with a mistake everything stays as it was.
+    async fn reload(&mut self) {
+        let loaded = Config::load(&self.options.config, self.options.role);
+        let applied = match loaded {
+            Ok(config) => self
+                .handle
+                .apply_config(config)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(mistakes) => Err(mistakes.to_string()),
+        };
+        self.record(&applied).await;
+        match applied {
+            Ok(diff) => info!(changes = diff.join("; "), "configuration read again"),
+            Err(error) => {
+                error!("configuration not read again, everything stays as it was: {error}");
+                StatusFile::new(self.options.status.clone()).failed(&error);
+            }
+        }
+    }
+}
+
+impl Router {
+    /// A reload by signal is a change like any other.
+    async fn record(&self, applied: &Result<Vec<String>, String>) {
+        let caller = Caller::signal("SIGHUP");
+        let (what, outcome) = match applied {
+            Ok(diff) => (diff.join("\n"), Ok(())),
+            Err(error) => (
+                self.options.config.display().to_string(),
+                Err(tonic::Status::invalid_argument(error.as_str())),
+            ),
+        };
+        let generation = self.handle.query(|node| node.generation).await;
+        let generation = generation.unwrap_or(0);
+        self.gate
+            .record(&caller, "Reload", what, &outcome, generation);
+    }
+}
+
+/// Small answers at once.
+pub(crate) fn incoming(
+    listener: TcpListener,
+) -> impl tokio_stream::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
+    TcpListenerStream::new(listener).map(|stream| {
+        stream.inspect(|stream| {
+            // A socket that refuses is only slower.
+            let _ = stream.set_nodelay(true);
+        })
+    })
+}

@@ -1,0 +1,70 @@
+//! Mutual TLS between control planes, pods and authorities: one root, and the SPIFFE id of the other end decides.
+
+use dmsc_spa::credentials::Credentials;
+use dmsc_spa::identity::Identity as Who;
+use dmsc_spa::verify::{Certificate as Verified, RootKey};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use tonic::{Request, Status};
+
+use crate::clock::wall;
+
+/// Credentials in the form that TLS wants.
+#[derive(Clone)]
+pub struct Tls {
+    identity: Identity,
+    root: Certificate,
+}
+
+impl Tls {
+    /// Of this process.
+    #[must_use]
+    pub fn new(credentials: &Credentials) -> Self {
+        Self {
+            identity: Identity::from_pem(&credentials.certificate_pem, &credentials.key_pem),
+            root: Certificate::from_pem(&credentials.root_pem),
+        }
+    }
+
+    /// To call `server`, a name in its certificate.
+    #[must_use]
+    pub fn client(&self, server: &str) -> ClientTlsConfig {
+        ClientTlsConfig::new()
+            .identity(self.identity.clone())
+            .ca_certificate(self.root.clone())
+            .domain_name(server)
+    }
+
+    /// To be called by clients that the root certified.
+    #[must_use]
+    pub fn server(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new()
+            .identity(self.identity.clone())
+            .client_ca_root(self.root.clone())
+    }
+}
+
+/// Who calls, and the certificate, DER.
+///
+/// # Errors
+/// UNAUTHENTICATED without a certificate of this root.
+pub fn caller<T>(request: &Request<T>, root: &RootKey) -> Result<(Verified, Vec<u8>), Status> {
+    let certificates = request.peer_certs();
+    let der = certificates
+        .as_deref()
+        .and_then(|list| list.first())
+        .ok_or_else(|| {
+            Status::unauthenticated("show a client certificate; dmscctl pki issue makes one")
+        })?;
+    let certificate = root
+        .certificate(der.as_ref(), wall().as_secs())
+        .map_err(|error| {
+            Status::unauthenticated(format!("the client certificate is not taken: {error}"))
+        })?;
+    Ok((certificate, der.as_ref().to_vec()))
+}
+
+/// For messages: what kind of thing `who` is.
+#[must_use]
+pub fn describe(who: &Who) -> String {
+    who.to_string()
+}
