@@ -7,17 +7,20 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod authority;
 pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod driver;
 pub mod handle;
+pub mod keeper;
 pub mod lease;
 pub mod links;
 pub mod node;
 pub mod peer;
 pub mod pods;
+pub mod probe;
 pub mod program;
 pub mod registrar;
 pub mod resolve;
