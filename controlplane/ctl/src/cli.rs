@@ -14,6 +14,8 @@ Examples:
   dmscctl show counters                     where did packets go, and why were some dropped?
   dmscctl show runtime --interval 1s        how busy is each worker?
   dmscctl ping /shop/b                      does anybody answer to this name?
+  dmscctl pki issue --root pki --out sg1 node 1 sg
+                                            credentials of a gateway, by the root that 'pki init' made
   dmscctl trace /shop/b                     which way, there and back, and how long at each hop?
   dmscctl explain /shop/b --flow 7          why would a packet go where it goes?
   dmscctl capture sr1 -w sr1.pcapng         the frames of one port, for Wireshark
@@ -41,6 +43,9 @@ pub struct Cli {
 /// The first word.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make, show and revoke credentials: files only, no daemon is asked
+    #[command(subcommand)]
+    Pki(crate::pki::cli::Pki),
     /// State and counters of this router
     #[command(subcommand)]
     Show(Show),

@@ -33,6 +33,9 @@ pub enum Failure {
         /// What the agent said.
         message: String,
     },
+    /// Credentials could not be made or believed.
+    #[error(transparent)]
+    Pki(#[from] crate::pki::PkiFailure),
     /// The agent answered with an error.
     #[error("{}", explain_status(.0))]
     Refused(#[from] Status),

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod output;
 pub mod packets;
 pub mod ping;
+pub mod pki;
 pub mod show;
 pub mod span;
 pub mod text;
@@ -32,7 +33,12 @@ pub const EXIT_FAILED: u8 = 2;
 /// Runs one command and returns the exit status; errors are printed on standard error.
 pub async fn run(cli: Cli) -> u8 {
     let mut output = Output::stdout(cli.json);
-    match dispatch(cli, &mut output).await {
+    let done = match &cli.command {
+        // Asks no daemon.
+        Command::Pki(what) => pki::run(what, &mut output).map(|()| EXIT_OK),
+        _ => dispatch(cli, &mut output).await,
+    };
+    match done {
         Ok(status) => status,
         // `dmscctl … | head` is no failure.
         Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => EXIT_OK,
@@ -57,6 +63,8 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Show(Show::Counters { port }) => {
             show::counters::run(&mut agent, port, output).await?
         }
+        // Done before.
+        Command::Pki(_) => {}
         Command::Ping(args) => return ping::run(&mut agent, &args, output).await,
         Command::Trace(args) => match args.mode {
             Some(TraceMode::Add(add)) => packets::run(&mut agent, &add, output).await?,

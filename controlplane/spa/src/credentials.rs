@@ -237,10 +237,16 @@ fn read(path: &Path) -> Result<String, CredentialsError> {
     })
 }
 
+/// The certificate of a PEM text that has one and nothing else, DER.
+#[must_use]
+pub fn certificate_der(pem: &str) -> Option<Vec<u8>> {
+    pem_block(pem, "CERTIFICATE")
+}
+
 /// A certificate file: PEM and DER.
 pub(crate) fn certificate(path: &Path) -> Result<(String, Bytes), CredentialsError> {
     let pem = read(path)?;
-    let der = pem_block(&pem, "CERTIFICATE").ok_or_else(|| CredentialsError::Pem {
+    let der = certificate_der(&pem).ok_or_else(|| CredentialsError::Pem {
         path: path.to_path_buf(),
         label: "CERTIFICATE",
     })?;

@@ -399,6 +399,8 @@ fn params(
     serial[0] = serial[0] & 0x7f | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.distinguished_name = rcgen::DistinguishedName::new();
+    // For people only. X.520 has room for 64 characters; all texts here are ASCII.
+    let common_name = &common_name[..common_name.len().min(64)];
     params
         .distinguished_name
         .push(DnType::CommonName, common_name);
