@@ -61,6 +61,8 @@ pub struct Node {
     boot_epoch: u32,
     next_session: u64,
     planned: Option<Batch>,
+    /// Authorities are to be asked for everything anew.
+    pub(crate) ask_again: bool,
     draining: bool,
     dataplane_seen: bool,
 }
@@ -167,6 +169,7 @@ impl Node {
             boot_epoch: epoch,
             next_session: 0,
             planned: None,
+            ask_again: false,
             draining: false,
             dataplane_seen: false,
             config: Arc::new(config),
