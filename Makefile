@@ -97,6 +97,9 @@ dissector: build
 examples: build
 	@$(BIN)/dmsc-dataplane --check --config conf/dataplane.toml
 	@$(BIN)/dmsc-controlplane static --check --routes conf/routes.toml
+	@$(BIN)/dmsc-controlplane sg --check --config conf/sg.toml
+	@$(BIN)/dmsc-controlplane sr --check --config conf/sr.toml
+	@$(BIN)/dmsc-controlplane spa --check --config conf/spa.toml
 
 run-demo: build
 	@$(LAB) demo --json demo.json $(if $(KEEP),--keep)

@@ -59,7 +59,19 @@ impl Agent {
     }
 }
 
-/// The socket to use: the one named, else the only `*.sock` in `directory`.
+/// All `*.sock` in `directory`, sorted.
+pub(crate) fn sockets(directory: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "sock"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// The socket to use: the one named, else the only `*.sock` in `directory` that is no control plane's.
 ///
 /// # Errors
 /// When none was named and there is not exactly one; the candidates are listed.
@@ -67,13 +79,13 @@ pub fn find_socket(named: Option<&Path>, directory: &Path) -> Result<PathBuf, Fa
     if let Some(path) = named {
         return Ok(path.to_path_buf());
     }
-    let mut candidates: Vec<PathBuf> = std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "sock"))
-        .collect();
-    candidates.sort();
+    let mut candidates = sockets(directory);
+    // Control planes put theirs beside them.
+    candidates.retain(|path| {
+        !path
+            .to_string_lossy()
+            .ends_with(crate::operator::SOCKET_END)
+    });
     match candidates.len() {
         1 => Ok(candidates.remove(0)),
         0 => Err(Failure::NoSocket {

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dmsc_wire::NameBuf;
 
+pub mod operator;
+
+use crate::operator::Address;
 use crate::span;
 use crate::text::{Pin, parse_flow, parse_name, parse_pin};
 
@@ -20,24 +24,57 @@ Examples:
   dmscctl explain /shop/b --flow 7          why would a packet go where it goes?
   dmscctl capture sr1 -w sr1.pcapng         the frames of one port, for Wireshark
   dmscctl trace add 3 --port pod1           the next three packets of a port, stage by stage
+  dmscctl show prefixes --under /shop       who serves what, with which right, as the control plane computed it
+  dmscctl show convergence                  how long does a change take until it is programmed?
+  dmscctl --node /run/dmsc/sg1.operator.sock config diff sg1.toml
+                                            what would this file change?
+  dmscctl drain                             take this node out of the network without losing a packet
   dmscctl --json show ports | jq '.ports[] | select(.carrier | not)'
 
 Exit status: 0 done; 1 nobody answered (ping, trace) or the packet would be dropped (explain); 2 failed, the reason is on standard error.
-Nothing here stops or slows forwarding.";
+Looking never stops or slows forwarding. Only config apply, drain, undrain and revoke change something; they need a role, and leave an audit record.";
 
-/// Looks into one running DMSC dataplane (DMSC = Distributed Micro Service Communication)
+/// Looks into one running DMSC dataplane or control plane, and operates it (DMSC = Distributed Micro Service Communication)
 #[derive(Debug, Parser)]
 #[command(name = "dmscctl", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// Unix socket of the dataplane's agent; may be left out when /run/dmsc holds exactly one *.sock
+    /// Unix socket of the dataplane's agent; may be left out when /run/dmsc holds exactly one
     #[arg(long, global = true, env = "DMSC_AGENT", value_name = "SOCKET")]
     pub agent: Option<PathBuf>,
+    /// Control plane to ask: Unix socket of its operator API, or https://HOST:PORT; may be left out when /run/dmsc holds exactly one *.operator.sock
+    #[arg(long, global = true, env = "DMSC_NODE", value_name = "SOCKET|URL")]
+    pub node: Option<Address>,
+    /// Folder with cert.pem, key.pem and root.pem, for --node https://…
+    #[arg(long, global = true, env = "DMSC_CREDENTIALS", value_name = "FOLDER")]
+    pub credentials: Option<PathBuf>,
     /// JSON instead of tables: one document, or one line per event where the answer is a stream
     #[arg(long, global = true)]
     pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line. A daemon named there counts more than one of the other kind named by the environment.
+    ///
+    /// # Errors
+    /// What clap says about it; also help and version.
+    pub fn read<I, T>(words: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let written = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        match (written("node"), written("agent")) {
+            (true, false) => cli.agent = None,
+            (false, true) => cli.node = None,
+            _ => {}
+        }
+        Ok(cli)
+    }
 }
 
 /// The first word.
@@ -60,6 +97,20 @@ pub enum Command {
     Capture(CaptureArgs),
     /// Print changes as they happen: adjacencies, carrier, attachments, generations
     Watch,
+    /// Who this control plane is, what it has computed, and what is wrong
+    About,
+    /// The declarative file of a daemon: --node SOCKET names a control plane, --agent SOCKET a dataplane
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  dmscctl --node /run/dmsc/sg1.operator.sock config check sg1.toml\n  dmscctl --agent /run/dmsc/sg1.agent.sock config apply sg1.dataplane.toml\n\nA file is checked as a whole and taken as a whole; on a mistake the running daemon keeps what it has.\nWithout a running daemon: dmsc-controlplane sg --check --config FILE, dmsc-dataplane --check --config FILE."
+    )]
+    Config(operator::Config),
+    /// Withdraw prefixes and transit, then wait until nothing depends on this node
+    Drain(operator::DrainArgs),
+    /// Take a drained node back into service
+    Undrain,
+    /// End authorisations early (at a prefix authority)
+    Revoke(operator::RevokeArgs),
 }
 
 /// The word after `show`.
@@ -80,6 +131,7 @@ pub enum Show {
     #[command(
         after_help = "Examples:\n  dmscctl show tables                    summary, gateways, groups and access rules\n  dmscctl show tables --prefixes         only the prefixes\n\nPrefixes are printed only when asked for: they may be a million."
     )]
+    #[command(visible_alias = "fib")]
     Tables(TablesArgs),
     /// Endpoints of pods that are registered at this gateway
     Attachments,
@@ -90,6 +142,9 @@ pub enum Show {
         /// Only this port
         port: Option<String>,
     },
+    /// What a control plane knows.
+    #[command(flatten)]
+    Network(operator::NodeShow),
 }
 
 /// `show runtime`.
@@ -255,10 +310,9 @@ pub struct CaptureArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("dmscctl").chain(words.iter().copied()))
+        Cli::read(std::iter::once("dmscctl").chain(words.iter().copied()))
     }
 
     #[test]
@@ -294,6 +348,22 @@ mod tests {
         }
         assert!(parse(&["trace"]).is_err());
         assert!(parse(&["trace", "add"]).is_err());
+    }
+
+    #[test]
+    fn configurations_and_revocations_need_to_be_meant() {
+        let cli = parse(&["config", "diff", "a.toml", "--node", "/run/x.sock"]).expect("diff");
+        assert!(matches!(
+            cli.command,
+            Command::Config(operator::Config::Diff(_))
+        ));
+        assert_eq!(cli.node, "/run/x.sock".parse().ok());
+        assert!(parse(&["config", "apply"]).is_err());
+        assert!(parse(&["revoke", "--reason", "x"]).is_err());
+        assert!(parse(&["revoke", "/a"]).is_err());
+        assert!(parse(&["revoke", "--gateway", "4", "--reason", "x"]).is_ok());
+        assert!(parse(&["show", "fib", "--prefixes"]).is_ok());
+        assert!(parse(&["about", "--node", "http://a:1"]).is_err());
     }
 
     #[test]

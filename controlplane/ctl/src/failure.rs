@@ -39,6 +39,70 @@ pub enum Failure {
     /// The agent answered with an error.
     #[error("{}", explain_status(.0))]
     Refused(#[from] Status),
+    /// No control plane was named and none was found.
+    #[error(
+        "no operator socket: no *.operator.sock in {directory}; name it with --node SOCKET or DMSC_NODE (it is [node] operator in the control plane's configuration)"
+    )]
+    NoNode {
+        /// Where sockets were looked for.
+        directory: PathBuf,
+    },
+    /// No control plane was named and several were found.
+    #[error("several control planes run here; choose one with --node SOCKET or DMSC_NODE:\n{}", list(.candidates))]
+    ManyNodes {
+        /// What was found, sorted.
+        candidates: Vec<PathBuf>,
+    },
+    /// `config` without saying of which daemon.
+    #[error(
+        "whose configuration? --node SOCKET is a control plane's, --agent SOCKET a dataplane's; give one of them"
+    )]
+    WhichDaemon,
+    /// TCP without a client certificate.
+    #[error(
+        "--node https://… needs --credentials FOLDER with cert.pem, key.pem and root.pem (dmscctl pki issue makes one)"
+    )]
+    NoCredentials,
+    /// A file of the credentials cannot be read.
+    #[error("credentials: cannot read {}: {source}", .path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No control plane answers.
+    #[error(
+        "no control plane answers on {address} ({cause}): is it running, and is this its [node] operator address?"
+    )]
+    NodeUnreachable {
+        /// Where it was looked for.
+        address: String,
+        /// The last cause.
+        cause: String,
+    },
+    /// The control plane answered with an error.
+    #[error("{}", explain_node(.0))]
+    NodeRefused(Box<Status>),
+    /// A stage of a drain did not come to its end.
+    #[error("not drained: {0}")]
+    NotDrained(String),
+    /// A configuration file cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A configuration has mistakes; the daemon keeps what it has.
+    #[error("{}", mistakes(.path, .message))]
+    Mistakes {
+        /// The file that was sent.
+        path: PathBuf,
+        /// One line per mistake.
+        message: String,
+    },
     /// Standard output or the capture file could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -86,6 +150,33 @@ fn explain_status(status: &Status) -> String {
         Code::Unknown if message.is_empty() => "the agent went away without an answer".to_owned(),
         code => format!("the agent refused: {message} ({code:?})"),
     }
+}
+
+fn explain_node(status: &Status) -> String {
+    let message = status.message();
+    match status.code() {
+        Code::Unavailable => {
+            format!("the control plane went away ({message}); is it still running?")
+        }
+        Code::Unimplemented => {
+            "the control plane does not know this request; it is older than this dmscctl".to_owned()
+        }
+        Code::PermissionDenied => format!("not permitted: {message}"),
+        Code::Unknown if message.is_empty() => {
+            "the control plane went away without an answer".to_owned()
+        }
+        code => format!("the control plane refused: {message} ({code:?})"),
+    }
+}
+
+/// The daemon does not know the file's name; every mistake is told with it.
+fn mistakes(path: &std::path::Path, message: &str) -> String {
+    let lines: Vec<String> = message.lines().map(|line| format!("\n  {line}")).collect();
+    format!(
+        "{} was refused, nothing was changed:{}",
+        path.display(),
+        lines.concat()
+    )
 }
 
 #[cfg(test)]

@@ -1,26 +1,35 @@
-//! Everything behind `dmscctl`: asks the agent of one dataplane over its Unix socket, and prints what it says as tables or JSON.
+//! Everything behind `dmscctl`: asks the agent of one dataplane, or the operator's API of one control plane, and prints what it says as tables
+//! or JSON.
 //!
-//! One file per noun of the command line. Every command reads; none of them programs tables, and the dataplane answers all of them
-//! from counters and snapshots, so that looking never disturbs forwarding (design §5).
+//! One file per noun of the command line. Nothing here programs tables; the dataplane answers from counters and snapshots, so that looking never
+//! disturbs forwarding (design §5). What changes something ([`config`], [`drain`], [`revoke`]) is checked and audited by the daemon that is asked.
 
+pub mod about;
 pub mod agent;
 pub mod capture;
 pub mod cli;
+pub mod config;
+pub mod drain;
 pub mod echo;
 pub mod explain;
 pub mod failure;
+pub mod operator;
 pub mod output;
 pub mod packets;
 pub mod ping;
 pub mod pki;
+pub mod revoke;
 pub mod show;
 pub mod span;
 pub mod text;
 pub mod trace;
 pub mod watch;
 
+use cli::operator::NodeShow;
 use cli::{Cli, Command, Show, TraceMode};
+use config::Daemon;
 use failure::Failure;
+use operator::Operator;
 use output::Output;
 
 /// Exit status when everything was done.
@@ -49,9 +58,64 @@ pub async fn run(cli: Cli) -> u8 {
     }
 }
 
+/// By whom a command is answered: nobody, a control plane, or the agent of a dataplane.
 async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Config(what) => {
+            let mut daemon = daemon(&cli).await?;
+            config::run(&mut daemon, what, output).await?;
+        }
+        Command::About => about::run(&mut node(&cli).await?, output).await?,
+        Command::Drain(args) => drain::run(&mut node(&cli).await?, args, output).await?,
+        Command::Undrain => drain::back(&mut node(&cli).await?, output).await?,
+        Command::Revoke(args) => revoke::run(&mut node(&cli).await?, args, output).await?,
+        Command::Show(Show::Network(what)) => {
+            show_node(&mut node(&cli).await?, what, output).await?
+        }
+        _ => return dataplane(cli, output).await,
+    }
+    Ok(EXIT_OK)
+}
+
+async fn node(cli: &Cli) -> Result<Operator, Failure> {
+    let address = operator::find(cli.node.as_ref(), agent::SOCKET_DIRECTORY.as_ref())?;
+    Operator::connect(address, cli.credentials.as_deref()).await
+}
+
+async fn agent_of(cli: &Cli) -> Result<agent::Agent, Failure> {
     let socket = agent::find_socket(cli.agent.as_deref(), agent::SOCKET_DIRECTORY.as_ref())?;
-    let mut agent = agent::Agent::connect(&socket).await?;
+    agent::Agent::connect(&socket).await
+}
+
+/// A file must not reach the wrong daemon: nothing is guessed here.
+async fn daemon(cli: &Cli) -> Result<Daemon, Failure> {
+    match (&cli.node, &cli.agent) {
+        (Some(_), None) => Ok(Daemon::Node(node(cli).await?)),
+        (None, Some(_)) => Ok(Daemon::Dataplane(agent_of(cli).await?)),
+        _ => Err(Failure::WhichDaemon),
+    }
+}
+
+async fn show_node(
+    operator: &mut Operator,
+    what: &NodeShow,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match what {
+        NodeShow::Nodes => show::nodes::run(operator, output).await,
+        NodeShow::Links => show::links::run(operator, output).await,
+        NodeShow::Lsdb(args) => show::lsdb::run(operator, args, output).await,
+        NodeShow::Routes => show::routes::run(operator, output).await,
+        NodeShow::Pods => show::pods::run(operator, output).await,
+        NodeShow::Prefixes(args) => show::prefixes::run(operator, args, output).await,
+        NodeShow::Authorisations => show::authorisations::run(operator, output).await,
+        NodeShow::Convergence => show::convergence::run(operator, output).await,
+        NodeShow::Audit(args) => show::audit::run(operator, args, output).await,
+    }
+}
+
+async fn dataplane(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
+    let mut agent = agent_of(&cli).await?;
     match cli.command {
         Command::Show(Show::Node) => show::node::run(&agent, output)?,
         Command::Show(Show::Ports) => show::ports::run(&mut agent, output).await?,
@@ -73,6 +137,13 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Explain(args) => return explain::run(&mut agent, &args, output).await,
         Command::Capture(args) => capture::run(&mut agent, &args, output).await?,
         Command::Watch => watch::run(&mut agent, output).await?,
+        // Answered before, by a control plane.
+        Command::Show(Show::Network(_))
+        | Command::About
+        | Command::Config(_)
+        | Command::Drain(_)
+        | Command::Undrain
+        | Command::Revoke(_) => {}
     }
     Ok(EXIT_OK)
 }

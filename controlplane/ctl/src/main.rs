@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = dmscctl::cli::Cli::parse();
+    let cli = dmscctl::cli::Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     ExitCode::from(dmscctl::run(cli).await)
 }

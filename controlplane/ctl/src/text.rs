@@ -60,6 +60,42 @@ pub fn yes(condition: bool) -> String {
     if condition { "yes" } else { "no" }.to_owned()
 }
 
+/// A link-state sequence: boot epoch, counter.
+pub fn sequence(sequence: u64) -> String {
+    format!("{}.{}", sequence >> 32, sequence & 0xffff_ffff)
+}
+
+/// "in 90 s" or "90 s ago".
+pub fn remaining(seconds: i64) -> String {
+    if seconds < 0 {
+        format!("{} s ago", seconds.unsigned_abs())
+    } else {
+        format!("in {seconds} s")
+    }
+}
+
+/// Milliseconds since 1970 as date and time, UTC.
+pub fn wall_clock(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01 in eras of 400 years; years begin in March, so that leap days come last (Hinnant, days_from_civil).
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{:03}",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+        ms % 1000
+    )
+}
+
 /// Reads a name from the command line; a mistake is shown under the character where it is.
 ///
 /// # Errors
@@ -137,6 +173,16 @@ mod tests {
             parse_name("/shop/b").expect("a name").to_string(),
             "/shop/b"
         );
+    }
+
+    #[test]
+    fn times_and_sequences() {
+        assert_eq!(wall_clock(0), "1970-01-01 00:00:00.000");
+        assert_eq!(wall_clock(951_782_400_000), "2000-02-29 00:00:00.000");
+        assert_eq!(wall_clock(1_735_689_599_999), "2024-12-31 23:59:59.999");
+        assert_eq!(sequence((3 << 32) | 17), "3.17");
+        assert_eq!(remaining(-5), "5 s ago");
+        assert_eq!(remaining(0), "in 0 s");
     }
 
     #[test]

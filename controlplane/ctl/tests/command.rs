@@ -11,7 +11,10 @@ use serde_json::Value;
 /// Runs the command; the agent's socket is named unless `socket` is `None`.
 async fn dmscctl(socket: Option<&Path>, words: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_dmscctl"));
-    command.env_remove("DMSC_AGENT").args(words);
+    command
+        .env_remove("DMSC_AGENT")
+        .env_remove("DMSC_NODE")
+        .args(words);
     if let Some(socket) = socket {
         command.env("DMSC_AGENT", socket);
     }

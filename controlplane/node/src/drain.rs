@@ -60,7 +60,7 @@ pub(crate) async fn drain(handle: Handle, timeout: Duration, stages: mpsc::Sende
             );
             return tell(DrainStage {
                 done: true,
-                ..DrainStage::new("drained", what)
+                ..DrainStage::new("flooding", what)
             })
             .await;
         }

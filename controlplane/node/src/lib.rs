@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod audit;
 pub mod authority;
 pub mod claims;
 pub mod clock;
@@ -17,7 +18,9 @@ pub mod handle;
 pub mod keeper;
 pub mod lease;
 pub mod links;
+pub mod metrics;
 pub mod node;
+pub mod operator;
 pub mod peer;
 pub mod pods;
 pub mod probe;
@@ -28,9 +31,13 @@ pub mod rib;
 pub mod router;
 pub mod routes;
 pub mod served;
+pub mod spa;
 pub mod state;
 pub mod status;
 pub mod store;
 pub mod supervisor;
 pub mod tls;
 pub mod trust;
+
+/// Name and version of this program, told to others.
+pub const SOFTWARE: &str = concat!("dmsc-controlplane ", env!("CARGO_PKG_VERSION"));

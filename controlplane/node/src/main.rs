@@ -10,10 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use dmsc_node::config::{Config, Role};
 use dmsc_node::router::{self, RouterOptions};
 use dmsc_node::routes::Routes;
+use dmsc_node::spa::command::SpaArgs;
 use dmsc_node::supervisor::{self, StaticOptions};
 use tracing_subscriber::EnvFilter;
 
-/// Control plane of one DMSC (Distributed Micro Service Communication) router.
+/// Control plane of DMSC (Distributed Micro Service Communication): of one router, or a prefix authority.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -35,6 +36,8 @@ enum Command {
     /// Runs a service router: link state with its neighbours
     #[command(after_help = ROUTER_HELP)]
     Sr(Router),
+    /// Runs a prefix authority: says which pod may announce which service prefix
+    Spa(SpaArgs),
 }
 
 const ROUTER_HELP: &str = "\
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
         Command::Static(arguments) => run(arguments),
         Command::Sg(arguments) => run_router(arguments, Role::Gateway),
         Command::Sr(arguments) => run_router(arguments, Role::Router),
+        Command::Spa(arguments) => arguments.run().map_err(anyhow::Error::from),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

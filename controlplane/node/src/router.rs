@@ -26,6 +26,9 @@ use crate::driver::{drive, program, until};
 use crate::handle::Handle;
 use crate::keeper::keep;
 use crate::node::Node;
+use crate::operator;
+use crate::operator::caller::Caller;
+use crate::operator::gate::Gate;
 use crate::peer::{NeighbourService, dialler};
 use crate::pods::Pods;
 use crate::probe::probe;
@@ -82,6 +85,7 @@ struct Router {
     serving: bool,
     setbacks: mpsc::Receiver<AgentError>,
     signals: Signals,
+    gate: Arc<Gate>,
 }
 
 struct Signals {
@@ -116,6 +120,11 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
     let told = Arc::clone(&node.signals.status);
     let (handle, jobs) = Handle::new(pods);
     tokio::spawn(drive(node, jobs));
+    // Before the dataplane answers: people may want to know why it does not.
+    let gate = operator::start(&handle, &config, &credentials)
+        .await
+        .inspect_err(|error| status.failed(error))?
+        .gate;
     let (setback, setbacks) = mpsc::channel(1);
     tokio::spawn(program(handle.clone(), setback));
     tokio::spawn(tell(handle.clone(), status, told));
@@ -130,6 +139,7 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
         serving: false,
         setbacks,
         signals,
+        gate,
     };
     let ended = router.run().await;
     notify(&[NotifyState::Stopping]);
@@ -404,6 +414,7 @@ impl Router {
                 .map_err(|error| error.to_string()),
             Err(mistakes) => Err(mistakes.to_string()),
         };
+        self.record(&applied).await;
         match applied {
             Ok(diff) => {
                 // A policy may have changed as well.
@@ -421,6 +432,24 @@ impl Router {
                 StatusFile::new(self.options.status.clone()).failed(&error);
             }
         }
+    }
+}
+
+impl Router {
+    /// A reload by signal is a change like any other.
+    async fn record(&self, applied: &Result<Vec<String>, String>) {
+        let caller = Caller::signal("SIGHUP");
+        let (what, outcome) = match applied {
+            Ok(diff) => (diff.join("\n"), Ok(())),
+            Err(error) => (
+                self.options.config.display().to_string(),
+                Err(tonic::Status::invalid_argument(error.as_str())),
+            ),
+        };
+        let generation = self.handle.query(|node| node.generation).await;
+        let generation = generation.unwrap_or(0);
+        self.gate
+            .record(&caller, "Reload", what, &outcome, generation);
     }
 }
 

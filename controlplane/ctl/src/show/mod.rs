@@ -2,9 +2,18 @@
 
 pub mod adjacencies;
 pub mod attachments;
+pub mod audit;
+pub mod authorisations;
+pub mod convergence;
 pub mod counters;
+pub mod links;
+pub mod lsdb;
 pub mod node;
+pub mod nodes;
+pub mod pods;
 pub mod ports;
+pub mod prefixes;
+pub mod routes;
 pub mod runtime;
 pub mod tables;
 pub mod workers;

@@ -1,4 +1,7 @@
-//! A small agent on a real Unix socket, with fixed answers, for the tests of the command.
+//! A small agent on a real Unix socket, with fixed answers, for the tests of the command. Not every test uses all of it.
+#![allow(dead_code)]
+
+pub mod operator;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -345,8 +348,21 @@ impl DataplaneAgent for FakeAgent {
         streamed(packets.collect())
     }
 
-    async fn config(&self, _: Request<AgentConfigRequest>) -> Answer<AgentConfigReply> {
-        Err(Status::unimplemented("not of interest here"))
+    async fn config(&self, request: Request<AgentConfigRequest>) -> Answer<AgentConfigReply> {
+        let request = request.into_inner();
+        let line = "port[2].budget_pps: 20000 -> 30000".to_owned();
+        Ok(Response::new(match request.action.as_str() {
+            "dump" => AgentConfigReply {
+                text: "[node]\nid = 1\n".to_owned(),
+                ..AgentConfigReply::default()
+            },
+            _ => AgentConfigReply {
+                changed: true,
+                diff: vec![line],
+                generation: 13,
+                ..AgentConfigReply::default()
+            },
+        }))
     }
     type HandoverStream = Streamed<HandoverReply>;
     async fn handover(&self, _: Request<HandoverRequest>) -> Answer<Self::HandoverStream> {

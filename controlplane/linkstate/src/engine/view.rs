@@ -71,6 +71,8 @@ pub struct Sizes {
     pub to_send: usize,
     /// Prefixes in the RIB.
     pub prefixes: usize,
+    /// Members of them whose authorisation expired.
+    pub stale: usize,
 }
 
 impl Engine {
@@ -147,6 +149,7 @@ impl Engine {
                 .map(|state| state.send.len() + state.wanted.len())
                 .sum(),
             prefixes: self.rib.len(),
+            stale: self.rib.stale(),
         }
     }
 

@@ -1,0 +1,158 @@
+//! Who calls, and what they may: by the Unix groups behind the socket, or by the client certificate.
+
+use std::ffi::CString;
+
+use dmsc_spa::identity::{Identity, Role};
+use dmsc_spa::verify::RootKey;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use tonic::Request;
+use tonic::transport::server::UdsConnectInfo;
+
+use crate::clock::wall;
+
+/// Unix groups that have a role; root is always admin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoleGroups {
+    /// May look.
+    pub view: Option<String>,
+    /// May drain, revoke, apply.
+    pub operate: Option<String>,
+    /// May do everything.
+    pub admin: Option<String>,
+}
+
+/// One caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// "uid 1000 (alice)", or the SPIFFE id.
+    pub who: String,
+    /// What they may; `None`: nothing.
+    pub role: Option<Role>,
+}
+
+impl Caller {
+    /// Of a request over a Unix socket or TLS. Anything else has no role.
+    #[must_use]
+    pub fn of<T>(request: &Request<T>, groups: &RoleGroups, root: Option<&RootKey>) -> Self {
+        if let Some(info) = request.extensions().get::<UdsConnectInfo>() {
+            return match info.peer_cred {
+                Some(peer) => Self::of_user(Uid::from_raw(peer.uid()), peer.gid(), groups),
+                None => Self::nobody("a process that the kernel does not name"),
+            };
+        }
+        let certificate = request
+            .peer_certs()
+            .and_then(|chain| chain.first().cloned());
+        match (certificate, root) {
+            (Some(certificate), Some(root)) => Self::of_certificate(&certificate, root),
+            _ => Self::nobody("somebody without a certificate"),
+        }
+    }
+
+    /// Whoever sent a signal: the process's own user, or root.
+    #[must_use]
+    pub fn signal(name: &str) -> Self {
+        Self {
+            who: name.to_owned(),
+            role: Some(Role::Admin),
+        }
+    }
+
+    fn nobody(who: &str) -> Self {
+        Self {
+            who: who.to_owned(),
+            role: None,
+        }
+    }
+
+    fn of_user(uid: Uid, gid: u32, groups: &RoleGroups) -> Self {
+        // A user without an entry has its primary group only.
+        let user = User::from_uid(uid).ok().flatten();
+        let name = user.as_ref().map_or("?", |user| user.name.as_str());
+        let who = format!("uid {uid} ({name})");
+        if uid.is_root() {
+            return Self {
+                who,
+                role: Some(Role::Admin),
+            };
+        }
+        let gid = Gid::from_raw(gid);
+        let mut member_of = vec![gid];
+        if let Some(name) = user.and_then(|user| CString::new(user.name).ok()) {
+            member_of.extend(getgrouplist(&name, gid).unwrap_or_default());
+        }
+        let member = |group: &Option<String>| {
+            let group = group.as_deref().and_then(gid_of);
+            group.is_some_and(|group| member_of.contains(&group))
+        };
+        let role = [
+            (&groups.admin, Role::Admin),
+            (&groups.operate, Role::Operate),
+            (&groups.view, Role::View),
+        ]
+        .into_iter()
+        .find_map(|(group, role)| member(group).then_some(role));
+        Self { who, role }
+    }
+
+    fn of_certificate(der: &[u8], root: &RootKey) -> Self {
+        match root.certificate(der, wall().as_secs()) {
+            Ok(certificate) => Self {
+                who: certificate.identity.spiffe_id(root.trust_domain()),
+                role: match certificate.identity {
+                    Identity::Operator { role, .. } => Some(role),
+                    _ => None,
+                },
+            },
+            Err(error) => Self::nobody(&format!("a certificate that is not believed ({error})")),
+        }
+    }
+
+    /// For messages: the role, or "none".
+    #[must_use]
+    pub fn role_name(&self) -> String {
+        self.role
+            .map_or_else(|| "none".to_owned(), |role| role.to_string())
+    }
+}
+
+fn gid_of(name: &str) -> Option<Gid> {
+    Some(Group::from_name(name).ok().flatten()?.gid)
+}
+
+/// Groups that are configured but not there: nobody has the role by them.
+#[must_use]
+pub fn missing_groups(groups: &RoleGroups) -> Vec<&str> {
+    [&groups.view, &groups.operate, &groups.admin]
+        .into_iter()
+        .filter_map(|group| group.as_deref())
+        .filter(|name| gid_of(name).is_none())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_come_from_groups_and_the_highest_counts() {
+        // Groups 0 and 1 (daemon) are on every system.
+        let daemon = Group::from_gid(Gid::from_raw(1)).unwrap().unwrap().name;
+        let groups = RoleGroups {
+            view: Some(daemon.clone()),
+            operate: Some(daemon),
+            admin: Some("no-such-group".into()),
+        };
+        let caller = Caller::of_user(Uid::from_raw(4_000_000), 1, &groups);
+        assert_eq!(caller.role, Some(Role::Operate));
+        assert_eq!(caller.who, "uid 4000000 (?)");
+        let stranger = Caller::of_user(Uid::from_raw(4_000_000), 4_000_000, &groups);
+        assert_eq!(
+            (stranger.role, stranger.role_name().as_str()),
+            (None, "none")
+        );
+        let root = Caller::of_user(Uid::from_raw(0), 0, &RoleGroups::default());
+        assert_eq!(root.role, Some(Role::Admin));
+        assert_eq!(missing_groups(&groups), ["no-such-group"]);
+    }
+}

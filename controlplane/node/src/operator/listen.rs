@@ -1,0 +1,133 @@
+//! Where the operator's API is served: a Unix socket, and TCP with client certificates.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use dmsc_proto::v1::operator_server::{Operator, OperatorServer};
+use dmsc_spa::credentials::Credentials;
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::Server;
+use tracing::error;
+
+use crate::tls::Tls;
+
+/// A configuration of 1 MiB, and what is around it.
+const MAX_REQUEST: usize = 2 << 20;
+/// A database of 500,000 objects.
+const MAX_ANSWER: usize = 512 << 20;
+
+/// Where to listen.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// Unix socket.
+    pub socket: Option<PathBuf>,
+    /// TCP, with client certificates.
+    pub tcp: Option<SocketAddr>,
+}
+
+/// An address that cannot be used.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// Somebody answers on the socket.
+    #[error(
+        "operator {}: another process serves there; stop it, or give this one another socket", .0.display()
+    )]
+    Taken(PathBuf),
+    /// The socket cannot be made.
+    #[error("operator {}: {source}", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// TCP.
+    #[error("{field} {address}: cannot listen: {source}")]
+    Tcp {
+        /// Field of the configuration.
+        field: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Credentials that TLS does not take.
+    #[error("credentials: TLS does not take them: {0}")]
+    Tls(#[from] tonic::transport::Error),
+}
+
+/// Listens at once, then serves until the process ends. Returns the TCP address, if there is one.
+///
+/// # Errors
+/// When an address cannot be used; nothing is served then.
+pub async fn serve<S: Operator>(
+    service: S,
+    addresses: &Addresses,
+    credentials: &Credentials,
+) -> Result<Option<SocketAddr>, ListenError> {
+    let service = OperatorServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_ANSWER);
+    let tcp = match addresses.tcp {
+        Some(address) => Some(bind("operator_listen", address).await?),
+        None => None,
+    };
+    let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+    if let Some(path) = &addresses.socket {
+        let incoming = UnixListenerStream::new(bind_socket(path).await?);
+        let server = Server::builder().add_service(service.clone());
+        tokio::spawn(async move {
+            if let Err(error) = server.serve_with_incoming(incoming).await {
+                error!(%error, "the operator's socket is served no more");
+            }
+        });
+    }
+    if let Some(listener) = tcp {
+        let server = Server::builder()
+            .tls_config(Tls::new(credentials).server())?
+            .add_service(service);
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(async move {
+            if let Err(error) = server.serve_with_incoming(incoming).await {
+                error!(%error, "the operator's TCP address is served no more");
+            }
+        });
+    }
+    Ok(address)
+}
+
+/// A listener on `address`, which stands in `field` of the configuration.
+///
+/// # Errors
+/// When the address is taken or not of this machine.
+pub async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError::Tcp {
+            field,
+            address,
+            source,
+        })
+}
+
+/// A socket left by a process that is gone is taken over; one that answers is not.
+async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
+    let wrong = |source| ListenError::Socket {
+        path: path.to_path_buf(),
+        source,
+    };
+    if tokio::net::UnixStream::connect(path).await.is_ok() {
+        return Err(ListenError::Taken(path.to_path_buf()));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(wrong)?;
+    // The group may connect; what it may do there is judged by role.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
+    Ok(listener)
+}

@@ -1,0 +1,286 @@
+//! The operator's API of `sg` and `sr`: each call passes the gate, then asks the node.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dmsc_proto::v1::operator_server::Operator;
+use dmsc_proto::v1::*;
+use dmsc_spa::identity::Role;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::caller::Caller;
+use super::convergence::Convergence;
+use super::gate::Gate;
+use super::{lsdb, names, network};
+use crate::config::{Config, Mistakes};
+use crate::drain::DrainStage;
+use crate::handle::{ApplyError, Handle};
+use crate::node::Node;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// How long a drain may take if the caller does not say.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Stages on their way to the caller.
+const STAGES: usize = 8;
+
+/// The service.
+#[derive(Clone)]
+pub struct NodeOperator {
+    pub(super) handle: Handle,
+    pub(super) gate: Arc<Gate>,
+    pub(super) convergence: Arc<Convergence>,
+}
+
+fn ending() -> Status {
+    Status::unavailable("this control plane is ending")
+}
+
+impl From<ApplyError> for Status {
+    fn from(error: ApplyError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            ApplyError::NeedsRestart(_) => Self::failed_precondition(sentence),
+            ApplyError::Dataplane(error) if error.is_refusal() => Self::invalid_argument(sentence),
+            ApplyError::Dataplane(_) | ApplyError::Ending => Self::unavailable(sentence),
+        }
+    }
+}
+
+/// The caller's file has no name here: mistakes are told by line only.
+fn lines(mistakes: &Mistakes) -> Status {
+    let lines = mistakes.0.iter().map(|mistake| {
+        mistake
+            .strip_prefix("line:")
+            .map_or_else(|| mistake.clone(), |rest| format!("line {rest}"))
+    });
+    Status::invalid_argument(lines.collect::<Vec<_>>().join("\n"))
+}
+
+impl NodeOperator {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Node) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        self.handle.query(question).await.ok_or_else(ending)
+    }
+
+    async fn look<R, T: Send + 'static>(
+        &self,
+        request: &Request<R>,
+        question: impl FnOnce(&Node) -> T + Send + 'static,
+    ) -> Answer<T> {
+        self.gate.view(request)?;
+        self.ask(|node| question(node)).await.map(Response::new)
+    }
+
+    /// Another configuration of this node, and what it would change.
+    async fn judge(&self, text: String) -> Result<(Config, ConfigReply), Status> {
+        self.ask(move |node| {
+            let old = &node.config;
+            let mut new = Config::parse(&text, Path::new("line"), old.role)
+                .map_err(|mistakes| lines(&mistakes))?;
+            new.file.clone_from(&old.file);
+            let diff = old.diff(&new);
+            let reply = ConfigReply {
+                changed: !diff.is_empty(),
+                diff,
+                generation: node.generation,
+            };
+            Ok((new, reply))
+        })
+        .await?
+    }
+
+    async fn generation(&self) -> u64 {
+        self.handle.query(|node| node.generation).await.unwrap_or(0)
+    }
+
+    async fn apply(&self, new: Config, reply: &ConfigReply) -> Result<ConfigReply, Status> {
+        let diff = self.handle.apply_config(new).await?;
+        Ok(ConfigReply {
+            changed: reply.changed,
+            diff,
+            generation: self.generation().await,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for NodeOperator {
+    async fn about(&self, request: Request<AboutRequest>) -> Answer<AboutReply> {
+        let mut reply = self.look(&request, network::about).await?;
+        reply.get_mut().your_role = self.gate.caller(&request).role_name();
+        Ok(reply)
+    }
+
+    async fn show_nodes(&self, request: Request<ShowRequest>) -> Answer<NodesReply> {
+        self.look(&request, network::nodes).await
+    }
+
+    async fn show_links(&self, request: Request<ShowRequest>) -> Answer<LinksReply> {
+        self.look(&request, network::links).await
+    }
+
+    async fn show_lsdb(&self, request: Request<LsdbRequest>) -> Answer<LsdbReply> {
+        let taken = self.look(&request, lsdb::take).await?.into_inner();
+        Ok(Response::new(lsdb::reply(taken, request.get_ref().bodies)))
+    }
+
+    async fn show_routes(&self, request: Request<ShowRequest>) -> Answer<RoutesReply> {
+        self.look(&request, network::routes).await
+    }
+
+    async fn show_prefixes(&self, request: Request<PrefixesRequest>) -> Answer<PrefixesReply> {
+        let PrefixesRequest { limit, under } = request.get_ref();
+        let (limit, under) = (*limit, names::subtree(under));
+        let under = under.map_err(Status::invalid_argument)?;
+        self.look(&request, move |node| {
+            names::prefixes(node, under.as_ref(), limit)
+        })
+        .await
+    }
+
+    async fn show_pods(&self, request: Request<ShowRequest>) -> Answer<PodsReply> {
+        self.look(&request, names::pods).await
+    }
+
+    async fn show_authorisations(
+        &self,
+        request: Request<ShowRequest>,
+    ) -> Answer<AuthorisationsReply> {
+        self.look(&request, names::authorisations).await
+    }
+
+    async fn show_convergence(&self, request: Request<ShowRequest>) -> Answer<ConvergenceReply> {
+        self.gate.view(&request)?;
+        let times = self.ask(|node| node.engine.take_stage_times()).await?;
+        self.convergence.add(times);
+        Ok(Response::new(self.convergence.report()))
+    }
+
+    async fn show_audit(&self, request: Request<AuditRequest>) -> Answer<AuditReply> {
+        self.gate.view(&request)?;
+        Ok(Response::new(self.gate.audited(request.get_ref())))
+    }
+
+    async fn check_config(&self, request: Request<ConfigRequest>) -> Answer<ConfigReply> {
+        self.gate.view(&request)?;
+        let (_, reply) = self.judge(request.into_inner().text).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn diff_config(&self, request: Request<ConfigRequest>) -> Answer<ConfigReply> {
+        self.check_config(request).await
+    }
+
+    async fn apply_config(&self, request: Request<ConfigRequest>) -> Answer<ConfigReply> {
+        let caller = self.gate.caller(&request);
+        let mut what = "a configuration".to_owned();
+        let mut outcome = self.gate.permit(&caller, Role::Operate);
+        let mut applied = None;
+        if outcome.is_ok() {
+            outcome = match self.judge(request.into_inner().text).await {
+                Ok((new, reply)) => {
+                    what = reply.diff.join("\n");
+                    let reply = self.apply(new, &reply).await;
+                    reply.map(|reply| applied = Some(reply))
+                }
+                Err(status) => Err(status),
+            };
+        }
+        let generation = self.generation().await;
+        self.gate
+            .record(&caller, "ApplyConfig", what, &outcome, generation);
+        outcome?;
+        applied.map(Response::new).ok_or_else(ending)
+    }
+
+    async fn dump_config(&self, request: Request<DumpConfigRequest>) -> Answer<DumpConfigReply> {
+        // Keys of adjacencies are for those who may read the file.
+        let secrets = self.gate.caller(&request).role == Some(Role::Admin);
+        self.look(&request, move |node| DumpConfigReply {
+            text: node.config.dump(secrets),
+        })
+        .await
+    }
+
+    type DrainStream = ReceiverStream<Result<DrainProgress, Status>>;
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Answer<Self::DrainStream> {
+        let caller = self.gate.caller(&request);
+        let timeout = match request.get_ref().timeout_ms {
+            0 => DRAIN,
+            ms => Duration::from_millis(u64::from(ms)),
+        };
+        if let Err(status) = self.gate.permit(&caller, Role::Operate) {
+            let (outcome, generation) = (Err::<(), _>(status.clone()), self.generation().await);
+            self.gate
+                .record(&caller, "Drain", String::new(), &outcome, generation);
+            return Err(status);
+        }
+        let stages = self.handle.drain(timeout);
+        let (sender, receiver) = mpsc::channel(STAGES);
+        tokio::spawn(self.clone().follow(caller, stages, sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn undrain(&self, request: Request<UndrainRequest>) -> Answer<UndrainReply> {
+        let caller = self.gate.caller(&request);
+        let outcome = self.gate.permit(&caller, Role::Operate);
+        if outcome.is_ok() {
+            self.handle.undrain().await;
+        }
+        let generation = self.generation().await;
+        self.gate
+            .record(&caller, "Undrain", String::new(), &outcome, generation);
+        outcome.map(|()| Response::new(UndrainReply {}))
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Answer<RevokeReply> {
+        let caller = self.gate.caller(&request);
+        let outcome = self
+            .gate
+            .permit(&caller, Role::Operate)
+            .and(Err::<(), _>(Status::failed_precondition(
+                "a gateway or router revokes nothing: ask the prefix authority (spa) that gave the right",
+            )));
+        let generation = self.generation().await;
+        self.gate
+            .record(&caller, "Revoke", String::new(), &outcome, generation);
+        outcome.and(Err(ending()))
+    }
+}
+
+impl NodeOperator {
+    /// Tells the caller each stage, and writes down how it ended, whether the caller waits for it or not.
+    async fn follow(
+        self,
+        caller: Caller,
+        mut stages: mpsc::Receiver<DrainStage>,
+        sender: mpsc::Sender<Result<DrainProgress, Status>>,
+    ) {
+        let mut last = None;
+        while let Some(DrainStage { stage, what, done }) = stages.recv().await {
+            let progress = DrainProgress {
+                stage: stage.to_owned(),
+                what,
+                done,
+            };
+            // The caller may have gone; the drain goes on.
+            let _ = sender.send(Ok(progress.clone())).await;
+            last = Some(progress);
+        }
+        let (what, outcome) = match last {
+            Some(last) if last.done && last.stage == "drained" => (last.what, Ok(())),
+            Some(last) => (last.stage, Err(Status::deadline_exceeded(last.what))),
+            None => (String::new(), Err(ending())),
+        };
+        let generation = self.generation().await;
+        self.gate
+            .record(&caller, "Drain", what, &outcome, generation);
+    }
+}
