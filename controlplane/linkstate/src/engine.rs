@@ -38,6 +38,8 @@ use crate::time::Now;
 use crate::trust::{Signer, Trust};
 
 pub use config::EngineConfig;
+pub use lsdb::body_id;
+pub use receive::Refusal;
 pub use stage::Stage;
 pub use view::{Entry, MemberInfo, SessionInfo, Sizes};
 

@@ -57,6 +57,8 @@ pub struct Known {
 }
 
 /// Something that happened.
+// The large variant is the frequent one: a box would cost an allocation per message and save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// First, at most once, before any session: this is a restart, and these are the gateways and prefixes that the dataplane has. No routes are

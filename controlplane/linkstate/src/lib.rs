@@ -1,5 +1,8 @@
 //! Link state of the DMSC (Distributed Micro Service Communication) routers, sans-IO: what is known of
 //! the network goes in, routes come out. No sockets, no clock, no threads.
+//!
+//! [`Engine`] takes an [`Event`] and answers with [`Action`]s; [`Engine::next_message`] says what a neighbour is to be told;
+//! [`Engine::next_deadline`] says when [`Event::Tick`] is due. Keys and certificates are behind [`Signer`] and [`Trust`].
 
 #![forbid(unsafe_code)]
 

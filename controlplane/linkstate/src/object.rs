@@ -49,6 +49,10 @@ pub struct Sequence(pub u64);
 /// Bit 0 of flags: the object is withdrawn by its originator.
 pub const FLAG_PURGE: u8 = 1;
 
+/// Orders the versions of one object: by sequence, then by signature, so that of two versions under one number (two processes with one key)
+/// every router keeps the same one.
+pub type Version = (Sequence, [u8; 64]);
+
 /// One object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -79,6 +83,12 @@ impl Object {
     #[must_use]
     pub fn is_purge(&self) -> bool {
         self.flags & FLAG_PURGE != 0
+    }
+
+    /// Its place among the versions of it.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        (self.sequence, self.signature)
     }
 
     /// What the signature covers: context, then all fixed fields in network byte order, length of the body and the body.

@@ -199,6 +199,40 @@ proptest! {
         check(&graph(&links))?;
     }
 
+    /// Paths around overloaded nodes are those of a graph in which these have no links out (but the root its own), and no alternate
+    /// leads through one.
+    #[test]
+    fn nobody_goes_through_an_overloaded_node(links in links(), overloaded in proptest::collection::btree_set(1u32..9, 0..4)) {
+        let mut full = graph(&links);
+        for node in &overloaded {
+            full.set_overloaded(NodeId(*node), true);
+        }
+        for root in full.nodes() {
+            let dead_end = |node: u32| overloaded.contains(&node) && NodeId(node) != root;
+            let mut cut = graph(&[]);
+            for &(link, a, b, there, back) in &links {
+                cut.add_node(NodeId(a));
+                cut.add_node(NodeId(b));
+                if !dead_end(a) {
+                    cut.add_link(LinkId(link), NodeId(a), NodeId(b), there);
+                }
+                if let Some(back) = back.filter(|_| !dead_end(b)) {
+                    cut.add_link(LinkId(link), NodeId(b), NodeId(a), back);
+                }
+            }
+            let shape = |r: &Route| (r.destination, r.metric, r.next_hops.clone());
+            let found = routes(&full, root);
+            let expected: Vec<_> = routes(&cut, root).iter().map(shape).collect();
+            prop_assert_eq!(found.iter().map(shape).collect::<Vec<_>>(), expected);
+            for route in found {
+                for alternate in [route.node_protecting, route.link_protecting].into_iter().flatten() {
+                    let over = full.edges(root).iter().find(|e| e.link == alternate).unwrap().to;
+                    prop_assert!(over == route.destination || !overloaded.contains(&over.0));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_order_of_links_never_shows(links in links()) {
         let reversed: Vec<Link> = links.iter().rev().copied().collect();

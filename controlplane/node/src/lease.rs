@@ -102,10 +102,15 @@ impl Lease {
             udp_port: u32::from(self.endpoint.udp_port),
             domain: self.domain.0,
             identity: self.identity.clone(),
-            serves: self.serves.iter().map(bytes).collect(),
+            // A pod that answers no probe gets no calls; it keeps its attachment and its own name.
+            serves: self.told_serves().iter().map(bytes).collect(),
             owns: vec![bytes(&self.source_name)],
             ..Default::default()
         }
+    }
+
+    fn told_serves(&self) -> &[NameBuf] {
+        if self.answers { &self.serves } else { &[] }
     }
 
     /// A lease for an attachment that a dataplane already has; `None` if no pod of ours can be behind it.
@@ -130,7 +135,7 @@ impl Lease {
     /// Whether `attachment` is this lease, as the dataplane has it.
     #[must_use]
     pub fn is(&self, attachment: &v1::Attachment) -> bool {
-        let mine: Vec<&[u8]> = self.serves.iter().map(NameBuf::as_bytes).collect();
+        let mine: Vec<&[u8]> = self.told_serves().iter().map(NameBuf::as_bytes).collect();
         attachment.id == u32::from(self.attachment.0)
             && attachment.identity == self.identity
             && attachment.domain == self.domain.0

@@ -8,12 +8,14 @@
 
 pub mod agent;
 pub mod audit;
+pub mod authority;
 pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod driver;
 pub mod handle;
+pub mod keeper;
 pub mod lease;
 pub mod links;
 pub mod metrics;
@@ -21,6 +23,7 @@ pub mod node;
 pub mod operator;
 pub mod peer;
 pub mod pods;
+pub mod probe;
 pub mod program;
 pub mod registrar;
 pub mod resolve;

@@ -61,6 +61,8 @@ pub struct Node {
     boot_epoch: u32,
     next_session: u64,
     planned: Option<Batch>,
+    /// Authorities are to be asked for everything anew.
+    pub(crate) ask_again: bool,
     draining: bool,
     dataplane_seen: bool,
 }
@@ -129,8 +131,8 @@ impl Node {
         if credentials.identity != expected {
             return Err(StartError::OtherIdentity {
                 path: config.node.credentials.display().to_string(),
-                certificate: format!("{:?}", credentials.identity),
-                expected: format!("{expected:?}"),
+                certificate: credentials.identity.to_string(),
+                expected: expected.to_string(),
             });
         }
         let root = RootKey::from_certificate(&credentials.root_der)?;
@@ -167,6 +169,7 @@ impl Node {
             boot_epoch: epoch,
             next_session: 0,
             planned: None,
+            ask_again: false,
             draining: false,
             dataplane_seen: false,
             config: Arc::new(config),

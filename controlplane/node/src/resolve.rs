@@ -4,7 +4,7 @@ use dmsc_proto::v1;
 use dmsc_wire::{Domain, Name, NodeId};
 
 use crate::lease::{Health, LeaseTable};
-use crate::routes::Routes;
+use crate::routes::Tables;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -20,20 +20,20 @@ pub struct Caller<'a> {
 /// Pods at other gateways are one instance per gateway, of unknown health: their own gateway knows more.
 #[must_use]
 pub fn instances(
-    routes: &Routes,
+    tables: &Tables,
     leases: &LeaseTable,
     own: NodeId,
     caller: Caller<'_>,
     name: Name<'_>,
 ) -> Vec<v1::Instance> {
-    if !allowed(routes, caller, name) {
+    if !allowed(tables, caller, name) {
         return Vec::new();
     }
     let depth = name.component_count();
     let group = (1..=depth).rev().find_map(|depth| {
         let key = (caller.domain, name.prefix(depth).to_owned());
-        let id = routes.tables.prefixes.get(&key)?;
-        Some((depth, routes.tables.groups.get(id)?))
+        let id = tables.prefixes.get(&key)?;
+        Some((depth, tables.groups.get(id)?))
     });
     let matched = group.map_or(0, |(depth, _)| depth);
     let local = |metric, weight| {
@@ -89,12 +89,11 @@ fn instance(
 }
 
 /// First match by ascending id; no match: allowed.
-fn allowed(routes: &Routes, caller: Caller<'_>, callee: Name<'_>) -> bool {
+fn allowed(tables: &Tables, caller: Caller<'_>, callee: Name<'_>) -> bool {
     let covers = |rule: &[u8], name: Name<'_>| {
         rule.is_empty() || Name::from_bytes(rule).is_ok_and(|rule| rule.is_prefix_of(name))
     };
-    routes
-        .tables
+    tables
         .access_rules
         .values()
         .find(|rule| {
@@ -113,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::lease::{Lease, LeaseId};
+    use crate::routes::Routes;
 
     fn routes(extra: &str) -> Routes {
         let folder = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ mod tests {
             domain: Domain(1),
             name: caller.as_name(),
         };
-        instances(routes, &leases(), NodeId(1), caller, name.as_name())
+        instances(&routes.tables, &leases(), NodeId(1), caller, name.as_name())
             .iter()
             .map(|instance| (instance.gateway, instance.attachment, instance.metric))
             .collect()

@@ -12,23 +12,27 @@ use dmsc_wire::AttachmentId;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
 use crate::agent::{Agent, AgentError};
+use crate::authority::{Authorities, follow};
 use crate::clock::wall_ms;
-use crate::config::{Config, Role};
+use crate::config::{Config, GatewaySection, Role};
 use crate::driver::{drive, program, until};
 use crate::handle::Handle;
+use crate::keeper::keep;
 use crate::node::Node;
 use crate::operator;
 use crate::operator::caller::Caller;
 use crate::operator::gate::Gate;
 use crate::peer::{NeighbourService, dialler};
 use crate::pods::Pods;
+use crate::probe::probe;
+use crate::registrar::{AuthenticGateway, PodRegistrar};
 use crate::status::{Extra, StatusFile};
 use crate::tls::Tls;
 
@@ -290,9 +294,45 @@ impl Router {
                 error!(%error, "link state ended");
             }
         });
+        if let Some(gateway) = self.config.gateway.clone() {
+            self.serve_pods(&gateway).await?;
+        }
         tokio::spawn(dialler(self.handle.clone(), self.tls.clone()));
         self.serving = true;
         notify(&[NotifyState::Ready]);
+        Ok(())
+    }
+
+    /// Where pods register.
+    async fn serve_pods(&self, gateway: &GatewaySection) -> anyhow::Result<()> {
+        let (own, listen) = (self.config.node.id, gateway.listen);
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!(
+                "[gateway] listen {listen}: cannot listen; is another control plane running here?"
+            )
+        })?;
+        info!(address = %listener.local_addr()?, "registrar ready");
+        let authorities = Authorities::new(own, &gateway.authorities, &self.tls)?;
+        let (authorities, follower) = watch::channel(Arc::new(authorities));
+        let registrar = AuthenticGateway::new(
+            self.handle.clone(),
+            own,
+            self.credentials.root_key()?,
+            follower.clone(),
+        );
+        let server = Server::builder()
+            .tls_config(self.tls.server())?
+            .max_concurrent_streams(256)
+            .add_service(PodRegistrar::service(Arc::new(registrar)))
+            .serve_with_incoming(incoming(listener));
+        tokio::spawn(async move {
+            if let Err(error) = server.await {
+                error!(%error, "registrar ended");
+            }
+        });
+        tokio::spawn(follow(self.handle.clone(), follower));
+        tokio::spawn(keep(self.handle.clone(), self.tls.clone(), authorities));
+        tokio::spawn(probe(self.handle.clone()));
         Ok(())
     }
 
@@ -376,7 +416,17 @@ impl Router {
         };
         self.record(&applied).await;
         match applied {
-            Ok(diff) => info!(changes = diff.join("; "), "configuration read again"),
+            Ok(diff) => {
+                // A policy may have changed as well.
+                self.handle
+                    .query(|node| {
+                        node.ask_again = true;
+                        node.signals.claimed.notify_one();
+                        node.signals.status.notify_one();
+                    })
+                    .await;
+                info!(changes = diff.join("; "), "configuration read again");
+            }
             Err(error) => {
                 error!("configuration not read again, everything stays as it was: {error}");
                 StatusFile::new(self.options.status.clone()).failed(&error);

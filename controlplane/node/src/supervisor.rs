@@ -15,7 +15,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tracing::{error, info, warn};
 
 use crate::agent::{Agent, AgentError};
-use crate::registrar::StaticRegistrar;
+use crate::registrar::{PodRegistrar, StaticGateway};
 use crate::routes::{Routes, RoutesError, Tables};
 use crate::state::State;
 use crate::status::StatusFile;
@@ -154,7 +154,7 @@ impl Supervisor {
             format!("--listen {listen}: cannot listen; is another control plane running here? Stop it or give another address")
         })?;
         info!(address = %listener.local_addr()?, "registrar ready");
-        let service = StaticRegistrar::service(Arc::clone(&self.state));
+        let service = PodRegistrar::service(Arc::new(StaticGateway::new(Arc::clone(&self.state))));
         tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener).map(|stream| {
                 stream.inspect(|stream| {

@@ -103,7 +103,8 @@ impl Announced {
         }
     }
 
-    fn change(&mut self, place: Place, now: Duration) {
+    /// Forgets changes that no longer count.
+    pub fn forget_changes(&mut self, now: Duration) {
         while let Some((at, _)) = self.changed_at.front()
             && now.saturating_sub(*at) > DAMPING_TIME
         {
@@ -117,6 +118,10 @@ impl Announced {
                 }
             }
         }
+    }
+
+    fn change(&mut self, place: Place, now: Duration) {
+        self.forget_changes(now);
         let times = self.changes.entry(place.clone()).or_default();
         let damped = times.len() >= DAMPING_CHANGES;
         if damped {

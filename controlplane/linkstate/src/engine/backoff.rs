@@ -1,11 +1,12 @@
-//! When to compute shortest paths: soon after quiet, less often while the network churns (after RFC 8405).
+//! When to compute shortest paths: at once after quiet, soon while a change arrives in pieces, seldom while the network churns (after
+//! RFC 8405, but counting computations instead of time, so that a failure soon after a start is not taken for churn).
 
 use std::time::Duration;
 
-/// How long a first delay, then the short one, are enough for an event to have arrived everywhere.
-const LEARN: Duration = Duration::from_secs(2);
-/// Without changes for this long it is quiet again (and never less than twice the long delay).
-const HOLD_DOWN: Duration = Duration::from_secs(4);
+/// So many computations of one burst wait for the short delay, further ones for the long one.
+const SOON: u32 = 20;
+/// Without changes for so many short delays it is quiet again.
+const QUIET: u32 = 10;
 
 /// The three delays and where in them we are.
 #[derive(Debug)]
@@ -13,8 +14,8 @@ pub struct Backoff {
     initial: Duration,
     short: Duration,
     long: Duration,
-    first: Option<Duration>,
-    last: Duration,
+    last: Option<Duration>,
+    computed: u32,
     due: Option<Duration>,
 }
 
@@ -25,31 +26,27 @@ impl Backoff {
             initial,
             short,
             long,
-            first: None,
-            last: Duration::ZERO,
+            last: None,
+            computed: 0,
             due: None,
         }
     }
 
     /// The graph changed.
     pub fn trigger(&mut self, now: Duration) {
-        let quiet = now.saturating_sub(self.last) > HOLD_DOWN.max(self.long * 2);
-        let first = match self.first {
-            Some(first) if !quiet => first,
-            _ => {
-                self.first = Some(now);
-                self.last = now;
-                self.due = Some(self.due.unwrap_or(now + self.initial));
-                return;
-            }
+        let quiet = self
+            .last
+            .is_none_or(|last| now.saturating_sub(last) > self.short * QUIET);
+        self.last = Some(now);
+        if quiet {
+            self.computed = 0;
+        }
+        let delay = match self.computed {
+            0 => self.initial,
+            1..SOON => self.short,
+            _ => self.long,
         };
-        self.last = now;
-        let delay = if now.saturating_sub(first) < LEARN {
-            self.short
-        } else {
-            self.long
-        };
-        self.due = Some(self.due.unwrap_or(now + delay));
+        self.due.get_or_insert(now + delay);
     }
 
     /// When to compute.
@@ -62,6 +59,7 @@ impl Backoff {
         let due = self.due.is_some_and(|due| due <= now);
         if due {
             self.due = None;
+            self.computed = self.computed.saturating_add(1);
         }
         due
     }
@@ -72,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn soon_then_short_then_long_then_soon() {
+    fn at_once_then_soon_then_seldom_then_at_once() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(5), ms(50), ms(2_000));
         backoff.trigger(ms(100));
@@ -82,10 +80,14 @@ mod tests {
         backoff.trigger(ms(130));
         assert_eq!(backoff.deadline(), Some(ms(160)));
         assert!(backoff.take(ms(160)));
-        backoff.trigger(ms(2_200));
-        assert_eq!(backoff.deadline(), Some(ms(4_200)));
-        assert!(backoff.take(ms(4_200)));
-        backoff.trigger(ms(9_000));
-        assert_eq!(backoff.deadline(), Some(ms(9_005)));
+        let mut runs = 0;
+        for step in 17..1_017 {
+            backoff.trigger(ms(step * 10));
+            runs += u32::from(backoff.take(ms(step * 10)));
+        }
+        assert!((20..=26).contains(&runs), "10 s of churn: {runs} runs");
+        while !backoff.take(ms(20_000)) {}
+        backoff.trigger(ms(20_000));
+        assert_eq!(backoff.deadline(), Some(ms(20_005)));
     }
 }

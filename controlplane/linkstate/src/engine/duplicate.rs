@@ -169,8 +169,9 @@ impl Engine {
             _ => {}
         }
         if key.kind != Kind::ADJACENCY && !object.is_purge() {
-            let now = self.now.mono;
-            self.own.schedule_refresh(key, self.config.lifetime_s, now);
+            // It may have waited long for this process.
+            let left = object.lifetime_s.saturating_sub(object.age_s);
+            self.own.schedule_refresh(key, left, self.now.mono);
         }
         self.accept(object, parsed, Some(session), received);
         Ok(())

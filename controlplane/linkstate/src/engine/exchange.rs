@@ -219,7 +219,7 @@ impl Engine {
             if state.closing {
                 continue;
             }
-            if now >= state.heard_at + self.config.session_timeout {
+            if now >= state.heard_at.saturating_add(self.config.session_timeout) {
                 silent.push(*id);
                 continue;
             }

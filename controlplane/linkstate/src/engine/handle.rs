@@ -72,7 +72,10 @@ impl Engine {
                 gateways,
                 prefixes,
                 hold,
-            } => self.start.restarted(gateways, prefixes, now + hold),
+            } => {
+                let until = now.saturating_add(hold);
+                self.start.restarted(gateways, prefixes, until);
+            }
             Event::LinkConfigured(settings) => {
                 self.links.configure(settings);
                 self.close_where(
@@ -214,6 +217,13 @@ impl Engine {
         }
         for body in bodies {
             let id = body_id(&body);
+            if let Some(own) = self.own.authorisations.get_mut(&id)
+                && own.body == body
+            {
+                own.adopted = false;
+                own.drop_at = None;
+                continue;
+            }
             // One that is not believed here would be believed nowhere.
             match self.trust.authorisation(&body, self.now) {
                 Ok(authorisation) if authorisation.gateway == self.config.node => {}
@@ -267,6 +277,7 @@ impl Engine {
             self.full_at = None;
             self.clear(Alarm::DatabaseFull);
         }
+        self.announced.forget_changes(now);
         if self.own.fights.forget(now) {
             self.clear(Alarm::DuplicateNodeId);
         }

@@ -97,10 +97,10 @@ impl Links {
     ) -> Option<Link> {
         let adopted = || {
             let (peer, peer_link) = self.adopted.get(&id)?;
-            (*peer == state.settings.peer && now < restart.started + restart.time)
+            (*peer == state.settings.peer && now < restart.started.saturating_add(restart.time))
                 .then_some(*peer_link)
         };
-        let recent = |lost: Duration| now < lost + restart.time;
+        let recent = |lost: Duration| now < lost.saturating_add(restart.time);
         let peer_link = match state.peer_link {
             Some(peer_link) => (state.session.is_some() || state.lost_at.is_some_and(recent))
                 .then_some(peer_link)?,
@@ -143,7 +143,7 @@ impl Links {
             .filter_map(|state| state.lost_at);
         let adopted = (!self.adopted.is_empty()).then_some(restart.started);
         lost.chain(adopted)
-            .map(|from| from + restart.time)
+            .map(|from| from.saturating_add(restart.time))
             .filter(|at| *at > now)
             .min()
     }

@@ -34,13 +34,28 @@ impl Stored {
     }
 }
 
+/// What the objects of one originator take.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Objects.
+    pub objects: usize,
+    /// Bytes of bodies and certificates.
+    pub bytes: usize,
+}
+
+/// Bytes that an object takes besides its fixed fields.
+pub fn bytes_of(object: &Object) -> usize {
+    object.body.len() + object.certificate.len()
+}
+
 /// Accepted objects of all kinds, purges too.
 #[derive(Debug, Default)]
 pub struct Lsdb {
     objects: BTreeMap<Key, Stored>,
     by_bucket: BTreeSet<(u8, Key)>,
     by_end: BTreeSet<(Duration, Key)>,
-    of_origin: BTreeMap<NodeId, usize>,
+    of_origin: BTreeMap<NodeId, Size>,
+    bytes: usize,
     digest: Digest,
 }
 
@@ -104,9 +119,14 @@ impl Lsdb {
         self.objects.len()
     }
 
-    /// Number of those of one origin.
-    pub fn count_of(&self, origin: NodeId) -> usize {
-        self.of_origin.get(&origin).copied().unwrap_or(0)
+    /// Bytes of all.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What those of one originator take.
+    pub fn size_of(&self, origin: NodeId) -> Size {
+        self.of_origin.get(&origin).copied().unwrap_or_default()
     }
 
     /// Of all objects that are not purged (purges are forgotten at other times by each node, and would show as differences).
@@ -143,7 +163,10 @@ impl Lsdb {
         self.toggle(&object, bucket, true);
         self.by_bucket.insert((bucket, key));
         self.by_end.insert((until, key));
-        *self.of_origin.entry(key.origin).or_default() += 1;
+        let size = self.of_origin.entry(key.origin).or_default();
+        size.objects += 1;
+        size.bytes += bytes_of(&object);
+        self.bytes += bytes_of(&object);
         self.objects.insert(
             key,
             Stored {
@@ -162,9 +185,11 @@ impl Lsdb {
         self.toggle(&old.object, bucket, false);
         self.by_bucket.remove(&(bucket, key));
         self.by_end.remove(&(old.until, key));
-        if let Some(count) = self.of_origin.get_mut(&key.origin) {
-            *count -= 1;
-            if *count == 0 {
+        self.bytes = self.bytes.saturating_sub(bytes_of(&old.object));
+        if let Some(size) = self.of_origin.get_mut(&key.origin) {
+            size.objects = size.objects.saturating_sub(1);
+            size.bytes = size.bytes.saturating_sub(bytes_of(&old.object));
+            if size.objects == 0 {
                 self.of_origin.remove(&key.origin);
             }
         }

@@ -7,17 +7,22 @@ use thiserror::Error;
 use super::Engine;
 use super::body::BodyError;
 use super::bucket::{KNOWN, NEW};
-use super::lsdb::Stored;
+use super::lsdb::{Stored, bytes_of};
 use super::parse::Parsed;
 use super::stage::Stage;
 use crate::action::{Action, Alarm};
 use crate::event::SessionId;
 use crate::message::Message;
-use crate::object::{Key, Kind, Object};
+use crate::object::{Key, Kind, Object, Version};
 use crate::trust::TrustError;
 
 /// After the last change the neighbours are told the digest.
 const QUIET: Duration = Duration::from_millis(50);
+
+/// Bytes per object of the limits of one originator …
+const BYTES_OF_ORIGIN: usize = 4_096;
+/// … and of all: few are as large as they may be.
+const BYTES_IN_ALL: usize = 2_048;
 
 /// Why an object is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -79,18 +84,17 @@ impl Engine {
             match self.receive_object(session, object) {
                 Ok(()) | Err(Refusal::Known) => {}
                 Err(refusal) => {
-                    let now = self.now.mono;
-                    let Some(state) = self.sessions.get_mut(&session) else {
-                        return;
+                    let end = matches!(refusal, Refusal::OverLimit | Refusal::TooLarge);
+                    let count = if refusal == Refusal::OverLimit {
+                        left
+                    } else {
+                        1
                     };
-                    if refusal == Refusal::OverLimit {
-                        state.refused = state.refused.saturating_add(left);
-                        state.exchange.reset(now);
-                        return;
-                    }
-                    state.refused = state.refused.saturating_add(1);
                     if refusal == Refusal::TooLarge {
                         self.close(session, "sent an object that is larger than any may be");
+                    }
+                    self.count_refusal(session, refusal, count);
+                    if end {
                         return;
                     }
                 }
@@ -99,13 +103,29 @@ impl Engine {
         }
     }
 
+    fn count_refusal(&mut self, session: SessionId, refusal: Refusal, count: u64) {
+        let now = self.now.mono;
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.refused = state.refused.saturating_add(count);
+            if refusal == Refusal::OverLimit {
+                state.exchange.reset(now); // what was not looked at is learned by digest
+            }
+            state.last_refusal = Some(refusal);
+        }
+    }
+
     fn receive_object(&mut self, session: SessionId, object: Object) -> Result<(), Refusal> {
         let now = self.now.mono;
         let key = object.key;
         self.check_shape(&object)?;
-        let known = self
-            .newest(key)
-            .is_some_and(|known| object.sequence <= known);
+        let known = self.newest(key).is_some_and(|known| {
+            let own = key.origin == self.config.node;
+            if own && known.0 == object.sequence {
+                known.1 == object.signature // another one under the same number is not by this process
+            } else {
+                object.version() <= known
+            }
+        });
         let Some(state) = self.sessions.get_mut(&session) else {
             return Err(Refusal::Known);
         };
@@ -142,12 +162,12 @@ impl Engine {
     }
 
     /// The newest version of an object that is here, wherever it is.
-    fn newest(&self, key: Key) -> Option<crate::object::Sequence> {
-        let stored = |stored: &Stored| stored.object.sequence;
+    fn newest(&self, key: Key) -> Option<Version> {
+        let stored = |stored: &Stored| stored.object.version();
         [
             self.lsdb.get(key).map(stored),
             self.waiting.get(key).map(stored),
-            self.deferred.get(key).map(|later| later.object.sequence),
+            self.deferred.get(key).map(|later| later.object.version()),
         ]
         .into_iter()
         .flatten()
@@ -156,12 +176,17 @@ impl Engine {
 
     fn check_room(&mut self, object: &Object) -> Result<(), Refusal> {
         let key = object.key;
-        if self.lsdb.get(key).is_some() {
-            return Ok(());
-        }
-        if self.lsdb.len() >= self.config.objects
-            || self.lsdb.count_of(key.origin) >= self.config.objects_per_origin
-        {
+        let old = self.lsdb.get(key);
+        let more = bytes_of(object).saturating_sub(old.map_or(0, |old| bytes_of(&old.object)));
+        let new = usize::from(old.is_none());
+        let size = self.lsdb.size_of(key.origin);
+        let config = &self.config;
+        let fits = self.lsdb.len() + new <= config.objects
+            && size.objects + new <= config.objects_per_origin
+            && self.lsdb.bytes() + more <= config.objects.saturating_mul(BYTES_IN_ALL)
+            && size.bytes + more <= config.objects_per_origin.saturating_mul(BYTES_OF_ORIGIN);
+        // What shrinks or stays as large always fits: a full database still follows the network.
+        if !fits && (new > 0 || more > 0) {
             self.full_at = Some(self.now.mono);
             self.raise(Alarm::DatabaseFull);
             return Err(Refusal::Full);
@@ -246,7 +271,7 @@ impl Engine {
         if self
             .waiting
             .get(key)
-            .is_some_and(|waiting| waiting.object.sequence <= object.sequence)
+            .is_some_and(|waiting| waiting.object.version() <= object.version())
         {
             self.waiting.remove(key);
         }
@@ -267,17 +292,13 @@ impl Engine {
     /// Versions that were early.
     pub(super) fn release_deferred(&mut self) {
         while let Some(later) = self.deferred.take(self.now.mono) {
-            let known = |stored: &Stored| stored.object.sequence >= later.object.sequence;
+            let known = |stored: &Stored| stored.object.version() >= later.object.version();
             let key = later.object.key;
             if self.lsdb.get(key).is_some_and(known) || self.waiting.get(key).is_some_and(known) {
                 continue;
             }
-            if self
-                .admit(later.session, later.object, later.received)
-                .is_err()
-                && let Some(state) = self.sessions.get_mut(&later.session)
-            {
-                state.refused = state.refused.saturating_add(1);
+            if let Err(refusal) = self.admit(later.session, later.object, later.received) {
+                self.count_refusal(later.session, refusal, 1);
             }
         }
     }

@@ -224,7 +224,7 @@ impl Rib {
                 claim.installed = installed;
                 self.changed.insert((domain, name.clone()));
             }
-            self.stale = self.stale + usize::from(stale) - usize::from(claim.stale);
+            self.stale = (self.stale + usize::from(stale)).saturating_sub(usize::from(claim.stale));
             claim.stale = stale;
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 
 use super::bucket::Bucket;
+use super::receive::Refusal;
 use crate::event::AdjacencyId;
 use crate::object::{Key, Kind};
 
@@ -159,6 +160,8 @@ pub struct Session {
     pub synced_once: bool,
     /// Objects refused.
     pub refused: u64,
+    /// Why the last one was.
+    pub last_refusal: Option<Refusal>,
     /// Objects accepted.
     pub accepted: u64,
     /// How much it may send.
@@ -191,6 +194,7 @@ impl Session {
             synced: false,
             synced_once: false,
             refused: 0,
+            last_refusal: None,
             accepted: 0,
             bucket: Bucket::new(objects_per_second, now),
             exchange: Exchange::new(interval, now),

@@ -64,8 +64,8 @@ impl Start {
 
     /// It is a restart.
     pub fn restarted(&mut self, gateways: Vec<NodeId>, prefixes: Vec<Known>, until: Duration) {
-        if self.ready || self.restart {
-            return;
+        if self.ready || self.restart || (gateways.is_empty() && prefixes.is_empty()) {
+            return; // a dataplane without tables is a start: it must not attract anything yet
         }
         self.restart = true;
         let known: BTreeSet<Known> = prefixes.into_iter().collect();

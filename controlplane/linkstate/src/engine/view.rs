@@ -6,6 +6,7 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use super::Engine;
 use super::cover::Cover;
+use super::receive::Refusal;
 use super::stage::Stage;
 use crate::action::{Alarm, GatewayRoute, PrefixMember, Topology};
 use crate::event::{AdjacencyId, SessionId};
@@ -53,6 +54,8 @@ pub struct SessionInfo {
     pub synced: bool,
     /// Objects that were refused, with all reasons together.
     pub refused: u64,
+    /// Why the last one was.
+    pub last_refusal: Option<Refusal>,
 }
 
 /// What the engine keeps, in numbers: each is bounded whatever neighbours do.
@@ -128,6 +131,7 @@ impl Engine {
                 peer: state.peer,
                 synced: state.synced,
                 refused: state.refused,
+                last_refusal: state.last_refusal.clone(),
             })
             .collect()
     }
@@ -295,7 +299,7 @@ impl Engine {
             .flat_map(|state| {
                 [
                     Some(state.digest_at),
-                    Some(state.heard_at + self.config.session_timeout),
+                    Some(state.heard_at.saturating_add(self.config.session_timeout)),
                     state.ask_at.filter(|at| *at > now),
                 ]
             });

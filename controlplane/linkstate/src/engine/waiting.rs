@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use dmsc_wire::NodeId;
 
-use super::lsdb::Stored;
+use super::lsdb::{Stored, bytes_of};
 use crate::object::{Key, Kind, Object};
 
 /// Most of one originator.
 pub const PER_ORIGIN: usize = 256;
 /// Most of all.
 pub const IN_ALL: usize = 10_000;
+/// Most bytes of all.
+pub const BYTES: usize = 64 << 20;
 /// Then they are forgotten; the digest exchange brings them again.
 pub const WAIT: Duration = Duration::from_secs(60);
 
@@ -20,6 +22,7 @@ pub const WAIT: Duration = Duration::from_secs(60);
 pub struct Waiting {
     objects: BTreeMap<Key, Stored>,
     by_end: BTreeSet<(Duration, Key)>,
+    bytes: usize,
 }
 
 impl Waiting {
@@ -27,10 +30,12 @@ impl Waiting {
     pub fn insert(&mut self, object: Object, now: Duration) -> bool {
         let key = object.key;
         self.remove(key);
-        if self.objects.len() >= IN_ALL || self.of(key.origin).count() >= PER_ORIGIN {
+        let full = self.objects.len() >= IN_ALL || self.bytes + bytes_of(&object) > BYTES;
+        if full || self.of(key.origin).count() >= PER_ORIGIN {
             return false;
         }
         let until = now + WAIT;
+        self.bytes += bytes_of(&object);
         self.by_end.insert((until, key));
         self.objects.insert(
             key,
@@ -51,6 +56,7 @@ impl Waiting {
     /// Takes it out.
     pub fn remove(&mut self, key: Key) -> Option<Stored> {
         let old = self.objects.remove(&key)?;
+        self.bytes = self.bytes.saturating_sub(bytes_of(&old.object));
         self.by_end.remove(&(old.until, key));
         Some(old)
     }

@@ -2,23 +2,23 @@
 #![allow(dead_code)]
 
 pub mod crypto;
+mod node;
+mod pods;
+mod view;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bytes::Bytes;
-use dmsc_linkstate::action::{GatewayRoute, PrefixMember, Topology};
-use dmsc_linkstate::event::{Announcement, Known, LinkSettings};
+use dmsc_linkstate::event::{Known, LinkSettings};
 use dmsc_linkstate::{
-    Action, AdjacencyId, Alarm, Engine, EngineConfig, Event, Message, NodeId, Now, RouteDelta,
-    SessionId,
+    Action, AdjacencyId, Engine, EngineConfig, Event, Message, NodeId, Now, SessionId,
 };
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_wire::NameBuf;
 
-use crypto::{NodeSigner, TestTrust, WireAuthorisation};
+use crypto::{NodeSigner, TestTrust};
+pub use node::{Link, Node, Tables};
 
 /// Wall clock at the beginning, s since 1970.
 pub const EPOCH_S: u64 = 1_800_000_000;
@@ -35,73 +35,6 @@ pub fn secs(secs: u64) -> Duration {
 
 pub fn name(text: &str) -> NameBuf {
     NameBuf::parse(text).unwrap()
-}
-
-/// The tables of a dataplane.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tables {
-    pub version: u64,
-    pub gateways: BTreeMap<(Topology, NodeId), GatewayRoute>,
-    pub prefixes: BTreeMap<(Domain, NameBuf), Vec<PrefixMember>>,
-}
-
-impl Tables {
-    fn apply(&mut self, delta: &RouteDelta) {
-        if delta.complete {
-            *self = Self::default();
-        }
-        self.version = delta.version;
-        for change in &delta.gateways {
-            let key = (change.topology, change.gateway);
-            match &change.route {
-                Some(route) => self.gateways.insert(key, route.clone()),
-                None => self.gateways.remove(&key),
-            };
-        }
-        for change in &delta.prefixes {
-            let key = (change.domain, change.name.clone());
-            if change.members.is_empty() {
-                self.prefixes.remove(&key);
-            } else {
-                self.prefixes.insert(key, change.members.clone());
-            }
-        }
-    }
-
-    pub fn same(&self, other: &Self) -> bool {
-        self.gateways == other.gateways && self.prefixes == other.prefixes
-    }
-}
-
-/// A node: its engine may be dead while its dataplane goes on.
-pub struct Node {
-    pub engine: Option<Engine>,
-    pub config: EngineConfig,
-    pub seed: u32,
-    pub tables: Tables,
-    /// Deltas since the start, and whether the last one of a kind was complete.
-    pub deltas: Vec<RouteDelta>,
-    pub alarms: Vec<String>,
-    pub closes: Vec<&'static str>,
-    pub kept: Vec<(bool, Bytes)>,
-    pub wall_skew: i64,
-    /// Reads nothing from its neighbours, and writes nothing.
-    pub stopped: bool,
-    pub authorisations: Vec<Bytes>,
-    pub announced: BTreeMap<NameBuf, Announcement>,
-    pub verifications: Arc<AtomicU64>,
-    pub serial: u64,
-}
-
-/// A link between two nodes.
-#[derive(Debug, Clone)]
-pub struct Link {
-    pub ends: [(u32, AdjacencyId); 2],
-    pub up: bool,
-    pub metric: u32,
-    pub delay_us: u32,
-    session: Option<u64>,
-    connect_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -174,9 +107,11 @@ impl Sim {
             engine: None,
             config,
             seed: id,
+            issued_s: EPOCH_S,
             tables: Tables::default(),
             deltas: Vec::new(),
             alarms: Vec::new(),
+            lost: Vec::new(),
             closes: Vec::new(),
             kept: Vec::new(),
             wall_skew: 0,
@@ -209,7 +144,7 @@ impl Sim {
             verifications: node.verifications.clone(),
             ..TestTrust::default()
         };
-        let signer = NodeSigner::new(id, node.seed, EPOCH_S);
+        let signer = NodeSigner::new(node.config.node.0, node.seed, node.issued_s);
         node.engine = Some(Engine::new(
             node.config.clone(),
             Box::new(signer),
@@ -242,7 +177,7 @@ impl Sim {
         for link in &links {
             for (end, (node, adjacency)) in link.ends.iter().enumerate() {
                 if *node == id {
-                    let peer = link.ends[1 - end].0;
+                    let peer = self.nodes[&link.ends[1 - end].0].config.node;
                     self.handle(id, Event::LinkConfigured(settings(*adjacency, peer, link)));
                     if link.up {
                         let up = Event::LinkHello {
@@ -291,7 +226,7 @@ impl Sim {
         for end in 0..2 {
             let (node, id) = link.ends[end];
             if self.nodes[&node].engine.is_some() {
-                let peer = link.ends[1 - end].0;
+                let peer = self.nodes[&link.ends[1 - end].0].config.node;
                 self.handle(node, Event::LinkConfigured(settings(id, peer, &link)));
             }
         }
@@ -356,7 +291,7 @@ impl Sim {
             let event = Event::SessionUp {
                 session: SessionId(self.sessions),
                 link: ends[end].1,
-                peer: NodeId(ends[1 - end].0),
+                peer: self.nodes[&ends[1 - end].0].config.node,
                 peer_link: ends[1 - end].1,
             };
             self.handle(ends[end].0, event);
@@ -396,8 +331,21 @@ impl Sim {
                 }
                 Action::Routes(delta) => {
                     let life = u64::from(self.nodes[&id].config.boot_epoch);
+                    let now = self.now;
                     let node = self.node(id);
+                    let before = node.tables.clone();
                     node.tables.apply(&delta);
+                    let after = &node.tables;
+                    for (domain, name) in before.prefixes.keys() {
+                        if !after.prefixes.contains_key(&(*domain, name.clone())) {
+                            node.lost.push(format!("{now:?}: prefix {name}"));
+                        }
+                    }
+                    for (topology, to) in before.gateways.keys() {
+                        if !after.gateways.contains_key(&(*topology, *to)) {
+                            node.lost.push(format!("{now:?}: way to {to}"));
+                        }
+                    }
                     let version = delta.version;
                     node.deltas.push(delta);
                     let happening = Happening::Programmed {
@@ -561,130 +509,12 @@ impl Sim {
             }
         }
     }
-
-    /// Authorises subtrees at a gateway, besides what it has.
-    pub fn authorise(&mut self, gateway: u32, names: &[&str], life_s: u64, stale_s: u32) {
-        let now_s = self.wall_s();
-        let node = self.node(gateway);
-        node.serial += 1;
-        let body = WireAuthorisation {
-            serial: node.serial,
-            domain: 1,
-            gateway,
-            issued_at_s: now_s,
-            not_after_s: now_s + life_s,
-            stale_s,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            exact: false,
-        };
-        node.authorisations.push(body.signed());
-        let all = node.authorisations.clone();
-        self.handle(gateway, Event::Authorisations(all));
-    }
-
-    pub fn announce(&mut self, gateway: u32, names: &[&str]) {
-        let wall = self.time(gateway).wall;
-        let announcements: Vec<Announcement> = names
-            .iter()
-            .map(|text| Announcement {
-                domain: Domain(1),
-                name: name(text),
-                metric: 0,
-                weight: 1,
-                announced_at_ms: u64::try_from(wall.as_millis()).unwrap(),
-            })
-            .collect();
-        for announcement in &announcements {
-            self.node(gateway)
-                .announced
-                .insert(announcement.name.clone(), announcement.clone());
-        }
-        self.handle(gateway, Event::Announce(announcements));
-    }
-
-    pub fn withdraw(&mut self, gateway: u32, text: &str) {
-        self.node(gateway).announced.remove(&name(text));
-        self.handle(gateway, Event::Withdraw(vec![(Domain(1), name(text))]));
-    }
-
-    /// Gateways that serve a name, in the tables of a node.
-    pub fn members(&self, at: u32, text: &str) -> Vec<u32> {
-        self.nodes[&at]
-            .tables
-            .prefixes
-            .get(&(Domain(1), name(text)))
-            .map(|members| members.iter().map(|member| member.gateway.0).collect())
-            .unwrap_or_default()
-    }
-
-    /// The node behind an adjacency.
-    pub fn behind(&self, node: u32, adjacency: AdjacencyId) -> Option<u32> {
-        self.links.iter().find_map(|link| {
-            let [a, b] = link.ends;
-            if a == (node, adjacency) {
-                Some(b.0)
-            } else if b == (node, adjacency) {
-                Some(a.0)
-            } else {
-                None
-            }
-        })
-    }
-
-    pub fn route(&self, at: u32, topology: Topology, to: u32) -> Option<&GatewayRoute> {
-        self.nodes[&at].tables.gateways.get(&(topology, NodeId(to)))
-    }
-
-    pub fn digests_equal(&self) -> bool {
-        let mut digests = self
-            .nodes
-            .values()
-            .filter_map(|node| node.engine.as_ref())
-            .map(Engine::digest);
-        let first = digests.next();
-        digests.all(|digest| Some(digest) == first)
-    }
-
-    pub fn alarms(&self, at: u32) -> Vec<Alarm> {
-        self.engine(at).alarms()
-    }
-
-    /// A line of what every table lacks to be like another's, for messages of failed tests.
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        for (id, node) in &self.nodes {
-            let Some(engine) = &node.engine else {
-                text.push_str(&format!("{id}: dead\n"));
-                continue;
-            };
-            text.push_str(&format!(
-                "{id}: digest {:x} starting {} restarting {} {:?}\n",
-                engine.digest().fold(),
-                engine.starting(),
-                engine.restarting(),
-                engine.sizes()
-            ));
-            for entry in engine.entries(self.time(*id)) {
-                let key = entry.object.key;
-                text.push_str(&format!(
-                    "    kind {} origin {} id {:x} seq {:x} purge {} accepted {}\n",
-                    key.kind.0,
-                    key.origin,
-                    key.id,
-                    entry.object.sequence.0,
-                    entry.object.is_purge(),
-                    entry.accepted
-                ));
-            }
-        }
-        text
-    }
 }
 
-fn settings(id: AdjacencyId, peer: u32, link: &Link) -> LinkSettings {
+fn settings(id: AdjacencyId, peer: NodeId, link: &Link) -> LinkSettings {
     LinkSettings {
         id,
-        peer: NodeId(peer),
+        peer,
         metric: link.metric,
         delay_us: link.delay_us,
         capacity_kbps: 0,

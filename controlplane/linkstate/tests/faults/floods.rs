@@ -1,0 +1,144 @@
+//! Too much of everything.
+
+use super::*;
+
+#[test]
+fn a_flood_of_objects_costs_a_bounded_number_of_verifications() {
+    let mut sim = line_with(200);
+    let before = tables(&sim);
+    let verifications = sim.nodes[&2].verifications.clone();
+    let counted = verifications.load(Ordering::Relaxed);
+    let template = object(&sim, 3, 3, Kind::PREFIX, 1, HIGH, prefixes(&["/three/x"]));
+    // 100,000 forged objects in one second, each with an id that is new, from an origin that is known.
+    for step in 0..100u64 {
+        let objects = (0..1_000)
+            .map(|n| {
+                let mut object = template.clone();
+                object.key.id = 1_000 + step * 1_000 + n;
+                object
+            })
+            .collect();
+        say(&mut sim, Message::Flood(objects));
+        sim.run(ms(10));
+    }
+    let spent = verifications.load(Ordering::Relaxed) - counted;
+    // 200 a second after a burst of 2,000: as configured here.
+    assert!(spent <= 2_210, "{spent} verifications");
+    let sizes = sim.engine(2).sizes();
+    assert!(
+        sizes.objects < 20 && sizes.waiting == 0 && sizes.deferred == 0,
+        "{sizes:?}"
+    );
+    assert_eq!(tables(&sim), before);
+    assert!(sim.alarms(2).is_empty());
+    // Well-signed ones from one origin end at its limit.
+    sim.run(secs(20));
+    let mut config = sim.nodes[&2].config.clone();
+    config.objects_per_origin = 500;
+    sim.node(2).config = config;
+    sim.kill(2);
+    sim.start(2, true);
+    sim.run(secs(3));
+    for id in 0..1_000 {
+        let object = object(&sim, 4, 4, Kind(77), id, HIGH, Bytes::from_static(b"x"));
+        say(&mut sim, Message::Flood(vec![object]));
+    }
+    assert!(sim.engine(2).sizes().objects <= 500 + 20);
+    assert!(sim.alarms(2).contains(&Alarm::DatabaseFull));
+    sim.run(ms(100));
+    assert_eq!(sim.members(2, "/one/a"), [1]);
+}
+
+#[test]
+fn versions_that_come_too_fast_are_taken_one_by_one_and_the_last_one_counts() {
+    let mut sim = line();
+    let objects = sim.objects;
+    for version in 0..1_000u64 {
+        let names = [format!("/three/v{version}")];
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let object = object(
+            &sim,
+            3,
+            3,
+            Kind::PREFIX,
+            7,
+            HIGH + version,
+            prefixes(&names),
+        );
+        say(&mut sim, Message::Flood(vec![object]));
+        sim.run(ms(1));
+        assert!(sim.engine(2).sizes().deferred <= 1);
+    }
+    sim.run(ms(200));
+    assert_eq!(sim.members(1, "/three/v999"), [3]);
+    let flooded = sim.objects - objects;
+    // 1 s / 20 ms to one side, and node 3, whose object it says to be, answers.
+    assert!(flooded <= 150, "{flooded} objects were flooded");
+    // A purge that is too fast is late, not lost.
+    let mut purge = object(&sim, 3, 3, Kind::PREFIX, 7, HIGH + 5_000, Bytes::new());
+    let last = object(
+        &sim,
+        3,
+        3,
+        Kind::PREFIX,
+        7,
+        HIGH + 4_999,
+        prefixes(&["/three/last"]),
+    );
+    purge.flags = FLAG_PURGE;
+    let purge = resigned(purge, 3);
+    sim.run(ms(50));
+    say(&mut sim, Message::Flood(vec![last, purge]));
+    sim.run(ms(100));
+    assert!(sim.members(1, "/three/last").is_empty());
+}
+
+#[test]
+fn a_neighbour_that_never_reads_costs_keys_not_objects() {
+    let mut sim = line();
+    sim.node(3).stopped = true;
+    sim.set_session_timeout(2, secs(3_600));
+    let mut most = 0;
+    for step in 0..600u32 {
+        // Churn: one prefix comes and goes, and one more comes.
+        if step % 2 == 0 {
+            sim.announce(1, &["/one/churn"]);
+        } else {
+            sim.withdraw(1, "/one/churn");
+        }
+        sim.announce(1, &[&format!("/one/n{step}")]);
+        sim.run(ms(100));
+        most = most.max(sim.engine(2).sizes().to_send);
+    }
+    let objects = sim.engine(2).sizes().objects;
+    assert!(most <= objects + 5, "{most} keys for {objects} objects");
+    assert_eq!(sim.members(2, "/one/n599"), [1]);
+    sim.resume(3);
+    sim.run(secs(5));
+    assert_eq!(sim.members(3, "/one/n599"), [1]);
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn twenty_thousand_names_are_everywhere_and_one_change_costs_one_object() {
+    let mut sim = line();
+    let names: Vec<String> = (0..20_000).map(|n| format!("/one/n{n}")).collect();
+    for batch in names.chunks(500) {
+        let batch: Vec<&str> = batch.iter().map(String::as_str).collect();
+        sim.announce(1, &batch);
+        sim.run(ms(1));
+    }
+    sim.run(ms(200));
+    assert_eq!(sim.engine(3).prefix_count(), 20_002);
+    assert!(sim.digests_equal());
+    let objects = sim.objects;
+    let deltas = sim.nodes[&3].deltas.len();
+    sim.withdraw(1, "/one/n777");
+    sim.run(ms(500));
+    assert_eq!(sim.objects - objects, 2, "one object over two links");
+    let new = &sim.nodes[&3].deltas[deltas..];
+    assert_eq!(
+        new.iter().map(|delta| delta.prefixes.len()).sum::<usize>(),
+        1
+    );
+}

@@ -1,0 +1,243 @@
+//! Objects that are wrong, one by one.
+
+use super::*;
+
+#[test]
+fn objects_that_are_wrong_change_nothing_and_go_nowhere() {
+    let mut sim = line();
+    let before = tables(&sim);
+    let digest = sim.engine(2).digest();
+    let good = object(&sim, 3, 3, Kind::PREFIX, 1, HIGH, prefixes(&["/three/b"]));
+    let with = |change: &dyn Fn(&mut Object)| {
+        let mut object = good.clone();
+        change(&mut object);
+        object
+    };
+    let signed = |change: &dyn Fn(&mut Object)| resigned(with(change), 3);
+    let now_ms = sim.wall_s() * 1_000;
+    let wrong: Vec<(&str, Object)> = vec![
+        ("forged body", with(&|o| o.body = prefixes(&["/three/x"]))),
+        (
+            "forged sequence",
+            with(&|o| o.sequence = Sequence(HIGH + 1)),
+        ),
+        ("truncated body", with(&|o| o.body = o.body.slice(..5))),
+        (
+            "truncated and signed",
+            signed(&|o| o.body = o.body.slice(..5)),
+        ),
+        ("no certificate", with(&|o| o.certificate = Bytes::new())),
+        (
+            "garbage certificate",
+            with(&|o| o.certificate = Bytes::from_static(&[7; 108])),
+        ),
+        (
+            "certificate of another",
+            with(&|o| o.certificate = NodeSigner::new(2, 2, 0).certificate()),
+        ),
+        (
+            "another's object, own key",
+            signed(&|o| {
+                o.key.origin = NodeId(1);
+                o.body = prefixes(&["/one/b"]);
+            }),
+        ),
+        (
+            "purge of another's object",
+            resigned(
+                with(&|o| {
+                    o.key.origin = NodeId(1);
+                    o.flags = FLAG_PURGE;
+                    o.body = Bytes::new();
+                }),
+                3,
+            ),
+        ),
+        ("purge with a body", signed(&|o| o.flags = FLAG_PURGE)),
+        ("another area", signed(&|o| o.area = 7)),
+        ("no lifetime", signed(&|o| o.lifetime_s = 0)),
+        ("life too long", signed(&|o| o.lifetime_s = 90_000)),
+        (
+            "replayed after its life",
+            signed(&|o| o.originated_at_ms = now_ms - 3_700_000),
+        ),
+        (
+            "from the future",
+            signed(&|o| o.originated_at_ms = now_ms + 400_000),
+        ),
+        ("spent on the way", signed(&|o| o.age_s = 3_600)),
+        ("kind 0", signed(&|o| o.key.kind = Kind(0))),
+        ("origin 0", signed(&|o| o.key.origin = NodeId(0))),
+        ("no prefixes", signed(&|o| o.body = prefixes(&[]))),
+        (
+            "reserved name",
+            signed(&|o| o.body = prefixes(&["/dmsc/3"])),
+        ),
+        (
+            "65 prefixes",
+            signed(&|o| o.body = prefixes(&["/three/x"; 65])),
+        ),
+        ("adjacency with a metric of 0", {
+            let mut body = Vec::new();
+            body.extend_from_slice(&[0x0a, 6, 0x08, 1, 0x10, 1, 0x18, 1]);
+            object(&sim, 3, 3, Kind::ADJACENCY, 1, HIGH, Bytes::from(body))
+        }),
+        (
+            "authorisation by nobody",
+            object(
+                &sim,
+                3,
+                3,
+                Kind::AUTHORISATION,
+                5,
+                HIGH,
+                Bytes::from_static(&[1; 80]),
+            ),
+        ),
+        ("authorisation of another gateway", {
+            let body = WireAuthorisation {
+                serial: 9,
+                domain: 1,
+                gateway: 1,
+                issued_at_s: sim.wall_s(),
+                not_after_s: sim.wall_s() + 60,
+                names: vec!["/x".into()],
+                ..WireAuthorisation::default()
+            };
+            let body = body.signed();
+            let id = dmsc_linkstate::engine::body_id(&body);
+            object(&sim, 3, 3, Kind::AUTHORISATION, id, HIGH, body)
+        }),
+        ("revocation by nobody", {
+            let body = Bytes::from_static(&[1; 80]);
+            let id = dmsc_linkstate::engine::body_id(&body);
+            object(&sim, 3, 3, Kind::REVOCATION, id, HIGH, body)
+        }),
+    ];
+    let count = wrong.len() as u64;
+    for (what, object) in wrong {
+        say(&mut sim, Message::Flood(vec![object]));
+        sim.run(ms(100));
+        assert_eq!(sim.engine(2).digest(), digest, "{what}");
+        assert_eq!(tables(&sim), before, "{what}");
+    }
+    let refused: u64 = sim.engine(2).sessions().iter().map(|s| s.refused).sum();
+    assert_eq!(refused, count);
+    assert_eq!(sim.engine(2).sizes().waiting, 0);
+    // An old version is not even refused.
+    let old = object(&sim, 3, 3, Kind::PREFIX, 1, 1, prefixes(&["/three/old"]));
+    say(&mut sim, Message::Flood(vec![old]));
+    sim.run(ms(100));
+    assert_eq!(tables(&sim), before);
+    // An object that is larger than any may be ends the stream; it comes back, and all is as before.
+    let large = signed(&|o| o.body = Bytes::from(vec![0; MAX_BODY + 1]));
+    say(&mut sim, Message::Flood(vec![large]));
+    assert_eq!(sim.nodes[&2].closes.len(), 1);
+    sim.run(secs(3));
+    assert_eq!(tables(&sim), before);
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn prefixes_without_authorisation_wait_and_go_nowhere() {
+    let mut sim = line();
+    let before = tables(&sim);
+    let stolen = object(
+        &sim,
+        3,
+        3,
+        Kind::PREFIX,
+        9,
+        HIGH,
+        prefixes(&["/three/b", "/one/stolen"]),
+    );
+    say(&mut sim, Message::Flood(vec![stolen]));
+    sim.run(ms(200));
+    assert_eq!(sim.engine(2).sizes().waiting, 1);
+    assert_eq!(sim.engine(1).sizes().waiting, 0, "not flooded");
+    assert_eq!(tables(&sim), before);
+    // Waiting is bounded by number and time.
+    for id in 100..1_000 {
+        let object = object(
+            &sim,
+            3,
+            3,
+            Kind::PREFIX,
+            id,
+            HIGH,
+            prefixes(&["/one/stolen"]),
+        );
+        say(&mut sim, Message::Flood(vec![object]));
+    }
+    assert_eq!(sim.engine(2).sizes().waiting, 256);
+    sim.run(secs(61));
+    assert_eq!(sim.engine(2).sizes().waiting, 0);
+    assert_eq!(tables(&sim), before);
+}
+
+#[test]
+fn unknown_kinds_are_kept_and_flooded_and_change_no_table() {
+    let mut sim = line();
+    let before = tables(&sim);
+    let unknown = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"future"));
+    say(&mut sim, Message::Flood(vec![unknown.clone()]));
+    sim.run(secs(3));
+    assert_eq!(stored(&sim, 1, Kind(77), 4).body, unknown.body);
+    assert_eq!(tables(&sim), before);
+}
+
+#[test]
+fn a_revocation_holds_after_its_object_is_purged() {
+    let mut sim = line();
+    let now_s = sim.wall_s();
+    let revocation = WireRevocation {
+        serial: 1,
+        name: "/one".into(),
+        gateway: 0,
+        issued_before_s: now_s,
+        until_s: now_s + 86_400,
+    };
+    sim.handle(3, Event::Revocation(revocation.signed()));
+    sim.run(ms(100));
+    assert!(sim.members(1, "/one/a").is_empty());
+    // Node 3 leaves and takes its objects along.
+    sim.handle(3, Event::Leave);
+    sim.run(secs(70));
+    assert!(sim.members(2, "/one/a").is_empty());
+    assert_eq!(sim.engine(1).revocations().len(), 1);
+    // Garbage in its place is no revocation.
+    sim.handle(2, Event::Revocation(Bytes::from_static(b"garbage")));
+    sim.handle(2, Event::NodeRevocation(Bytes::from_static(b"garbage")));
+    assert_eq!(sim.nodes[&2].kept.len(), 1);
+}
+
+#[test]
+fn a_link_counts_only_if_both_ends_name_it() {
+    use dmsc_linkstate::engine::body::{AdjacencyBody, Link};
+    let mut sim = line();
+    let before = tables(&sim);
+    // Node 4 is certified and says that it is joined to 1 and 3; or by ids that are those of other links.
+    for (sequence, id, peer_id) in [(1, 1, 1), (2, 1, 2), (3, 7, 7)] {
+        let link = |peer| Link {
+            peer,
+            id,
+            peer_id,
+            metric: 1,
+            delay_us: 1,
+            capacity_kbps: 0,
+        };
+        let body = AdjacencyBody {
+            links: vec![link(1), link(2), link(3)],
+            ..AdjacencyBody::default()
+        };
+        let body = Bytes::from(body.encode_to_vec());
+        let object = object(&sim, 4, 4, Kind::ADJACENCY, 1, HIGH + sequence, body);
+        say(&mut sim, Message::Flood(vec![object]));
+        sim.run(ms(200));
+        assert_eq!(tables(&sim), before);
+    }
+    assert_eq!(
+        stored(&sim, 1, Kind::ADJACENCY, 4).sequence,
+        Sequence(HIGH + 3)
+    );
+}

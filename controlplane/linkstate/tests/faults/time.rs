@@ -1,0 +1,103 @@
+//! Clocks, lifetimes and silence.
+
+use super::*;
+
+#[test]
+fn a_silent_stream_is_closed_and_the_adjacency_stays() {
+    let mut sim = line();
+    sim.node(3).stopped = true;
+    let before = sim.nodes[&1].tables.clone();
+    sim.run(secs(60));
+    assert!(!sim.nodes[&2].closes.is_empty());
+    assert!(
+        sim.nodes[&1].tables.same(&before),
+        "hellos run, so the link is up"
+    );
+    sim.resume(3);
+    sim.run(secs(5));
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn a_clock_that_jumps_raises_an_alarm_and_nothing_expires() {
+    let mut sim = line();
+    let before = tables(&sim);
+    for jump in [86_400, -172_800] {
+        sim.node(2).wall_skew += jump;
+        sim.run(secs(60));
+        assert_eq!(sim.alarms(2), [Alarm::ClockJump], "{jump}");
+        assert_eq!(tables(&sim), before);
+        // What it says meanwhile is believed by others, because it says it with the time of before.
+        sim.set_metric(1, 2, 10);
+    }
+    sim.node(2).wall_skew = 0;
+    sim.run(secs(10));
+    assert!(sim.alarms(2).is_empty());
+    assert_eq!(sim.nodes[&2].alarms, ["ClockJump", "ClockJump over"]);
+    assert_eq!(tables(&sim), before);
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn objects_of_a_dead_node_end_and_those_of_the_living_do_not() {
+    let mut sim = Sim::default();
+    for id in 1..=3 {
+        sim.add_node(id, "sg");
+        sim.node(id).config.lifetime_s = 60;
+    }
+    sim.add_link([(1, 1), (2, 1)], 10, 10);
+    sim.add_link([(2, 2), (3, 1)], 10, 10);
+    for id in 1..=3 {
+        sim.start(id, false);
+    }
+    sim.set_link(1, 2, true);
+    sim.set_link(2, 3, true);
+    sim.authorise(1, &["/one"], 3_600, 60);
+    sim.authorise(3, &["/three"], 3_600, 60);
+    sim.announce(1, &["/one/a"]);
+    sim.announce(3, &["/three/a"]);
+    sim.run(secs(300));
+    assert_eq!(sim.members(3, "/one/a"), [1], "refreshed many times");
+    assert!(sim.nodes[&3].lost.is_empty());
+    let deltas = sim.nodes[&3].deltas.len();
+    sim.run(secs(300));
+    assert_eq!(
+        sim.nodes[&3].deltas.len(),
+        deltas,
+        "a refresh changes nothing"
+    );
+    sim.set_link(1, 2, false);
+    sim.kill(1);
+    sim.run(secs(30));
+    assert_eq!(sim.members(3, "/one/a"), [1]);
+    sim.run(secs(40));
+    assert!(sim.members(3, "/one/a").is_empty());
+    assert_eq!(sim.engine(3).sizes().objects, 4);
+    let (two, three) = (sim.engine(2).digest(), sim.engine(3).digest());
+    assert_eq!(two, three);
+}
+
+#[test]
+fn stages_of_a_change_are_timed() {
+    use dmsc_linkstate::engine::Stage;
+    let mut sim = line();
+    for id in 1..=3 {
+        sim.engine_mut(id).take_stage_times();
+    }
+    sim.announce(1, &["/one/b"]);
+    sim.run(ms(100));
+    let at_1 = sim.engine_mut(1).take_stage_times();
+    let at_3 = sim.engine_mut(3).take_stage_times();
+    let time = |times: &[(Stage, u64)], stage| {
+        let found = times.iter().find(|(at, _)| *at == stage);
+        found.map(|(_, us)| *us)
+    };
+    // 5 ms are gathered, each hop takes 0.5 ms, a dataplane 1 ms.
+    assert_eq!(time(&at_1, Stage::AnnouncedOriginated), Some(5_000));
+    assert_eq!(time(&at_3, Stage::OriginatedReceived), Some(1_000));
+    assert_eq!(time(&at_3, Stage::ReceivedVerified), Some(0));
+    assert_eq!(time(&at_3, Stage::VerifiedRouted), Some(0));
+    assert_eq!(time(&at_3, Stage::RoutedProgrammed), Some(1_000));
+    assert_eq!(time(&at_3, Stage::AnnouncedProgrammed), Some(7_000));
+    assert_eq!(sim.engine_mut(3).take_stage_times(), []);
+}

@@ -1,0 +1,518 @@
+//! The pods' Registrar: checks who registers what from where, keeps leases, resolves names.
+
+mod authentic;
+mod fixed;
+mod nonce;
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dmsc_proto::v1::{self, op::Op as Kind, registrar_server::Registrar};
+use dmsc_proto::{POD_VERSIONS, v1::registrar_server::RegistrarServer};
+use dmsc_wire::{AttachmentId, Domain, Name, NameBuf, NodeId, UDP_PORT};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+pub use authentic::AuthenticGateway;
+pub(crate) use authentic::Sorted;
+pub use fixed::StaticGateway;
+
+use crate::agent::AgentError;
+use crate::claims::Proof;
+use crate::clock::wall_ms;
+use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
+use crate::pods::{Dataplane, PodPort, Pods};
+use crate::routes::source_name;
+
+/// Most prefixes of one registration (limit of the pod API).
+const MAX_PREFIXES: usize = 65_536;
+/// Most leases of one gateway; attachment ids have 16 bits.
+const MAX_LEASES: usize = 16_384;
+/// A registration with all its prefixes fits.
+const MAX_MESSAGE: usize = 32 << 20;
+/// UDP and IP headers in front of a packet.
+const OVERHEAD_V4: u32 = 28;
+const OVERHEAD_V6: u32 = 48;
+
+/// What differs between gateways: who may register, and what then.
+#[tonic::async_trait]
+pub trait Gateway: Send + Sync + 'static {
+    /// This gateway.
+    fn node(&self) -> NodeId;
+
+    /// Leases and the agent.
+    fn pods(&self) -> &Arc<Pods>;
+
+    /// Who calls, by certificate; `None` where there are none.
+    ///
+    /// # Errors
+    /// A certificate that is not a pod's.
+    fn certified<T>(&self, request: &Request<T>) -> Result<Option<Certified>, Status>;
+
+    /// Gives a nonce to a pod that is about to register.
+    ///
+    /// # Errors
+    /// UNIMPLEMENTED where nobody proves anything.
+    async fn challenge(
+        &self,
+        certified: Option<Certified>,
+        identity: String,
+    ) -> Result<v1::ChallengeReply, Status>;
+
+    /// Whether this identity may register here at all.
+    ///
+    /// # Errors
+    /// Why not, in words for the pod's owner.
+    async fn known(
+        &self,
+        certified: Option<Certified>,
+        request: &v1::RegisterRequest,
+    ) -> Result<Option<Proof>, Status>;
+
+    /// Which of the wanted prefixes the pod may serve.
+    ///
+    /// # Errors
+    /// When it may not be where it is.
+    async fn admit(&self, asking: &Asking) -> Result<Admitted, Status>;
+
+    /// The pod is attached, and has a lease.
+    async fn registered(&self, lease: &Lease, asking: Asking, admitted: &Admitted);
+
+    /// Leases or what they serve changed.
+    async fn changed(&self, withdrawn: Option<(LeaseId, Vec<NameBuf>)>);
+
+    /// Instances of `name` that the pod may use.
+    async fn instances(&self, lease: &Lease, name: &NameBuf) -> Vec<v1::Instance>;
+}
+
+/// A pod by its certificate.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// Its identity.
+    pub identity: String,
+    /// Its key.
+    pub public_key: [u8; 32],
+    /// X.509 DER.
+    pub certificate: bytes::Bytes,
+}
+
+/// A registration in the making.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Who.
+    pub identity: String,
+    /// From which port.
+    pub port: PodPort,
+    /// What; canonical, not reserved, ascending.
+    pub names: Vec<NameBuf>,
+    /// That it is who it says.
+    pub proof: Option<Proof>,
+    /// Wall clock, ms since 1970, when it asked.
+    pub at_ms: u64,
+}
+
+/// What became of the wanted prefixes.
+#[derive(Debug, Clone, Default)]
+pub struct Admitted {
+    /// Served from now on.
+    pub serves: Vec<NameBuf>,
+    /// Not the pod's, in words.
+    pub refused: Vec<(NameBuf, String)>,
+    /// Served later, with the reason for now.
+    pub waiting: Vec<(NameBuf, String)>,
+}
+
+/// The service of one gateway.
+#[derive(Debug)]
+pub struct PodRegistrar<G> {
+    gateway: Arc<G>,
+}
+
+/// Attaches `lease`. Whoever was attached at its endpoint before is not any more: an endpoint has one attachment.
+pub(crate) async fn attach(dataplane: &mut Dataplane, lease: &Lease) -> Result<Lease, Status> {
+    let attach = |id| {
+        vec![v1::Op {
+            op: Some(Kind::Attach(lease.attachment(id))),
+        }]
+    };
+    let applied = match dataplane.agent.apply(attach(lease.attachment)).await {
+        // Somebody else has the id: let the dataplane choose.
+        Err(error) if error.is_refusal() && lease.attachment != AttachmentId::ANY => {
+            let chosen = dataplane.agent.apply(attach(AttachmentId::ANY)).await;
+            chosen.map_err(unavailable)?
+        }
+        other => other.map_err(unavailable)?,
+    };
+    let attachment = applied.attachments.first().copied().filter(|id| id.0 != 0);
+    let attachment = attachment.ok_or_else(|| {
+        Status::internal("the dataplane gave no attachment id; this is a defect of the dataplane")
+    })?;
+    Ok(Lease {
+        attachment,
+        ..lease.clone()
+    })
+}
+
+impl<G: Gateway> PodRegistrar<G> {
+    /// The service, ready for a tonic server.
+    #[must_use]
+    pub fn service(gateway: Arc<G>) -> RegistrarServer<Self> {
+        RegistrarServer::new(Self { gateway }).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The lease that this caller holds.
+    fn held<T>(&self, request: &Request<T>, id: LeaseId) -> Result<(IpAddr, Lease), Status> {
+        let address = caller(request)?;
+        let certified = self.gateway.certified(request)?;
+        let lease = self.gateway.pods().leases().held(id, address).cloned();
+        let lease =
+            lease.filter(|lease| certified.is_none_or(|one| one.identity == lease.identity));
+        Ok((address, lease.ok_or_else(unknown_lease)?))
+    }
+}
+
+/// Names that services may have, and what is wrong with the others.
+fn names(wanted: &[Vec<u8>]) -> (Vec<NameBuf>, Vec<v1::RefusedPrefix>) {
+    let (mut names, mut refused) = (Vec::new(), Vec::new());
+    for bytes in wanted {
+        let reason = match Name::from_bytes(bytes) {
+            Err(error) => format!("not a name in canonical encoding: {error}"),
+            Ok(name) if name.is_reserved() => {
+                "names below /dmsc are reserved for routers".to_owned()
+            }
+            Ok(name) => {
+                names.push(name.to_owned());
+                continue;
+            }
+        };
+        refused.push(v1::RefusedPrefix {
+            name: bytes.clone(),
+            reason,
+        });
+    }
+    names.sort_unstable();
+    names.dedup();
+    (names, refused)
+}
+
+fn told(list: &[(NameBuf, String)]) -> impl Iterator<Item = v1::RefusedPrefix> {
+    list.iter().map(|(name, reason)| v1::RefusedPrefix {
+        name: name.as_bytes().to_vec(),
+        reason: reason.clone(),
+    })
+}
+
+fn unavailable(error: AgentError) -> Status {
+    if error.is_refusal() {
+        return Status::failed_precondition(format!(
+            "the dataplane refuses the attachment: {error}"
+        ));
+    }
+    Status::unavailable(format!(
+        "the dataplane of this gateway does not answer; try again ({error})"
+    ))
+}
+
+fn away() -> Status {
+    Status::unavailable("the dataplane of this gateway is away; try again")
+}
+
+fn unknown_lease() -> Status {
+    Status::not_found("this lease is unknown or has ended; register again")
+}
+
+fn caller<T>(request: &Request<T>) -> Result<IpAddr, Status> {
+    request
+        .remote_addr()
+        .map(|address| address.ip().to_canonical())
+        .ok_or_else(|| Status::internal("the connection has no IP address"))
+}
+
+fn find_port(
+    ports: &[PodPort],
+    node: NodeId,
+    address: IpAddr,
+) -> Result<(&PodPort, IpAddr), Status> {
+    let hit = |port| Some((port, PodPort::gateway_of(port, address)?));
+    ports.iter().find_map(hit).ok_or_else(|| {
+        let known: Vec<String> = ports
+            .iter()
+            .flat_map(|port| port.subnets.iter().map(move |net| format!("{} {net}", port.name)))
+            .collect();
+        Status::permission_denied(format!(
+            "{address} is in no subnet of a pod port of gateway {node} ({}); register from the pod's own address",
+            if known.is_empty() { "it has none".to_owned() } else { known.join(", ") }
+        ))
+    })
+}
+
+#[tonic::async_trait]
+impl<G: Gateway> Registrar for PodRegistrar<G> {
+    async fn challenge(
+        &self,
+        request: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeReply>, Status> {
+        let certified = self.gateway.certified(&request)?;
+        let identity = request.into_inner().identity;
+        let reply = self.gateway.challenge(certified, identity).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterReply>, Status> {
+        let at_ms = wall_ms();
+        let address = caller(&request)?;
+        let certified = self.gateway.certified(&request)?;
+        let request = request.into_inner();
+        if request.version_min > POD_VERSIONS.1 || request.version_max < POD_VERSIONS.0 {
+            return Err(Status::failed_precondition(format!(
+                "the pod speaks versions {} to {} of the pod API, this gateway {} to {}; upgrade the older of the two",
+                request.version_min, request.version_max, POD_VERSIONS.0, POD_VERSIONS.1
+            )));
+        }
+        let udp_port = u16::try_from(request.udp_port)
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| {
+                Status::invalid_argument(format!(
+                    "udp_port: must be 1 to 65535, not {}",
+                    request.udp_port
+                ))
+            })?;
+        if request.prefixes.len() > MAX_PREFIXES {
+            return Err(Status::invalid_argument(format!(
+                "prefixes: {} are too many; at most {MAX_PREFIXES} in one registration",
+                request.prefixes.len()
+            )));
+        }
+        let identity = request.identity.clone();
+        let source_name = source_name(&identity).ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "identity: {identity:?} does not make a name; write at most 15 non-empty pieces between slashes, for example \"pod1/a\""
+            ))
+        })?;
+        let proof = self.gateway.known(certified, &request).await?;
+        let node = self.gateway.node();
+        let pods = self.gateway.pods();
+        let (port, gateway_address) = {
+            let slot = pods.dataplane.lock().await;
+            let dataplane = slot.as_ref().ok_or_else(away)?;
+            let (port, address) = find_port(&dataplane.pod_ports, node, address)?;
+            (port.clone(), address)
+        };
+        if request.domain != 0 && request.domain != port.domain {
+            return Err(Status::permission_denied(format!(
+                "domain: port {} belongs to domain {}, not {}",
+                port.name, port.domain, request.domain
+            )));
+        }
+        let (names, mut refused) = names(&request.prefixes);
+        let asking = Asking {
+            identity,
+            port,
+            names,
+            proof,
+            at_ms,
+        };
+        // Authorities may be asked here, so nothing is locked.
+        let admitted = self.gateway.admit(&asking).await?;
+
+        let endpoint = Endpoint {
+            port: asking.port.name.clone(),
+            address,
+            udp_port,
+        };
+        let mut slot = pods.dataplane.lock().await;
+        let dataplane = slot.as_mut().ok_or_else(away)?;
+        let old = pods.leases().at(&endpoint).cloned();
+        if old.is_none() && pods.leases().len() >= MAX_LEASES {
+            return Err(Status::resource_exhausted(format!(
+                "this gateway has {MAX_LEASES} pods already"
+            )));
+        }
+        let same = old.filter(|lease| lease.identity == asking.identity);
+        let wanted = Lease {
+            id: same
+                .as_ref()
+                .map_or_else(|| LeaseId(rand::random()), |lease| lease.id),
+            identity: asking.identity.clone(),
+            endpoint,
+            domain: Domain(asking.port.domain),
+            serves: admitted.serves.clone().into(),
+            source_name,
+            attachment: same
+                .as_ref()
+                .map_or(AttachmentId::ANY, |lease| lease.attachment),
+            health: same.as_ref().map_or(Health::Serving, |lease| lease.health),
+            reachable: true,
+            answers: true,
+            expires: Instant::now() + LEASE,
+        };
+        let lease = attach(dataplane, &wanted).await?;
+        pods.leases().put(lease.clone());
+        drop(slot);
+        refused.extend(told(&admitted.refused));
+        info!(
+            identity = lease.identity,
+            attachment = %lease.attachment,
+            %address,
+            udp_port,
+            prefixes = lease.serves.len(),
+            refused = refused.len(),
+            waiting = admitted.waiting.len(),
+            "registered"
+        );
+        let overhead = if address.is_ipv4() {
+            OVERHEAD_V4
+        } else {
+            OVERHEAD_V6
+        };
+        let reply = v1::RegisterReply {
+            version: POD_VERSIONS.1.min(request.version_max),
+            lease: lease.id.0,
+            lease_seconds: seconds(LEASE),
+            refresh_seconds: seconds(REFRESH),
+            gateway: node.0,
+            attachment: u32::from(lease.attachment.0),
+            domain: asking.port.domain,
+            source_name: lease.source_name.as_bytes().to_vec(),
+            data_address: gateway_address.to_string(),
+            data_port: u32::from(UDP_PORT),
+            max_packet: asking.port.mtu.saturating_sub(overhead),
+            refused,
+            waiting: told(&admitted.waiting).collect(),
+        };
+        self.gateway.registered(&lease, asking, &admitted).await;
+        pods.change();
+        Ok(Response::new(reply))
+    }
+
+    async fn refresh(
+        &self,
+        request: Request<v1::RefreshRequest>,
+    ) -> Result<Response<v1::RefreshReply>, Status> {
+        let id = LeaseId(request.get_ref().lease);
+        let (address, _) = self.held(&request, id)?;
+        let mut leases = self.gateway.pods().leases();
+        let lease = leases.held(id, address).ok_or_else(unknown_lease)?;
+        lease.expires = Instant::now() + LEASE;
+        Ok(Response::new(v1::RefreshReply {
+            lease_seconds: seconds(LEASE),
+        }))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<v1::WithdrawRequest>,
+    ) -> Result<Response<v1::WithdrawReply>, Status> {
+        let id = LeaseId(request.get_ref().lease);
+        let (address, _) = self.held(&request, id)?;
+        let request = request.into_inner();
+        let pods = self.gateway.pods();
+        let gone: Vec<NameBuf> = request
+            .prefixes
+            .iter()
+            .filter_map(|name| NameBuf::from_bytes(name).ok())
+            .collect();
+        let mut slot = pods.dataplane.lock().await;
+        let dataplane = slot.as_mut().ok_or_else(away)?;
+        let lease = pods.leases().held(id, address).cloned();
+        let lease = lease.ok_or_else(unknown_lease)?;
+        let withdrawn = if request.prefixes.is_empty() {
+            dataplane.agent.detach(&lease).await.map_err(unavailable)?;
+            pods.leases().remove(id);
+            info!(identity = lease.identity, attachment = %lease.attachment, "withdrawn");
+            None
+        } else {
+            let keeps = |name: &&NameBuf| !gone.contains(name);
+            let serves: Arc<[NameBuf]> = lease.serves.iter().filter(keeps).cloned().collect();
+            let lease = attach(dataplane, &Lease { serves, ..lease }).await?;
+            pods.leases().put(lease);
+            Some((id, gone))
+        };
+        drop(slot);
+        self.gateway.changed(withdrawn).await;
+        pods.change();
+        Ok(Response::new(v1::WithdrawReply {}))
+    }
+
+    type ResolveStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ResolveReply, Status>> + Send>>;
+
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<Self::ResolveStream>, Status> {
+        let id = LeaseId(request.get_ref().lease);
+        let (address, _) = self.held(&request, id)?;
+        let name = NameBuf::from_bytes(&request.get_ref().name)
+            .map_err(|error| Status::invalid_argument(format!("name: {error}")))?;
+        let (replies, stream) = mpsc::channel(1);
+        let gateway = Arc::clone(&self.gateway);
+        tokio::spawn(async move {
+            let mut changed = gateway.pods().changed.subscribe();
+            let mut last = None;
+            let mut generation = 0;
+            loop {
+                let lease = gateway.pods().leases().held(id, address).cloned();
+                let Some(lease) = lease else {
+                    // The pod is gone; whether it hears of it does not matter.
+                    let _ = replies.send(Err(unknown_lease())).await;
+                    return;
+                };
+                let found = gateway.instances(&lease, &name).await;
+                if last.as_ref() != Some(&found) {
+                    last = Some(found.clone());
+                    generation += 1;
+                    let stamp = |instance| v1::Instance {
+                        generation,
+                        ..instance
+                    };
+                    let reply = v1::ResolveReply {
+                        generation,
+                        instances: found.into_iter().map(stamp).collect(),
+                    };
+                    if replies.send(Ok(reply)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    () = replies.closed() => return,
+                    news = changed.changed() => if news.is_err() { return },
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn health(
+        &self,
+        request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthReply>, Status> {
+        let word = &request.get_ref().state;
+        let health = Health::from_pod(word).ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "state: {word:?} is not known; say \"serving\", \"draining\" or \"overloaded\""
+            ))
+        })?;
+        let id = LeaseId(request.get_ref().lease);
+        let (address, _) = self.held(&request, id)?;
+        let pods = self.gateway.pods();
+        pods.leases()
+            .held(id, address)
+            .ok_or_else(unknown_lease)?
+            .health = health;
+        pods.change();
+        Ok(Response::new(v1::HealthReply {}))
+    }
+}
+
+fn seconds(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
