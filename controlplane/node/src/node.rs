@@ -131,8 +131,8 @@ impl Node {
         if credentials.identity != expected {
             return Err(StartError::OtherIdentity {
                 path: config.node.credentials.display().to_string(),
-                certificate: format!("{:?}", credentials.identity),
-                expected: format!("{expected:?}"),
+                certificate: credentials.identity.to_string(),
+                expected: expected.to_string(),
             });
         }
         let root = RootKey::from_certificate(&credentials.root_der)?;

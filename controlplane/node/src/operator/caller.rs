@@ -82,7 +82,7 @@ impl Caller {
             member_of.extend(getgrouplist(&name, gid).unwrap_or_default());
         }
         let member = |group: &Option<String>| {
-            let group = group.as_deref().and_then(|name| gid_of(name));
+            let group = group.as_deref().and_then(gid_of);
             group.is_some_and(|group| member_of.contains(&group))
         };
         let role = [

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // every test binary uses another part
 
+pub mod authority;
+pub mod pod;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,392 @@
+//! The operator's API of running routers: what they tell, what they let whom do, and what is written down.
+
+mod model;
+mod net;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dmsc_proto::v1::operator_client::OperatorClient;
+use dmsc_proto::v1::*;
+use dmsc_spa::credentials::Credentials;
+use dmsc_spa::pki::OPERATOR_DNS;
+use net::{Net, Process};
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// Node 1 and its neighbour 2, with everything that an operator may ask.
+struct Pair {
+    net: Net,
+    one: model::Dataplane,
+    _two: model::Dataplane,
+    first: Process,
+    _second: Process,
+}
+
+impl Pair {
+    async fn start(number: u8) -> Self {
+        let net = Net::new(number);
+        for (id, peer) in [(1, 2), (2, 1)] {
+            net.write(id, "sr", &[peer], "");
+        }
+        let own = net.address(1);
+        let operator = net.path("operator").display().to_string();
+        net.rewrite(
+            1,
+            "[linkstate]",
+            &format!("name = \"sr1\"\noperator = {operator:?}\noperator_listen = \"{own}:35033\"\nmetrics = \"{own}:9464\"\n[linkstate]"),
+        );
+        let one = net.dataplane(1, "sr", 1).await;
+        let _two = net.dataplane(2, "sr", 1).await;
+        let first = net.start(1, "sr");
+        let _second = net.start(2, "sr");
+        one.until(|tables| tables.gateways.len() == 2).await;
+        net.until(1, |status| status["state"] == "running").await;
+        Self {
+            net,
+            one,
+            _two,
+            first,
+            _second,
+        }
+    }
+
+    async fn operator(&self, role: &str) -> OperatorClient<Channel> {
+        let identity = format!("operator/{role}/eve").parse().unwrap();
+        let folder = self.net.credentials(&identity, &format!("eve-{role}"));
+        let url = format!("https://{}:35033", self.net.address(1));
+        OperatorClient::new(connect(&folder, &url).await)
+    }
+
+    fn config(&self) -> String {
+        std::fs::read_to_string(self.net.config(1)).unwrap()
+    }
+}
+
+async fn connect(folder: &Path, url: &str) -> Channel {
+    let credentials = Credentials::load(folder).unwrap();
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(&credentials.root_pem))
+        .identity(Identity::from_pem(
+            &credentials.certificate_pem,
+            &credentials.key_pem,
+        ))
+        .domain_name(OPERATOR_DNS);
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+    endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+}
+
+/// Asks again until it is so: digests are compared now and then.
+async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, good: impl Fn(&T) -> bool) -> T
+where
+    T: std::fmt::Debug,
+{
+    let limit = Instant::now() + Duration::from_secs(8);
+    loop {
+        let answer = ask().await;
+        if good(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < limit, "not in time: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_router_tells_what_it_knows() {
+    let pair = Pair::start(11).await;
+    let client = pair.operator("view").await;
+    let about = until(
+        || async { client.clone().about(AboutRequest {}).await.unwrap() },
+        |about| about.get_ref().synced == 1,
+    )
+    .await
+    .into_inner();
+    assert_eq!((about.daemon.as_str(), about.node), ("sr", 1));
+    assert_eq!(
+        (about.state.as_str(), about.your_role.as_str()),
+        ("running", "view")
+    );
+    assert_eq!(about.objects, 2);
+    assert!(about.alarms.is_empty(), "{about:?}");
+    assert!(about.routes_version > 0 && about.generation > 0);
+
+    let mut client = client;
+    let nodes = client.show_nodes(ShowRequest {}).await.unwrap();
+    let nodes = nodes.into_inner().nodes;
+    assert_eq!(nodes.len(), 2);
+    assert!(nodes.iter().all(|node| node.reachable && node.links == 1));
+    assert_eq!((nodes[1].metric, nodes[1].delay_us), (10, 100));
+    assert_eq!((nodes[0].metric, nodes[0].name.as_str()), (0, "sr1"));
+
+    let links = client.show_links(ShowRequest {}).await.unwrap();
+    let links = links.into_inner().links;
+    assert_eq!(links.len(), 2);
+    let own = links.iter().find(|link| link.own).unwrap();
+    assert!(
+        own.two_way && own.session == "synced" && own.hello == "up",
+        "{own:?}"
+    );
+    assert!(own.sent_messages > 0 && own.received_messages > 0);
+
+    let routes = client.show_routes(ShowRequest {}).await.unwrap();
+    let routes = routes.into_inner().routes;
+    assert!(routes.iter().all(|route| route.peers == [2]), "{routes:?}");
+    let lsdb = client
+        .show_lsdb(LsdbRequest { bodies: true })
+        .await
+        .unwrap();
+    let entries = lsdb.into_inner().entries;
+    assert!(entries[1].body.contains("link 1 to node 1"), "{entries:?}");
+    let prefixes = client.show_prefixes(PrefixesRequest::default()).await;
+    assert_eq!(prefixes.unwrap().into_inner().total, 0);
+    let pods = client.show_pods(ShowRequest {}).await.unwrap();
+    assert!(pods.into_inner().pods.is_empty());
+    let stages = client.show_convergence(ShowRequest {}).await.unwrap();
+    assert_eq!(stages.into_inner().stages.len(), 6);
+
+    let text = metrics(&format!("{}:9464", pair.net.address(1))).await;
+    for line in [
+        "dmsc_sessions_synced 1",
+        "dmsc_state{state=\"running\"} 1",
+        "dmsc_alarm{alarm=\"clock-jump\"} 0",
+        "dmsc_link_up{adjacency=\"1\",peer=\"2\"} 1",
+        "dmsc_lsdb_objects 2",
+        "dmsc_routes{topology=\"metric\"} 1",
+        "dmsc_dataplane_programmed 1",
+        "# HELP dmsc_refused_objects Link-state objects",
+        "# TYPE dmsc_convergence_seconds histogram",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
+async fn metrics(address: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn changes_need_a_role_and_leave_a_record() {
+    let pair = Pair::start(12).await;
+    let mut view = pair.operator("view").await;
+    let mut operate = pair.operator("operate").await;
+    let text = |text: String| ConfigRequest { text };
+    let same = view.diff_config(text(pair.config())).await.unwrap();
+    assert!(!same.into_inner().changed);
+    let other = pair
+        .config()
+        .replacen("[[adjacency]]", "[[adjacency]]\nmetric = 50", 1);
+    let diff = view.diff_config(text(other.clone())).await.unwrap();
+    assert_eq!(diff.into_inner().diff, ["adjacency[1].metric: 10 -> 50"]);
+
+    let status = view.apply_config(text(other.clone())).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    let wrong = other.replace("metric = 50", "metric = 0");
+    let status = operate.apply_config(text(wrong)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("line "), "{status}");
+    let elsewhere = other.replace("digest_interval_ms = 300", "digest_interval_ms = 400");
+    let status = operate.apply_config(text(elsewhere)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(
+        status.message().contains("linkstate.digest_interval_ms"),
+        "{status}"
+    );
+    let applied = operate.apply_config(text(other)).await.unwrap();
+    assert!(applied.into_inner().changed);
+    pair.one
+        .until(|tables| {
+            tables
+                .gateways
+                .get(&(0, 2))
+                .is_some_and(|way| way.metric == 50)
+        })
+        .await;
+    let dump = operate.dump_config(DumpConfigRequest {}).await.unwrap();
+    let dump = dump.into_inner().text;
+    assert!(dump.contains("metric = 50"), "{dump}");
+    let same = view.diff_config(text(dump)).await.unwrap();
+    assert!(!same.into_inner().changed);
+    let status = operate.revoke(RevokeRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+
+    // A signal is a change too: the file still says 10.
+    pair.first.signal(Signal::SIGHUP);
+    pair.one
+        .until(|tables| {
+            tables
+                .gateways
+                .get(&(0, 2))
+                .is_some_and(|way| way.metric == 10)
+        })
+        .await;
+    let client = view.clone();
+    let records = until(
+        || async {
+            let audit = client.clone().show_audit(AuditRequest { limit: 0 }).await;
+            audit.unwrap().into_inner().records
+        },
+        |records| records.len() == 6,
+    )
+    .await;
+    let short: Vec<(&str, &str, bool)> = records
+        .iter()
+        .map(|one| (one.call.as_str(), one.role.as_str(), one.outcome == "ok"))
+        .collect();
+    assert_eq!(
+        short,
+        [
+            ("ApplyConfig", "view", false),
+            ("ApplyConfig", "operate", false),
+            ("ApplyConfig", "operate", false),
+            ("ApplyConfig", "operate", true),
+            ("Revoke", "operate", false),
+            ("Reload", "admin", true),
+        ]
+    );
+    assert_eq!(records[3].who, "spiffe://dmsc.test/operator/operate/eve");
+    assert_eq!(records[3].what, "adjacency[1].metric: 10 -> 50");
+    assert_eq!(records[5].what, "adjacency[1].metric: 50 -> 10");
+    // A node's own certificate is none of an operator.
+    let url = format!("https://{}:35033", pair.net.address(1));
+    let mut stranger = OperatorClient::new(connect(&pair.net.path("node2"), &url).await);
+    let status = stranger.about(AboutRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("node/2/sr"), "{status}");
+}
+
+#[tokio::test]
+async fn a_drain_tells_its_stages_and_is_taken_back() {
+    let pair = Pair::start(13).await;
+    let channel = dmsc_proto::connect_unix(&pair.net.path("operator")).await;
+    let mut client = match nix::unistd::Uid::effective().is_root() {
+        true => OperatorClient::new(channel.unwrap()),
+        false => pair.operator("admin").await,
+    };
+    let request = DrainRequest { timeout_ms: 5_000 };
+    let mut stages = client.drain(request).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while let Some(stage) = stages.message().await.unwrap() {
+        seen.push((stage.stage, stage.done));
+    }
+    assert_eq!(seen.first().unwrap().0, "withdrawing");
+    assert_eq!(
+        seen.last().unwrap(),
+        &("drained".to_owned(), true),
+        "{seen:?}"
+    );
+    let about = client.about(AboutRequest {}).await.unwrap().into_inner();
+    assert_eq!(about.state, "drained");
+    let nodes = client.show_nodes(ShowRequest {}).await.unwrap();
+    assert!(nodes.into_inner().nodes[0].overload);
+    client.undrain(UndrainRequest {}).await.unwrap();
+    let asked = client.clone();
+    until(
+        || async { asked.clone().about(AboutRequest {}).await.unwrap() },
+        |about| about.get_ref().state == "running",
+    )
+    .await;
+    let audit = client.show_audit(AuditRequest { limit: 2 }).await.unwrap();
+    let records = audit.into_inner().records;
+    assert_eq!(
+        (records[0].call.as_str(), records[1].call.as_str()),
+        ("Drain", "Undrain")
+    );
+    assert!(records.iter().all(|one| one.outcome == "ok"), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_gateway_tells_of_its_pods_and_their_rights() {
+    let net = Net::new(14);
+    let authority = format!("{}:35032", net.address(9));
+    net.write(1, "sg", &[2], &format!("authorities = [\"{authority}\"]\n"));
+    net.write(2, "sr", &[1], "");
+    let own = net.address(1);
+    let lines = format!("operator_listen = \"{own}:35033\"\n[linkstate]");
+    net.rewrite(1, "[linkstate]", &lines);
+    let _one = net.dataplane(1, "sg", 1).await;
+    let _two = net.dataplane(2, "sr", 1).await;
+    let _processes = (net.start(1, "sg"), net.start(2, "sr"));
+    let folder = net.credentials(&"operator/view/eve".parse().unwrap(), "eve");
+
+    // Without an authority it waits, and says why.
+    let mut pod = net::pod::Pod::new(&net, 1, "pod1/a").await;
+    pod.register(4_000, &["/shop/a"]).await.unwrap();
+    let client = OperatorClient::new(connect(&folder, &format!("https://{own}:35033")).await);
+    let pods = async |client: OperatorClient<Channel>| {
+        let mut client = client;
+        let reply = client.show_pods(ShowRequest {}).await.unwrap();
+        reply.into_inner().pods.remove(0)
+    };
+    let told = pods(client.clone()).await;
+    assert_eq!((told.identity.as_str(), told.waiting), ("pod1/a", 1));
+    assert!(told.reason.contains("no authority answers"), "{told:?}");
+
+    let spa = start_spa(&net, &authority).await;
+    let told = until(|| pods(client.clone()), |told| told.announced == 1).await;
+    assert_eq!((told.waiting, told.reason.as_str()), (0, ""));
+    let request = PrefixesRequest {
+        limit: 0,
+        under: net::pod::name("/shop"),
+    };
+    let prefixes = async |client: OperatorClient<Channel>| {
+        let mut client = client;
+        let reply = client.show_prefixes(request.clone()).await.unwrap();
+        reply.into_inner().prefixes
+    };
+    let one = until(|| prefixes(client.clone()), |list| list.len() == 1).await;
+    let member = &one[0].members[0];
+    assert_eq!((member.gateway, member.state.as_str()), (1, "valid"));
+    assert_eq!(
+        (member.authority.as_str(), member.identity.as_str()),
+        ("spa1", "pod1/a")
+    );
+    let mut asked = client.clone();
+    let rights = asked.show_authorisations(ShowRequest {}).await.unwrap();
+    let rights = rights.into_inner().authorisations;
+    assert_eq!((rights[0].state.as_str(), rights[0].grants), ("valid", 1));
+
+    spa.spa
+        .revoke(
+            dmsc_wire::Domain(1),
+            None,
+            None,
+            Some("pod1/a".into()),
+            "key was lost",
+        )
+        .unwrap();
+    let told = until(|| pods(client.clone()), |told| told.announced == 0).await;
+    assert!(told.reason.contains("key was lost"), "{told:?}");
+    until(
+        || prefixes(client.clone()),
+        |list| {
+            list.iter()
+                .all(|one| one.members.iter().all(|one| one.state == "waiting"))
+        },
+    )
+    .await;
+    let rights = asked.show_authorisations(ShowRequest {}).await.unwrap();
+    let rights = rights.into_inner();
+    assert_eq!(rights.authorisations[0].state, "revoked");
+    assert_eq!(rights.revocations[0].reason, "key was lost");
+}
+
+/// The real process's inside, in this one.
+async fn start_spa(net: &Net, address: &str) -> dmsc_node::spa::Running {
+    let folder = net.credentials(&"spa/spa1".parse().unwrap(), "spa1");
+    let policy = "[[policy]]\nidentity = \"pod1/*\"\nsubtrees = [\"/shop/a\"]\n";
+    std::fs::write(net.path("policy.toml"), policy).unwrap();
+    let text = format!(
+        "[spa]\nname = \"spa1\"\nlisten = \"{address}\"\ncredentials = {folder:?}\nstate_dir = {:?}\npolicy = \"policy.toml\"\n",
+        net.path("spa-state")
+    );
+    let config = dmsc_node::spa::config::SpaConfig::parse(&text, &net.path("spa.toml")).unwrap();
+    dmsc_node::spa::start(config).await.unwrap()
+}
