@@ -330,7 +330,7 @@ impl Rib {
     }
 
     /// The operations that are due; `None` if nothing is to be told. One batch at a time: [`Rib::done`] or [`Rib::found`] comes before the next.
-    pub fn next(&mut self) -> Option<Batch> {
+    pub fn next_batch(&mut self) -> Option<Batch> {
         if self.dirty.is_empty() && self.acknowledged == self.version {
             return None;
         }
@@ -472,10 +472,10 @@ mod tests {
     }
 
     fn run(rib: &mut Rib) -> usize {
-        let batch = rib.next().unwrap();
+        let batch = rib.next_batch().unwrap();
         let count = batch.ops.len();
         rib.done(&batch);
-        assert!(rib.next().is_none());
+        assert!(rib.next_batch().is_none());
         count
     }
 
@@ -517,7 +517,7 @@ mod tests {
         let mut rib = Rib::new(NodeId(1));
         rib.found(old.have().clone());
         assert_eq!(
-            rib.next().map_or(0, |batch| batch.ops.len()),
+            rib.next_batch().map_or(0, |batch| batch.ops.len()),
             0,
             "nothing is touched before routes are known"
         );
@@ -535,7 +535,7 @@ mod tests {
     fn a_dataplane_that_lost_everything_gets_everything() {
         let mut rib = running();
         rib.take(delta(2, vec![], vec![prefix("/d", &[1])]));
-        let batch = rib.next().unwrap();
+        let batch = rib.next_batch().unwrap();
         rib.failed(batch);
         rib.found(Tables::default());
         assert_eq!(run(&mut rib), 1 + 3 + 4);

@@ -40,6 +40,8 @@ use crate::tls::Tls;
 const AWAY: Duration = Duration::from_millis(50);
 /// Between attempts to program an agent that refuses.
 const REFUSED: Duration = Duration::from_secs(5);
+/// Between looks for a change that nobody told.
+const LOOK: Duration = Duration::from_millis(500);
 /// A dataplane that is away for longer does not forward: its links are down. An upgrade of the dataplane takes less.
 const GONE: Duration = Duration::from_secs(3);
 
@@ -153,31 +155,38 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Writes the status file whenever something it tells may have changed.
+/// Writes the status file whenever something it tells may have changed; looks for another digest now and then.
 async fn tell(handle: Handle, mut file: StatusFile, told: Arc<Notify>) {
+    let mut last = None;
     loop {
-        told.notified().await;
+        let order = tokio::select! {
+            () = told.notified() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
         let now = handle.query(|node| {
             let extra = Extra {
                 state: node.state(),
                 digest: format!("{:016x}", node.engine.digest().fold()),
                 version: node.rib.acknowledged(),
             };
-            (
-                node.setback.clone(),
-                node.generation,
-                node.boot_nonce,
-                extra,
-            )
+            let error = node.setback.clone().or_else(|| node.mistake.clone());
+            (error, node.generation, node.boot_nonce, extra)
         });
-        let Some((setback, generation, boot_nonce, extra)) = now.await else {
+        let Some(now) = now.await else {
             return;
         };
+        if !order && last.as_ref() == Some(&now) {
+            continue;
+        }
+        let (error, generation, boot_nonce, extra) = now.clone();
         let text = format!("{}, routes version {}", extra.state, extra.version);
-        notify(&[NotifyState::Status(&text)]);
-        match setback {
+        if last.as_ref().is_none_or(|last| last.3.state != extra.state) {
+            notify(&[NotifyState::Status(&text)]);
+        }
+        last = Some(now);
+        match error {
             None => file.applied_with(generation, boot_nonce, extra),
-            Some(setback) => file.failed(&setback),
+            Some(error) => file.failed_with(&error, extra),
         }
     }
 }
@@ -415,23 +424,22 @@ impl Router {
             Err(mistakes) => Err(mistakes.to_string()),
         };
         self.record(&applied).await;
-        match applied {
-            Ok(diff) => {
-                // A policy may have changed as well.
-                self.handle
-                    .query(|node| {
-                        node.ask_again = true;
-                        node.signals.claimed.notify_one();
-                        node.signals.status.notify_one();
-                    })
-                    .await;
-                info!(changes = diff.join("; "), "configuration read again");
-            }
+        match &applied {
+            Ok(diff) => info!(changes = diff.join("; "), "configuration read again"),
             Err(error) => {
                 error!("configuration not read again, everything stays as it was: {error}");
-                StatusFile::new(self.options.status.clone()).failed(&error);
             }
         }
+        let mistake = applied.err();
+        self.handle
+            .query(|node| {
+                // A policy may have changed as well.
+                node.ask_again = mistake.is_none();
+                node.mistake = mistake;
+                node.signals.claimed.notify_one();
+                node.signals.status.notify_one();
+            })
+            .await;
     }
 }
 

@@ -74,6 +74,12 @@ impl StatusFile {
         self.write(Some(error.to_string()));
     }
 
+    /// As [`StatusFile::failed`], with more.
+    pub fn failed_with(&mut self, error: &dyn std::fmt::Display, extra: Extra) {
+        self.extra = Some(extra);
+        self.failed(error);
+    }
+
     fn write(&self, error: Option<String>) {
         let Some(path) = &self.path else { return };
         let status = Status {

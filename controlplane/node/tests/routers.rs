@@ -3,7 +3,9 @@
 mod model;
 mod net;
 
+use model::Dataplane;
 use net::Net;
+use nix::sys::signal::Signal;
 
 /// Two routers and what their dataplanes know of each other.
 #[tokio::test]
@@ -56,4 +58,195 @@ async fn two_nodes_converge_and_find_each_other_again() {
     two.hello(&[1], true).await;
     one.until(|tables| tables.gateways.len() == 2).await;
     two.until(|tables| tables.gateways.len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_configuration_is_read_again_as_a_whole_or_not_at_all() {
+    let net = Net::new(10);
+    net.write(1, "sr", &[2], "");
+    net.write(2, "sr", &[1], "");
+    let one = net.dataplane(1, "sr", 1).await;
+    let two = net.dataplane(2, "sr", 1).await;
+    let first = net.start(1, "sr");
+    let _second = net.start(2, "sr");
+    one.until(|tables| tables.gateways.len() == 2).await;
+    two.until(|tables| tables.gateways.len() == 2).await;
+
+    // A metric of one's own counts in one's own direction.
+    net.rewrite(1, "peer = 2\n", "peer = 2\nmetric = 70\n");
+    first.signal(Signal::SIGHUP);
+    one.until(|tables| tables.gateways[&(0, 2)].metric == 70)
+        .await;
+    assert_eq!(two.tables().gateways[&(0, 1)].metric, 10);
+
+    // Mistakes of three kinds: in the file, of what only a restart can change, and of what only the dataplane sees.
+    for (good, bad, words) in [
+        (
+            "metric = 70",
+            "metric = 0",
+            "[[adjacency]] metric: must be between",
+        ),
+        (
+            "id = 1\nagent",
+            "id = 9\nagent",
+            "can only be changed by a restart",
+        ),
+        ("\"sr1\"", "\"nowhere\"", "port \"nowhere\" does not exist"),
+    ] {
+        let before = (
+            one.tables().transactions,
+            net.status(1)["applied_at_ns"].clone(),
+        );
+        net.rewrite(1, good, bad);
+        first.signal(Signal::SIGHUP);
+        let status = net
+            .until(1, |status| {
+                status["applied_at_ns"] != before.1 && status["ok"] == false
+            })
+            .await;
+        assert!(
+            status["error"].as_str().unwrap().contains(words),
+            "{status}"
+        );
+        assert_eq!(one.tables().transactions, before.0);
+        net.rewrite(1, bad, good);
+    }
+
+    // The link is configured no more: no route, then no adjacency.
+    let text = std::fs::read_to_string(net.config(1)).unwrap();
+    std::fs::write(net.config(1), text.split("[[adjacency]]").next().unwrap()).unwrap();
+    first.signal(Signal::SIGHUP);
+    one.until(|tables| tables.gateways.is_empty() && tables.adjacencies.is_empty())
+        .await;
+    // A real dataplane without the adjacency says no hello.
+    two.hello(&[1], false).await;
+    two.until(|tables| tables.gateways.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_that_is_somebody_else_is_refused_in_words() {
+    let net = Net::new(11);
+    // Node 1 expects node 2 where node 3 is; node 3 expects nobody like node 1.
+    net.write(1, "sr", &[2], "");
+    net.write(3, "sr", &[4], "");
+    net.rewrite(
+        1,
+        &format!("remote = \"{}\"", net.address(2)),
+        &format!("remote = \"{}\"", net.address(3)),
+    );
+    let one = net.dataplane(1, "sr", 1).await;
+    let _three = net.dataplane(3, "sr", 1).await;
+    let first = net.start_logged(1, "sr");
+    let _third = net.start(3, "sr");
+    first
+        .until("the certificate is for another name", |line| {
+            line.contains("no session yet") && line.contains("not valid for name")
+        })
+        .await;
+
+    // The right certificate, but no adjacency at the other end.
+    net.rewrite(1, "peer = 2", "peer = 3");
+    first.process.signal(Signal::SIGHUP);
+    first
+        .until("no adjacency", |line| {
+            line.contains("node 3 has no adjacency with node 1")
+        })
+        .await;
+    assert!(one.tables().gateways.is_empty());
+}
+
+#[tokio::test]
+async fn a_neighbour_that_stands_still_harms_nobody_and_comes_back() {
+    let net = Net::new(12);
+    for (id, links) in [(1, [2, 3]), (2, [1, 3]), (3, [1, 2])] {
+        net.write(id, "sr", &links, "");
+        net.rewrite(
+            id,
+            "digest_interval_ms = 300",
+            "digest_interval_ms = 200\nsession_timeout_ms = 800",
+        );
+    }
+    let one = net.dataplane(1, "sr", 2).await;
+    let two = net.dataplane(2, "sr", 2).await;
+    let three = net.dataplane(3, "sr", 2).await;
+    let first = net.start_logged(1, "sr");
+    let second = net.start(2, "sr");
+    let _third = net.start(3, "sr");
+    for dataplane in [&one, &two, &three] {
+        dataplane.until(|tables| tables.gateways.len() == 4).await;
+    }
+    second.signal(Signal::SIGSTOP);
+    first
+        .until("the session is closed", |line| {
+            line.contains("session lost") && line.contains("peer=2")
+        })
+        .await;
+    // Its dataplane goes on, hellos run: nobody takes its links away; and others go on talking.
+    assert_eq!(three.tables().gateways.len(), 4);
+    net.rewrite(1, "peer = 3\n", "peer = 3\nmetric = 15\n");
+    first.process.signal(Signal::SIGHUP);
+    one.until(|tables| tables.gateways[&(0, 3)].metric == 15)
+        .await;
+    assert_eq!(one.tables().gateways.len(), 4);
+    second.signal(Signal::SIGCONT);
+    net.until(1, |_| {
+        (1..=3).all(|id| net.status(id)["state"] == "running")
+    })
+    .await;
+    net.agree(&[1, 2, 3]).await;
+    two.until(|tables| tables.gateways.len() == 4).await;
+}
+
+#[tokio::test]
+async fn a_dataplane_of_another_node_is_not_touched() {
+    let net = Net::new(13);
+    net.write(1, "sr", &[2], "");
+    let other = Dataplane::boot_as(&net.path("agent1"), 7, 5, "sr");
+    let _first = net.start(1, "sr");
+    let status = net.until(1, |status| status["ok"] == false).await;
+    let error = status["error"].as_str().unwrap();
+    assert!(
+        error.contains("is node 5 (sr), this control plane is for node 1 (sr)"),
+        "{error}"
+    );
+    assert!(other.tables().transactions.is_empty());
+}
+
+#[tokio::test]
+async fn a_dataplane_that_starts_anew_gets_everything_and_an_upgrade_flaps_nothing() {
+    let net = Net::new(14);
+    net.write(1, "sr", &[2], "");
+    net.write(2, "sr", &[1], "");
+    let one = net.dataplane(1, "sr", 1).await;
+    let two = net.dataplane(2, "sr", 1).await;
+    let _first = net.start(1, "sr");
+    let _second = net.start(2, "sr");
+    one.until(|tables| tables.gateways.len() == 2).await;
+    two.until(|tables| tables.gateways.len() == 2).await;
+    let neighbour = two.tables().transactions;
+    let tables = one.tables();
+    drop(one);
+    // As an upgrade: the next process has the tables of the one before, and hellos never stopped.
+    let one = Dataplane::boot_as(&net.path("agent1"), 99, 1, "sr");
+    one.take_over(tables);
+    one.hello(&[1], true).await;
+    net.until(1, |status| status["boot_nonce"] == format!("{:016x}", 99))
+        .await;
+    assert_eq!(
+        one.tables().transactions.len(),
+        2,
+        "nothing is told to a dataplane that has everything"
+    );
+    drop(one);
+    // As a crash: empty.
+    let one = net.dataplane(1, "sr", 1).await;
+    let tables = one.until(|tables| tables.gateways.len() == 2).await;
+    assert_eq!(tables.adjacencies.len(), 1);
+    net.agree(&[1, 2]).await;
+    assert_eq!(two.tables().gateways.len(), 2);
+    assert_eq!(
+        two.tables().transactions,
+        neighbour,
+        "the neighbour's routes were never touched"
+    );
 }

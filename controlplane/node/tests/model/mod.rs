@@ -121,13 +121,14 @@ impl Dataplane {
     /// Hellos of these adjacencies run, or stop.
     pub async fn hello(&self, ids: &[u32], up: bool) {
         for id in ids {
-            let mut hellos = self.shared.hellos.lock().unwrap();
-            if up {
-                hellos.insert(*id);
-            } else {
-                hellos.remove(id);
+            {
+                let mut hellos = self.shared.hellos.lock().unwrap();
+                if up {
+                    hellos.insert(*id);
+                } else {
+                    hellos.remove(id);
+                }
             }
-            drop(hellos);
             let state = if up { "up" } else { "down" };
             let changed = {
                 let mut tables = self.shared.tables.lock().unwrap();
@@ -142,6 +143,11 @@ impl Dataplane {
                     .await;
             }
         }
+    }
+
+    /// Has the tables of the process before.
+    pub fn take_over(&self, tables: Tables) {
+        *self.shared.tables.lock().unwrap() = tables;
     }
 
     /// An attachment answers no echo any more, or again.

@@ -32,6 +32,26 @@ pub struct Process {
     id: u32,
 }
 
+/// A process whose log is read.
+pub struct Logged {
+    pub process: Process,
+    log: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<String>>,
+}
+
+impl Logged {
+    /// Reads on until such a line comes.
+    pub async fn until(&self, what: &str, line: impl Fn(&str) -> bool) {
+        let mut log = self.log.lock().await;
+        let wait = async { while !line(&log.recv().await.expect("the process ended")) {} };
+        if tokio::time::timeout(Duration::from_secs(10), wait)
+            .await
+            .is_err()
+        {
+            panic!("not in time: {what}");
+        }
+    }
+}
+
 impl Net {
     /// `number` is of this test only, so that tests may run side by side.
     pub fn new(number: u8) -> Self {
@@ -109,6 +129,26 @@ impl Net {
     }
 
     pub fn start(&self, id: u32, role: &str) -> Process {
+        self.start_logged(id, role).process
+    }
+
+    /// All of these agree on the link state.
+    pub async fn agree(&self, ids: &[u32]) {
+        let limit = Instant::now() + Duration::from_secs(10);
+        loop {
+            let digests: Vec<_> = ids
+                .iter()
+                .map(|id| self.status(*id)["digest"].clone())
+                .collect();
+            if digests.windows(2).all(|pair| pair[0] == pair[1]) {
+                return;
+            }
+            assert!(Instant::now() < limit, "they do not agree: {digests:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub fn start_logged(&self, id: u32, role: &str) -> Logged {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dmsc-controlplane"))
             .arg(role)
             .arg("--config")
@@ -121,12 +161,18 @@ impl Net {
             .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         // Keeps reading, so that the pipe never fills; libtest shows it when the test fails.
+        let (sender, log) = tokio::sync::mpsc::unbounded_channel();
         std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .for_each(|line| eprintln!("{id}: {line}"))
+            for line in lines.map_while(Result::ok) {
+                eprintln!("{id}: {line}");
+                // Most tests do not listen.
+                let _ = sender.send(line);
+            }
         });
-        Process { child, id }
+        Logged {
+            process: Process { child, id },
+            log: tokio::sync::Mutex::new(log),
+        }
     }
 
     pub fn status(&self, id: u32) -> serde_json::Value {

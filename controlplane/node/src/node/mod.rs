@@ -1,28 +1,27 @@
 //! One running router: the link-state engine with everything that its driver task owns.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod dataplane;
+mod neighbours;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use dmsc_linkstate::event::{Announcement, Known};
-use dmsc_linkstate::{Action, AdjacencyId, Alarm, Engine, EngineConfig, Event, Message, SessionId};
+use dmsc_linkstate::event::Announcement;
+use dmsc_linkstate::{Action, AdjacencyId, Alarm, Engine, EngineConfig, Event};
 use dmsc_proto::v1;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::verify::RootKey;
-use dmsc_wire::NodeId;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::claims::{Claims, Held};
 use crate::clock::{Clock, wall};
 use crate::config::{Config, Role};
-use crate::handle::ApplyError;
-use crate::links::{Link, LinkSession, Sessions, Stream};
+use crate::links::{Link, Sessions};
 use crate::pods::Pods;
-use crate::program::{Keys, difference_at};
 use crate::rib::{Batch, Rib};
-use crate::routes::Tables;
 use crate::served::Served;
 use crate::store::{Kept, Store, StoreError};
 
@@ -50,6 +49,8 @@ pub struct Node {
     pub boot_nonce: u64,
     /// Why the dataplane is not programmed at the moment, if so.
     pub setback: Option<String>,
+    /// Why the configuration file as it is now is not in force, if so.
+    pub mistake: Option<String>,
     /// Since when this process runs.
     pub started: Instant,
     /// For calls of the engine.
@@ -160,6 +161,7 @@ impl Node {
             served: Served::default(),
             generation: 0,
             boot_nonce: 0,
+            mistake: None,
             setback: Some("the dataplane has not answered yet".into()),
             started: Instant::now(),
             clock,
@@ -208,29 +210,6 @@ impl Node {
         self.draining
     }
 
-    /// Sessions whose neighbour does not have everything yet.
-    #[must_use]
-    pub fn unsynced(&self) -> usize {
-        let synced = |one: &&dmsc_linkstate::engine::SessionInfo| !one.synced;
-        self.engine.sessions().iter().filter(synced).count()
-    }
-
-    /// For people: "connecting", "syncing", "synced", "lost: …".
-    #[must_use]
-    pub fn session_text(&self, link: AdjacencyId) -> String {
-        match self.links.get(&link).map(|link| &link.session) {
-            None | Some(LinkSession::Connecting) => "connecting".into(),
-            Some(LinkSession::Lost(why)) => format!("lost: {why}"),
-            Some(LinkSession::Up(session)) => {
-                let sessions = self.engine.sessions();
-                let synced = sessions
-                    .iter()
-                    .any(|one| one.session == *session && one.synced);
-                if synced { "synced" } else { "syncing" }.into()
-            }
-        }
-    }
-
     /// Something happened: the engine is told, and what it wants is done.
     pub fn event(&mut self, event: Event) {
         let actions = self.engine.handle(self.clock.now(), event);
@@ -268,286 +247,6 @@ impl Node {
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),
             Action::AlarmOver(alarm) => info!("over: {}", alarm_text(alarm)),
         }
-    }
-
-    /// The dataplane was found, or found again, with these tables. The first time it is also told to the engine, before any session. Returns
-    /// what to apply.
-    pub(crate) fn dataplane_found(&mut self, dump: &v1::DumpReply) -> Vec<v1::Op> {
-        let tables = Tables::from_dump(dump);
-        if !self.dataplane_seen {
-            self.start(&tables);
-            self.dataplane_seen = true;
-        }
-        self.rib.found(tables);
-        // Without an acknowledgement it is forgotten: the next attempt begins with another dump.
-        self.planned = self.rib.next();
-        self.planned
-            .as_ref()
-            .map_or_else(Vec::new, |batch| batch.ops.clone())
-    }
-
-    fn start(&mut self, tables: &Tables) {
-        for body in self.store.load(Kept::NodeRevocations) {
-            self.event(Event::NodeRevocation(body));
-        }
-        let known = !tables.gateways.is_empty() || !tables.prefixes.is_empty();
-        if known {
-            let gateways: BTreeSet<NodeId> =
-                tables.gateways.keys().map(|(_, id)| NodeId(*id)).collect();
-            let prefixes: Vec<Known> = tables
-                .prefixes
-                .iter()
-                .filter_map(|(key, group)| Some((key, tables.groups.get(group)?)))
-                .flat_map(|((domain, name), group)| {
-                    group.members.iter().map(|member| Known {
-                        domain: *domain,
-                        name: name.clone(),
-                        gateway: NodeId(member.gateway),
-                    })
-                })
-                .collect();
-            info!(
-                gateways = gateways.len(),
-                prefixes = prefixes.len(),
-                "the dataplane forwards already; it is not touched until all is known again"
-            );
-            self.event(Event::Restarted {
-                gateways: gateways.into_iter().collect(),
-                prefixes,
-                hold: self.config.linkstate.restart_hold,
-            });
-        }
-        for body in self.store.load(Kept::Revocations) {
-            self.event(Event::Revocation(body));
-        }
-        let bodies = self.store.load(Kept::Authorisations);
-        self.add_authorisations(bodies);
-        for adjacency in self.config.adjacencies.clone().into_values() {
-            self.put_link(adjacency);
-        }
-    }
-
-    /// The dataplane took what [`Node::dataplane_found`] said.
-    pub(crate) fn dataplane_ready(
-        &mut self,
-        boot_nonce: u64,
-        generation: u64,
-        dump: &v1::DumpReply,
-    ) {
-        self.boot_nonce = boot_nonce;
-        self.generation = generation;
-        self.setback = None;
-        if let Some(batch) = self.planned.take() {
-            self.programmed(&batch, None);
-        }
-        let up: HashSet<u32> = dump
-            .adjacencies
-            .iter()
-            .filter(|one| one.state == "up")
-            .map(|one| one.id)
-            .collect();
-        for id in self.links.keys().copied().collect::<Vec<_>>() {
-            self.hello(id, up.contains(&u32::from(id.0)));
-        }
-        self.signals.dial.notify_one();
-        self.signals.work.notify_one();
-        self.signals.claimed.notify_one();
-        self.signals.status.notify_one();
-    }
-
-    /// The next operations for the dataplane.
-    pub(crate) fn batch(&mut self) -> Option<Batch> {
-        self.rib.next()
-    }
-
-    /// The dataplane took a batch.
-    pub(crate) fn programmed(&mut self, batch: &Batch, generation: Option<u64>) {
-        self.generation = generation.unwrap_or(self.generation);
-        let before = self.rib.acknowledged();
-        self.rib.done(batch);
-        if self.rib.acknowledged() != before {
-            self.event(Event::Programmed {
-                version: self.rib.acknowledged(),
-            });
-            self.signals.status.notify_one();
-        }
-    }
-
-    /// The dataplane's hellos say that an adjacency is up or down.
-    pub(crate) fn hello(&mut self, id: AdjacencyId, up: bool) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        if link.hello == up {
-            return;
-        }
-        link.hello = up;
-        let session = match link.session {
-            LinkSession::Up(session) => Some(session),
-            _ => None,
-        };
-        info!(adjacency = id.0, peer = %link.adjacency.settings.peer, up, "hello");
-        self.event(Event::LinkHello { id, up });
-        // A stream over a dead link would come back only after many retransmissions; a new one is faster.
-        if let Some(session) = session.filter(|_| !up) {
-            self.end_session(session, "hellos of the dataplane stopped");
-        }
-        self.signals.dial.notify_one();
-    }
-
-    fn put_link(&mut self, adjacency: crate::config::Adjacency) {
-        let settings = adjacency.settings;
-        match self.links.get_mut(&settings.id) {
-            Some(link) => link.adjacency = adjacency,
-            None => drop(self.links.insert(settings.id, Link::new(adjacency))),
-        }
-        self.event(Event::LinkConfigured(settings));
-        self.signals.dial.notify_one();
-    }
-
-    fn configure_rib(&mut self) {
-        let adjacencies = self.config.adjacencies.values();
-        let adjacencies = adjacencies
-            .map(|one| (one.programmed.id, one.programmed.clone()))
-            .collect();
-        self.rib
-            .configure(adjacencies, self.config.access_rules.clone());
-    }
-
-    /// What another configuration would change; refuses what only a restart can.
-    pub(crate) fn plan_config(&self, new: &Config) -> Result<Plan, ApplyError> {
-        let fixed = self.config.needs_restart(new);
-        if !fixed.is_empty() {
-            return Err(ApplyError::NeedsRestart(fixed));
-        }
-        // Only what is put: the dataplane may refuse it. What is gone is deleted later, when no route needs it any more.
-        let want = Tables {
-            adjacencies: new
-                .adjacencies
-                .values()
-                .map(|one| (one.programmed.id, one.programmed.clone()))
-                .collect(),
-            access_rules: new.access_rules.clone(),
-            ..Tables::default()
-        };
-        let keys = Keys {
-            adjacencies: want.adjacencies.keys().copied().collect(),
-            access_rules: want.access_rules.keys().copied().collect(),
-            ..Keys::default()
-        };
-        Ok(Plan {
-            first: difference_at(&keys, self.rib.have(), &want, Some(self.rib.programmed())),
-            diff: self.config.diff(new),
-        })
-    }
-
-    /// Puts a configuration in force whose `first` operations the dataplane took, if it is there.
-    pub(crate) fn put_config(&mut self, new: Arc<Config>, first: &[v1::Op]) {
-        self.rib.took(first);
-        let old = std::mem::replace(&mut self.config, new);
-        self.configure_rib();
-        if self.dataplane_seen {
-            for (id, adjacency) in &old.adjacencies {
-                let moved = self.config.adjacencies.get(id).is_none_or(|new| {
-                    new.settings.peer != adjacency.settings.peer || new.session != adjacency.session
-                });
-                if moved {
-                    self.remove_link(*id);
-                }
-            }
-            for adjacency in self.config.adjacencies.clone().into_values() {
-                if old.adjacencies.get(&adjacency.settings.id) != Some(&adjacency) {
-                    self.put_link(adjacency);
-                }
-            }
-        }
-        self.signals.work.notify_one();
-        self.signals.claimed.notify_one();
-    }
-
-    fn remove_link(&mut self, id: AdjacencyId) {
-        if let Some(link) = self.links.remove(&id)
-            && let LinkSession::Up(session) = link.session
-        {
-            self.end_session(session, "the adjacency is configured no more");
-        }
-        self.event(Event::LinkRemoved(id));
-    }
-
-    /// A stream is there, both ends have greeted. `None`: the adjacency is gone or somebody else's.
-    pub(crate) fn session_up(
-        &mut self,
-        link: AdjacencyId,
-        peer: NodeId,
-        peer_link: AdjacencyId,
-    ) -> Option<(SessionId, Arc<Notify>, watch::Receiver<Option<String>>)> {
-        let old = self
-            .links
-            .get(&link)
-            .filter(|link| link.adjacency.settings.peer == peer)?;
-        // The neighbour restarted, and the old stream has not noticed.
-        if let LinkSession::Up(old) = old.session {
-            self.end_session(old, "replaced by a new stream");
-        }
-        self.next_session += 1;
-        let session = SessionId(self.next_session);
-        self.links.get_mut(&link)?.session = LinkSession::Up(session);
-        let wake = Arc::new(Notify::new());
-        let (end, ended) = watch::channel(None);
-        self.sessions.insert(
-            session,
-            Stream {
-                link,
-                peer,
-                peer_link,
-                wake: Arc::clone(&wake),
-                end,
-            },
-        );
-        info!(adjacency = link.0, %peer, "session");
-        self.event(Event::SessionUp {
-            session,
-            link,
-            peer,
-            peer_link,
-        });
-        Some((session, wake, ended))
-    }
-
-    /// The stream ended.
-    pub(crate) fn end_session(&mut self, session: SessionId, why: &str) {
-        let Some(stream) = self.sessions.remove(&session) else {
-            return;
-        };
-        info!(adjacency = stream.link.0, peer = %stream.peer, why, "session lost");
-        if let Some(link) = self.links.get_mut(&stream.link) {
-            link.session = LinkSession::Lost(why.to_owned());
-        }
-        // Its task may have ended already.
-        let _ = stream.end.send(Some(why.to_owned()));
-        self.event(Event::SessionDown(session));
-        self.signals.dial.notify_one();
-    }
-
-    /// A message came.
-    pub(crate) fn received(&mut self, session: SessionId, message: Message) {
-        let Some(stream) = self.sessions.get(&session) else {
-            return;
-        };
-        if let Some(link) = self.links.get_mut(&stream.link) {
-            link.received += 1;
-        }
-        self.event(Event::Received { session, message });
-    }
-
-    /// What to send next.
-    pub(crate) fn next_message(&mut self, session: SessionId) -> Option<Message> {
-        let stream = self.sessions.get(&session)?;
-        let message = self.engine.next_message(self.clock.now(), session)?;
-        if let Some(link) = self.links.get_mut(&stream.link) {
-            link.sent += 1;
-        }
-        Some(message)
     }
 
     /// Takes own authorisations, from an authority or from disk: verified, kept, told to the engine. Those that are not for this gateway or not
