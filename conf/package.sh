@@ -19,6 +19,7 @@ case ${1:-} in
 -h | --help) usage; exit 0 ;;
 '' | -*) usage >&2; exit 2 ;;
 esac
+drivers='bus_pci bus_vdev mempool_ring net_af_packet net_af_xdp net_memif net_null net_pcap net_ring net_tap net_vhost net_virtio'
 repository=$(cd "$(dirname "$0")/.." && pwd)
 bin=${2:-${CARGO_TARGET_DIR:-$repository/target}/release}
 bin=$(cd "$bin" 2>/dev/null && pwd) || { echo "package.sh: ${2:-$bin} is no folder; run make build first, or name the folder of the programs" >&2; exit 1; }
@@ -42,10 +43,12 @@ if ! command -v dpkg-deb >/dev/null; then
 fi
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$repository/Cargo.toml")
 architecture=$(dpkg --print-architecture)
-# Shared libraries of the programs, as packages of this machine.
+# Shared libraries of the programs, and the drivers that DPDK loads at start, as packages of this machine.
 depends=$(
-    for program in "$out"/root/usr/bin/*; do ldd "$program" 2>/dev/null || true; done |
-        sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u |
+    {
+        for program in "$out"/root/usr/bin/*; do ldd "$program" 2>/dev/null || true; done | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'
+        for driver in $drivers; do ls /usr/lib/*/dpdk/pmds-*/librte_"$driver".so.* 2>/dev/null || true; done
+    } | sort -u |
         while read -r library; do
             # Since usr-merge the package database may know only the other path.
             for path in "$library" "${library#/usr}" "/usr$library" "$(realpath "$library")"; do

@@ -41,7 +41,7 @@ pub struct Cli {
     /// Unix socket of the dataplane's agent; may be left out when /run/dmsc holds exactly one
     #[arg(long, global = true, env = "DMSC_AGENT", value_name = "SOCKET")]
     pub agent: Option<PathBuf>,
-    /// Control plane to ask: Unix socket of its operator API, or https://HOST:PORT; may be left out when /run/dmsc holds exactly one *.operator.sock
+    /// Control plane to ask: Unix socket of its operator API, or https://HOST:PORT; may be left out when /run/dmsc holds exactly one *operator.sock
     #[arg(long, global = true, env = "DMSC_NODE", value_name = "SOCKET|URL")]
     pub node: Option<Address>,
     /// Folder with cert.pem, key.pem and root.pem, for --node https://…

@@ -41,7 +41,7 @@ pub enum Failure {
     Refused(#[from] Status),
     /// No control plane was named and none was found.
     #[error(
-        "no operator socket: no *.operator.sock in {directory}; name it with --node SOCKET or DMSC_NODE (it is [node] operator in the control plane's configuration)"
+        "no operator socket: no *operator.sock in {directory}; name it with --node SOCKET or DMSC_NODE (it is [node] operator in the control plane's configuration)"
     )]
     NoNode {
         /// Where sockets were looked for.

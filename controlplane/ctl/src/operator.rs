@@ -17,7 +17,7 @@ const MESSAGE_LIMIT: usize = 512 << 20;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How sockets of operator APIs are named in the directory of sockets.
-pub const SOCKET_END: &str = ".operator.sock";
+pub const SOCKET_END: &str = "operator.sock";
 
 /// Where a control plane is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +139,7 @@ fn unreachable(address: &Address, error: &dyn std::error::Error) -> Failure {
     }
 }
 
-/// The address to use: the one named, else the only `*.operator.sock` in `directory`.
+/// The address to use: the one named, else the only `*operator.sock` in `directory`.
 ///
 /// # Errors
 /// When none was named and there is not exactly one; the candidates are listed.
@@ -190,7 +190,7 @@ mod tests {
         // An agent is still found beside it.
         let agent = crate::agent::find_socket(None, directory.path()).expect("agent");
         assert!(agent.ends_with("sg1.agent.sock"));
-        touch("spa.operator.sock");
+        touch("operator.sock");
         assert!(matches!(
             find(None, directory.path()),
             Err(Failure::ManyNodes { .. })

@@ -62,7 +62,8 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// First, at most once, before any session: this is a restart, and these are the gateways and prefixes that the dataplane has. No routes are
-    /// told until all of them are known again, or `hold` has passed.
+    /// told until all of them are known again, or `hold` has passed. Without any of both it is a start: own prefixes are announced, and
+    /// transit is offered, after the first [`Event::Programmed`].
     Restarted {
         /// Gateways in the dataplane's tables.
         gateways: Vec<NodeId>,

@@ -71,7 +71,7 @@ pub struct AuditArgs {
 /// `config …`.
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Say whether the daemon would take this file; all mistakes at once
+    /// Check this file as a whole, and tell all mistakes at once
     Check(ConfigArgs),
     /// Say what would change, one line per field
     Diff(ConfigArgs),

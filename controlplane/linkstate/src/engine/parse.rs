@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use super::body::{self, AdjacencyBody, Prefix};
 use super::lsdb::body_id;
+use super::own::ADJACENCY_ID;
 use super::receive::Refusal;
 use crate::object::{Kind, MAX_BODY, MAX_CERTIFICATE, MAX_LIFETIME_S, Object};
 use crate::trust::{Authorisation, NodeRevocation, Revocation};
@@ -89,7 +90,9 @@ impl Engine {
             }
         };
         Ok(match key.kind {
-            Kind::ADJACENCY => Parsed::Adjacency(body::adjacency(body)?),
+            // One object says all links of a node; others are reserved, and must not make a graph larger than the limits of one.
+            Kind::ADJACENCY if key.id == ADJACENCY_ID => Parsed::Adjacency(body::adjacency(body)?),
+            Kind::ADJACENCY => Parsed::Opaque,
             Kind::PREFIX => Parsed::Prefixes(body::prefixes(body)?),
             Kind::AUTHORISATION => {
                 is_its_id()?;

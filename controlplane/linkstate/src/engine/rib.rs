@@ -63,6 +63,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Rib {
     domains: BTreeMap<Domain, BTreeMap<NameBuf, Entry>>,
+    /// Names that a gateway claims, so that its authorisations cost nothing to others.
+    of_gateway: BTreeMap<(NodeId, Domain), BTreeMap<NameBuf, ()>>,
     changed: BTreeSet<(Domain, NameBuf)>,
     stale: usize,
 }
@@ -81,26 +83,30 @@ fn below<'a, V>(
 }
 
 impl Rib {
-    /// Prefixes at or below a name in one domain that this gateway (or any) claims.
+    /// Prefixes at or below a name in one domain that this gateway (or any) claims, with those who claim them.
     pub fn names_below(
         &self,
         domain: Domain,
         name: Option<&NameBuf>,
         gateway: Option<NodeId>,
     ) -> Vec<(NameBuf, Vec<NodeId>)> {
-        let Some(names) = self.domains.get(&domain) else {
-            return Vec::new();
-        };
-        below(names, name)
-            .filter_map(|(name, entry)| {
-                let mut gateways: Vec<NodeId> = entry
-                    .claims
-                    .iter()
-                    .map(|claim| claim.gateway)
-                    .filter(|claimant| gateway.is_none_or(|gateway| gateway == *claimant))
-                    .collect();
+        if let Some(gateway) = gateway {
+            let names = self.of_gateway.get(&(gateway, domain));
+            return names
+                .into_iter()
+                .flat_map(|names| below(names, name))
+                .map(|(name, ())| (name.clone(), vec![gateway]))
+                .collect();
+        }
+        let names = self.domains.get(&domain);
+        names
+            .into_iter()
+            .flat_map(|names| below(names, name))
+            .map(|(name, entry)| {
+                let mut gateways: Vec<NodeId> =
+                    entry.claims.iter().map(|claim| claim.gateway).collect();
                 gateways.dedup();
-                (!gateways.is_empty()).then(|| (name.clone(), gateways))
+                (name.clone(), gateways)
             })
             .collect()
     }
@@ -176,6 +182,10 @@ impl Rib {
             }
             Err(at) => entry.claims.insert(at, claim),
         }
+        self.of_gateway
+            .entry((gateway, prefix.domain))
+            .or_default()
+            .insert(prefix.name.clone(), ());
         self.changed.insert((prefix.domain, prefix.name.clone()));
     }
 
@@ -196,6 +206,13 @@ impl Rib {
             }
             !gone
         });
+        let claims_it = entry.claims.iter().any(|claim| claim.gateway == gateway);
+        if !claims_it && let Some(names) = self.of_gateway.get_mut(&(gateway, domain)) {
+            names.remove(name);
+            if names.is_empty() {
+                self.of_gateway.remove(&(gateway, domain));
+            }
+        }
         self.changed.insert((domain, name.clone()));
     }
 

@@ -241,3 +241,33 @@ fn a_link_counts_only_if_both_ends_name_it() {
         Sequence(HIGH + 3)
     );
 }
+
+#[test]
+fn only_the_first_adjacency_object_of_a_node_counts() {
+    use dmsc_linkstate::engine::body::{AdjacencyBody, Link};
+    let mut sim = line();
+    sim.add_node(4, "sr");
+    sim.add_link([(4, 1), (2, 9)], 10, 10);
+    sim.start(4, false);
+    sim.set_link(4, 2, true);
+    sim.run(secs(2));
+    let before = tables(&sim);
+    let cheaper = Link {
+        peer: 2,
+        id: 1,
+        peer_id: 9,
+        metric: 1,
+        delay_us: 1,
+        capacity_kbps: 0,
+    };
+    let body = AdjacencyBody {
+        links: vec![cheaper],
+        ..AdjacencyBody::default()
+    };
+    sim.dropped.insert((2, 4)); // or node 4 would take it back
+    let body = Bytes::from(body.encode_to_vec());
+    let object = object(&sim, 4, 4, Kind::ADJACENCY, 2, HIGH, body);
+    say(&mut sim, Message::Flood(vec![object]));
+    sim.run(secs(1));
+    assert_eq!(tables(&sim), before);
+}
