@@ -66,11 +66,11 @@ pub async fn probe(handle: Handle) {
     }
 }
 
-type Done = Result<(Lease, Result<bool, crate::agent::AgentError>), tokio::task::JoinError>;
+type Done = Result<(Lease, Result<Option<bool>, crate::agent::AgentError>), tokio::task::JoinError>;
 
 async fn note(handle: &Handle, records: &mut HashMap<LeaseId, Record>, done: Option<Done>) {
     // Without an answer of the dataplane nothing is known of the pod.
-    let Some(Ok((lease, Ok(answered)))) = done else {
+    let Some(Ok((lease, Ok(Some(answered))))) = done else {
         return;
     };
     let record = records.entry(lease.id).or_default();
