@@ -183,11 +183,16 @@ impl Agent {
             .ports)
     }
 
-    /// Whether one echo to an attachment of this gateway is answered within `patience`.
+    /// Whether one echo to an attachment of this gateway is answered within `patience`; `None` if something else than the pod stood in the way,
+    /// an access rule for example.
     ///
     /// # Errors
     /// When the agent does not answer.
-    pub async fn probe(&mut self, lease: &Lease, patience: Duration) -> Result<bool, AgentError> {
+    pub async fn probe(
+        &mut self,
+        lease: &Lease,
+        patience: Duration,
+    ) -> Result<Option<bool>, AgentError> {
         let request = timed(v1::EchoRequest {
             domain: lease.domain.0,
             name: lease.source_name.as_bytes().to_vec(),
@@ -200,7 +205,11 @@ impl Agent {
         let reply = self.client.echo(request).await;
         let mut replies = reply.map_err(AgentError::call("Echo"))?.into_inner();
         let answer = replies.message().await.map_err(AgentError::call("Echo"))?;
-        Ok(answer.is_some_and(|answer| answer.answered))
+        Ok(answer.and_then(|answer| match answer.error.as_str() {
+            _ if answer.answered => Some(true),
+            "timeout" | "no-route" => Some(false),
+            _ => None,
+        }))
     }
 
     /// Applies `ops` in order, in transactions of at most [`MAX_OPS`] operations. Each is all or nothing; so is the whole, as long as

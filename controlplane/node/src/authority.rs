@@ -266,10 +266,16 @@ async fn revocations(handle: Handle, gateway: NodeId, address: SocketAddr, chann
         match client.revocations(request).await {
             Ok(reply) => {
                 info!(%address, "authority answers");
-                (lost, pause) = (false, AGAIN.0);
+                lost = false;
+                let since = Instant::now();
                 let mut stream = reply.into_inner();
                 // What was refused or waited may be authorised now.
-                handle.query(|node| node.signals.claimed.notify_one()).await;
+                handle
+                    .query(|node| {
+                        node.ask_again = true;
+                        node.signals.claimed.notify_one();
+                    })
+                    .await;
                 while let Ok(Some(signed)) = stream.message().await {
                     let body = Bytes::from(signed.encode_to_vec());
                     if handle
@@ -281,6 +287,10 @@ async fn revocations(handle: Handle, gateway: NodeId, address: SocketAddr, chann
                     }
                 }
                 warn!(%address, "authority lost");
+                // One that comes and goes is not followed, and asked, faster and faster.
+                if since.elapsed() > AGAIN.1 {
+                    pause = AGAIN.0;
+                }
             }
             Err(status) if !lost => {
                 warn!(%address, "authority does not answer: {}", cause(&status));

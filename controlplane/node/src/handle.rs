@@ -83,9 +83,19 @@ impl Handle {
             dataplane.agent.apply(plan.first.clone()).await?;
             took = plan.first;
         }
-        self.query(move |node| node.put_config(new, &took))
-            .await
-            .ok_or(ApplyError::Ending)?;
+        let anew = self.query(move |node| node.put_config(new, &took)).await;
+        let anew = anew.ok_or(ApplyError::Ending)?;
+        if let (false, Some(dataplane)) = (anew.is_empty(), dataplane.as_mut()) {
+            let dump = dataplane.agent.dump(false).await?;
+            let up = dump.adjacencies.into_iter().filter(|one| one.state == "up");
+            let up: Vec<u32> = up.map(|one| one.id).collect();
+            self.query(move |node| {
+                for id in anew.into_iter().filter(|id| up.contains(&u32::from(id.0))) {
+                    node.hello(id, true);
+                }
+            })
+            .await;
+        }
         drop(dataplane);
         self.pods.change();
         Ok(plan.diff)

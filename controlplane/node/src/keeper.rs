@@ -86,16 +86,13 @@ impl Node {
     /// A prefix that this gateway had installed before a restart may have lost its authorisation with the disk.
     fn engine_knows(&self, domain: Domain, name: &NameBuf) -> bool {
         let own = self.config.node.id;
-        self.engine
-            .prefixes(Some(name), 1)
-            .first()
-            .is_some_and(|(one, found, members)| {
-                *one == domain
-                    && found == name
-                    && members
-                        .iter()
-                        .any(|info| info.member.gateway == own && !info.waiting)
-            })
+        let found = self.engine.prefixes(Some(name), 16);
+        found.iter().any(|(one, exact, members)| {
+            let own = |info: &dmsc_linkstate::engine::MemberInfo| {
+                info.member.gateway == own && !info.waiting
+            };
+            *one == domain && exact == name && members.iter().any(own)
+        })
     }
 
     /// Leases that should serve other names than they do.
@@ -219,8 +216,7 @@ impl Node {
             }
             let serves = leases
                 .leases()
-                .iter()
-                .find(|lease| lease.id == *id)
+                .get(*id)
                 .map(|lease| Arc::clone(&lease.serves));
             if outcome == Outcome::Granted {
                 claim.reason.clear();
@@ -367,7 +363,7 @@ async fn put(handle: &Handle) -> Option<()> {
     let pods = handle.pods();
     let mut slot = pods.dataplane.lock().await;
     for (id, serves) in due {
-        let Some(lease) = pods.leases().iter().find(|lease| lease.id == id).cloned() else {
+        let Some(lease) = pods.leases().get(id).cloned() else {
             continue;
         };
         info!(identity = lease.identity, attachment = %lease.attachment, before = lease.serves.len(), now = serves.len(), "serves");

@@ -212,6 +212,12 @@ impl LeaseTable {
             .filter(|lease| lease.endpoint.address == address)
     }
 
+    /// The lease with this id.
+    #[must_use]
+    pub fn get(&self, id: LeaseId) -> Option<&Lease> {
+        self.leases.get(&id)
+    }
+
     /// The lease at an endpoint.
     #[must_use]
     pub fn at(&self, endpoint: &Endpoint) -> Option<&Lease> {

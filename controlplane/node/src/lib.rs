@@ -6,6 +6,7 @@
 //! [`node`] owns the link-state engine, [`handle`] is the way to it, [`rib`] makes tables of routes, [`claims`] knows who may serve what.
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod agent;
 pub mod audit;
 pub mod authority;

@@ -41,7 +41,7 @@ pub async fn probe(handle: Handle) {
         sleep(interval).await;
         let pods = handle.pods();
         let leases: Vec<Lease> = pods.leases().iter().cloned().collect();
-        records.retain(|id, _| leases.iter().any(|lease| lease.id == *id));
+        records.retain(|id, _| pods.leases().get(*id).is_some());
         let agent = pods
             .dataplane
             .lock()
@@ -66,11 +66,11 @@ pub async fn probe(handle: Handle) {
     }
 }
 
-type Done = Result<(Lease, Result<bool, crate::agent::AgentError>), tokio::task::JoinError>;
+type Done = Result<(Lease, Result<Option<bool>, crate::agent::AgentError>), tokio::task::JoinError>;
 
 async fn note(handle: &Handle, records: &mut HashMap<LeaseId, Record>, done: Option<Done>) {
     // Without an answer of the dataplane nothing is known of the pod.
-    let Some(Ok((lease, Ok(answered)))) = done else {
+    let Some(Ok((lease, Ok(Some(answered))))) = done else {
         return;
     };
     let record = records.entry(lease.id).or_default();
@@ -97,7 +97,7 @@ async fn judge(handle: &Handle, lease: &Lease, answers: bool) {
     let Some(dataplane) = slot.as_mut() else {
         return;
     };
-    let now = pods.leases().iter().find(|one| one.id == lease.id).cloned();
+    let now = pods.leases().get(lease.id).cloned();
     let Some(now) = now.filter(|now| now.attachment == lease.attachment) else {
         return;
     };

@@ -9,15 +9,16 @@ use dmsc_linkstate::AdjacencyId;
 use dmsc_proto::v1::{self, event::Event as What};
 use dmsc_spa::credentials::Credentials;
 use dmsc_wire::AttachmentId;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
+use crate::accept::incoming;
 use crate::agent::{Agent, AgentError};
 use crate::authority::{Authorities, follow};
 use crate::clock::wall_ms;
@@ -75,6 +76,14 @@ enum Setback {
     Ending,
 }
 
+/// Why the dataplane is attended no more.
+enum End {
+    /// The process is to end.
+    Terminate,
+    /// Connect again after a pause.
+    Again(Duration),
+}
+
 struct Router {
     handle: Handle,
     config: Arc<Config>,
@@ -107,6 +116,7 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
     };
+    more_files();
     let status = StatusFile::new(options.status.clone());
     let config =
         Config::load(&options.config, options.role).inspect_err(|error| status.failed(error))?;
@@ -146,6 +156,16 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
     let ended = router.run().await;
     notify(&[NotifyState::Stopping]);
     ended
+}
+
+/// As many descriptors as the system lets this process have: each pod and neighbour is one.
+fn more_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // With fewer it works as well, for fewer pods.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// For systemd; without it nothing happens.
@@ -200,11 +220,13 @@ impl Router {
                     if !self.serving {
                         self.serve().await?;
                     }
-                    if self.attend(events).await {
-                        return Ok(());
+                    match self.attend(events).await {
+                        End::Terminate => return Ok(()),
+                        End::Again(pause) => {
+                            self.lost = Some(Instant::now());
+                            pause
+                        }
                     }
-                    self.lost = Some(Instant::now());
-                    Duration::ZERO
                 }
                 Err(Setback::Ending) => return Ok(()),
                 Err(setback) => self.report(&setback).await,
@@ -345,20 +367,18 @@ impl Router {
         Ok(())
     }
 
-    /// While the dataplane is there. Returns whether to end.
-    async fn attend(&mut self, mut events: tonic::Streaming<v1::Event>) -> bool {
+    /// While the dataplane is there.
+    async fn attend(&mut self, mut events: tonic::Streaming<v1::Event>) -> End {
         let pods = Arc::clone(self.handle.pods());
         let mut changed = pods.changed.subscribe();
         loop {
             let expiry = pods.leases().next_expiry();
             tokio::select! {
-                _ = self.signals.terminate.recv() => return true,
-                _ = self.signals.interrupt.recv() => return true,
+                _ = self.signals.terminate.recv() => return End::Terminate,
+                _ = self.signals.interrupt.recv() => return End::Terminate,
                 _ = self.signals.hangup.recv() => self.reload().await,
                 Some(error) = self.setbacks.recv() => {
-                    let pause = self.report(&Setback::Agent(error)).await;
-                    tokio::time::sleep(pause).await;
-                    return false;
+                    return End::Again(self.report(&Setback::Agent(error)).await);
                 }
                 event = events.next() => match event {
                     Some(Ok(event)) => self.event(event).await,
@@ -369,7 +389,7 @@ impl Router {
                         };
                         warn!(why, "dataplane lost");
                         *pods.dataplane.lock().await = None;
-                        return false;
+                        return End::Again(Duration::ZERO);
                     }
                 },
                 () = until(expiry) => {
@@ -433,7 +453,8 @@ impl Router {
         let mistake = applied.err();
         self.handle
             .query(|node| {
-                // A policy may have changed as well.
+                // A policy may have changed as well, and a node revocation may have been put into the state directory.
+                node.load_node_revocations();
                 node.ask_again = mistake.is_none();
                 node.mistake = mistake;
                 node.signals.claimed.notify_one();
@@ -459,16 +480,4 @@ impl Router {
         self.gate
             .record(&caller, "Reload", what, &outcome, generation);
     }
-}
-
-/// Small answers at once.
-pub(crate) fn incoming(
-    listener: TcpListener,
-) -> impl tokio_stream::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
-    TcpListenerStream::new(listener).map(|stream| {
-        stream.inspect(|stream| {
-            // A socket that refuses is only slower.
-            let _ = stream.set_nodelay(true);
-        })
-    })
 }

@@ -80,7 +80,8 @@ impl Store {
             .ok()
             .and_then(|text| text.trim().parse::<u32>().ok());
         let epoch = last.map_or(clock, |last| last.saturating_add(1));
-        write(&path, epoch.to_string().as_bytes()).map_err(|source| StoreError { path, source })?;
+        write(&path, epoch.to_string().as_bytes(), true)
+            .map_err(|source| StoreError { path, source })?;
         Ok(epoch)
     }
 
@@ -106,7 +107,7 @@ impl Store {
         if path.exists() {
             return;
         }
-        if let Err(error) = write(&path, body) {
+        if let Err(error) = write(&path, body, kind != Kept::Authorisations) {
             warn!(path = %path.display(), %error, "not kept on disk; it is lost with this process");
         }
     }
@@ -131,13 +132,16 @@ fn fingerprint(body: &[u8]) -> u64 {
     })
 }
 
-/// Readers, and this process after a crash, see the old file or the new one, never half of one.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Readers, and this process after a crash, see the old file or the new one, never half of one; so does the machine after a crash if it `survives`
+/// that. Authorisations need not: neighbours have them, and authorities give them again.
+fn write(path: &Path, bytes: &[u8], survives: bool) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let mut file = std::fs::File::create(&name)?;
     file.write_all(bytes)?;
-    file.sync_data()?;
+    if survives {
+        file.sync_data()?;
+    }
     std::fs::rename(&name, path)
 }
 

@@ -357,3 +357,129 @@ async fn credentials_of_another_node_are_told_at_the_start() {
         net.status(1)
     );
 }
+
+#[tokio::test]
+async fn a_drained_gateway_hands_over_and_takes_no_pods() {
+    let net = Net::new(7);
+    let authorities = format!("authorities = [\"{}:35032\"]\n", net.address(9));
+    let socket = net.path("operator1");
+    for (id, peer) in [(1, 3), (3, 1)] {
+        net.write(id, "sg", &[peer], &authorities);
+    }
+    net.rewrite(
+        1,
+        "state_dir",
+        &format!("operator = \"{}\"\nstate_dir", socket.display()),
+    );
+    let one = net.dataplane(1, "sg", 1).await;
+    let three = net.dataplane(3, "sg", 1).await;
+    let _processes = (net.start(1, "sg"), net.start(3, "sg"));
+    let _spa = Spa::start(&net, "spa1", 9, POLICY);
+    let mut pod = Pod::new(&net, 1, "pod1/a").await;
+    pod.register(4_000, &["/shop/a"]).await.unwrap();
+    let mut other = Pod::new(&net, 3, "pod3/a").await;
+    other.register(4_000, &["/shop/a"]).await.unwrap();
+    for dataplane in [&one, &three] {
+        dataplane
+            .until(|tables| members(tables, "/shop/a").is_some_and(|all| all.len() == 2))
+            .await;
+    }
+    let channel = dmsc_proto::connect_unix(&socket).await.unwrap();
+    let mut operator = dmsc_proto::v1::operator_client::OperatorClient::new(channel);
+    let mut stages = operator
+        .drain(dmsc_proto::v1::DrainRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let mut last = None;
+    while let Some(stage) = stages.message().await.unwrap() {
+        last = Some((stage.stage, stage.done));
+    }
+    assert_eq!(last, Some(("drained".to_owned(), true)));
+    for dataplane in [&one, &three] {
+        let all = members(&dataplane.tables(), "/shop/a").unwrap();
+        assert_eq!(
+            all.iter().map(|one| one.0).collect::<Vec<_>>(),
+            [3],
+            "told before the drain was over"
+        );
+    }
+    assert_eq!(
+        one.tables().attachments[&1].serves.len(),
+        1,
+        "what is on its way is still delivered"
+    );
+    let status = pod.register(4_000, &["/shop/a"]).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("drained"), "{status}");
+    operator
+        .undrain(dmsc_proto::v1::UndrainRequest {})
+        .await
+        .unwrap();
+    three
+        .until(|tables| members(tables, "/shop/a").is_some_and(|all| all.len() == 2))
+        .await;
+}
+
+#[tokio::test]
+async fn thousands_of_names_are_announced_at_once_and_one_by_one_asks_nobody() {
+    let place = Three::new(8).await;
+    let names: Vec<String> = (0..3_000)
+        .map(|number| format!("/shop/a/{number}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let spa = Spa::start(&place.net, "spa1", 9, POLICY);
+    let mut pod = Pod::new(&place.net, 1, "pod1/a").await;
+    let start = std::time::Instant::now();
+    let reply = pod.register(4_000, &names).await.unwrap();
+    eprintln!("registered in {:?}", start.elapsed());
+    assert!(reply.refused.is_empty() && reply.waiting.is_empty());
+    place
+        .three
+        .until(|tables| tables.prefixes.len() == 3_000)
+        .await;
+    eprintln!("everywhere after {:?}", start.elapsed());
+    let groups = place.three.tables().groups.len();
+    assert_eq!(groups, 1, "equal members share a group");
+    drop(spa);
+    let mut more = names.clone();
+    more.push("/shop/a/more");
+    let reply = pod.register(4_000, &more).await.unwrap();
+    assert!(reply.refused.is_empty() && reply.waiting.is_empty());
+    place
+        .three
+        .until(|tables| tables.prefixes.len() == 3_001)
+        .await;
+    let last = *place.three.tables().transactions.last().unwrap();
+    assert_eq!(last, 1, "one more prefix costs one operation");
+}
+
+#[tokio::test]
+async fn a_revoked_node_is_nobody_any_more() {
+    let place = Three::new(9).await;
+    let _spa = Spa::start(&place.net, "spa1", 9, POLICY);
+    let mut other = Pod::new(&place.net, 3, "pod3/a").await;
+    other.register(4_000, &["/shop/c"]).await.unwrap();
+    place
+        .one
+        .until(|tables| members(tables, "/shop/c").is_some())
+        .await;
+    let now_s = dmsc_node::clock::wall().as_secs() + 1;
+    let signed = place
+        .net
+        .root
+        .revoke_node(NodeId(3), "stolen", now_s)
+        .unwrap();
+    std::fs::write(place.net.path("state1/node-revocations/stolen.bin"), signed).unwrap();
+    place
+        .first
+        .as_ref()
+        .unwrap()
+        .signal(nix::sys::signal::Signal::SIGHUP);
+    let gone = |tables: &Tables| {
+        members(tables, "/shop/c").is_none() && !tables.gateways.contains_key(&(0, 3))
+    };
+    place.one.until(gone).await;
+    // Its neighbour heard of it, too.
+    place._two.until(gone).await;
+}

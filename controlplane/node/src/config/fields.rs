@@ -11,13 +11,7 @@ use super::Config;
 /// Beginnings of fields that only a restart can change; it disturbs nothing, because the dataplane goes on.
 pub const RESTART_FIELDS: &[&str] = &["node.", "linkstate.", "gateway.listen"];
 /// Of fields that begin so and can be changed all the same.
-const LIVE_FIELDS: &[&str] = &[
-    "node.domain",
-    "node.view_group",
-    "node.operate_group",
-    "node.admin_group",
-    "linkstate.restart_hold_ms",
-];
+const LIVE_FIELDS: &[&str] = &["node.domain", "linkstate.restart_hold_ms"];
 const KEY: &str = "key_hex";
 
 /// One table of the file: header, path for messages, fields with values as TOML.

@@ -96,3 +96,14 @@ fn all_mistakes_are_told_with_file_line_and_field() {
     let Mistakes(list) = parse(&GOOD.replace("name =", "nome ="), Role::Gateway).unwrap_err();
     assert!(list[0].contains("unknown field `nome`"), "{list:?}");
 }
+
+#[test]
+fn the_examples_are_right() {
+    for (file, role) in [("sg.toml", Role::Gateway), ("sr.toml", Role::Router)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../conf")
+            .join(file);
+        let config = Config::load(&path, role).unwrap();
+        assert!(!config.adjacencies.is_empty());
+    }
+}

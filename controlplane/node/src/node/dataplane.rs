@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use dmsc_linkstate::Event;
 use dmsc_linkstate::event::Known;
+use dmsc_linkstate::{AdjacencyId, Event};
 use dmsc_proto::v1;
 use dmsc_wire::NodeId;
 use tracing::info;
@@ -35,9 +35,6 @@ impl Node {
     }
 
     pub(super) fn start(&mut self, tables: &Tables) {
-        for body in self.store.load(Kept::NodeRevocations) {
-            self.event(Event::NodeRevocation(body));
-        }
         let known = !tables.gateways.is_empty() || !tables.prefixes.is_empty();
         if known {
             let gateways: BTreeSet<NodeId> =
@@ -65,6 +62,7 @@ impl Node {
                 hold: self.config.linkstate.restart_hold,
             });
         }
+        self.load_node_revocations();
         for body in self.store.load(Kept::Revocations) {
             self.event(Event::Revocation(body));
         }
@@ -157,8 +155,10 @@ impl Node {
         })
     }
 
-    /// Puts a configuration in force whose `first` operations the dataplane took, if it is there.
-    pub(crate) fn put_config(&mut self, new: Arc<Config>, first: &[v1::Op]) {
+    /// Puts a configuration in force whose `first` operations the dataplane took, if it is there. Returns links that begin anew: their hellos may
+    /// run already, and nobody tells.
+    pub(crate) fn put_config(&mut self, new: Arc<Config>, first: &[v1::Op]) -> Vec<AdjacencyId> {
+        let mut anew = Vec::new();
         self.rib.took(first);
         let old = std::mem::replace(&mut self.config, new);
         self.configure_rib();
@@ -169,6 +169,7 @@ impl Node {
                 });
                 if moved {
                     self.remove_link(*id);
+                    anew.push(*id);
                 }
             }
             for adjacency in self.config.adjacencies.clone().into_values() {
@@ -179,5 +180,6 @@ impl Node {
         }
         self.signals.work.notify_one();
         self.signals.claimed.notify_one();
+        anew
     }
 }

@@ -3,16 +3,17 @@
 mod dataplane;
 mod neighbours;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use dmsc_linkstate::event::Announcement;
-use dmsc_linkstate::{Action, AdjacencyId, Alarm, Engine, EngineConfig, Event};
+use dmsc_linkstate::{Action, AdjacencyId, Alarm, Engine, EngineConfig, Event, SessionId};
 use dmsc_proto::v1;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::verify::RootKey;
+use dmsc_wire::NodeId;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
@@ -51,6 +52,8 @@ pub struct Node {
     pub setback: Option<String>,
     /// Why the configuration file as it is now is not in force, if so.
     pub mistake: Option<String>,
+    /// Certificates of these nodes that were issued before (s since 1970) are void.
+    pub revoked_nodes: HashMap<NodeId, u64>,
     /// Since when this process runs.
     pub started: Instant,
     /// For calls of the engine.
@@ -162,6 +165,7 @@ impl Node {
             generation: 0,
             boot_nonce: 0,
             mistake: None,
+            revoked_nodes: HashMap::new(),
             setback: Some("the dataplane has not answered yet".into()),
             started: Instant::now(),
             clock,
@@ -243,7 +247,10 @@ impl Node {
                 self.store.keep(Kept::Revocations, &body);
                 self.signals.claimed.notify_one();
             }
-            Action::KeepNodeRevocation(body) => self.store.keep(Kept::NodeRevocations, &body),
+            Action::KeepNodeRevocation(body) => {
+                self.store.keep(Kept::NodeRevocations, &body);
+                self.note_node_revocation(&body);
+            }
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),
             Action::AlarmOver(alarm) => info!("over: {}", alarm_text(alarm)),
         }
@@ -291,7 +298,7 @@ impl Node {
             let leases = self.pods.leases();
             self.claims
                 .by_lease
-                .retain(|id, _| leases.iter().any(|lease| lease.id == *id));
+                .retain(|id, _| leases.get(*id).is_some());
             leases
                 .iter()
                 .filter(|lease| lease.reachable && lease.answers)
@@ -315,6 +322,38 @@ impl Node {
         }
         if !news.withdraw.is_empty() {
             self.event(Event::Withdraw(news.withdraw));
+        }
+    }
+
+    /// Node revocations on disk: of before, or put there by hand.
+    pub(crate) fn load_node_revocations(&mut self) {
+        for body in self.store.load(Kept::NodeRevocations) {
+            self.note_node_revocation(&body);
+            self.event(Event::NodeRevocation(body));
+        }
+    }
+
+    fn note_node_revocation(&mut self, body: &[u8]) {
+        match self.root.node_revocation(body) {
+            Err(error) => warn!(%error, "a node revocation is not believed"),
+            Ok(one) => {
+                let before = self.revoked_nodes.entry(one.node).or_default();
+                if *before >= one.issued_before_s {
+                    return;
+                }
+                *before = one.issued_before_s;
+                warn!(node = %one.node, reason = one.reason, "certificates of a node are void");
+                // With a newer certificate it comes back.
+                let sessions: Vec<SessionId> = self
+                    .sessions
+                    .iter()
+                    .filter(|(_, stream)| stream.peer == one.node)
+                    .map(|(id, _)| *id)
+                    .collect();
+                for session in sessions {
+                    self.end_session(session, "the node's certificate was revoked");
+                }
+            }
         }
     }
 

@@ -8,10 +8,11 @@ use dmsc_proto::v1::operator_server::{Operator, OperatorServer};
 use dmsc_spa::credentials::Credentials;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::error;
 
+use crate::accept::incoming;
 use crate::tls::Tls;
 
 /// A configuration of 1 MiB, and what is around it.
@@ -89,7 +90,7 @@ pub async fn serve<S: Operator>(
         let server = Server::builder()
             .tls_config(Tls::new(credentials).server())?
             .add_service(service);
-        let incoming = TcpListenerStream::new(listener);
+        let incoming = incoming(listener);
         tokio::spawn(async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
                 error!(%error, "the operator's TCP address is served no more");

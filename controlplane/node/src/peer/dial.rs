@@ -25,7 +25,7 @@ use crate::tls::Tls;
 /// For a connection with TLS and hellos; a neighbour that was stopped accepts and says nothing.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two attempts, at first and at most.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 
 /// Whom to call, and how.
 struct Call {

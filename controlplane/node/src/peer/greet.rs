@@ -59,6 +59,9 @@ pub enum GreetError {
         /// Its address.
         from: IpAddr,
     },
+    /// Its certificate is void.
+    #[error("the certificate of node {0} was revoked; give it a new one: dmscctl pki issue")]
+    Revoked(NodeId),
     /// Both ends want to dial, or neither.
     #[error("the stream is opened by the end with the lower node id, which is node {0}")]
     WrongEnd(NodeId),
@@ -70,7 +73,9 @@ pub enum GreetError {
 impl From<GreetError> for Status {
     fn from(error: GreetError) -> Self {
         match error {
-            GreetError::NotTheCertificate { .. } => Status::permission_denied(error.to_string()),
+            GreetError::NotTheCertificate { .. } | GreetError::Revoked(_) => {
+                Status::permission_denied(error.to_string())
+            }
             _ => Status::failed_precondition(error.to_string()),
         }
     }
@@ -138,10 +143,14 @@ impl Node {
     pub(crate) fn accept(
         &self,
         hello: &v1::NeighbourHello,
-        certificate: NodeId,
+        (certificate, not_before_s): (NodeId, u64),
         (from, to): (IpAddr, Option<IpAddr>),
     ) -> Result<(AdjacencyId, AdjacencyId), GreetError> {
         let peer_link = self.check_hello(hello, certificate)?;
+        let void = |before: &u64| not_before_s < *before;
+        if self.revoked_nodes.get(&certificate).is_some_and(void) {
+            return Err(GreetError::Revoked(certificate));
+        }
         let this = self.config.node.id;
         if certificate >= this {
             return Err(GreetError::WrongEnd(this.min(certificate)));

@@ -59,6 +59,7 @@ impl LinkState for NeighbourService {
                 certificate.identity
             )));
         };
+        let not_before_s = certificate.not_before_s;
         let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
         let info = info.map(TlsConnectInfo::get_ref);
         let from = info
@@ -79,7 +80,7 @@ impl LinkState for NeighbourService {
         let greeted = self
             .handle
             .query(move |node| {
-                let (link, peer_link) = node.accept(&hello, peer, addresses)?;
+                let (link, peer_link) = node.accept(&hello, (peer, not_before_s), addresses)?;
                 Ok((link, peer_link, node.own_hello(link, Some(peer_link))))
             })
             .await

@@ -1,6 +1,6 @@
 //! A gateway whose pods prove who they are, and whose authorities say what they may serve.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -238,7 +238,7 @@ impl Gateway for AuthenticGateway {
             .await;
     }
 
-    async fn changed(&self, withdrawn: Option<(LeaseId, Vec<NameBuf>)>) {
+    async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>) {
         self.handle
             .query(move |node| {
                 if let Some((id, gone)) = withdrawn

@@ -1,5 +1,6 @@
 //! A gateway whose routes file says who may register; nobody proves anything.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use dmsc_proto::v1;
@@ -99,7 +100,7 @@ impl Gateway for StaticGateway {
 
     async fn registered(&self, _: &Lease, _: Asking, _: &Admitted) {}
 
-    async fn changed(&self, _: Option<(LeaseId, Vec<NameBuf>)>) {}
+    async fn changed(&self, _: Option<(LeaseId, HashSet<NameBuf>)>) {}
 
     async fn instances(&self, lease: &Lease, name: &NameBuf) -> Vec<v1::Instance> {
         let routes = self.state.routes();

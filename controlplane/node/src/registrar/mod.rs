@@ -4,6 +4,7 @@ mod authentic;
 mod fixed;
 mod nonce;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ pub trait Gateway: Send + Sync + 'static {
     async fn registered(&self, lease: &Lease, asking: Asking, admitted: &Admitted);
 
     /// Leases or what they serve changed.
-    async fn changed(&self, withdrawn: Option<(LeaseId, Vec<NameBuf>)>);
+    async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>);
 
     /// Instances of `name` that the pod may use.
     async fn instances(&self, lease: &Lease, name: &NameBuf) -> Vec<v1::Instance>;
@@ -415,7 +416,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         let (address, _) = self.held(&request, id)?;
         let request = request.into_inner();
         let pods = self.gateway.pods();
-        let gone: Vec<NameBuf> = request
+        let gone: HashSet<NameBuf> = request
             .prefixes
             .iter()
             .filter_map(|name| NameBuf::from_bytes(name).ok())
@@ -430,7 +431,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             info!(identity = lease.identity, attachment = %lease.attachment, "withdrawn");
             None
         } else {
-            let keeps = |name: &&NameBuf| !gone.contains(name);
+            let keeps = |name: &&NameBuf| !gone.contains(*name);
             let serves: Arc<[NameBuf]> = lease.serves.iter().filter(keeps).cloned().collect();
             let lease = attach(dataplane, &Lease { serves, ..lease }).await?;
             pods.leases().put(lease);

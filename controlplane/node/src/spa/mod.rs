@@ -22,8 +22,6 @@ use dmsc_spa::policy::{Policy, PolicyError};
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
@@ -140,12 +138,7 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .concurrency_limit_per_connection(CALLS)
         .add_service(Authorities::service(Arc::clone(&spa)));
-    let incoming = TcpListenerStream::new(listener).map(|stream| {
-        stream.inspect(|stream| {
-            // Small answers at once; a socket that refuses is only slower.
-            let _ = stream.set_nodelay(true);
-        })
-    });
+    let incoming = crate::accept::incoming(listener);
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(incoming).await {
             error!(%error, "gateways are served no more");

@@ -365,6 +365,7 @@ impl DataplaneAgent for Agent {
             && self.0.tables.lock().unwrap().attachments.contains_key(&id);
         let reply = v1::EchoReply {
             answered,
+            error: if answered { "" } else { "timeout" }.into(),
             ..Default::default()
         };
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(reply)))))
