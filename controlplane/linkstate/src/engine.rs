@@ -33,7 +33,7 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 
 use crate::action::{Action, Alarm};
-use crate::event::SessionId;
+use crate::event::{AdjacencyId, SessionId};
 use crate::time::Now;
 use crate::trust::{Signer, Trust};
 
@@ -55,6 +55,8 @@ pub struct Engine {
     waiting: waiting::Waiting,
     deferred: deferred::Deferred,
     sessions: BTreeMap<SessionId, session::Session>,
+    /// Objects refused over each adjacency, in sessions that have ended.
+    refused_before: BTreeMap<AdjacencyId, u64>,
     links: links::Links,
     network: topology::Network,
     backoff: backoff::Backoff,
@@ -98,6 +100,7 @@ impl Engine {
             waiting: waiting::Waiting::default(),
             deferred: deferred::Deferred::default(),
             sessions: BTreeMap::new(),
+            refused_before: BTreeMap::new(),
             links: links::Links::default(),
             network: topology::Network::default(),
             routes: topology::Routes::new(),

@@ -104,6 +104,7 @@ impl Engine {
             } => self.session_up(session, link, peer, peer_link),
             Event::SessionDown(session) => {
                 if let Some(state) = self.sessions.remove(&session) {
+                    *self.refused_before.entry(state.link).or_default() += state.refused;
                     self.links.session_down(state.link, session, now);
                 }
             }

@@ -136,6 +136,15 @@ impl Engine {
             .collect()
     }
 
+    /// Objects that were refused over this adjacency since the start, with all reasons together.
+    #[must_use]
+    pub fn refused(&self, link: AdjacencyId) -> u64 {
+        let before = self.refused_before.get(&link).copied().unwrap_or(0);
+        let now = self.sessions.values().filter(|state| state.link == link);
+        now.map(|state| state.refused)
+            .fold(before, u64::saturating_add)
+    }
+
     /// What is kept, in numbers.
     #[must_use]
     pub fn sizes(&self) -> Sizes {

@@ -8,7 +8,6 @@ use dmsc_linkstate::{AdjacencyId, Kind};
 use dmsc_proto::v1;
 use dmsc_wire::NodeId;
 
-use crate::links::LinkSession;
 use crate::node::{Node, alarm_text};
 
 /// An adjacency object that is in force.
@@ -151,7 +150,6 @@ pub fn links(node: &Node) -> v1::LinksReply {
             links.insert((*origin, link.id), info);
         }
     }
-    let sessions = node.engine.sessions();
     for (id, link) in &node.links {
         let settings = &link.adjacency.settings;
         let info = links
@@ -169,10 +167,7 @@ pub fn links(node: &Node) -> v1::LinksReply {
         info.session = node.session_text(*id);
         info.sent_messages = link.sent;
         info.received_messages = link.received;
-        if let LinkSession::Up(session) = link.session {
-            let session = sessions.iter().find(|one| one.session == session);
-            info.refused_objects = session.map_or(0, |session| session.refused);
-        }
+        info.refused_objects = node.engine.refused(*id);
     }
     v1::LinksReply {
         links: links.into_values().collect(),
