@@ -26,10 +26,12 @@ use crate::tls::Tls;
 /// For a connection, and for an answer. A pod that registers waits for 5 s in all.
 const CONNECT: Duration = Duration::from_millis(800);
 const ANSWER: Duration = Duration::from_millis(2_000);
+/// For all authorities together.
+const PATIENCE: Duration = Duration::from_millis(3_500);
 /// An authority that did not answer is not asked again for this long: pods that register do not wait for it one after the other.
 const SILENT: Duration = Duration::from_millis(900);
 /// Between attempts to follow revocations, at first and at most.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// A reply with authorisations for 65,536 names fits.
 const MAX_MESSAGE: usize = 64 << 20;
 
@@ -100,6 +102,7 @@ impl Authorities {
             .map(|name| (name, String::new()))
             .collect();
         let mut silent: Vec<String> = Vec::new();
+        let limit = Instant::now() + PATIENCE;
         for authority in &self.list {
             if left.is_empty() {
                 break;
@@ -114,7 +117,8 @@ impl Authorities {
                 pod_signature: proof.signature.to_vec(),
                 prefixes: left.keys().map(|name| name.as_bytes().to_vec()).collect(),
             };
-            match authority.authorise(request).await {
+            let left_time = limit.saturating_duration_since(Instant::now());
+            match authority.authorise(request, left_time.min(ANSWER)).await {
                 Ok(reply) => {
                     answer
                         .authorisations
@@ -187,6 +191,7 @@ impl Authority {
     async fn authorise(
         &self,
         request: v1::AuthoriseRequest,
+        patience: Duration,
     ) -> Result<v1::AuthoriseReply, Trouble> {
         let lock = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((until, why)) = lock().clone()
@@ -197,7 +202,7 @@ impl Authority {
         let mut client = PrefixAuthorityClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let result = match timeout(ANSWER, client.authorise(request)).await {
+        let result = match timeout(patience, client.authorise(request)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => match status.code() {
                 Code::PermissionDenied
