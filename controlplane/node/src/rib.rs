@@ -1,6 +1,6 @@
 //! The routes that the link state computed, as tables of the dataplane: what it is to have, what it has, and the operations between the two.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use dmsc_linkstate::action::{GatewayChange, PrefixChange, PrefixMember, RouteDelta, Topology};
 use dmsc_proto::v1;
@@ -26,6 +26,8 @@ pub struct Rib {
     before: Tables,
     /// What may differ between the two.
     dirty: Keys,
+    /// Adjacencies to delete as soon as no gateway leads over them.
+    held: BTreeSet<u32>,
     /// Members of each group in use.
     groups: BTreeMap<u32, Group>,
     by_members: HashMap<Vec<PrefixMember>, u32>,
@@ -64,6 +66,7 @@ impl Rib {
             have: Tables::default(),
             before: Tables::default(),
             dirty: Keys::default(),
+            held: BTreeSet::new(),
             groups: BTreeMap::new(),
             by_members: HashMap::new(),
             by_gateway: HashMap::new(),
@@ -141,6 +144,7 @@ impl Rib {
         let last = have.groups.keys().next_back().copied().unwrap_or(0);
         self.next_group = self.next_group.max(last.saturating_add(1));
         self.have = have;
+        self.held.clear();
         self.dirty = Keys::of(&self.have, &self.want);
     }
 
@@ -157,6 +161,7 @@ impl Rib {
             self.dirty = Keys::of(&self.have, &self.want);
         }
         self.version = delta.version;
+        self.dirty.adjacencies.append(&mut self.held);
         let mut moved = BTreeSet::new();
         for change in delta.gateways {
             self.gateway(change, &mut moved);
@@ -345,6 +350,7 @@ impl Rib {
             keys.groups.clear();
             keys.prefixes.clear();
         }
+        self.hold(&mut keys.adjacencies);
         let ops = difference_at(&keys, &self.have, &self.want, Some(&self.before));
         Some(Batch {
             ops,
@@ -354,10 +360,36 @@ impl Rib {
         })
     }
 
+    /// An adjacency that is configured no more goes when the routes over it are gone: they come later, and a dataplane deletes none in use.
+    fn hold(&mut self, adjacencies: &mut BTreeSet<u32>) {
+        let wanted = &self.want.adjacencies;
+        if adjacencies.iter().all(|id| wanted.contains_key(id)) {
+            return;
+        }
+        let gateways = self.want.gateways.values();
+        let used: HashSet<u32> = gateways
+            .flat_map(|one| {
+                let protecting = [one.node_protecting, one.link_protecting];
+                one.next_hops.iter().copied().chain(protecting)
+            })
+            .collect();
+        let hold = |id: &u32| used.contains(id) && !wanted.contains_key(id);
+        self.held
+            .extend(adjacencies.iter().copied().filter(|id| hold(id)));
+        adjacencies.retain(|id| !hold(id));
+    }
+
     /// The dataplane took a batch. What was wanted meanwhile is still due.
     pub fn done(&mut self, batch: &Batch) {
-        for op in &batch.ops {
-            self.have_op(op);
+        self.done_but(batch, &BTreeSet::new());
+    }
+
+    /// The dataplane took a batch, without the operations at these places. They are due again after [`Rib::found`].
+    pub(crate) fn done_but(&mut self, batch: &Batch, refused: &BTreeSet<usize>) {
+        for (index, op) in batch.ops.iter().enumerate() {
+            if !refused.contains(&index) {
+                self.have_op(op);
+            }
         }
         if batch.complete {
             self.acknowledged = batch.version;
@@ -509,6 +541,41 @@ mod tests {
         rib.take(delta(5, vec![], vec![]));
         assert_eq!(run(&mut rib), 0);
         assert_eq!(rib.acknowledged(), 5);
+    }
+
+    #[test]
+    fn an_adjacency_goes_after_the_routes_over_it() {
+        let adjacency = v1::Adjacency {
+            id: 1,
+            ..Default::default()
+        };
+        let mut rib = Rib::new(NodeId(1));
+        rib.found(Tables::default());
+        rib.configure(BTreeMap::from([(1, adjacency)]), BTreeMap::new());
+        rib.take(delta(1, vec![way(4, 30)], vec![]));
+        assert_eq!(run(&mut rib), 2);
+        rib.configure(BTreeMap::new(), BTreeMap::new());
+        assert_eq!(run(&mut rib), 0, "the way to 4 still leads over it");
+        let gone = GatewayChange {
+            route: None,
+            ..way(4, 0)
+        };
+        rib.take(delta(2, vec![gone], vec![]));
+        assert_eq!(run(&mut rib), 2, "first the way, then the adjacency");
+        assert!(rib.have().adjacencies.is_empty());
+    }
+
+    #[test]
+    fn what_was_refused_is_due_again_when_the_tables_are_looked_at() {
+        let mut rib = Rib::new(NodeId(1));
+        rib.found(Tables::default());
+        rib.take(delta(1, vec![way(4, 30), way(5, 30)], vec![]));
+        let batch = rib.next_batch().unwrap();
+        rib.done_but(&batch, &BTreeSet::from([0]));
+        assert!(rib.next_batch().is_none(), "not at once");
+        assert_eq!(rib.acknowledged(), 1, "the rest is in service");
+        rib.found(rib.have().clone());
+        assert_eq!(run(&mut rib), 1);
     }
 
     #[test]
