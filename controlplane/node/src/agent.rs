@@ -1,5 +1,7 @@
 //! The client of one dataplane's agent: connects, compares versions, dumps, applies in batches, watches.
 
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,6 +75,22 @@ impl AgentError {
     }
 }
 
+/// After this many refusals the rest is not looked at one by one: that would keep the dataplane busy for long.
+const MAX_SINGLE: usize = 256;
+
+/// What a dataplane took of operations that do not depend on each other's success.
+#[derive(Debug, Default)]
+pub(crate) struct Most {
+    /// The last generation published; `None` if nothing was taken.
+    pub generation: Option<u64>,
+    /// Places of Attach operations that were taken, and the ids they got.
+    pub attachments: Vec<(usize, AttachmentId)>,
+    /// Places of the operations that were refused, ascending.
+    pub refused: BTreeSet<usize>,
+    /// Why the first was.
+    pub why: Option<AgentError>,
+}
+
 /// What one or more transactions left behind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -144,18 +162,28 @@ impl Agent {
     /// # Errors
     /// When the agent does not answer, or refuses.
     pub async fn detach(&mut self, lease: &Lease) -> Result<(), AgentError> {
+        self.detach_all(std::slice::from_ref(lease)).await
+    }
+
+    /// As [`Agent::detach`], for many at once.
+    ///
+    /// # Errors
+    /// When the agent does not answer, or refuses one; all others are detached then.
+    pub(crate) async fn detach_all(&mut self, leases: &[Lease]) -> Result<(), AgentError> {
         let dump = self.dump(false).await?;
-        let id = u32::from(lease.attachment.0);
-        let ours = |one: &v1::Attachment| {
-            one.id == id
-                && one.identity == lease.identity
-                && Endpoint::of(one).as_ref() == Some(&lease.endpoint)
+        let there: HashMap<u32, &v1::Attachment> =
+            dump.attachments.iter().map(|one| (one.id, one)).collect();
+        let ours = |lease: &Lease| {
+            let id = u32::from(lease.attachment.0);
+            let one = there.get(&id)?;
+            let same = one.identity == lease.identity
+                && Endpoint::of(one).as_ref() == Some(&lease.endpoint);
+            same.then_some(v1::Op {
+                op: Some(v1::op::Op::Detach(id)),
+            })
         };
-        if !dump.attachments.iter().any(ours) {
-            return Ok(());
-        }
-        let op = v1::op::Op::Detach(id);
-        self.apply(vec![v1::Op { op: Some(op) }]).await.map(drop)
+        let ops: Vec<v1::Op> = leases.iter().filter_map(ours).collect();
+        self.apply_most(&ops).await?.why.map_or(Ok(()), Err)
     }
 
     /// The dataplane's ports.
@@ -236,6 +264,43 @@ impl Agent {
             ops = rest;
         }
         Ok(applied)
+    }
+
+    /// Applies `ops` in order, all that the dataplane takes: of a transaction that it refuses each half is tried alone, down to the operation
+    /// that is at fault.
+    ///
+    /// # Errors
+    /// When the agent does not answer; what was taken before stands.
+    pub(crate) async fn apply_most(&mut self, ops: &[v1::Op]) -> Result<Most, AgentError> {
+        let mut most = Most::default();
+        // Places that are not done yet, the next at the end.
+        let mut left: Vec<Range<usize>> = (0..ops.len())
+            .step_by(MAX_OPS)
+            .map(|start| start..ops.len().min(start + MAX_OPS))
+            .rev()
+            .collect();
+        while let Some(part) = left.pop() {
+            match self.apply(ops[part.clone()].to_vec()).await {
+                Ok(applied) => {
+                    most.generation = applied.generation.or(most.generation);
+                    let attach =
+                        |place: &usize| matches!(ops[*place].op, Some(v1::op::Op::Attach(_)));
+                    most.attachments
+                        .extend(part.filter(attach).zip(applied.attachments));
+                }
+                Err(error) if !error.is_refusal() => return Err(error),
+                Err(_) if part.len() > 1 && most.refused.len() < MAX_SINGLE => {
+                    let middle = part.start + part.len() / 2;
+                    left.push(middle..part.end);
+                    left.push(part.start..middle);
+                }
+                Err(error) => {
+                    most.refused.extend(part);
+                    most.why.get_or_insert(error);
+                }
+            }
+        }
+        Ok(most)
     }
 
     /// Changes as they happen; ends when the dataplane does.

@@ -1,6 +1,6 @@
 //! The one task that owns the node: jobs by channel, and the engine's deadline.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dmsc_linkstate::Event;
 use tokio::sync::mpsc;
@@ -9,6 +9,11 @@ use tracing::warn;
 use crate::agent::AgentError;
 use crate::handle::{Handle, Job};
 use crate::node::Node;
+use crate::pods::Dataplane;
+use crate::routes::Tables;
+
+/// Between attempts to program what the dataplane refuses, at first and at most.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// Runs until all handles are gone.
 pub async fn drive(mut node: Node, mut jobs: mpsc::Receiver<Job>) {
@@ -32,34 +37,75 @@ pub(crate) async fn until(time: Option<Instant>) {
     }
 }
 
-/// Tells the dataplane what changed, one batch at a time: what comes while one is under way is merged into the next. Setbacks are told to
-/// `setbacks`; the dataplane is then connected anew.
+/// Tells the dataplane what changed, one batch at a time: what comes while one is under way is merged into the next. What it refuses is left out, told
+/// to people, and tried again now and then, after a look at what it really has. Setbacks, when it does not answer, are told to `setbacks`; the
+/// dataplane is then connected anew.
 pub async fn program(handle: Handle, setbacks: mpsc::Sender<AgentError>) {
     let Some(work) = handle.query(|node| node.signals.work.clone()).await else {
         return;
     };
+    let mut again = None;
+    let mut pause = REFUSED.0;
     loop {
-        work.notified().await;
+        let look = tokio::select! {
+            () = work.notified() => false,
+            () = until(again) => true,
+        };
         // Without a dataplane all is told when it is back.
         let mut slot = handle.pods().dataplane.lock().await;
-        while let Some(dataplane) = slot.as_mut() {
-            let Some(batch) = handle.query(Node::batch).await else {
-                return;
-            };
-            let Some(batch) = batch else { break };
-            match dataplane.agent.apply(batch.ops.clone()).await {
-                Ok(applied) => {
-                    handle
-                        .query(move |node| node.programmed(&batch, applied.generation))
-                        .await;
+        let Some(dataplane) = slot.as_mut() else {
+            again = None;
+            continue;
+        };
+        match tell(&handle, dataplane, look).await {
+            Ok(None) => return,
+            Ok(Some(0)) => (again, pause) = (None, REFUSED.0),
+            Ok(Some(_)) => {
+                if look {
+                    pause = (pause * 2).min(REFUSED.1);
                 }
-                Err(error) => {
-                    warn!(%error, ops = batch.ops.len(), "routes not programmed");
-                    handle.query(move |node| node.rib.failed(batch)).await;
-                    *slot = None;
-                    // Told already when the channel is full.
-                    let _ = setbacks.try_send(error);
+                if look || again.is_none() {
+                    again = Some(Instant::now() + pause);
                 }
+            }
+            Err(error) => {
+                warn!(%error, "routes not programmed");
+                *slot = None;
+                again = None;
+                // Told already when the channel is full.
+                let _ = setbacks.try_send(error);
+            }
+        }
+    }
+}
+
+/// Tells all that is due; gives how many operations are refused now, `None` while the process ends.
+async fn tell(
+    handle: &Handle,
+    dataplane: &mut Dataplane,
+    look: bool,
+) -> Result<Option<usize>, AgentError> {
+    if look {
+        let dump = dataplane.agent.dump(true).await?;
+        let tables = Tables::from_dump(&dump);
+        handle.query(move |node| node.found(tables)).await;
+    }
+    loop {
+        let Some(batch) = handle.query(Node::batch).await else {
+            return Ok(None);
+        };
+        let Some(batch) = batch else {
+            return Ok(handle.query(|node| node.settled()).await);
+        };
+        match dataplane.agent.apply_most(&batch.ops).await {
+            Ok(most) => {
+                handle
+                    .query(move |node| node.programmed(&batch, &most))
+                    .await;
+            }
+            Err(error) => {
+                handle.query(move |node| node.rib.failed(batch)).await;
+                return Err(error);
             }
         }
     }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tracing::{info, warn};
 
-use crate::agent::{Agent, AgentError};
+use crate::agent::{Agent, AgentError, Most};
 use crate::lease::{LEASE, Lease, LeaseId, LeaseTable};
 
 /// A greeted and reconciled dataplane.
@@ -99,44 +99,72 @@ impl Pods {
     /// When the agent is away or refuses; nothing is changed here then. `E` is what `plan` may fail with.
     pub async fn adopt<E: From<AgentError>>(
         &self,
-        mut agent: Agent,
+        agent: Agent,
         plan: impl AsyncFnOnce(&v1::DumpReply) -> Result<Vec<v1::Op>, E>,
     ) -> Result<(u64, v1::DumpReply), E> {
+        let apply = async |agent: &mut Agent, ops| {
+            let applied = agent.apply(ops).await?;
+            Ok(Most {
+                generation: applied.generation,
+                ..Most::default()
+            })
+        };
+        let (generation, dump, _) = self.adopt_by(agent, plan, apply).await?;
+        Ok((generation, dump))
+    }
+
+    /// As [`Pods::adopt`], but what the dataplane refuses of the plan is left out, and told.
+    ///
+    /// # Errors
+    /// When the agent is away. `E` is what `plan` may fail with.
+    pub(crate) async fn adopt_most<E: From<AgentError>>(
+        &self,
+        agent: Agent,
+        plan: impl AsyncFnOnce(&v1::DumpReply) -> Result<Vec<v1::Op>, E>,
+    ) -> Result<(u64, v1::DumpReply, Most), E> {
+        let apply = async |agent: &mut Agent, ops: Vec<v1::Op>| agent.apply_most(&ops).await;
+        self.adopt_by(agent, plan, apply).await
+    }
+
+    async fn adopt_by<E: From<AgentError>>(
+        &self,
+        mut agent: Agent,
+        plan: impl AsyncFnOnce(&v1::DumpReply) -> Result<Vec<v1::Op>, E>,
+        apply: impl AsyncFnOnce(&mut Agent, Vec<v1::Op>) -> Result<Most, AgentError>,
+    ) -> Result<(u64, v1::DumpReply, Most), E> {
         let mut slot = self.dataplane.lock().await;
         *slot = None;
         let ports = agent.ports().await?;
         let dump = agent.dump(true).await?;
         let ops = plan(&dump).await?;
-        let programmed = ops.len();
-        let mut generation = agent
-            .apply(ops)
-            .await?
-            .generation
-            .unwrap_or(dump.generation);
-        if let Some(later) = self.reattach(&mut agent, &dump.attachments).await? {
-            generation = later;
-        }
+        let planned = ops.len();
+        let most = apply(&mut agent, ops).await?;
+        let mut generation = most.generation.unwrap_or(dump.generation);
+        let pod_ports: Vec<PodPort> = ports.iter().filter_map(PodPort::of).collect();
+        let again = self
+            .reattach(&mut agent, &pod_ports, &dump.attachments)
+            .await?;
+        generation = again.unwrap_or(generation);
+        // Pods reach their registrar through this dataplane: while it was away they could not refresh.
+        self.leases().extend(Instant::now() + LEASE);
+        let programmed = planned - most.refused.len();
         info!(programmed, generation, "dataplane reconciled");
-        *slot = Some(Dataplane {
-            agent,
-            pod_ports: ports.iter().filter_map(PodPort::of).collect(),
-        });
+        *slot = Some(Dataplane { agent, pod_ports });
         drop(slot);
         self.change();
-        Ok((generation, dump))
+        Ok((generation, dump, most))
     }
 
     async fn reattach(
         &self,
         agent: &mut Agent,
+        pod_ports: &[PodPort],
         found: &[v1::Attachment],
     ) -> Result<Option<u64>, AgentError> {
         let now = Instant::now();
         let mut missing = Vec::new();
         {
             let mut leases = self.leases();
-            // Pods reach their registrar through this dataplane: while it was away they could not refresh.
-            leases.extend(now + LEASE);
             // A pod that the dataplane could not reach before it went away would take calls again, and lose the first. It is not attached;
             // if it lives, its next refresh tells it that its lease is unknown, and it registers again.
             let unreachable: Vec<LeaseId> = leases
@@ -146,6 +174,23 @@ impl Pods {
                 .collect();
             for id in unreachable {
                 leases.remove(id);
+            }
+            // Nor one at a port that is gone: no attempt would bring it back.
+            let nowhere: Vec<LeaseId> = leases
+                .iter()
+                .filter(|lease| {
+                    !pod_ports
+                        .iter()
+                        .any(|port| port.name == lease.endpoint.port)
+                })
+                .map(|lease| lease.id)
+                .collect();
+            for lease in nowhere.into_iter().filter_map(|id| leases.remove(id)) {
+                warn!(
+                    identity = lease.identity,
+                    port = lease.endpoint.port,
+                    "the dataplane has no such pod port any more; the lease ends"
+                );
             }
             for lease in leases.iter() {
                 if !found.iter().any(|attachment| lease.is(attachment)) {
@@ -168,7 +213,7 @@ impl Pods {
         if missing.is_empty() {
             return Ok(None);
         }
-        let attach = |same_id: bool| {
+        let attach = |leases: &[Lease], same_id: bool| -> Vec<v1::Op> {
             let op = |lease: &Lease| {
                 let id = if same_id {
                     lease.attachment
@@ -177,43 +222,76 @@ impl Pods {
                 };
                 Kind::Attach(lease.attachment(id))
             };
-            missing
+            leases
                 .iter()
                 .map(|lease| v1::Op {
                     op: Some(op(lease)),
                 })
                 .collect()
         };
-        let applied = match agent.apply(attach(true)).await {
-            Err(error) if error.is_refusal() => {
-                warn!(%error, "attachments come back under other ids");
-                agent.apply(attach(false)).await?
+        let mut generation = None;
+        for same_id in [true, false] {
+            let most = agent.apply_most(&attach(&missing, same_id)).await?;
+            generation = most.generation.or(generation);
+            let mut leases = self.leases();
+            for (place, id) in &most.attachments {
+                let lease = &missing[*place];
+                // Under another id the pod must learn it: it is told that its lease is unknown, and registers again.
+                if lease.attachment != *id {
+                    leases.remove(lease.id);
+                }
+                info!(identity = lease.identity, attachment = %id, "attached again");
             }
-            other => other?,
-        };
-        let mut leases = self.leases();
-        for (lease, id) in missing.iter().zip(&applied.attachments) {
-            // Under another id the pod must learn it: it is told that its lease is unknown, and registers again.
-            if lease.attachment != *id {
-                leases.remove(lease.id);
+            if let Some(error) = &most.why {
+                warn!(%error, refused = most.refused.len(), same_id, "not attached again");
             }
-            info!(identity = lease.identity, attachment = %id, "attached again");
+            missing = most
+                .refused
+                .iter()
+                .map(|place| missing[*place].clone())
+                .collect();
+            if missing.is_empty() {
+                return Ok(generation);
+            }
         }
-        Ok(applied.generation)
+        // One that is refused keeps nobody else away; if the pod lives, it registers again, and is told why not.
+        let mut leases = self.leases();
+        for lease in missing {
+            warn!(identity = lease.identity, "the lease ends");
+            leases.remove(lease.id);
+        }
+        Ok(generation)
     }
 
     /// Detaches pods whose lease ended. A dataplane that is away keeps them: they are found, with a fresh lease, when it is back.
     pub async fn expire(&self) {
-        if self
-            .leases()
-            .next_expiry()
-            .is_none_or(|at| at > Instant::now())
-        {
-            return;
+        if self.due() {
+            // Locked before the leases are judged: a pod that registers again right now holds this lock until its new lease is there,
+            // and keeps its attachment by it.
+            let mut slot = self.dataplane.lock().await;
+            self.expire_with(&mut slot).await;
         }
-        // Locked before the leases are judged: a pod that registers again right now holds this lock until its new lease is there,
-        // and keeps its attachment by it.
-        let mut slot = self.dataplane.lock().await;
+    }
+
+    /// As [`Pods::expire`]; while the dataplane is away no lease ends, and `false` is told.
+    pub(crate) async fn expire_if_there(&self) -> bool {
+        if self.due() {
+            let mut slot = self.dataplane.lock().await;
+            if slot.is_none() {
+                return false;
+            }
+            self.expire_with(&mut slot).await;
+        }
+        true
+    }
+
+    /// Whether a lease has ended.
+    fn due(&self) -> bool {
+        let next = self.leases().next_expiry();
+        next.is_some_and(|at| at <= Instant::now())
+    }
+
+    async fn expire_with(&self, slot: &mut Option<Dataplane>) {
         let expired = self.leases().expire(Instant::now());
         if expired.is_empty() {
             return;
@@ -222,23 +300,25 @@ impl Pods {
             info!(identity = lease.identity, attachment = %lease.attachment, "lease ended");
         }
         if let Some(dataplane) = slot.as_mut() {
-            for lease in expired {
-                if self
-                    .leases()
-                    .iter()
-                    .any(|l| l.attachment == lease.attachment)
-                {
-                    continue; // registered again meanwhile, under the same id
-                }
-                if let Err(error) = dataplane.agent.detach(&lease).await {
-                    warn!(%error, identity = lease.identity, "not detached; tried again");
-                    let mut again = lease;
-                    again.expires = Instant::now() + DETACH_AGAIN;
-                    self.leases().put(again);
+            let mut ended = expired;
+            {
+                // Registered again meanwhile, under the same id.
+                let leases = self.leases();
+                let kept: HashSet<AttachmentId> = leases.iter().map(|one| one.attachment).collect();
+                ended.retain(|lease| !kept.contains(&lease.attachment));
+            }
+            if let Err(error) = dataplane.agent.detach_all(&ended).await {
+                warn!(%error, ended = ended.len(), "not all detached; tried again");
+                let at = Instant::now() + DETACH_AGAIN;
+                let mut leases = self.leases();
+                for lease in ended {
+                    leases.put(Lease {
+                        expires: at,
+                        ..lease
+                    });
                 }
             }
         }
-        drop(slot);
         self.change();
     }
 }

@@ -80,6 +80,8 @@ enum Setback {
 enum End {
     /// The process is to end.
     Terminate,
+    /// The dataplane is away; connect again.
+    Lost,
     /// Connect again after a pause.
     Again(Duration),
 }
@@ -93,6 +95,8 @@ struct Router {
     last_setback: String,
     /// Since when the dataplane is away.
     lost: Option<Instant>,
+    /// That it is away is told already.
+    gone: bool,
     serving: bool,
     setbacks: mpsc::Receiver<AgentError>,
     signals: Signals,
@@ -139,6 +143,7 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
         .gate;
     let (setback, setbacks) = mpsc::channel(1);
     tokio::spawn(program(handle.clone(), setback));
+    tokio::spawn(expire(handle.clone()));
     tokio::spawn(tell(handle.clone(), status, told));
     let router = Router {
         handle,
@@ -148,6 +153,7 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
         credentials,
         last_setback: String::new(),
         lost: None,
+        gone: false,
         serving: false,
         setbacks,
         signals,
@@ -211,33 +217,69 @@ async fn tell(handle: Handle, mut file: StatusFile, told: Arc<Notify>) {
     }
 }
 
+/// Ends leases in time while the dataplane is there. A task of its own: it waits for the dataplane, and events are not to wait for it.
+async fn expire(handle: Handle) {
+    let pods = Arc::clone(handle.pods());
+    let mut changed = pods.changed.subscribe();
+    loop {
+        let expiry = pods.leases().next_expiry();
+        tokio::select! {
+            () = until(expiry) => {
+                if !pods.expire_if_there().await {
+                    // Told when it is back.
+                    if changed.changed().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                if handle.query(|node| node.sync_leases(wall_ms())).await.is_none() {
+                    return;
+                }
+            }
+            // Leases may end at another time now.
+            told = changed.changed() => if told.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 impl Router {
     async fn run(mut self) -> anyhow::Result<()> {
         loop {
             let pause = match self.connect().await {
                 Ok(events) => {
                     self.lost = None;
+                    self.gone = false;
                     if !self.serving {
                         self.serve().await?;
                     }
                     match self.attend(events).await {
                         End::Terminate => return Ok(()),
-                        End::Again(pause) => {
+                        End::Lost => {
                             self.lost = Some(Instant::now());
-                            pause
+                            Duration::ZERO
                         }
+                        End::Again(pause) => pause,
                     }
                 }
                 Err(Setback::Ending) => return Ok(()),
-                Err(setback) => self.report(&setback).await,
+                Err(setback) => {
+                    // One that refuses is there; its links are as they were.
+                    if matches!(&setback, Setback::Agent(error) if !error.is_refusal()) {
+                        self.lost.get_or_insert_with(Instant::now);
+                    }
+                    self.report(&setback).await
+                }
             };
-            let gone = self.lost.map(|lost| lost + GONE);
+            let lost = self.lost.filter(|_| !self.gone);
+            let gone = lost.map(|lost| lost + GONE);
             tokio::select! {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
                 _ = self.signals.hangup.recv() => self.reload().await,
                 () = until(gone) => {
-                    self.lost = None;
+                    self.gone = true;
                     warn!("the dataplane is gone: all adjacencies are down");
                     self.handle.query(|node| {
                         for id in node.links.keys().copied().collect::<Vec<_>>() {
@@ -292,13 +334,13 @@ impl Router {
                 .await
                 .ok_or(Setback::Ending)
         };
-        let (generation, dump) = pods.adopt(agent, plan).await?;
+        let (generation, dump, most) = pods.adopt_most(agent, plan).await?;
         self.last_setback.clear();
         self.handle
             .query(move |node| {
                 // What pods serve is known before any neighbour speaks.
                 node.sync_leases(wall_ms());
-                node.dataplane_ready(greeting.boot_nonce, generation, &dump);
+                node.dataplane_ready(greeting.boot_nonce, generation, &dump, &most);
             })
             .await;
         Ok(events)
@@ -370,9 +412,7 @@ impl Router {
     /// While the dataplane is there.
     async fn attend(&mut self, mut events: tonic::Streaming<v1::Event>) -> End {
         let pods = Arc::clone(self.handle.pods());
-        let mut changed = pods.changed.subscribe();
         loop {
-            let expiry = pods.leases().next_expiry();
             tokio::select! {
                 _ = self.signals.terminate.recv() => return End::Terminate,
                 _ = self.signals.interrupt.recv() => return End::Terminate,
@@ -389,15 +429,9 @@ impl Router {
                         };
                         warn!(why, "dataplane lost");
                         *pods.dataplane.lock().await = None;
-                        return End::Again(Duration::ZERO);
+                        return End::Lost;
                     }
                 },
-                () = until(expiry) => {
-                    pods.expire().await;
-                    self.handle.query(|node| node.sync_leases(wall_ms())).await;
-                }
-                // Leases may end at another time now.
-                _ = changed.changed() => {}
             }
         }
     }

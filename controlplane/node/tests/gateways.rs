@@ -3,6 +3,7 @@
 mod model;
 mod net;
 
+use dmsc_proto::v1::op::Op as Kind;
 use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::{Root, Scope};
 use dmsc_wire::NodeId;
@@ -335,6 +336,35 @@ async fn a_gateway_that_restarts_withdraws_nothing() {
         (1, 0, 0)
     );
     assert_eq!(place.three.tables().transactions, three.transactions);
+}
+
+#[tokio::test]
+async fn a_pod_that_a_new_dataplane_refuses_keeps_no_other_away() {
+    let mut place = Three::new(16).await;
+    let _spa = Spa::start(&place.net, "spa1", 9, POLICY);
+    let mut pod = Pod::new(&place.net, 1, "pod1/a").await;
+    for port in [4_000, 4_001, 4_002] {
+        pod.register(port, &["/shop/a/v1"]).await.unwrap();
+    }
+    let socket = place.net.path("agent1");
+    drop(place.one);
+    let one = Dataplane::boot_as(&socket, 17, 1, "sg");
+    one.refuse(Some(
+        |op| matches!(op, Kind::Attach(pod) if pod.udp_port == 4_001),
+    ));
+    one.hello(&[1], true).await;
+    let ports = |tables: &Tables| -> Vec<u32> {
+        let pods = tables.attachments.values();
+        pods.map(|pod| pod.udp_port).collect()
+    };
+    one.until(|tables| ports(tables).len() == 2).await;
+    // The gateway is at work again.
+    let error = pod.register(4_001, &["/shop/a/v1"]).await.unwrap_err();
+    assert!(error.message().contains("refused by the test"), "{error}");
+    one.refuse(None);
+    pod.register(4_001, &["/shop/a/v1"]).await.unwrap();
+    assert_eq!(ports(&one.tables()).len(), 3);
+    place.one = one;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod model;
 mod net;
 
+use dmsc_proto::v1::op::Op as Kind;
 use model::Dataplane;
 use net::Net;
 use nix::sys::signal::Signal;
@@ -120,6 +121,35 @@ async fn a_configuration_is_read_again_as_a_whole_or_not_at_all() {
     // A real dataplane without the adjacency says no hello.
     two.hello(&[1], false).await;
     two.until(|tables| tables.gateways.is_empty()).await;
+}
+
+#[tokio::test]
+async fn one_operation_that_is_refused_stops_nothing_else() {
+    let net = Net::new(15);
+    net.write(1, "sr", &[2], "");
+    net.write(2, "sr", &[1], "");
+    let one = net.dataplane(1, "sr", 1).await;
+    let _two = net.dataplane(2, "sr", 1).await;
+    one.refuse(Some(
+        |op| matches!(op, Kind::PutGateway(way) if way.topology == 1),
+    ));
+    let _first = net.start(1, "sr");
+    let _second = net.start(2, "sr");
+    one.until(|tables| tables.gateways.contains_key(&(0, 2)))
+        .await;
+    let status = net.until(1, |status| status["ok"] == false).await;
+    let error = status["error"].as_str().unwrap();
+    assert!(error.contains("refuses 1 operations"), "{error}");
+    // Hellos are heard as before.
+    one.hello(&[1], false).await;
+    one.until(|tables| tables.gateways.is_empty()).await;
+    one.hello(&[1], true).await;
+    one.until(|tables| tables.gateways.contains_key(&(0, 2)))
+        .await;
+    // It is tried again.
+    one.refuse(None);
+    one.until(|tables| tables.gateways.len() == 2).await;
+    net.until(1, |status| status["ok"] == true).await;
 }
 
 #[tokio::test]

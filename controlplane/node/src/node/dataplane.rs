@@ -7,9 +7,10 @@ use dmsc_linkstate::event::Known;
 use dmsc_linkstate::{AdjacencyId, Event};
 use dmsc_proto::v1;
 use dmsc_wire::NodeId;
-use tracing::info;
+use tracing::{error, info};
 
 use super::{Node, Plan};
+use crate::agent::Most;
 use crate::config::Config;
 use crate::handle::ApplyError;
 use crate::program::{Keys, difference_at};
@@ -26,12 +27,18 @@ impl Node {
             self.start(&tables);
             self.dataplane_seen = true;
         }
-        self.rib.found(tables);
+        self.found(tables);
         // Without an acknowledgement it is forgotten: the next attempt begins with another dump.
         self.planned = self.rib.next_batch();
         self.planned
             .as_ref()
             .map_or_else(Vec::new, |batch| batch.ops.clone())
+    }
+
+    /// The dataplane has these tables now.
+    pub(crate) fn found(&mut self, tables: Tables) {
+        self.refused = 0;
+        self.rib.found(tables);
     }
 
     pub(super) fn start(&mut self, tables: &Tables) {
@@ -79,12 +86,13 @@ impl Node {
         boot_nonce: u64,
         generation: u64,
         dump: &v1::DumpReply,
+        most: &Most,
     ) {
         self.boot_nonce = boot_nonce;
         self.generation = generation;
         self.setback = None;
         if let Some(batch) = self.planned.take() {
-            self.programmed(&batch, None);
+            self.programmed(&batch, most);
         }
         let up: HashSet<u32> = dump
             .adjacencies
@@ -103,20 +111,47 @@ impl Node {
 
     /// The next operations for the dataplane.
     pub(crate) fn batch(&mut self) -> Option<Batch> {
+        // What was planned for a dataplane that is just taken over comes first.
+        if self.planned.is_some() {
+            return None;
+        }
         self.rib.next_batch()
     }
 
-    /// The dataplane took a batch.
-    pub(crate) fn programmed(&mut self, batch: &Batch, generation: Option<u64>) {
-        self.generation = generation.unwrap_or(self.generation);
+    /// The dataplane took a batch, or most of it.
+    pub(crate) fn programmed(&mut self, batch: &Batch, most: &Most) {
+        self.generation = most
+            .generation
+            .unwrap_or(self.generation)
+            .max(self.generation);
         let before = self.rib.acknowledged();
-        self.rib.done(batch);
+        self.rib.done_but(batch, &most.refused);
+        if let Some(why) = &most.why {
+            self.refused += most.refused.len();
+            let text = format!(
+                "the dataplane refuses {} operations, all others are programmed; those are tried again: {why}",
+                self.refused
+            );
+            error!("{text}");
+            self.setback = Some(text);
+            self.signals.status.notify_one();
+        }
         if self.rib.acknowledged() != before {
             self.event(Event::Programmed {
                 version: self.rib.acknowledged(),
             });
             self.signals.status.notify_one();
         }
+    }
+
+    /// Nothing is due. Gives how many operations the dataplane refused since it was last looked at.
+    pub(crate) fn settled(&mut self) -> usize {
+        // While the dataplane is there, nothing else is in the way.
+        if self.refused == 0 && self.planned.is_none() && self.setback.take().is_some() {
+            info!("the dataplane refuses nothing any more");
+            self.signals.status.notify_one();
+        }
+        self.refused
     }
 
     pub(super) fn configure_rib(&mut self) {

@@ -65,6 +65,8 @@ pub struct Node {
     boot_epoch: u32,
     next_session: u64,
     planned: Option<Batch>,
+    /// Operations that the dataplane refused since it was last looked at.
+    refused: usize,
     /// Authorities are to be asked for everything anew.
     pub(crate) ask_again: bool,
     draining: bool,
@@ -175,6 +177,7 @@ impl Node {
             boot_epoch: epoch,
             next_session: 0,
             planned: None,
+            refused: 0,
             ask_again: false,
             draining: false,
             dataplane_seen: false,

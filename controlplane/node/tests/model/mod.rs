@@ -38,6 +38,8 @@ struct Shared {
     hellos: Mutex<BTreeSet<u32>>,
     /// Attachments that answer no echo.
     silent: Mutex<BTreeSet<u32>>,
+    /// Operations that are refused.
+    refuse: Mutex<Option<fn(&Kind) -> bool>>,
     tables: Mutex<Tables>,
     generation: watch::Sender<u64>,
     watchers: Mutex<Vec<mpsc::Sender<Result<v1::Event, Status>>>>,
@@ -68,6 +70,7 @@ impl Dataplane {
             role,
             hellos: Mutex::default(),
             silent: Mutex::default(),
+            refuse: Mutex::default(),
             tables: Mutex::default(),
             generation: watch::Sender::new(0),
             watchers: Mutex::default(),
@@ -160,6 +163,11 @@ impl Dataplane {
         }
     }
 
+    /// Refuses transactions with such an operation from now on.
+    pub fn refuse(&self, what: Option<fn(&Kind) -> bool>) {
+        *self.shared.refuse.lock().unwrap() = what;
+    }
+
     /// Tells watchers that an attachment changed its state.
     pub async fn tell(&self, id: u32, state: &str) {
         let mut attachment = self.tables().attachments[&id].clone();
@@ -190,6 +198,22 @@ impl Drop for Dataplane {
 }
 
 impl Tables {
+    /// As a real dataplane: every way leads over adjacencies that exist.
+    fn check(&self) -> Result<(), Status> {
+        for gateway in self.gateways.values() {
+            let protecting = [gateway.node_protecting, gateway.link_protecting];
+            let protecting = protecting.into_iter().filter(|id| *id != 0);
+            let mut used = gateway.next_hops.iter().copied().chain(protecting);
+            if let Some(id) = used.find(|id| !self.adjacencies.contains_key(id)) {
+                return Err(Status::invalid_argument(format!(
+                    "operation 0 (put_gateway): gateway {} leads over adjacency {id}, which does not exist after this transaction",
+                    gateway.gateway
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, op: Kind) -> Option<u32> {
         match op {
             Kind::PutAdjacency(one) => drop(
@@ -267,7 +291,13 @@ impl DataplaneAgent for Agent {
         next.generation += 1;
         next.transactions.push(ops.len());
         let mut attachments = Vec::new();
+        let refuse = *self.0.refuse.lock().unwrap();
         for op in ops {
+            if let (Some(refuse), Some(op)) = (refuse, &op.op)
+                && refuse(op)
+            {
+                return Err(Status::invalid_argument("refused by the test"));
+            }
             if let Some(Kind::PutAdjacency(adjacency)) = &op.op
                 && adjacency.port == "nowhere"
             {
@@ -285,6 +315,7 @@ impl DataplaneAgent for Agent {
                 told.push(one.clone());
             }
         }
+        next.check()?;
         let generation = next.generation;
         *self.0.tables.lock().unwrap() = next;
         self.0.generation.send_replace(generation);
