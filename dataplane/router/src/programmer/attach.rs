@@ -16,8 +16,8 @@ use crate::outer::{Outer, UdpPath};
 
 /// Time that an attachment id rests before another endpoint gets it (design §3).
 pub(super) const REST: Duration = Duration::from_secs(120);
-/// Most prefixes of one attachment.
-const MAX_NAMES: usize = 65_536;
+/// Most names of one attachment: as many prefixes as a pod may register, and its own name.
+const MAX_NAMES: usize = 65_536 + 1;
 
 impl Programmer {
     pub(super) fn attach(&self, draft: &mut Draft, given: &v1::Attachment) -> Result<(), String> {
