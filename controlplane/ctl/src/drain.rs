@@ -15,7 +15,7 @@ use crate::output::Output;
 /// One stage in JSON, one line each.
 #[derive(Debug, Serialize)]
 pub struct StageView {
-    /// "withdrawing", "flooding", "waiting" or "drained".
+    /// "withdrawing", "flooding", "waiting", "leaving" or "drained".
     stage: String,
     what: String,
     done: bool,
@@ -36,6 +36,7 @@ pub async fn run(
     let timeout = args.timeout.max(Duration::from_millis(1));
     let request = DrainRequest {
         timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        stop: args.stop,
     };
     let reply = operator.client.drain(request).await;
     let mut stages = operator.answer(reply)?;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dmsc_linkstate::Event;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -10,12 +11,16 @@ use crate::handle::Handle;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for traffic to end, once all neighbours know.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(10);
+/// Least time for neighbours to learn that this node left.
+const LEAVE: Duration = Duration::from_secs(2);
+/// For the last answer to be on its way.
+const ENDING: Duration = Duration::from_millis(200);
 
 /// How far a drain is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainStage {
-    /// "withdrawing", "flooding", "waiting", "drained".
+    /// "withdrawing", "flooding", "waiting", "leaving", "drained".
     pub stage: &'static str,
     /// A sentence.
     pub what: String,
@@ -31,75 +36,147 @@ impl DrainStage {
             done: false,
         }
     }
+
+    fn last(stage: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            done: true,
+            ..Self::new(stage, what)
+        }
+    }
+
+    fn replaced(stage: &'static str) -> Self {
+        Self::last(stage, "ended by a later drain or undrain")
+    }
 }
 
-/// Drains the node; a reader of `stages` that goes away does not stop it.
-pub(crate) async fn drain(handle: Handle, timeout: Duration, stages: mpsc::Sender<DrainStage>) {
-    let tell = async |stage: DrainStage| {
-        let _ = stages.send(stage).await;
+/// Drains the node; a reader of `stages` that goes away does not stop it, another drain or an undrain does. With `stop` it then leaves the network,
+/// and the process ends.
+pub(crate) async fn drain(
+    handle: Handle,
+    timeout: Duration,
+    stop: bool,
+    stages: mpsc::Sender<DrainStage>,
+) {
+    let Some(last) = stage_by_stage(&handle, timeout, stop, &stages).await else {
+        return;
+    };
+    let drained = last.stage == "drained";
+    let _ = stages.send(last).await;
+    if stop && drained {
+        // The order is written down, and the caller knows.
+        stages.closed().await;
+        sleep(ENDING).await;
+        handle.query(|node| node.signals.stop.notify_one()).await;
+    }
+}
+
+/// Gives the last stage; `None` while the process ends.
+async fn stage_by_stage(
+    handle: &Handle,
+    timeout: Duration,
+    stop: bool,
+    stages: &mpsc::Sender<DrainStage>,
+) -> Option<DrainStage> {
+    let tell = async |stage, what| {
+        let _ = stages.send(DrainStage::new(stage, what)).await;
     };
     let limit = Instant::now() + timeout;
-    tell(DrainStage::new(
+    tell(
         "withdrawing",
         "own prefixes are withdrawn, no transit is offered",
-    ))
+    )
     .await;
-    handle.query(|node| node.drain(true)).await;
-    tell(DrainStage::new("flooding", "until all neighbours have it")).await;
-    // Two looks in a row: what was withdrawn is originated a moment later.
-    let mut calm = 0;
-    while calm < 3 {
-        sleep(LOOK).await;
-        let Some(unsynced) = handle.query(|node| node.unsynced()).await else {
-            return;
-        };
-        calm = if unsynced == 0 { calm + 1 } else { 0 };
-        if Instant::now() > limit {
+    let order = handle.query(|node| node.drain()).await?;
+    tell("flooding", "until all neighbours have it").await;
+    match synced(handle, order, limit).await? {
+        Synced::Yes => {}
+        Synced::Replaced => return Some(DrainStage::replaced("flooding")),
+        Synced::Late(unsynced) => {
             let what = format!(
                 "{unsynced} neighbours do not have it in time; stop the node all the same, or look at the links"
             );
-            return tell(DrainStage {
-                done: true,
-                ..DrainStage::new("flooding", what)
-            })
-            .await;
+            return Some(DrainStage::last("flooding", what));
         }
     }
-    tell(DrainStage::new(
-        "waiting",
-        "until no requests come through this node",
-    ))
-    .await;
+    tell("waiting", "until no requests come through this node").await;
     let quiet = (Instant::now() + QUIET).min(limit);
-    let mut before = None;
-    let mut silent = 0;
+    let mut before: Option<u64> = None;
+    let (mut silent, mut passed) = (0, 0);
     while Instant::now() < quiet && silent < 4 {
         sleep(LOOK).await;
-        let now = forwarded(&handle).await;
-        silent = if now.is_some() && now == before {
+        if handle.query(|node| node.drains()).await? != order {
+            return Some(DrainStage::replaced("waiting"));
+        }
+        let now = forwarded(handle).await;
+        passed = now.unwrap_or(0).saturating_sub(before.unwrap_or(u64::MAX));
+        silent = if now.is_some() && before.is_some() && passed == 0 {
             silent + 1
         } else {
             0
         };
         before = now;
     }
-    let what = if silent >= 4 {
-        "nothing comes through this node any more"
-    } else {
-        "answers and hellos still pass; nothing new is sent here"
+    let mut what = match (silent >= 4, before) {
+        (true, _) => "nothing comes through this node any more".to_owned(),
+        (false, Some(_)) => format!(
+            "traffic still passes ({passed} packets in the last {} ms): calls of pods at this node, or of nodes that know no other way",
+            LOOK.as_millis()
+        ),
+        (false, None) => {
+            "the dataplane does not answer: whether traffic still passes is not known".to_owned()
+        }
     };
-    tell(DrainStage {
-        done: true,
-        ..DrainStage::new("drained", what)
-    })
-    .await;
+    if stop {
+        tell("leaving", "everything that this node said is purged").await;
+        handle.query(|node| node.event(Event::Leave)).await?;
+        match synced(handle, order, Instant::now() + LEAVE).await? {
+            Synced::Yes => {
+                what.push_str("; this node has left the network, its control plane ends")
+            }
+            Synced::Replaced | Synced::Late(_) => {
+                what.push_str("; not all neighbours know that it left; its control plane ends");
+            }
+        }
+    }
+    Some(DrainStage::last("drained", what))
 }
 
-/// Requests that this node passed on or delivered; `None` while the dataplane does not answer.
+/// Whether neighbours have everything.
+enum Synced {
+    Yes,
+    /// So many have not in time.
+    Late(usize),
+    /// Another order came.
+    Replaced,
+}
+
+async fn synced(handle: &Handle, order: u64, limit: Instant) -> Option<Synced> {
+    // Several looks in a row: what was withdrawn is originated a moment later.
+    let mut calm = 0;
+    while calm < 3 {
+        sleep(LOOK).await;
+        let (unsynced, now) = handle
+            .query(|node| (node.unsynced(), node.drains()))
+            .await?;
+        if now != order {
+            return Some(Synced::Replaced);
+        }
+        calm = if unsynced == 0 { calm + 1 } else { 0 };
+        if calm < 3 && Instant::now() > limit {
+            return Some(Synced::Late(unsynced));
+        }
+    }
+    Some(Synced::Yes)
+}
+
+/// Packets that this node passed on or delivered; `None` while the dataplane does not answer. Hellos and what is for the kernel end here, or begin
+/// here, and are no traffic.
 async fn forwarded(handle: &Handle) -> Option<u64> {
     let mut slot = handle.pods().dataplane.lock().await;
     let counters = slot.as_mut()?.agent.counters().await.ok()?;
-    // Hellos are originated and consumed; what came in and was sent is traffic.
-    let rate = |port: &dmsc_proto::v1::PortCounters| port.rx.saturating_sub(port.consumed);
-    Some(counters.iter().map(rate).sum())
+    let passed = |port: &dmsc_proto::v1::PortCounters| {
+        let ended = port.consumed + port.drops.values().sum::<u64>();
+        port.rx.saturating_sub(ended)
+    };
+    Some(counters.iter().map(passed).sum())
 }

@@ -1,22 +1,27 @@
 //! The way to a running router from other tasks: questions and orders to the one task that owns it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_linkstate::AdjacencyId;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use crate::agent::AgentError;
 use crate::config::Config;
 use crate::drain::{self, DrainStage};
 use crate::node::Node;
-use crate::pods::Pods;
+use crate::pods::{Dataplane, Pods};
 
 /// What the driver task runs, one after the other.
 pub type Job = Box<dyn FnOnce(&mut Node) + Send>;
 
 /// Orders that wait at most; more make their senders wait.
 const WAITING: usize = 256;
+/// Between attempts to hear of hellos.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A way to the node; cheap to clone.
 #[derive(Clone)]
@@ -85,32 +90,70 @@ impl Handle {
         }
         let anew = self.query(move |node| node.put_config(new, &took)).await;
         let anew = anew.ok_or(ApplyError::Ending)?;
-        if let (false, Some(dataplane)) = (anew.is_empty(), dataplane.as_mut()) {
-            let dump = dataplane.agent.dump(false).await?;
-            let up = dump.adjacencies.into_iter().filter(|one| one.state == "up");
-            let up: Vec<u32> = up.map(|one| one.id).collect();
-            self.query(move |node| {
-                for id in anew.into_iter().filter(|id| up.contains(&u32::from(id.0))) {
-                    node.hello(id, true);
-                }
-            })
-            .await;
+        if let (false, Some(dataplane)) = (anew.is_empty(), dataplane.as_mut())
+            && let Err(error) = self.hear(dataplane, &anew).await
+        {
+            // The configuration is in force all the same.
+            warn!(%error, "hellos of new adjacencies not known yet; asked again");
+            tokio::spawn(self.clone().hear_later(anew));
         }
         drop(dataplane);
         self.pods.change();
         Ok(plan.diff)
     }
 
-    /// Takes this node out of service, or back in; tells stages until one has `done` set.
+    /// Hellos of these adjacencies may run already, and no event tells.
+    async fn hear(
+        &self,
+        dataplane: &mut Dataplane,
+        anew: &[AdjacencyId],
+    ) -> Result<(), AgentError> {
+        let dump = dataplane.agent.dump(false).await?;
+        let up = dump.adjacencies.into_iter().filter(|one| one.state == "up");
+        let up: HashSet<u32> = up.map(|one| one.id).collect();
+        let is_up = |id: &AdjacencyId| up.contains(&u32::from(id.0));
+        let anew: Vec<AdjacencyId> = anew.iter().copied().filter(is_up).collect();
+        self.query(move |node| {
+            for id in anew {
+                node.hello(id, true);
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    async fn hear_later(self, anew: Vec<AdjacencyId>) {
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let mut slot = self.pods.dataplane.lock().await;
+            // One that is connected anew tells all hellos.
+            let Some(dataplane) = slot.as_mut() else {
+                return;
+            };
+            if self.hear(dataplane, &anew).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Takes this node out of service; tells stages until one has `done` set.
     #[must_use]
     pub fn drain(&self, timeout: Duration) -> mpsc::Receiver<DrainStage> {
         let (stages, receiver) = mpsc::channel(8);
-        tokio::spawn(drain::drain(self.clone(), timeout, stages));
+        tokio::spawn(drain::drain(self.clone(), timeout, false, stages));
+        receiver
+    }
+
+    /// As [`Handle::drain`], then purges all that this node originated, and ends the process when the receiver is dropped.
+    #[must_use]
+    pub fn drain_and_stop(&self, timeout: Duration) -> mpsc::Receiver<DrainStage> {
+        let (stages, receiver) = mpsc::channel(8);
+        tokio::spawn(drain::drain(self.clone(), timeout, true, stages));
         receiver
     }
 
     /// Ends a drain.
     pub async fn undrain(&self) {
-        self.query(|node| node.drain(false)).await;
+        self.query(Node::undrain).await;
     }
 }

@@ -366,9 +366,20 @@ async fn put(handle: &Handle) -> Option<()> {
         let Some(lease) = pods.leases().get(id).cloned() else {
             continue;
         };
+        // With the dataplane away only what is taken away counts: more is announced when it is attached.
+        let serves = match slot.is_some() {
+            true => serves,
+            false => serves
+                .iter()
+                .filter(|name| lease.serves.binary_search(name).is_ok())
+                .cloned()
+                .collect(),
+        };
+        if serves[..] == lease.serves[..] {
+            continue;
+        }
         info!(identity = lease.identity, attachment = %lease.attachment, before = lease.serves.len(), now = serves.len(), "serves");
         let lease = Lease { serves, ..lease };
-        // With the dataplane away it is attached when that is back.
         if let Some(dataplane) = slot.as_mut()
             && let Err(status) = attach(dataplane, &lease).await
         {

@@ -93,6 +93,7 @@ struct Router {
     tls: Tls,
     credentials: Credentials,
     last_setback: String,
+    stop: Arc<Notify>,
     /// Since when the dataplane is away.
     lost: Option<Instant>,
     /// That it is away is told already.
@@ -134,6 +135,7 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
         .inspect_err(|error| status.failed(error))?;
     let config = Arc::clone(&node.config);
     let told = Arc::clone(&node.signals.status);
+    let stop = Arc::clone(&node.signals.stop);
     let (handle, jobs) = Handle::new(pods);
     tokio::spawn(drive(node, jobs));
     // Before the dataplane answers: people may want to know why it does not.
@@ -152,6 +154,7 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
         tls,
         credentials,
         last_setback: String::new(),
+        stop,
         lost: None,
         gone: false,
         serving: false,
@@ -277,6 +280,7 @@ impl Router {
             tokio::select! {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
+                () = self.stop.notified() => return Ok(()),
                 _ = self.signals.hangup.recv() => self.reload().await,
                 () = until(gone) => {
                     self.gone = true;
@@ -416,6 +420,7 @@ impl Router {
             tokio::select! {
                 _ = self.signals.terminate.recv() => return End::Terminate,
                 _ = self.signals.interrupt.recv() => return End::Terminate,
+                () = self.stop.notified() => return End::Terminate,
                 _ = self.signals.hangup.recv() => self.reload().await,
                 Some(error) = self.setbacks.recv() => {
                     return End::Again(self.report(&Setback::Agent(error)).await);

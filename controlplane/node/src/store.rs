@@ -85,6 +85,25 @@ impl Store {
         Ok(epoch)
     }
 
+    /// Whether the node was drained when it ended.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.folder.join("drained").exists()
+    }
+
+    /// Remembers that the node is drained, or not any more.
+    pub fn keep_drained(&self, drained: bool) {
+        let path = self.folder.join("drained");
+        let kept = match (drained, path.exists()) {
+            (true, _) => write(&path, b"dmscctl undrain takes this node back\n", true),
+            (false, true) => std::fs::remove_file(&path),
+            (false, false) => Ok(()),
+        };
+        if let Err(error) = kept {
+            warn!(path = %path.display(), %error, drained, "a restart will not know whether this node is drained");
+        }
+    }
+
     /// All files of a kind; unreadable ones are left out.
     #[must_use]
     pub fn load(&self, kind: Kept) -> Vec<Bytes> {
@@ -157,6 +176,17 @@ mod tests {
         assert_eq!(store.next_epoch().unwrap(), first + 1);
         std::fs::write(folder.path().join("epoch"), "rubbish").unwrap();
         assert!(store.next_epoch().unwrap() >= first);
+    }
+
+    #[test]
+    fn a_drain_is_remembered_until_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert!(!store.drained());
+        store.keep_drained(true);
+        assert!(Store::open(folder.path()).unwrap().drained());
+        store.keep_drained(false);
+        assert!(!store.drained());
     }
 
     #[test]

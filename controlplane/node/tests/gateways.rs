@@ -403,7 +403,7 @@ async fn a_drained_gateway_hands_over_and_takes_no_pods() {
     );
     let one = net.dataplane(1, "sg", 1).await;
     let three = net.dataplane(3, "sg", 1).await;
-    let _processes = (net.start(1, "sg"), net.start(3, "sg"));
+    let (mut first, _third) = (net.start(1, "sg"), net.start(3, "sg"));
     let _spa = Spa::start(&net, "spa1", 9, POLICY);
     let mut pod = Pod::new(&net, 1, "pod1/a").await;
     pod.register(4_000, &["/shop/a"]).await.unwrap();
@@ -442,6 +442,42 @@ async fn a_drained_gateway_hands_over_and_takes_no_pods() {
     let status = pod.register(4_000, &["/shop/a"]).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("drained"), "{status}");
+    operator
+        .undrain(dmsc_proto::v1::UndrainRequest {})
+        .await
+        .unwrap();
+    three
+        .until(|tables| members(tables, "/shop/a").is_some_and(|all| all.len() == 2))
+        .await;
+
+    // To stop is to leave: nothing of it is known any more, and the process ends.
+    let request = dmsc_proto::v1::DrainRequest {
+        stop: true,
+        ..Default::default()
+    };
+    let mut stages = operator.drain(request).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while let Some(stage) = stages.message().await.unwrap() {
+        seen.push(stage.stage);
+    }
+    assert!(
+        seen.ends_with(&["leaving".into(), "drained".into()]),
+        "{seen:?}"
+    );
+    assert!(first.wait(), "it ends in good order");
+    three.until(|tables| tables.gateways.is_empty()).await;
+
+    // A drain is remembered.
+    std::fs::remove_file(net.path("status1")).unwrap();
+    let _first = net.start(1, "sg");
+    net.until(1, |status| {
+        status["ok"] == true && status["state"] == "drained"
+    })
+    .await;
+    three.until(|tables| !tables.gateways.is_empty()).await;
+    assert_eq!(members(&three.tables(), "/shop/a").unwrap().len(), 1);
+    let channel = dmsc_proto::connect_unix(&socket).await.unwrap();
+    let mut operator = dmsc_proto::v1::operator_client::OperatorClient::new(channel);
     operator
         .undrain(dmsc_proto::v1::UndrainRequest {})
         .await

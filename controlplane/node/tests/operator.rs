@@ -270,7 +270,10 @@ async fn a_drain_tells_its_stages_and_is_taken_back() {
         true => OperatorClient::new(channel.unwrap()),
         false => pair.operator("admin").await,
     };
-    let request = DrainRequest { timeout_ms: 5_000 };
+    let request = DrainRequest {
+        timeout_ms: 5_000,
+        stop: false,
+    };
     let mut stages = client.drain(request).await.unwrap().into_inner();
     let mut seen = Vec::new();
     while let Some(stage) = stages.message().await.unwrap() {

@@ -218,6 +218,7 @@ impl Operator {
         let mut client = self.client.clone();
         let request = v1::DrainRequest {
             timeout_ms: limit.as_millis() as u32,
+            stop: false,
         };
         self.runtime.block_on(async {
             let drained = async {

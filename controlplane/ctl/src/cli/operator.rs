@@ -95,12 +95,15 @@ pub struct ConfigArgs {
 /// `drain`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  dmscctl --node /run/dmsc/sr5.operator.sock drain && systemctl stop dmsc-controlplane@sr5 dmsc-dataplane@sr5\n\nA gateway withdraws its prefixes, a router takes itself out of transit; then the command waits until nothing depends on this node. `dmscctl undrain` takes it back."
+    after_help = "Example:\n  dmscctl --node /run/dmsc/sr5.operator.sock drain && systemctl stop dmsc-controlplane@sr5 dmsc-dataplane@sr5\n\nA gateway withdraws its prefixes, a router takes itself out of transit; then the command waits until nothing depends on this node. It stays so, also over a restart, until `dmscctl undrain` takes it back. With --stop all that the node said is purged from the network, and its control plane ends."
 )]
 pub struct DrainArgs {
     /// Most time to wait
     #[arg(long, default_value = "30s", value_parser = span::parse, value_name = "TIME")]
     pub timeout: Duration,
+    /// Then leave the network for good: the control plane ends
+    #[arg(long)]
+    pub stop: bool,
 }
 
 /// `revoke NAME`.

@@ -75,6 +75,10 @@ impl Node {
         }
         let bodies = self.store.load(Kept::Authorisations);
         self.add_authorisations(bodies);
+        if self.draining {
+            info!("drained before, and still; dmscctl undrain takes it back");
+            self.event(Event::Drain(true));
+        }
         for adjacency in self.config.adjacencies.clone().into_values() {
             self.put_link(adjacency);
         }

@@ -70,6 +70,8 @@ pub struct Node {
     /// Authorities are to be asked for everything anew.
     pub(crate) ask_again: bool,
     draining: bool,
+    /// Counts orders to drain and undrain.
+    drains: u64,
     dataplane_seen: bool,
 }
 
@@ -84,6 +86,8 @@ pub(crate) struct Signals {
     pub claimed: Arc<Notify>,
     /// Status may have changed.
     pub status: Arc<Notify>,
+    /// The process is to end.
+    pub stop: Arc<Notify>,
 }
 
 /// A node that cannot start.
@@ -144,6 +148,7 @@ impl Node {
         let root = RootKey::from_certificate(&credentials.root_der)?;
         let store = Store::open(&config.node.state_dir)?;
         let epoch = store.next_epoch()?;
+        let draining = store.drained();
         let signer = crate::trust::NodeSigner {
             key: credentials.signing_key()?,
             certificate: credentials.certificate_der.clone(),
@@ -179,7 +184,8 @@ impl Node {
             planned: None,
             refused: 0,
             ask_again: false,
-            draining: false,
+            draining,
+            drains: 0,
             dataplane_seen: false,
             config: Arc::new(config),
         };
@@ -360,11 +366,28 @@ impl Node {
         }
     }
 
-    /// Out of service, or back.
-    pub(crate) fn drain(&mut self, drain: bool) {
+    /// Out of service, also after a restart. An order that is under way ends with the next; returns the number of this one.
+    pub(crate) fn drain(&mut self) -> u64 {
+        self.set_draining(true);
+        self.drains
+    }
+
+    /// Back into service.
+    pub(crate) fn undrain(&mut self) {
+        self.set_draining(false);
+    }
+
+    /// Of the last order to drain or undrain.
+    pub(crate) fn drains(&self) -> u64 {
+        self.drains
+    }
+
+    fn set_draining(&mut self, drain: bool) {
+        self.drains += 1;
         if self.draining != drain {
             self.draining = drain;
             info!(drain, "drain");
+            self.store.keep_drained(drain);
             self.event(Event::Drain(drain));
             self.signals.status.notify_one();
         }

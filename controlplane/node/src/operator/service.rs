@@ -222,7 +222,10 @@ impl Operator for NodeOperator {
                 .record(&caller, "Drain", String::new(), &outcome, generation);
             return Err(status);
         }
-        let stages = self.handle.drain(timeout);
+        let stages = match request.get_ref().stop {
+            false => self.handle.drain(timeout),
+            true => self.handle.drain_and_stop(timeout),
+        };
         let (sender, receiver) = mpsc::channel(STAGES);
         tokio::spawn(self.clone().follow(caller, stages, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -273,6 +276,10 @@ impl NodeOperator {
             // The caller may have gone; the drain goes on.
             let _ = sender.send(Ok(progress.clone())).await;
             last = Some(progress);
+            // With stop the process ends when `stages` is dropped, after the record.
+            if done {
+                break;
+            }
         }
         let (what, outcome) = match last {
             Some(last) if last.done && last.stage == "drained" => (last.what, Ok(())),
