@@ -67,7 +67,7 @@ impl Node {
             self.event(Event::Revocation(body));
         }
         let bodies = self.store.load(Kept::Authorisations);
-        self.add_authorisations(bodies);
+        self.load_authorisations(bodies);
         for adjacency in self.config.adjacencies.clone().into_values() {
             self.put_link(adjacency);
         }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::claims::{Claims, Held};
-use crate::clock::{Clock, wall};
+use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::links::{Link, Sessions};
 use crate::pods::Pods;
@@ -214,6 +214,12 @@ impl Node {
         self.draining
     }
 
+    /// Wall clock, s since 1970, as far as it is believed: after a jump the engine's goes on as before.
+    #[must_use]
+    pub fn now_s(&self) -> u64 {
+        self.engine.believed_wall(self.clock.now().mono).as_secs()
+    }
+
     /// Something happened: the engine is told, and what it wants is done.
     pub fn event(&mut self, event: Event) {
         let actions = self.engine.handle(self.clock.now(), event);
@@ -252,13 +258,18 @@ impl Node {
                 self.note_node_revocation(&body);
             }
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),
-            Action::AlarmOver(alarm) => info!("over: {}", alarm_text(alarm)),
+            Action::AlarmOver(alarm) => {
+                info!("over: {}", alarm_text(alarm));
+                if alarm == Alarm::ClockJump {
+                    // What is to be renewed, and when, may be different now.
+                    self.signals.claimed.notify_one();
+                }
+            }
         }
     }
 
-    /// Takes own authorisations, from an authority or from disk: verified, kept, told to the engine. Those that are not for this gateway or not
-    /// believed are left out.
-    pub(crate) fn add_authorisations(&mut self, bodies: Vec<Bytes>) {
+    /// Own authorisations that were on disk; those that are not believed are forgotten.
+    pub(crate) fn load_authorisations(&mut self, bodies: Vec<Bytes>) {
         let mut held = Vec::new();
         for body in bodies {
             match self.root.authorisation(&body) {
@@ -272,11 +283,21 @@ impl Node {
                 }
             }
         }
+        self.add_authorisations(held);
+    }
+
+    /// Takes own authorisations: kept, told to the engine. Those that are not for this gateway are left out.
+    pub(crate) fn add_authorisations(&mut self, held: Vec<Held>) {
         let new = self.claims.add(held);
         for body in &new {
             self.store.keep(Kept::Authorisations, body);
         }
-        let dropped = self.claims.prune(wall().as_secs());
+        // Nothing is over because a clock jumped.
+        let dropped = if self.engine.clock_frozen() {
+            Vec::new()
+        } else {
+            self.claims.prune(self.now_s())
+        };
         for body in &dropped {
             self.store.forget(Kept::Authorisations, body);
         }
