@@ -29,6 +29,8 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Whose names.
 type Who = (Domain, String);
+/// What a lease should serve.
+type Due = (LeaseId, Arc<[NameBuf]>);
 
 /// A question to the authorities.
 #[derive(Debug)]
@@ -103,10 +105,7 @@ impl Node {
     }
 
     /// Those of `leases` that should serve other names than they do. A step of bounded time: the leases that it did not come to are given back.
-    fn reassess(
-        &mut self,
-        mut leases: Vec<LeaseId>,
-    ) -> (Vec<(LeaseId, Arc<[NameBuf]>)>, Vec<LeaseId>) {
+    fn reassess(&mut self, mut leases: Vec<LeaseId>) -> (Vec<Due>, Vec<LeaseId>) {
         let began = Instant::now();
         let now_s = self.now_s();
         let revocations = Revoked::new(self.config.node.id, self.engine.each_revocation());

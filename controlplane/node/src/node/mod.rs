@@ -14,6 +14,7 @@ use dmsc_proto::v1;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::verify::RootKey;
 use dmsc_wire::NodeId;
+use prost::Message as _;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
@@ -348,7 +349,15 @@ impl Node {
 
     /// Node revocations on disk: of before, or put there by hand.
     pub(crate) fn load_node_revocations(&mut self) {
-        for body in self.store.load(Kept::NodeRevocations) {
+        let until = |body: &Bytes| {
+            let signed = v1::SignedNodeRevocation::decode(body.clone()).ok()?;
+            let statement = signed.statement.as_slice();
+            Some(v1::NodeRevocation::decode(statement).ok()?.until_s)
+        };
+        let kept = self
+            .store
+            .load_current(Kept::NodeRevocations, self.now_s(), until);
+        for body in kept {
             self.note_node_revocation(&body);
             self.event(Event::NodeRevocation(body));
         }
