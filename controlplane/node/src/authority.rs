@@ -1,6 +1,6 @@
 //! Client of the prefix authorities (type 3): asks one after the other until all names are answered, and follows their revocations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use dmsc_linkstate::Event;
 use dmsc_proto::AUTHORITY_VERSIONS;
 use dmsc_proto::v1::{self, prefix_authority_client::PrefixAuthorityClient};
 use dmsc_spa::pki::AUTHORITY_DNS;
+use dmsc_spa::verify::RootKey;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use prost::Message as _;
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tracing::{info, warn};
 
-use crate::claims::Proof;
+use crate::claims::{Claims, Held, Proof};
 use crate::handle::Handle;
 use crate::tls::Tls;
 
@@ -51,11 +52,11 @@ struct Authority {
 /// What became of a question.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// SignedAuthorisation each; not verified yet.
-    pub authorisations: Vec<Bytes>,
+    /// Believed, and not kept yet.
+    pub authorisations: Vec<Held>,
     /// All authorities answered, none authorised these; their sentences.
     pub refused: BTreeMap<NameBuf, String>,
-    /// Not authorised, and not all authorities answered; why.
+    /// Not authorised, and not all authorities answered, or one answered neither yes nor no; why.
     pub open: BTreeMap<NameBuf, String>,
 }
 
@@ -94,9 +95,18 @@ impl Authorities {
         self.list.iter().map(|one| one.address).collect()
     }
 
-    /// Asks for `names` on behalf of the pod with `proof`.
-    pub async fn ask(&self, domain: Domain, proof: &Proof, names: Vec<NameBuf>) -> Answer {
+    /// Asks for `names` on behalf of the pod `who` with `proof`. A name is off the list when an authorisation that `root` stands for covers it;
+    /// others are asked at the next authority.
+    pub async fn ask(
+        &self,
+        root: &RootKey,
+        who: (Domain, &str),
+        proof: &Proof,
+        names: Vec<NameBuf>,
+    ) -> Answer {
+        let (domain, identity) = who;
         let mut answer = Answer::default();
+        let mut unanswered = BTreeSet::new();
         let mut left: BTreeMap<NameBuf, String> = names
             .into_iter()
             .map(|name| (name, String::new()))
@@ -120,19 +130,36 @@ impl Authorities {
             let left_time = limit.saturating_duration_since(Instant::now());
             match authority.authorise(request, left_time.min(ANSWER)).await {
                 Ok(reply) => {
-                    answer
-                        .authorisations
-                        .extend(reply.authorisations.into_iter().map(Bytes::from));
-                    let mut refused = BTreeMap::new();
+                    let held = believed(root, reply.authorisations, authority.address).await;
+                    let mut granted = Claims::new(self.gateway);
+                    granted.add(held.clone());
+                    answer.authorisations.extend(held);
+                    let mut refused = BTreeSet::new();
                     for one in reply.refused {
                         if let Ok(name) = NameBuf::from_bytes(&one.name)
-                            && let Some(mut before) = left.remove(&name)
+                            && let Some(before) = left.get_mut(&name)
+                            && refused.insert(name)
                         {
-                            add(&mut before, &one.reason);
-                            refused.insert(name, before);
+                            add(before, &one.reason);
                         }
                     }
-                    left = refused;
+                    left.retain(|name, before| {
+                        if refused.contains(name) {
+                            return true;
+                        }
+                        let left = granted.renew_name_at_s(domain, identity, name).is_none();
+                        if left {
+                            let address = authority.address;
+                            add(
+                                before,
+                                &format!(
+                                    "authority {address} answered, but neither refused it nor authorised it for this gateway; look at the authority"
+                                ),
+                            );
+                            unanswered.insert(name.clone());
+                        }
+                        left
+                    });
                 }
                 Err(Trouble::Refusal(reason)) => {
                     left.values_mut().for_each(|before| add(before, &reason))
@@ -151,6 +178,8 @@ impl Authorities {
             });
         }
         if silent.is_empty() {
+            let is_open = |name: &NameBuf, _: &mut String| unanswered.contains(name);
+            answer.open = left.extract_if(.., is_open).collect();
             answer.refused = left;
         } else {
             let who = if silent.len() == self.list.len() {
@@ -170,6 +199,27 @@ impl Authorities {
         }
         answer
     }
+}
+
+/// Those that are to be believed. Signatures of thousands of names take a while, so not on a thread of the runtime.
+async fn believed(root: &RootKey, bodies: Vec<Vec<u8>>, address: SocketAddr) -> Vec<Held> {
+    let root = root.clone();
+    let verify = move || {
+        let held = |body: Vec<u8>| match root.authorisation(&body) {
+            Ok(authorisation) => Some(Held {
+                body: Bytes::from(body),
+                authorisation,
+            }),
+            Err(error) => {
+                warn!(%error, %address, "an authorisation is not believed");
+                None
+            }
+        };
+        bodies.into_iter().filter_map(held).collect()
+    };
+    tokio::task::spawn_blocking(verify)
+        .await
+        .unwrap_or_default()
 }
 
 fn add(text: &mut String, more: &str) {

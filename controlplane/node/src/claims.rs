@@ -1,5 +1,6 @@
 //! What pods of this gateway want to serve, and what authorities said to it.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -36,6 +37,16 @@ pub struct Claim {
     pub reason: String,
     /// Without one (found after a restart) authorities cannot be asked until the pod registers again.
     pub proof: Option<Proof>,
+    pub(crate) renewal: Renewal,
+}
+
+/// When a claim is to be renewed, as computed last: it is looked at often, and costs look-ups for each name.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Renewal {
+    /// Of [`Claims`], and how much was wanted then: a claim only ever loses names.
+    of: (u64, usize),
+    /// s since 1970; `None`: nothing that is wanted was ever granted.
+    pub at_s: Option<u64>,
 }
 
 /// An authorisation of this gateway.
@@ -68,6 +79,84 @@ struct Entry {
 }
 
 type Grants = HashMap<NameBuf, Vec<Entry>>;
+type Index = HashMap<Domain, HashMap<String, Grants>>;
+
+/// Revocations that concern one gateway, found by name in as many look-ups as the name has components.
+#[derive(Debug, Default)]
+pub struct Revoked<'a> {
+    by_whom: HashMap<(Domain, Option<&'a str>), Of<'a>>,
+}
+
+#[derive(Debug, Default)]
+struct Of<'a> {
+    everything: Vec<Told<'a>>,
+    below: HashMap<&'a [u8], Vec<Told<'a>>>,
+}
+
+/// A revocation, with its sentence once somebody needs it.
+#[derive(Debug)]
+struct Told<'a> {
+    revocation: &'a Revocation,
+    text: OnceCell<Arc<str>>,
+}
+
+impl Told<'_> {
+    fn text(&self) -> Arc<str> {
+        let one = self.revocation;
+        let text = || format!("revoked by authority {}: {}", one.authority, one.reason).into();
+        Arc::clone(self.text.get_or_init(text))
+    }
+}
+
+impl<'a> Revoked<'a> {
+    /// Those of `all` that concern `gateway`.
+    pub fn new(gateway: NodeId, all: impl Iterator<Item = &'a Revocation>) -> Self {
+        let mut by_whom: HashMap<_, Of<'a>> = HashMap::new();
+        for revocation in all {
+            if revocation.gateway.is_some_and(|one| one != gateway) {
+                continue;
+            }
+            let whom = (revocation.domain, revocation.identity.as_deref());
+            let of = by_whom.entry(whom).or_default();
+            let list = match &revocation.name {
+                None => &mut of.everything,
+                Some(name) => of.below.entry(name.as_bytes()).or_default(),
+            };
+            list.push(Told {
+                revocation,
+                text: OnceCell::new(),
+            });
+        }
+        Self { by_whom }
+    }
+
+    /// Whether none concerns this identity.
+    #[must_use]
+    pub fn spares(&self, domain: Domain, identity: &str) -> bool {
+        self.of(domain, identity).next().is_none()
+    }
+
+    fn of<'s>(&'s self, domain: Domain, identity: &'s str) -> impl Iterator<Item = &'s Of<'a>> {
+        [None, Some(identity)]
+            .into_iter()
+            .filter_map(move |whom| self.by_whom.get(&(domain, whom)))
+    }
+
+    fn told<'s>(
+        &'s self,
+        domain: Domain,
+        identity: &'s str,
+        name: &'s NameBuf,
+    ) -> impl Iterator<Item = &'s Told<'a>> {
+        let depth = name.as_name().component_count();
+        self.of(domain, identity).flat_map(move |of| {
+            let below = (1..=depth)
+                .filter_map(move |level| of.below.get(name.as_name().prefix(level).as_bytes()))
+                .flatten();
+            of.everything.iter().chain(below)
+        })
+    }
+}
 
 /// All claims and authorisations of a gateway.
 #[derive(Debug, Default)]
@@ -76,7 +165,44 @@ pub struct Claims {
     /// By lease.
     pub by_lease: HashMap<LeaseId, Claim>,
     held: Vec<Held>,
-    index: HashMap<(Domain, String), Grants>,
+    index: Index,
+    /// Counts changes of what is held.
+    version: u64,
+}
+
+/// Authorisations that grant `name` to a pod, with no regard to time and revocations.
+fn covering<'a>(
+    index: &'a Index,
+    held: &'a [Held],
+    (domain, identity): (Domain, &str),
+    name: &'a NameBuf,
+) -> impl Iterator<Item = &'a Authorisation> {
+    let depth = name.as_name().component_count();
+    index
+        .get(&domain)
+        .and_then(|pods| pods.get(identity))
+        .into_iter()
+        .flat_map(move |grants| {
+            (1..=depth).filter_map(move |level| {
+                let above = name.as_name().prefix(level);
+                Some((level, grants.get(above.as_bytes())?))
+            })
+        })
+        .flat_map(move |(level, entries)| {
+            entries.iter().filter(move |entry| {
+                if entry.exact {
+                    level == depth
+                } else {
+                    depth <= usize::from(entry.maximum_depth)
+                }
+            })
+        })
+        .filter_map(|entry| Some(&held.get(entry.held)?.authorisation))
+}
+
+/// After a third of its life.
+fn renewal_of(one: &Authorisation) -> u64 {
+    one.issued_at_s + one.not_after_s.saturating_sub(one.issued_at_s) / 3
 }
 
 impl Claims {
@@ -156,12 +282,15 @@ impl Claims {
     }
 
     fn reindex(&mut self) {
+        self.version += 1;
         self.index.clear();
         for (number, held) in self.held.iter().enumerate() {
             let one = &held.authorisation;
             let grants = self
                 .index
-                .entry((one.domain, one.identity.clone()))
+                .entry(one.domain)
+                .or_default()
+                .entry(one.identity.clone())
                 .or_default();
             for (name, exact, depth) in &one.grants {
                 grants.entry(name.clone()).or_default().push(Entry {
@@ -180,88 +309,84 @@ impl Claims {
         domain: Domain,
         identity: &str,
         name: &NameBuf,
-        revocations: &[Revocation],
+        revoked: &Revoked<'_>,
         now_s: u64,
     ) -> Right {
-        let depth = name.as_name().component_count();
         let mut best = None;
-        if let Some(grants) = self.index.get(&(domain, identity.to_owned())) {
-            for level in 1..=depth {
-                let above = name.as_name().prefix(level).to_owned();
-                for entry in grants.get(&above).into_iter().flatten() {
-                    let fits = if entry.exact {
-                        level == depth
-                    } else {
-                        depth <= usize::from(entry.maximum_depth)
-                    };
-                    let Some(held) = self.held.get(entry.held).filter(|_| fits) else {
-                        continue;
-                    };
-                    let one = &held.authorisation;
-                    let revoked = |revocation: &&Revocation| {
-                        revocation.authority == one.authority
-                            && one.issued_at_s <= revocation.issued_before_s
-                            && self.concerns(revocation, domain, identity, name)
-                    };
-                    let over = one.not_after_s.saturating_add(u64::from(one.stale_s)) < now_s;
-                    if revocations.iter().any(|one| revoked(&one)) || over {
-                        continue;
-                    }
-                    if now_s <= one.not_after_s {
-                        return Right::Valid;
-                    }
-                    best = Some(Right::Expired);
-                }
+        // A revocation of everything that an authority said is about the names that this authority granted, and no others.
+        let mut by = None;
+        for one in covering(&self.index, &self.held, (domain, identity), name) {
+            let mut told = revoked.told(domain, identity, name);
+            let hit = told.find(|told| {
+                told.revocation.authority == one.authority
+                    && one.issued_at_s <= told.revocation.issued_before_s
+            });
+            if hit.is_some() {
+                by = by.or(hit);
+                continue;
             }
+            if one.not_after_s.saturating_add(u64::from(one.stale_s)) < now_s {
+                continue;
+            }
+            if now_s <= one.not_after_s {
+                return Right::Valid;
+            }
+            best = Some(Right::Expired);
         }
         if let Some(best) = best {
             return best;
         }
-        match revocations
-            .iter()
-            .find(|revocation| self.concerns(revocation, domain, identity, name))
-        {
-            Some(revocation) => Right::Revoked(
-                format!(
-                    "revoked by authority {}: {}",
-                    revocation.authority, revocation.reason
-                )
-                .into(),
-            ),
+        let named = || {
+            revoked
+                .told(domain, identity, name)
+                .find(|told| told.revocation.name.is_some())
+        };
+        match by.or_else(named) {
+            Some(told) => Right::Revoked(told.text()),
             None => Right::Unknown,
         }
     }
 
-    fn concerns(
-        &self,
-        revocation: &Revocation,
-        domain: Domain,
-        identity: &str,
-        name: &NameBuf,
-    ) -> bool {
-        revocation.domain == domain
-            && revocation
-                .gateway
-                .is_none_or(|gateway| gateway == self.gateway)
-            && revocation
-                .identity
-                .as_deref()
-                .is_none_or(|one| one == identity)
-            && revocation
-                .name
-                .as_ref()
-                .is_none_or(|above| above.as_name().is_prefix_of(name.as_name()))
+    /// How many names may wait for the authorities under a lease, of `most` of one identity and of all.
+    #[must_use]
+    pub(crate) fn room(&self, lease: LeaseId, identity: &str, most: (usize, usize)) -> usize {
+        let (mut own, mut all) = (0, 0);
+        for (id, claim) in &self.by_lease {
+            if *id != lease {
+                all += claim.waiting.len();
+                if claim.identity == identity {
+                    own += claim.waiting.len();
+                }
+            }
+        }
+        let left = |most: usize, taken| most.saturating_sub(taken);
+        left(most.0, own).min(left(most.1, all))
     }
 
-    /// When authorisations of an identity are to be renewed: after a third of the life of the one that is first. `None` without any.
+    /// When a name is to be renewed: after a third of the life of the authorisation that keeps it longest. `None` without any.
     #[must_use]
-    pub fn renew_at_s(&self, domain: Domain, identity: &str) -> Option<u64> {
-        self.held
-            .iter()
-            .map(|held| &held.authorisation)
-            .filter(|one| one.domain == domain && one.identity == identity)
-            .map(|one| one.issued_at_s + one.not_after_s.saturating_sub(one.issued_at_s) / 3)
-            .min()
+    pub fn renew_name_at_s(&self, domain: Domain, identity: &str, name: &NameBuf) -> Option<u64> {
+        covering(&self.index, &self.held, (domain, identity), name)
+            .map(renewal_of)
+            .max()
+    }
+
+    /// Brings [`Claim::renewal`] of all claims up to date: the first of their names decides. An older authorisation of names that nobody wants any
+    /// more, or that newer ones grant too, is not renewed.
+    pub(crate) fn plan_renewals(&mut self) {
+        let (index, held) = (&self.index, &self.held);
+        for claim in self.by_lease.values_mut() {
+            let of = (self.version, claim.wanted.len());
+            if claim.renewal.of == of {
+                continue;
+            }
+            let who = (claim.domain, claim.identity.as_str());
+            let names = claim.wanted.iter();
+            let times =
+                names.filter_map(|name| covering(index, held, who, name).map(renewal_of).max());
+            let at_s = times.min();
+            claim.renewal = Renewal { of, at_s };
+        }
     }
 }
 
@@ -291,7 +416,8 @@ mod tests {
 
     fn right(claims: &Claims, name: &str, revocations: &[Revocation], now: u64) -> Right {
         let name = NameBuf::parse(name).unwrap();
-        claims.right(Domain(1), "pod1/a", &name, revocations, now)
+        let revoked = Revoked::new(NodeId(1), revocations.iter());
+        claims.right(Domain(1), "pod1/a", &name, &revoked, now)
     }
 
     #[test]
@@ -314,8 +440,62 @@ mod tests {
         ] {
             assert_eq!(right(&claims, name, &[], now), want, "{name} at {now}");
         }
-        assert_eq!(claims.renew_at_s(Domain(1), "pod1/a"), Some(10));
-        assert_eq!(claims.renew_at_s(Domain(2), "pod1/a"), None);
+    }
+
+    fn renewal(claims: &mut Claims, wanted: &[&str]) -> Option<u64> {
+        let claim = Claim {
+            identity: "pod1/a".into(),
+            domain: Domain(1),
+            wanted: wanted
+                .iter()
+                .map(|name| NameBuf::parse(name).unwrap())
+                .collect(),
+            ..Claim::default()
+        };
+        claims.by_lease.insert(LeaseId(1), claim);
+        claims.plan_renewals();
+        claims.by_lease[&LeaseId(1)].renewal.at_s
+    }
+
+    #[test]
+    fn what_is_renewed_is_the_newest_of_what_is_wanted() {
+        let mut claims = Claims::new(NodeId(1));
+        claims.add(vec![held(1, "/shop", false, (0, 30))]);
+        claims.add(vec![held(2, "/x", true, (0, 60))]);
+        assert_eq!(renewal(&mut claims, &["/shop/a", "/x"]), Some(10));
+        assert_eq!(renewal(&mut claims, &["/x", "/y"]), Some(20));
+        assert_eq!(renewal(&mut claims, &["/y"]), None);
+        // Not all that the old one grants is granted again, but all that is wanted.
+        claims.add(vec![held(3, "/shop/a", true, (10, 40))]);
+        assert!(claims.prune(10).is_empty());
+        assert_eq!(renewal(&mut claims, &["/shop/a"]), Some(20));
+        assert_eq!(renewal(&mut claims, &["/shop/a", "/shop/b"]), Some(10));
+    }
+
+    #[test]
+    fn a_revocation_of_everything_is_about_its_authority_only() {
+        let mut claims = Claims::new(NodeId(1));
+        claims.add(vec![held(1, "/shop", false, (0, 30))]);
+        let all = |authority: &str| Revocation {
+            authority: authority.into(),
+            serial: 1,
+            domain: Domain(1),
+            name: None,
+            gateway: None,
+            identity: Some("pod1/a".into()),
+            issued_before_s: 5,
+            until_s: 100,
+            reason: "closed".into(),
+        };
+        let other = [all("spa2")];
+        assert_eq!(right(&claims, "/shop/a", &other, 6), Right::Valid);
+        assert_eq!(right(&claims, "/bank", &other, 6), Right::Unknown);
+        let own = [all("spa1"), all("spa2")];
+        assert!(matches!(
+            right(&claims, "/shop/a", &own, 6),
+            Right::Revoked(_)
+        ));
+        assert_eq!(right(&claims, "/bank", &own, 6), Right::Unknown);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Keeps what pods of a gateway may serve in line with what authorities said: attaches what became authorised, detaches what was revoked, asks
 //! again for what waits, renews at a third of the life.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::authority::{Answer, Authorities};
-use crate::claims::{Claim, Proof, Right};
-use crate::clock::{wall, wall_ms};
+use crate::claims::{Claim, Proof, Revoked, Right};
+use crate::clock::wall_ms;
 use crate::driver::until;
 use crate::handle::Handle;
 use crate::lease::{Lease, LeaseId};
@@ -24,8 +24,13 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// After a renewal that was refused.
 const REFUSED: Duration = Duration::from_secs(60);
 
+/// How long the driver looks at leases before others have their turn.
+const STEP: Duration = Duration::from_millis(5);
+
 /// Whose names.
 type Who = (Domain, String);
+/// What a lease should serve.
+type Due = (LeaseId, Arc<[NameBuf]>);
 
 /// A question to the authorities.
 #[derive(Debug)]
@@ -46,34 +51,38 @@ enum Outcome {
     Open,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Retry {
     at: Instant,
     pause: Duration,
+    /// The last answer did not bring everything: what needs no renewal yet is not asked for again with the rest.
+    refused: bool,
 }
 
 impl Node {
     /// Sorts names that a pod wants by what is known here. Names that a pod of this identity serves already stay so while their
     /// authorisation is only expired or lost, not revoked: expiry stops admission, never forwarding.
     pub(crate) fn sort(&self, domain: Domain, identity: &str, names: Vec<NameBuf>) -> Sorted {
-        let served: BTreeSet<NameBuf> = {
+        let served: Vec<Arc<[NameBuf]>> = {
             let leases = self.pods.leases();
             let own = leases
                 .iter()
                 .filter(|lease| lease.identity == identity && lease.domain == domain);
-            own.flat_map(|lease| lease.serves.iter().cloned()).collect()
+            own.map(|lease| Arc::clone(&lease.serves)).collect()
         };
-        let revocations = self.engine.revocations();
-        let now_s = wall().as_secs();
+        let is_served = |name: &NameBuf| {
+            served
+                .iter()
+                .any(|serves| serves.binary_search(name).is_ok())
+        };
+        let revoked = Revoked::new(self.config.node.id, self.engine.each_revocation());
+        let now_s = self.now_s();
         let mut sorted = Sorted::default();
         for name in names {
-            match self
-                .claims
-                .right(domain, identity, &name, &revocations, now_s)
-            {
+            match self.claims.right(domain, identity, &name, &revoked, now_s) {
                 Right::Valid => sorted.serves.push(name),
-                Right::Expired if served.contains(&name) => sorted.serves.push(name),
-                Right::Unknown if served.contains(&name) && self.engine_knows(domain, &name) => {
+                Right::Expired if is_served(&name) => sorted.serves.push(name),
+                Right::Unknown if is_served(&name) && self.engine_knows(domain, &name) => {
                     sorted.serves.push(name)
                 }
                 Right::Expired | Right::Unknown => sorted.unknown.push(name),
@@ -95,13 +104,17 @@ impl Node {
         })
     }
 
-    /// Leases that should serve other names than they do.
-    fn reassess(&mut self) -> Vec<(LeaseId, Arc<[NameBuf]>)> {
-        let revocations = self.engine.revocations();
-        let now_s = wall().as_secs();
-        let leases: Vec<Lease> = self.pods.leases().iter().cloned().collect();
+    /// Those of `leases` that should serve other names than they do. A step of bounded time: the leases that it did not come to are given back.
+    fn reassess(&mut self, mut leases: Vec<LeaseId>) -> (Vec<Due>, Vec<LeaseId>) {
+        let began = Instant::now();
+        let now_s = self.now_s();
+        let revocations = Revoked::new(self.config.node.id, self.engine.each_revocation());
+        let ended: Arc<str> = "its authorisation ended; the authorities are asked".into();
         let mut due = Vec::new();
-        for lease in leases {
+        while let Some(id) = leases.pop() {
+            let Some(lease) = self.pods.leases().get(id).cloned() else {
+                continue;
+            };
             let claim = self
                 .claims
                 .by_lease
@@ -112,13 +125,18 @@ impl Node {
                     wanted: lease.serves.iter().cloned().collect(),
                     ..Claim::default()
                 });
+            let spared = revocations.spares(lease.domain, &lease.identity);
+            if spared && claim.wanted.iter().eq(lease.serves.iter()) {
+                claim.waiting.clear();
+                continue;
+            }
             let (wanted, mut waiting) = (claim.wanted.clone(), std::mem::take(&mut claim.waiting));
             let mut serves = Vec::with_capacity(wanted.len());
             let mut still = BTreeMap::new();
             let mut revoked = None;
             for name in wanted {
                 let has = lease.serves.binary_search(&name).is_ok();
-                if has && revocations.is_empty() {
+                if has && spared {
                     serves.push(name);
                     continue;
                 }
@@ -134,12 +152,7 @@ impl Node {
                     }
                     Right::Expired | Right::Unknown => {
                         let why = waiting.remove(&name);
-                        still.insert(
-                            name,
-                            why.unwrap_or_else(|| {
-                                "its authorisation ended; the authorities are asked".into()
-                            }),
-                        );
+                        still.insert(name, why.unwrap_or_else(|| Arc::clone(&ended)));
                     }
                 }
             }
@@ -152,28 +165,36 @@ impl Node {
             if serves[..] != lease.serves[..] {
                 due.push((lease.id, serves.into()));
             }
+            if began.elapsed() > STEP {
+                break;
+            }
         }
-        due
+        (due, leases)
     }
 
     /// What to ask now: per identity all that waits, and all when it is time to renew.
-    fn questions(&mut self, retries: &HashMap<Who, Instant>, now: Instant) -> Vec<Question> {
+    fn questions(&mut self, retries: &HashMap<Who, Retry>, now: Instant) -> Vec<Question> {
         let everything = std::mem::take(&mut self.ask_again);
-        let now_s = wall().as_secs();
+        let now_s = self.now_s();
+        self.claims.plan_renewals();
         let mut questions: BTreeMap<Who, Question> = BTreeMap::new();
         for claim in self.claims.by_lease.values() {
             let who = (claim.domain, claim.identity.clone());
             let Some(proof) = &claim.proof else { continue };
-            if !everything && retries.get(&who).is_some_and(|at| *at > now) {
+            let retry = retries.get(&who);
+            if !everything && retry.is_some_and(|retry| retry.at > now) {
                 continue;
             }
-            let renew = everything
-                || self
-                    .claims
-                    .renew_at_s(who.0, &who.1)
-                    .is_some_and(|at| at <= now_s);
-            let names: Vec<NameBuf> = if renew {
+            let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now_s);
+            let names: Vec<NameBuf> = if everything {
                 claim.wanted.iter().cloned().collect()
+            } else if is_due(claim.renewal.at_s) {
+                let all = retry.is_none_or(|retry| !retry.refused);
+                let due = |name: &&NameBuf| {
+                    all || claim.waiting.contains_key(*name)
+                        || is_due(self.claims.renew_name_at_s(who.0, &who.1, name))
+                };
+                claim.wanted.iter().filter(due).cloned().collect()
             } else {
                 let revoked = |why: &str| why.starts_with("revoked");
                 claim
@@ -208,8 +229,13 @@ impl Node {
             (false, true) => Outcome::Refused,
             (_, false) => Outcome::Open,
         };
+        let before = self.renewal_of(domain, identity);
         self.add_authorisations(answer.authorisations);
+        let after = self.renewal_of(domain, identity);
+        // What was granted renews nothing that is due: asking at once would bring the same.
+        let stuck = after.is_some_and(|at| at <= self.now_s()) && after <= before;
         let leases = Arc::clone(&self.pods);
+        let mut reasons = HashMap::new();
         for (id, claim) in &mut self.claims.by_lease {
             if claim.domain != *domain || claim.identity != *identity {
                 continue;
@@ -238,27 +264,51 @@ impl Node {
             }
             for (name, why) in &answer.open {
                 if let Some(reason) = claim.waiting.get_mut(name) {
-                    *reason = why.as_str().into();
+                    *reason = shared(&mut reasons, why);
                 }
             }
         }
-        outcome
+        match outcome {
+            Outcome::Granted if stuck => Outcome::Refused,
+            other => other,
+        }
     }
 
-    /// When the next authorisation is to be renewed, s since 1970.
-    fn next_renewal(&self) -> Option<u64> {
-        self.claims
+    /// When something of an identity is to be renewed, s since 1970.
+    fn renewal_of(&mut self, domain: &Domain, identity: &str) -> Option<u64> {
+        self.claims.plan_renewals();
+        let claims = self.claims.by_lease.values();
+        let of = claims.filter(|claim| claim.domain == *domain && claim.identity == identity);
+        of.filter_map(|claim| claim.renewal.at_s).min()
+    }
+
+    /// When the next authorisation is to be renewed, by the believed clock; of identities that have to wait there is none.
+    fn next_renewal(&mut self, retries: &HashMap<Who, Retry>, now: Instant) -> Option<Duration> {
+        self.claims.plan_renewals();
+        let waits = |claim: &Claim| {
+            let retry = retries.get(&(claim.domain, claim.identity.clone()));
+            retry.is_some_and(|retry| retry.at > now)
+        };
+        let next = self
+            .claims
             .by_lease
             .values()
-            .filter(|claim| claim.proof.is_some())
-            .filter_map(|claim| self.claims.renew_at_s(claim.domain, &claim.identity))
-            .min()
+            .filter(|claim| claim.proof.is_some() && !waits(claim))
+            .filter_map(|claim| claim.renewal.at_s)
+            .min()?;
+        Some(Duration::from_secs(next.saturating_sub(self.now_s())))
     }
+}
+
+/// One allocation for each sentence, however many names it is about.
+pub(crate) fn shared<'a>(known: &mut HashMap<&'a str, Arc<str>>, text: &'a str) -> Arc<str> {
+    Arc::clone(known.entry(text).or_insert_with(|| text.into()))
 }
 
 /// Never ends by itself.
 pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Authorities>>) {
-    let Some(claimed) = handle.query(|node| node.signals.claimed.clone()).await else {
+    let needs = |node: &mut Node| (node.signals.claimed.clone(), node.root.clone());
+    let Some((claimed, root)) = handle.query(needs).await else {
         return;
     };
     let mut retries: HashMap<Who, Retry> = HashMap::new();
@@ -267,10 +317,7 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
             return;
         }
         let now = Instant::now();
-        let times = retries
-            .iter()
-            .map(|(who, retry)| (who.clone(), retry.at))
-            .collect();
+        let times = retries.clone();
         let Some(questions) = handle.query(move |node| node.questions(&times, now)).await else {
             return;
         };
@@ -278,7 +325,12 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
         for question in questions {
             let now = Arc::clone(&authorities.borrow());
             let answer = now
-                .ask(question.who.0, &question.proof, question.names)
+                .ask(
+                    &root,
+                    (question.who.0, &question.who.1),
+                    &question.proof,
+                    question.names,
+                )
                 .await;
             let who = question.who.clone();
             let Some(outcome) = handle.query(move |node| node.answered(&who, answer)).await else {
@@ -287,7 +339,9 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
             let retry = retries.entry(question.who).or_insert(Retry {
                 at: Instant::now(),
                 pause: AGAIN.0,
+                refused: false,
             });
+            retry.refused = outcome != Outcome::Granted;
             // Never at once again, even if what was granted turns out to be of no use.
             let pause = match outcome {
                 Outcome::Granted => AGAIN.0,
@@ -303,15 +357,16 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
         if asked && put(&handle).await.is_none() {
             return;
         }
-        let Some(next) = handle.query(|node| node.next_renewal()).await else {
+        // Renewals that were refused or not answered have a time of their own.
+        retries.retain(|_, retry| retry.at.elapsed() < REFUSED * 2);
+        let (times, now) = (retries.clone(), Instant::now());
+        let Some(next) = handle
+            .query(move |node| node.next_renewal(&times, now))
+            .await
+        else {
             return;
         };
-        // Renewals that were refused or not answered have a time of their own.
-        retries.retain(|_, retry| retry.at > Instant::now() - REFUSED * 2);
-        let renewal = next.map(|at| {
-            let left = at.saturating_sub(wall().as_secs());
-            Instant::now() + Duration::from_secs(left).max(AGAIN.0)
-        });
+        let renewal = next.map(|left| Instant::now() + left.max(AGAIN.0));
         let retry = retries
             .values()
             .map(|retry| retry.at)
@@ -356,13 +411,24 @@ async fn renew_list(
 
 /// Attaches leases with what they may serve now, then announces or withdraws.
 async fn put(handle: &Handle) -> Option<()> {
-    let due = handle.query(Node::reassess).await?;
+    let pods = handle.pods();
+    let mut rest: Vec<LeaseId> = pods.leases().iter().map(|lease| lease.id).collect();
+    let mut due = Vec::new();
+    while !rest.is_empty() {
+        let (more, left) = handle.query(move |node| node.reassess(rest)).await?;
+        due.extend(more.into_iter().map(|(id, _)| id));
+        rest = left;
+    }
     if due.is_empty() {
         return Some(());
     }
-    let pods = handle.pods();
     let mut slot = pods.dataplane.lock().await;
-    for (id, serves) in due {
+    for id in due {
+        // Once more, now that nobody else changes leases: the pod may have withdrawn names, or registered again, meanwhile.
+        let (now, _) = handle.query(move |node| node.reassess(vec![id])).await?;
+        let Some((id, serves)) = now.into_iter().next() else {
+            continue;
+        };
         let Some(lease) = pods.leases().get(id).cloned() else {
             continue;
         };

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -13,13 +14,26 @@ use crate::clock::wall;
 const MAX_FILE: u64 = 65_536;
 /// Most files of one kind.
 const MAX_FILES: usize = 100_000;
+/// How long a statement that is over stays on disk: the clock at the start may be wrong by hours.
+const GRACE_S: u64 = 86_400;
 
 /// A state directory that cannot be used.
 #[derive(Debug, Error)]
-#[error("state_dir: {}: {source}; make it, and let this process write there", path.display())]
-pub struct StoreError {
-    path: PathBuf,
-    source: std::io::Error,
+pub enum StoreError {
+    /// It cannot be written.
+    #[error("state_dir: {}: {source}; make it, and let this process write there", path.display())]
+    Unusable {
+        /// What was to be made or written.
+        path: PathBuf,
+        /// Why it was not.
+        source: std::io::Error,
+    },
+    /// There is no greater boot epoch, and the same must not come twice.
+    #[error("state_dir: {}: the last possible boot epoch is used; give the node another id and credentials, or correct the file if nobody knows objects of that epoch", path.display())]
+    LastEpoch {
+        /// The file with the epoch.
+        path: PathBuf,
+    },
 }
 
 /// The folder of one node.
@@ -61,7 +75,8 @@ impl Store {
             Kept::NodeRevocations,
         ] {
             let path = folder.join(kind.folder());
-            std::fs::create_dir_all(&path).map_err(|source| StoreError { path, source })?;
+            std::fs::create_dir_all(&path)
+                .map_err(|source| StoreError::Unusable { path, source })?;
         }
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -72,16 +87,22 @@ impl Store {
     /// taken: greater than anything that was counted up from it, unless the process restarted once a second.
     ///
     /// # Errors
-    /// When it cannot be written: an epoch that might come again must not be used.
+    /// When it cannot be written, or there is none left: an epoch that might come again must not be used.
     pub fn next_epoch(&self) -> Result<u32, StoreError> {
         let path = self.folder.join("epoch");
         let clock = u32::try_from(wall().as_secs()).unwrap_or(u32::MAX);
         let last = std::fs::read_to_string(&path)
             .ok()
             .and_then(|text| text.trim().parse::<u32>().ok());
-        let epoch = last.map_or(clock, |last| last.saturating_add(1));
+        let epoch = match last {
+            None => clock,
+            Some(last) => match last.checked_add(1) {
+                Some(epoch) => epoch,
+                None => return Err(StoreError::LastEpoch { path }),
+            },
+        };
         write(&path, epoch.to_string().as_bytes(), true)
-            .map_err(|source| StoreError { path, source })?;
+            .map_err(|source| StoreError::Unusable { path, source })?;
         Ok(epoch)
     }
 
@@ -104,20 +125,53 @@ impl Store {
         }
     }
 
-    /// All files of a kind; unreadable ones are left out.
+    /// All files of a kind, the newest if there are too many; unreadable ones are left out.
     #[must_use]
     pub fn load(&self, kind: Kept) -> Vec<Bytes> {
         let Ok(entries) = std::fs::read_dir(self.folder.join(kind.folder())) else {
             return Vec::new();
         };
-        entries
+        let mut files: Vec<(SystemTime, PathBuf)> = entries
             .filter_map(Result::ok)
-            .filter(|entry| entry.metadata().is_ok_and(|data| data.len() <= MAX_FILE))
-            .filter(|entry| entry.path().extension().is_some_and(|end| end == "bin"))
-            .filter_map(|entry| std::fs::read(entry.path()).ok())
-            .take(MAX_FILES)
+            .map(|entry| (entry.metadata(), entry.path()))
+            .filter(|(_, path)| path.extension().is_some_and(|end| end == "bin"))
+            .filter_map(|(data, path)| Some((data.ok()?, path)))
+            .filter(|(data, _)| data.len() <= MAX_FILE)
+            .map(|(data, path)| (data.modified().unwrap_or(UNIX_EPOCH), path))
+            .collect();
+        if files.len() > MAX_FILES {
+            warn!(
+                kind = kind.folder(),
+                files = files.len(),
+                "too many files; only the newest {MAX_FILES} are read"
+            );
+            files.sort_unstable_by(|one, other| other.cmp(one));
+            files.truncate(MAX_FILES);
+        }
+        files
+            .into_iter()
+            .filter_map(|(_, path)| std::fs::read(path).ok())
             .map(Bytes::from)
             .collect()
+    }
+
+    /// The same for statements that end at `until_s`: those that ended more than a day before `now_s` are forgotten.
+    #[must_use]
+    pub fn load_current(
+        &self,
+        kind: Kept,
+        now_s: u64,
+        until_s: impl Fn(&Bytes) -> Option<u64>,
+    ) -> Vec<Bytes> {
+        let mut bodies = self.load(kind);
+        bodies.retain(|body| {
+            let over = until_s(body).is_some_and(|until| until.saturating_add(GRACE_S) < now_s);
+            if over {
+                self.forget(kind, body);
+            }
+            !over
+        });
+        bodies
     }
 
     /// Keeps one; the same again changes nothing.
@@ -161,7 +215,12 @@ fn write(path: &Path, bytes: &[u8], survives: bool) -> std::io::Result<()> {
     if survives {
         file.sync_data()?;
     }
-    std::fs::rename(&name, path)
+    std::fs::rename(&name, path)?;
+    match path.parent().filter(|_| survives) {
+        // The new name is in the folder only.
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +235,25 @@ mod tests {
         assert_eq!(store.next_epoch().unwrap(), first + 1);
         std::fs::write(folder.path().join("epoch"), "rubbish").unwrap();
         assert!(store.next_epoch().unwrap() >= first);
+        std::fs::write(folder.path().join("epoch"), u32::MAX.to_string()).unwrap();
+        assert!(matches!(
+            store.next_epoch(),
+            Err(StoreError::LastEpoch { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for body in ["9", "100000", "rubbish"] {
+            store.keep(Kept::Revocations, body.as_bytes());
+        }
+        let until = |body: &Bytes| std::str::from_utf8(body).ok()?.parse().ok();
+        let mut left = store.load_current(Kept::Revocations, GRACE_S + 10, until);
+        left.sort_unstable();
+        assert_eq!(left, ["100000", "rubbish"]);
+        assert_eq!(store.load(Kept::Revocations).len(), 2);
     }
 
     #[test]

@@ -549,3 +549,38 @@ async fn a_revoked_node_is_nobody_any_more() {
     // Its neighbour heard of it, too.
     place._two.until(gone).await;
 }
+
+#[tokio::test]
+async fn an_authority_that_says_nothing_does_not_keep_the_next_from_being_asked() {
+    let net = Net::new(15);
+    let (first, second) = (net.address(8), net.address(9));
+    let authorities = format!("authorities = [\"{first}:35032\", \"{second}:35032\"]\n");
+    net.write(1, "sg", &[], &authorities);
+    let dataplane = net.dataplane(1, "sg", 0).await;
+    let one = Spa::start(&net, "spa1", 8, POLICY);
+    let two = Spa::start(
+        &net,
+        "spa2",
+        9,
+        "[[policy]]\nidentity = \"pod1/*\"\nsubtrees = [\"/shop/a\"]\n",
+    );
+    one.mute();
+    let _process = net.start(1, "sg");
+    let mut pod = Pod::new(&net, 1, "pod1/a").await;
+    let reply = pod.register(4_000, &["/shop/a", "/bank"]).await.unwrap();
+    assert!(reply.refused.is_empty(), "{reply:?}");
+    assert_eq!(reply.waiting.len(), 1, "{reply:?}");
+    let reason = &reply.waiting[0].reason;
+    assert!(reason.contains("neither refused it nor"), "{reason}");
+    two.asked(1).await;
+    let tables = dataplane.tables();
+    assert_eq!(tables.attachments[&1].serves, [name("/shop/a")]);
+
+    // One identity does not take the room of others.
+    for port in 0..63 {
+        pod.register(5_000 + port, &[]).await.unwrap();
+    }
+    let refused = pod.register(6_000, &[]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    pod.register(4_000, &["/shop/a"]).await.unwrap();
+}

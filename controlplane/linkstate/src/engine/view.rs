@@ -286,6 +286,23 @@ impl Engine {
         self.authorisations.revocations.iter().cloned().collect()
     }
 
+    /// The same, without copies.
+    pub fn each_revocation(&self) -> impl Iterator<Item = &Revocation> {
+        self.authorisations.revocations.iter()
+    }
+
+    /// The wall clock that is believed at a moment of the monotonic one: after a jump it goes on as before.
+    #[must_use]
+    pub fn believed_wall(&self, mono: Duration) -> Duration {
+        self.clock.wall(mono)
+    }
+
+    /// Whether the wall clock jumped, and is not believed at present.
+    #[must_use]
+    pub fn clock_frozen(&self) -> bool {
+        self.clock.is_frozen()
+    }
+
     /// Alarms that are on.
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dmsc_linkstate::event::Known;
 use dmsc_linkstate::{AdjacencyId, Event};
 use dmsc_proto::v1;
 use dmsc_wire::NodeId;
+use prost::Message as _;
 use tracing::{error, info};
 
 use super::{Node, Plan};
@@ -70,11 +72,19 @@ impl Node {
             });
         }
         self.load_node_revocations();
-        for body in self.store.load(Kept::Revocations) {
+        let until = |body: &Bytes| {
+            let signed = v1::SignedRevocation::decode(body.clone()).ok()?;
+            let statement = signed.statement.as_slice();
+            Some(v1::Revocation::decode(statement).ok()?.until_s)
+        };
+        let kept = self
+            .store
+            .load_current(Kept::Revocations, self.now_s(), until);
+        for body in kept {
             self.event(Event::Revocation(body));
         }
         let bodies = self.store.load(Kept::Authorisations);
-        self.add_authorisations(bodies);
+        self.load_authorisations(bodies);
         if self.draining {
             info!("drained before, and still; dmscctl undrain takes it back");
             self.event(Event::Drain(true));

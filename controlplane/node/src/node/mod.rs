@@ -14,11 +14,12 @@ use dmsc_proto::v1;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::verify::RootKey;
 use dmsc_wire::NodeId;
+use prost::Message as _;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::claims::{Claims, Held};
-use crate::clock::{Clock, wall};
+use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::links::{Link, Sessions};
 use crate::pods::Pods;
@@ -223,6 +224,12 @@ impl Node {
         self.draining
     }
 
+    /// Wall clock, s since 1970, as far as it is believed: after a jump the engine's goes on as before.
+    #[must_use]
+    pub fn now_s(&self) -> u64 {
+        self.engine.believed_wall(self.clock.now().mono).as_secs()
+    }
+
     /// Something happened: the engine is told, and what it wants is done.
     pub fn event(&mut self, event: Event) {
         let actions = self.engine.handle(self.clock.now(), event);
@@ -261,13 +268,18 @@ impl Node {
                 self.note_node_revocation(&body);
             }
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),
-            Action::AlarmOver(alarm) => info!("over: {}", alarm_text(alarm)),
+            Action::AlarmOver(alarm) => {
+                info!("over: {}", alarm_text(alarm));
+                if alarm == Alarm::ClockJump {
+                    // What is to be renewed, and when, may be different now.
+                    self.signals.claimed.notify_one();
+                }
+            }
         }
     }
 
-    /// Takes own authorisations, from an authority or from disk: verified, kept, told to the engine. Those that are not for this gateway or not
-    /// believed are left out.
-    pub(crate) fn add_authorisations(&mut self, bodies: Vec<Bytes>) {
+    /// Own authorisations that were on disk; those that are not believed are forgotten.
+    pub(crate) fn load_authorisations(&mut self, bodies: Vec<Bytes>) {
         let mut held = Vec::new();
         for body in bodies {
             match self.root.authorisation(&body) {
@@ -281,11 +293,21 @@ impl Node {
                 }
             }
         }
+        self.add_authorisations(held);
+    }
+
+    /// Takes own authorisations: kept, told to the engine. Those that are not for this gateway are left out.
+    pub(crate) fn add_authorisations(&mut self, held: Vec<Held>) {
         let new = self.claims.add(held);
         for body in &new {
             self.store.keep(Kept::Authorisations, body);
         }
-        let dropped = self.claims.prune(wall().as_secs());
+        // Nothing is over because a clock jumped.
+        let dropped = if self.engine.clock_frozen() {
+            Vec::new()
+        } else {
+            self.claims.prune(self.now_s())
+        };
         for body in &dropped {
             self.store.forget(Kept::Authorisations, body);
         }
@@ -336,7 +358,15 @@ impl Node {
 
     /// Node revocations on disk: of before, or put there by hand.
     pub(crate) fn load_node_revocations(&mut self) {
-        for body in self.store.load(Kept::NodeRevocations) {
+        let until = |body: &Bytes| {
+            let signed = v1::SignedNodeRevocation::decode(body.clone()).ok()?;
+            let statement = signed.statement.as_slice();
+            Some(v1::NodeRevocation::decode(statement).ok()?.until_s)
+        };
+        let kept = self
+            .store
+            .load_current(Kept::NodeRevocations, self.now_s(), until);
+        for body in kept {
             self.note_node_revocation(&body);
             self.event(Event::NodeRevocation(body));
         }

@@ -6,7 +6,6 @@ use dmsc_linkstate::engine::MemberInfo;
 use dmsc_proto::v1;
 use dmsc_wire::{Name, NameBuf};
 
-use crate::clock::wall;
 use crate::lease::Lease;
 use crate::node::Node;
 
@@ -124,7 +123,7 @@ pub fn authorisations(node: &Node) -> v1::AuthorisationsReply {
         fragment: one.fragment,
         fragments: one.fragments,
     });
-    let now_s = wall().as_secs();
+    let now_s = node.now_s();
     let revocations = node.engine.revocations().into_iter();
     let revocations = revocations.map(|one| v1::RevocationInfo {
         authority: one.authority,

@@ -79,10 +79,15 @@ impl NodeOperator {
 
     /// Another configuration of this node, and what it would change.
     async fn judge(&self, text: String) -> Result<(Config, ConfigReply), Status> {
+        let role = self.ask(|node| node.config.role).await?;
+        // A long text takes a while: not on a thread that forwards what neighbours say.
+        let parse = move || Config::parse(&text, Path::new("line"), role);
+        let parsed = tokio::task::spawn_blocking(parse).await;
+        let mut new = parsed
+            .map_err(|_| ending())?
+            .map_err(|mistakes| lines(&mistakes))?;
         self.ask(move |node| {
             let old = &node.config;
-            let mut new = Config::parse(&text, Path::new("line"), old.role)
-                .map_err(|mistakes| lines(&mistakes))?;
             new.file.clone_from(&old.file);
             let diff = old.diff(&new);
             let reply = ConfigReply {
@@ -90,9 +95,9 @@ impl NodeOperator {
                 diff,
                 generation: node.generation,
             };
-            Ok((new, reply))
+            (new, reply)
         })
-        .await?
+        .await
     }
 
     async fn generation(&self) -> u64 {

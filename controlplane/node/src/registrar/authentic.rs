@@ -1,6 +1,6 @@
 //! A gateway whose pods prove who they are, and whose authorities say what they may serve.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -18,11 +18,17 @@ use crate::authority::Authorities;
 use crate::claims::{Claim, Proof};
 use crate::clock::wall;
 use crate::handle::Handle;
+use crate::keeper::shared;
 use crate::lease::{Lease, LeaseId};
 use crate::node::Node;
 use crate::pods::Pods;
 use crate::resolve::{Caller, instances};
 use crate::tls;
+
+/// Names that the driver looks at in one go.
+const AT_ONCE: usize = 2_048;
+/// Most names of one identity, and of all, that wait at a gateway for authorities.
+const WAITING: (usize, usize) = (65_536, 524_288);
 
 /// The gateway of `sg`.
 pub struct AuthenticGateway {
@@ -70,9 +76,19 @@ impl AuthenticGateway {
     }
 
     async fn sort(&self, asking: &Asking, names: Vec<NameBuf>) -> Result<Sorted, Status> {
-        let (identity, domain) = (asking.identity.clone(), Domain(asking.port.domain));
-        self.ask(move |node| node.sort(domain, &identity, names))
-            .await
+        let domain = Domain(asking.port.domain);
+        let mut sorted = Sorted::default();
+        // Others have their turn in between.
+        for names in names.chunks(AT_ONCE) {
+            let (identity, names) = (asking.identity.clone(), names.to_vec());
+            let some = self
+                .ask(move |node| node.sort(domain, &identity, names))
+                .await?;
+            sorted.serves.extend(some.serves);
+            sorted.revoked.extend(some.revoked);
+            sorted.unknown.extend(some.unknown);
+        }
+        Ok(sorted)
     }
 }
 
@@ -180,7 +196,12 @@ impl Gateway for AuthenticGateway {
         };
         let authorities = Arc::clone(&self.authorities.borrow());
         let answer = authorities
-            .ask(Domain(asking.port.domain), proof, ask.clone())
+            .ask(
+                &self.root,
+                (Domain(asking.port.domain), &asking.identity),
+                proof,
+                ask.clone(),
+            )
             .await;
         self.ask(move |node| node.add_authorisations(answer.authorisations))
             .await?;
@@ -207,11 +228,25 @@ impl Gateway for AuthenticGateway {
         Ok(admitted)
     }
 
-    async fn registered(&self, lease: &Lease, asking: Asking, admitted: &Admitted) {
+    async fn registered(&self, lease: &Lease, asking: Asking, admitted: &mut Admitted) {
+        let (id, who) = (lease.id, asking.identity.clone());
+        let room = self
+            .handle
+            .query(move |node| node.claims.room(id, &who, WAITING));
+        let fit = admitted.waiting.len().min(room.await.unwrap_or(0));
+        let refused = admitted.waiting.split_off(fit).into_iter().map(|(name, _)| {
+            let why = format!(
+                "not authorised yet, and too many names wait at this gateway already (at most {} of one identity, {} in all); register it again when others are served",
+                WAITING.0, WAITING.1
+            );
+            (name, why)
+        });
+        admitted.refused.extend(refused);
+        let mut reasons = HashMap::new();
         let waiting: BTreeMap<NameBuf, Arc<str>> = admitted
             .waiting
             .iter()
-            .map(|(name, why)| (name.clone(), why.as_str().into()))
+            .map(|(name, why)| (name.clone(), shared(&mut reasons, why)))
             .collect();
         let mut wanted: BTreeSet<NameBuf> = admitted.serves.iter().cloned().collect();
         wanted.extend(waiting.keys().cloned());
@@ -226,8 +261,8 @@ impl Gateway for AuthenticGateway {
             waiting,
             reason,
             proof: asking.proof,
+            ..Claim::default()
         };
-        let id = lease.id;
         let at_ms = asking.at_ms;
         self.handle
             .query(move |node| {
@@ -248,6 +283,7 @@ impl Gateway for AuthenticGateway {
                     claim.waiting.retain(|name, _| !gone.contains(name));
                 }
                 node.sync_leases(crate::clock::wall_ms());
+                node.signals.claimed.notify_one();
             })
             .await;
     }

@@ -98,7 +98,7 @@ impl Gateway for StaticGateway {
         Ok(admitted)
     }
 
-    async fn registered(&self, _: &Lease, _: Asking, _: &Admitted) {}
+    async fn registered(&self, _: &Lease, _: Asking, _: &mut Admitted) {}
 
     async fn changed(&self, _: Option<(LeaseId, HashSet<NameBuf>)>) {}
 

@@ -33,6 +33,8 @@ use crate::routes::source_name;
 const MAX_PREFIXES: usize = 65_536;
 /// Most leases of one gateway; attachment ids have 16 bits.
 const MAX_LEASES: usize = 16_384;
+/// Of them, most of one identity at one address.
+const MAX_EACH: usize = 64;
 /// A registration with all its prefixes fits.
 const MAX_MESSAGE: usize = 32 << 20;
 /// UDP and IP headers in front of a packet.
@@ -80,8 +82,8 @@ pub trait Gateway: Send + Sync + 'static {
     /// When it may not be where it is.
     async fn admit(&self, asking: &Asking) -> Result<Admitted, Status>;
 
-    /// The pod is attached, and has a lease.
-    async fn registered(&self, lease: &Lease, asking: Asking, admitted: &Admitted);
+    /// The pod is attached, and has a lease; names that cannot even wait become refused ones. Called before anybody else can change leases.
+    async fn registered(&self, lease: &Lease, asking: Asking, admitted: &mut Admitted);
 
     /// Leases or what they serve changed.
     async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>);
@@ -322,7 +324,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             at_ms,
         };
         // Authorities may be asked here, so nothing is locked.
-        let admitted = self.gateway.admit(&asking).await?;
+        let mut admitted = self.gateway.admit(&asking).await?;
 
         let endpoint = Endpoint {
             port: asking.port.name.clone(),
@@ -336,6 +338,23 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             return Err(Status::resource_exhausted(format!(
                 "this gateway has {MAX_LEASES} pods already"
             )));
+        }
+        // Where identities are proven, one of them must not take the room of all others.
+        let again = old
+            .as_ref()
+            .is_some_and(|lease| lease.identity == asking.identity);
+        if !again && asking.proof.is_some() {
+            let leases = pods.leases();
+            let same = leases
+                .iter()
+                .filter(|one| one.identity == asking.identity && one.endpoint.address == address);
+            if same.count() >= MAX_EACH {
+                return Err(Status::resource_exhausted(format!(
+                    "identity {:?} has {MAX_EACH} registrations from {address} already; withdraw one, or wait {} s until those that are not refreshed end",
+                    asking.identity,
+                    LEASE.as_secs()
+                )));
+            }
         }
         let same = old.filter(|lease| lease.identity == asking.identity);
         let wanted = Lease {
@@ -357,6 +376,8 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         };
         let lease = attach(dataplane, &wanted).await?;
         pods.leases().put(lease.clone());
+        let (domain, max_packet) = (asking.port.domain, asking.port.mtu);
+        self.gateway.registered(&lease, asking, &mut admitted).await;
         drop(slot);
         refused.extend(told(&admitted.refused));
         info!(
@@ -381,15 +402,14 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             refresh_seconds: seconds(REFRESH),
             gateway: node.0,
             attachment: u32::from(lease.attachment.0),
-            domain: asking.port.domain,
+            domain,
             source_name: lease.source_name.as_bytes().to_vec(),
             data_address: gateway_address.to_string(),
             data_port: u32::from(UDP_PORT),
-            max_packet: asking.port.mtu.saturating_sub(overhead),
+            max_packet: max_packet.saturating_sub(overhead),
             refused,
             waiting: told(&admitted.waiting).collect(),
         };
-        self.gateway.registered(&lease, asking, &admitted).await;
         pods.change();
         Ok(Response::new(reply))
     }
@@ -437,8 +457,9 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             pods.leases().put(lease);
             Some((id, gone))
         };
-        drop(slot);
+        // While leases are still locked: what was withdrawn must not be attached again by what was wanted before.
         self.gateway.changed(withdrawn).await;
+        drop(slot);
         pods.change();
         Ok(Response::new(v1::WithdrawReply {}))
     }
