@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
-use crate::accept::incoming;
+use crate::accept::{incoming, incoming_neighbours};
 use crate::agent::{Agent, AgentError};
 use crate::authority::{Authorities, follow};
 use crate::bodies::{Bounded, May, WINDOW};
@@ -320,7 +320,7 @@ impl Router {
             .tls_config(self.tls.server())?
             .max_concurrent_streams(4)
             .add_service(service)
-            .serve_with_incoming(incoming(listener));
+            .serve_with_incoming(incoming_neighbours(listener, self.handle.clone()));
         tokio::spawn(async move {
             if let Err(error) = server.await {
                 error!(%error, "link state ended");
