@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use dmsc_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use tracing::{error, info};
 const ROTATE_BYTES: u64 = 10_000_000;
 /// Records kept in memory for whoever asks.
 const KEPT: usize = 1_000;
+/// Records on their way to the file.
+const WAITING: usize = 256;
 /// Longest text of what was asked for, bytes.
 pub const MAX_WHAT: usize = 4_096;
 
@@ -53,10 +57,18 @@ impl From<Record> for v1::AuditRecord {
 /// The log of one daemon.
 #[derive(Debug)]
 pub struct AuditLog {
+    latest: VecDeque<Record>,
+    /// `None` only while it ends.
+    records: Option<SyncSender<Record>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What the thread has that writes: waiting for the disk is not for those who answer calls.
+#[derive(Debug)]
+struct Writer {
     path: PathBuf,
     file: File,
     size: u64,
-    latest: VecDeque<Record>,
 }
 
 /// A log that cannot be kept.
@@ -83,11 +95,12 @@ impl AuditLog {
         for path in [old(&path), path.clone()] {
             load(&path, &mut latest);
         }
+        let (records, told) = sync_channel(WAITING);
+        let writer = Writer { path, file, size };
         Ok(Self {
-            path,
-            file,
-            size,
             latest,
+            records: Some(records),
+            writer: Some(std::thread::spawn(move || writer.run(&told))),
         })
     }
 
@@ -104,10 +117,39 @@ impl AuditLog {
             generation = record.generation,
             "audit"
         );
-        if let Err(error) = self.write(&record) {
-            error!(path = %self.path.display(), %error, "audit record not written");
+        let told = |to: &SyncSender<Record>| to.try_send(record.clone()).is_ok();
+        if !self.records.as_ref().is_some_and(told) {
+            error!("audit record not written to its file: the disk does not follow");
         }
         push(&mut self.latest, record);
+    }
+
+    /// The last `limit` records, the latest last; at most 1,000 are known.
+    #[must_use]
+    pub fn latest(&self, limit: usize) -> Vec<Record> {
+        let skip = self.latest.len().saturating_sub(limit);
+        self.latest.iter().skip(skip).cloned().collect()
+    }
+}
+
+impl Drop for AuditLog {
+    /// What was appended is in the file after this.
+    fn drop(&mut self) {
+        self.records = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Writer {
+    fn run(mut self, told: &Receiver<Record>) {
+        while let Ok(record) = told.recv() {
+            if let Err(error) = self.write(&record) {
+                error!(path = %self.path.display(), %error, "audit record not written");
+            }
+        }
     }
 
     fn write(&mut self, record: &Record) -> std::io::Result<()> {
@@ -120,13 +162,6 @@ impl AuditLog {
         self.file.write_all(&line)?;
         self.size += line.len() as u64;
         self.file.sync_data()
-    }
-
-    /// The last `limit` records, the latest last; at most 1,000 are known.
-    #[must_use]
-    pub fn latest(&self, limit: usize) -> Vec<Record> {
-        let skip = self.latest.len().saturating_sub(limit);
-        self.latest.iter().skip(skip).cloned().collect()
     }
 }
 
@@ -193,6 +228,7 @@ mod tests {
         let mut log = AuditLog::open(folder.path()).unwrap();
         log.append(record("one"));
         log.append(record(&"ä".repeat(5_000)));
+        drop(log);
         let mut file = open(&folder.path().join("audit.jsonl")).unwrap().0;
         file.write_all(b"{\"at_ms\": 1, \"wh\n").unwrap();
         let log = AuditLog::open(folder.path()).unwrap();
@@ -206,8 +242,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut log = AuditLog::open(folder.path()).unwrap();
         log.append(record("before"));
-        log.size = ROTATE_BYTES;
-        log.append(record("after"));
+        drop(log);
+        let path = folder.path().join("audit.jsonl");
+        let mut writer = Writer {
+            file: open(&path).unwrap().0,
+            path,
+            size: ROTATE_BYTES,
+        };
+        writer.write(&record("after")).unwrap();
         let text = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert!(text("audit.jsonl.1").contains("before"));
         assert!(!text("audit.jsonl").contains("before"));

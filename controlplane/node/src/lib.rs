@@ -10,6 +10,7 @@ pub mod accept;
 pub mod agent;
 pub mod audit;
 pub mod authority;
+mod bodies;
 pub mod claims;
 pub mod clock;
 pub mod config;

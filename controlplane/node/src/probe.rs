@@ -1,7 +1,7 @@
 //! Asks each attachment of a gateway whether it still answers: an echo that the dataplane sends, pinned to it.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -16,17 +16,41 @@ use crate::registrar::attach;
 const MISSED: u32 = 3;
 /// Probes under way at a time.
 const AT_ONCE: usize = 64;
+/// Of those that do not answer, probed at a time, beside the others: they never make the others wait.
+const SELDOM: usize = 32;
 
 #[derive(Debug, Default)]
 struct Record {
     missed: u32,
     /// Only who ever answered is judged: a pod may know no echo.
     answered: bool,
+    probed: Option<Instant>,
+}
+
+impl Record {
+    /// Whether waiting for it is as good as sure.
+    fn failed(&self) -> bool {
+        self.missed >= if self.answered { MISSED } else { 1 }
+    }
+}
+
+/// Leases to probe in this round, and those that failed, whose turn is now: who answered once comes first, then who waited longest.
+fn turns(records: &HashMap<LeaseId, Record>, leases: Vec<Lease>) -> (Vec<Lease>, Vec<Lease>) {
+    let failed = |lease: &Lease| records.get(&lease.id).is_some_and(Record::failed);
+    let (mut failed, fast): (Vec<Lease>, Vec<Lease>) = leases.into_iter().partition(failed);
+    failed.sort_by_key(|lease| {
+        let record = records.get(&lease.id);
+        record.map(|record| (!record.answered, record.probed))
+    });
+    failed.truncate(SELDOM);
+    (fast, failed)
 }
 
 /// Never ends by itself.
 pub async fn probe(handle: Handle) {
     let mut records: HashMap<LeaseId, Record> = HashMap::new();
+    // Over several rounds, if need be.
+    let mut seldom = JoinSet::new();
     loop {
         let interval = handle.query(|node| {
             node.config
@@ -49,16 +73,31 @@ pub async fn probe(handle: Handle) {
             .as_ref()
             .map(|dataplane| dataplane.agent.clone());
         let Some(agent) = agent else { continue };
+        while let Some(done) = seldom.try_join_next() {
+            note(&handle, &mut records, Some(done)).await;
+        }
+        let ask = |lease: Lease| {
+            let mut agent = agent.clone();
+            async move {
+                let answered = agent.probe(&lease, interval).await;
+                (lease, answered)
+            }
+        };
+        let (fast, failed) = turns(&records, leases);
+        if seldom.is_empty() {
+            for lease in failed {
+                if let Some(record) = records.get_mut(&lease.id) {
+                    record.probed = Some(Instant::now());
+                }
+                seldom.spawn(ask(lease));
+            }
+        }
         let mut under_way = JoinSet::new();
-        for lease in leases {
+        for lease in fast {
             if under_way.len() >= AT_ONCE {
                 note(&handle, &mut records, under_way.join_next().await).await;
             }
-            let mut agent = agent.clone();
-            under_way.spawn(async move {
-                let answered = agent.probe(&lease, interval).await;
-                (lease, answered)
-            });
+            under_way.spawn(ask(lease));
         }
         while let Some(done) = under_way.join_next().await {
             note(&handle, &mut records, Some(done)).await;
@@ -115,4 +154,48 @@ async fn judge(handle: &Handle, lease: &Lease, answers: bool) {
     drop(slot);
     handle.query(|node| node.sync_leases(wall_ms())).await;
     pods.change();
+}
+
+#[cfg(test)]
+mod tests {
+    use dmsc_proto::v1;
+
+    use super::*;
+
+    fn lease(id: u64) -> Lease {
+        let attachment = v1::Attachment {
+            id: 9,
+            port: "pod1".into(),
+            address: "10.1.1.2".into(),
+            udp_port: 4_000,
+            identity: "pod1/a".into(),
+            ..Default::default()
+        };
+        Lease::from_attachment(LeaseId(id), &attachment, Instant::now()).unwrap()
+    }
+
+    #[test]
+    fn silent_endpoints_never_make_the_others_wait() {
+        let start = Instant::now();
+        let record = |missed, answered, after| Record {
+            missed,
+            answered,
+            probed: Some(start + Duration::from_secs(after)),
+        };
+        // 1 is new, 2 answers, 3 missed one; 4 is gone since it answered, and 6,400 never did.
+        let mut records = HashMap::from([
+            (LeaseId(2), record(0, true, 0)),
+            (LeaseId(3), record(1, true, 0)),
+            (LeaseId(4), record(MISSED, true, 9_999)),
+        ]);
+        for id in 100..6_500 {
+            records.insert(LeaseId(id), record(1, false, 6_500 - id));
+        }
+        let all = (1..=4).chain(100..6_500).map(lease).collect();
+        let (fast, failed) = turns(&records, all);
+        let ids = |list: &[Lease]| list.iter().map(|lease| lease.id.0).collect::<Vec<_>>();
+        assert_eq!(ids(&fast), [1, 2, 3]);
+        assert_eq!(failed.len(), SELDOM);
+        assert_eq!(ids(&failed[..3]), [4, 6_499, 6_498]);
+    }
 }

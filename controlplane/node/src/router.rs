@@ -18,9 +18,10 @@ use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
-use crate::accept::incoming;
+use crate::accept::{incoming, incoming_neighbours};
 use crate::agent::{Agent, AgentError};
 use crate::authority::{Authorities, follow};
+use crate::bodies::{Bounded, May, WINDOW};
 use crate::clock::wall_ms;
 use crate::config::{Config, GatewaySection, Role};
 use crate::driver::{drive, program, until};
@@ -33,7 +34,7 @@ use crate::operator::gate::Gate;
 use crate::peer::{NeighbourService, dialler};
 use crate::pods::Pods;
 use crate::probe::probe;
-use crate::registrar::{AuthenticGateway, PodRegistrar};
+use crate::registrar::{AuthenticGateway, MAX_CALLS, PodRegistrar, pod};
 use crate::status::{Extra, StatusFile};
 use crate::tls::Tls;
 
@@ -365,7 +366,7 @@ impl Router {
             .tls_config(self.tls.server())?
             .max_concurrent_streams(4)
             .add_service(service)
-            .serve_with_incoming(incoming(listener));
+            .serve_with_incoming(incoming_neighbours(listener, self.handle.clone()));
         tokio::spawn(async move {
             if let Err(error) = server.await {
                 error!(%error, "link state ended");
@@ -397,10 +398,15 @@ impl Router {
             self.credentials.root_key()?,
             follower.clone(),
         );
+        let root = self.credentials.root_key()?;
+        let pods_only: May = Arc::new(move |request| pod(request, &root).map(drop));
+        let service = PodRegistrar::service(Arc::new(registrar));
         let server = Server::builder()
             .tls_config(self.tls.server())?
-            .max_concurrent_streams(256)
-            .add_service(PodRegistrar::service(Arc::new(registrar)))
+            .max_concurrent_streams(MAX_CALLS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(2 * WINDOW)
+            .add_service(Bounded::new(service, pods_only))
             .serve_with_incoming(incoming(listener));
         tokio::spawn(async move {
             if let Err(error) = server.await {

@@ -13,6 +13,7 @@ use crate::clock::wall;
 pub struct Tls {
     identity: Identity,
     root: Certificate,
+    root_der: bytes::Bytes,
 }
 
 impl Tls {
@@ -22,6 +23,7 @@ impl Tls {
         Self {
             identity: Identity::from_pem(&credentials.certificate_pem, &credentials.key_pem),
             root: Certificate::from_pem(&credentials.root_pem),
+            root_der: credentials.root_der.clone(),
         }
     }
 
@@ -32,6 +34,19 @@ impl Tls {
             .identity(self.identity.clone())
             .ca_certificate(self.root.clone())
             .domain_name(server)
+    }
+
+    /// As [`Tls::client`], for whoever looks at the certificate of the other end itself.
+    #[must_use]
+    pub(crate) fn client_with_verifier(&self, server: &str) -> ClientTlsConfig {
+        ClientTlsConfig::new()
+            .identity(self.identity.clone())
+            .domain_name(server)
+    }
+
+    /// The root's certificate, DER.
+    pub(crate) fn root_der(&self) -> &[u8] {
+        &self.root_der
     }
 
     /// To be called by clients that the root certified.

@@ -227,6 +227,33 @@ async fn a_neighbour_that_stands_still_harms_nobody_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_revoked_neighbour_is_not_dialled_into_the_network_again() {
+    let net = Net::new(15);
+    net.write(1, "sr", &[2], "");
+    net.write(2, "sr", &[1], "");
+    let one = net.dataplane(1, "sr", 1).await;
+    let _two = net.dataplane(2, "sr", 1).await;
+    let first = net.start_logged(1, "sr");
+    let _second = net.start(2, "sr");
+    one.until(|tables| tables.gateways.len() == 2).await;
+    // Node 1 dials node 2, the higher: it looks at the certificate as node 2 would at its own.
+    let now_s = dmsc_node::clock::wall().as_secs() + 1;
+    let signed = net
+        .root
+        .revoke_node(dmsc_wire::NodeId(2), "stolen", now_s)
+        .unwrap();
+    std::fs::write(net.path("state1/node-revocations/stolen.bin"), signed).unwrap();
+    first.process.signal(Signal::SIGHUP);
+    first
+        .until("dialled, and refused", |line| {
+            line.contains("no session yet")
+                && line.contains("the certificate of node 2 was revoked")
+        })
+        .await;
+    one.until(|tables| tables.gateways.is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_dataplane_of_another_node_is_not_touched() {
     let net = Net::new(13);
     net.write(1, "sr", &[2], "");

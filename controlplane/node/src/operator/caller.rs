@@ -21,6 +21,15 @@ pub struct RoleGroups {
     pub admin: Option<String>,
 }
 
+impl RoleGroups {
+    /// The group that may connect to the socket, which can have only one: the widest. Who has more rights is to be a member of it as well.
+    #[must_use]
+    pub fn of_socket(&self) -> Option<String> {
+        let widest = self.view.as_ref().or(self.operate.as_ref());
+        widest.or(self.admin.as_ref()).cloned()
+    }
+}
+
 /// One caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {

@@ -1,11 +1,12 @@
 //! What every call of the operator's API passes: the role first, the audit log after a change.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use dmsc_proto::v1;
 use dmsc_spa::identity::Role;
 use dmsc_spa::verify::RootKey;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tracing::warn;
 
 use super::caller::{Caller, RoleGroups, missing_groups};
@@ -15,12 +16,40 @@ use crate::clock::wall_ms;
 /// Records that are told when no number is asked for.
 const AUDIT_DEFAULT: u32 = 100;
 
+/// Calls refused for want of a role that are written down in so long a time; more are counted only, so that they drive no other record away.
+const REFUSALS: u32 = 20;
+const REFUSALS_PER: Duration = Duration::from_secs(60);
+
+/// Refusals of this time.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Option<Instant>,
+    written: u32,
+    passed_over: u64,
+}
+
+impl Refusals {
+    /// Whether one more is written down; with the number of those that were not.
+    fn write(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now - since >= REFUSALS_PER) {
+            (self.since, self.written) = (Some(now), 0);
+        }
+        if self.written >= REFUSALS {
+            self.passed_over += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.passed_over))
+    }
+}
+
 /// Roles and audit of one daemon.
 #[derive(Debug)]
 pub struct Gate {
     groups: RoleGroups,
     root: Option<RootKey>,
     audit: Mutex<AuditLog>,
+    refusals: Mutex<Refusals>,
 }
 
 impl Gate {
@@ -34,6 +63,7 @@ impl Gate {
             groups,
             root,
             audit: Mutex::new(audit),
+            refusals: Mutex::default(),
         }
     }
 
@@ -81,6 +111,17 @@ impl Gate {
     ) {
         let outcome = match outcome {
             Ok(_) => "ok".to_owned(),
+            Err(status) if status.code() == Code::PermissionDenied => {
+                let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+                match refusals.write(Instant::now()) {
+                    None => return,
+                    Some(0) => status.message().to_owned(),
+                    Some(more) => format!(
+                        "{} ({more} refused calls before this one are not written down)",
+                        status.message()
+                    ),
+                }
+            }
             Err(status) => status.message().to_owned(),
         };
         let record = Record {
@@ -110,5 +151,36 @@ impl Gate {
 
     fn audit(&self) -> std::sync::MutexGuard<'_, AuditLog> {
         self.audit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_drive_no_other_record_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(folder.path()).unwrap();
+        let gate = Gate::new(RoleGroups::default(), None, log);
+        let genuine = Caller::signal("SIGHUP");
+        gate.record(&genuine, "Reload", "metric".into(), &Ok::<_, Status>(()), 1);
+        let nobody = Caller {
+            who: "uid 1".into(),
+            role: None,
+        };
+        for _ in 0..5_000 {
+            let refused = gate.permit(&nobody, Role::Admin);
+            gate.record(&nobody, "Revoke", String::new(), &refused, 1);
+        }
+        let request = v1::AuditRequest { limit: 1_000 };
+        let records = gate.audited(&request).records;
+        assert_eq!(records.len(), 1 + REFUSALS as usize);
+        assert_eq!(records[0].call, "Reload");
+
+        let mut refusals = Refusals::default();
+        let now = Instant::now();
+        assert_eq!((0..30).filter_map(|_| refusals.write(now)).count(), 20);
+        assert_eq!(refusals.write(now + REFUSALS_PER), Some(10));
     }
 }

@@ -5,18 +5,25 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use dmsc_proto::v1::operator_server::{Operator, OperatorServer};
-use dmsc_spa::credentials::Credentials;
+use dmsc_spa::credentials::{Credentials, CredentialsError};
+use dmsc_spa::verify::RootKey;
+use nix::unistd::Group;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tracing::error;
+use tracing::{error, warn};
 
+use super::caller::{Caller, RoleGroups};
 use crate::accept::incoming;
 use crate::tls::Tls;
 
 /// A configuration of 1 MiB, and what is around it.
 const MAX_REQUEST: usize = 2 << 20;
+/// Calls of one connection at a time.
+const CALLS: u32 = 32;
 /// A database of 500,000 objects.
 const MAX_ANSWER: usize = 512 << 20;
 
@@ -27,6 +34,8 @@ pub struct Addresses {
     pub socket: Option<PathBuf>,
     /// TCP, with client certificates.
     pub tcp: Option<SocketAddr>,
+    /// Unix group that may connect to the socket; without one it is the process's own.
+    pub group: Option<String>,
 }
 
 /// An address that cannot be used.
@@ -55,6 +64,9 @@ pub enum ListenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The root's certificate.
+    #[error("credentials: {0}")]
+    Credentials(#[from] CredentialsError),
     /// Credentials that TLS does not take.
     #[error("credentials: TLS does not take them: {0}")]
     Tls(#[from] tonic::transport::Error),
@@ -69,6 +81,7 @@ pub async fn serve<S: Operator>(
     addresses: &Addresses,
     credentials: &Credentials,
 ) -> Result<Option<SocketAddr>, ListenError> {
+    let root = credentials.root_key()?;
     let service = OperatorServer::new(service)
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
@@ -78,7 +91,8 @@ pub async fn serve<S: Operator>(
     };
     let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
     if let Some(path) = &addresses.socket {
-        let incoming = UnixListenerStream::new(bind_socket(path).await?);
+        let incoming =
+            UnixListenerStream::new(bind_socket(path, addresses.group.as_deref()).await?);
         let server = Server::builder().add_service(service.clone());
         tokio::spawn(async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
@@ -89,7 +103,11 @@ pub async fn serve<S: Operator>(
     if let Some(listener) = tcp {
         let server = Server::builder()
             .tls_config(Tls::new(credentials).server())?
-            .add_service(service);
+            .max_concurrent_streams(CALLS)
+            .add_service(InterceptedService::new(
+                service,
+                move |request: tonic::Request<()>| operators_only(request, &root),
+            ));
         let incoming = incoming(listener);
         tokio::spawn(async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
@@ -98,6 +116,21 @@ pub async fn serve<S: Operator>(
         });
     }
     Ok(address)
+}
+
+/// Whoever has no operator's certificate gets no further, and into no log: pods and nodes of the network have certificates as well.
+fn operators_only(
+    request: tonic::Request<()>,
+    root: &RootKey,
+) -> Result<tonic::Request<()>, Status> {
+    let caller = Caller::of(&request, &RoleGroups::default(), Some(root));
+    match caller.role {
+        Some(_) => Ok(request),
+        None => Err(Status::permission_denied(format!(
+            "{} has no role here; show the certificate of an operator: dmscctl pki issue",
+            caller.who
+        ))),
+    }
 }
 
 /// A listener on `address`, which stands in `field` of the configuration.
@@ -114,8 +147,15 @@ pub async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListene
         })
 }
 
+/// Makes `path` the group's.
+fn give(path: &Path, group: &str) -> std::io::Result<()> {
+    let found = Group::from_name(group).map_err(std::io::Error::from)?;
+    let found = found.ok_or_else(|| std::io::Error::other("no such Unix group"))?;
+    std::os::unix::fs::chown(path, None, Some(found.gid.as_raw()))
+}
+
 /// A socket left by a process that is gone is taken over; one that answers is not.
-async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
+async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListener, ListenError> {
     let wrong = |source| ListenError::Socket {
         path: path.to_path_buf(),
         source,
@@ -128,7 +168,43 @@ async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(wrong)?;
+    if let Some(group) = group {
+        // Root comes in anyhow, and may correct it.
+        if let Err(error) = give(path, group) {
+            warn!(group, path = %path.display(), %error, "the operator's socket does not belong to its group: its members cannot connect");
+        }
+    }
     // The group may connect; what it may do there is judged by role.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use nix::unistd::{Gid, Uid};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_belongs_to_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator");
+        // Group 1 (daemon) is on every system; only root may give to it.
+        let daemon = Group::from_gid(Gid::from_raw(1)).unwrap().unwrap().name;
+        let _listener = bind_socket(&path, Some(&daemon)).await.unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o777, 0o660);
+        if Uid::effective().is_root() {
+            assert_eq!(metadata.gid(), 1);
+        }
+        assert!(matches!(
+            bind_socket(&path, None).await,
+            Err(ListenError::Taken(_))
+        ));
+        // An unknown group is said aloud, and root still comes in.
+        let other = folder.path().join("other");
+        assert!(bind_socket(&other, Some("no-such-group")).await.is_ok());
+    }
 }

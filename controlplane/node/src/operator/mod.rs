@@ -72,7 +72,11 @@ pub async fn start(
         admin: section.admin_group.clone(),
     };
     let audit = AuditLog::open(&section.state_dir)?;
-    let gate = Arc::new(Gate::new(groups, Some(credentials.root_key()?), audit));
+    let gate = Arc::new(Gate::new(
+        groups.clone(),
+        Some(credentials.root_key()?),
+        audit,
+    ));
     let convergence = Arc::new(Convergence::default());
     let service = NodeOperator {
         handle: handle.clone(),
@@ -82,6 +86,7 @@ pub async fn start(
     let addresses = Addresses {
         socket: section.operator.clone(),
         tcp: section.operator_listen,
+        group: groups.of_socket(),
     };
     let tcp = listen::serve(service, &addresses, credentials).await?;
     let told = Arc::new(NodeMetrics::new(handle.clone(), convergence));

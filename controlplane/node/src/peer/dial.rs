@@ -1,6 +1,7 @@
 //! The dialling end: every link with a higher neighbour whose hellos run gets a stream, again and again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dmsc_linkstate::AdjacencyId;
@@ -8,6 +9,7 @@ use dmsc_proto::LINKSTATE_MESSAGE;
 use dmsc_proto::v1::{
     self, link_state_client::LinkStateClient, neighbour_message::Message as Wire,
 };
+use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::node_dns;
 use dmsc_wire::NodeId;
 use tokio::sync::mpsc;
@@ -16,7 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tracing::{debug, info};
 
-use super::stream;
+use super::{shown::Shown, stream};
+use crate::clock::wall;
 use crate::handle::Handle;
 use crate::links::LinkSession;
 use crate::node::Node;
@@ -26,6 +29,8 @@ use crate::tls::Tls;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two attempts, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+/// Between two attempts at a node whose certificate was revoked: it may get a new one.
+const REVOKED: Duration = Duration::from_secs(5);
 
 /// Whom to call, and how.
 struct Call {
@@ -129,7 +134,10 @@ async fn keep(handle: Handle, tls: Tls, call: Call) {
         if started.elapsed() > Duration::from_secs(5) {
             pause = AGAIN.0;
         }
-        sleep(pause).await;
+        let peer = call.peer;
+        let revoked = handle.query(move |node| node.revoked_nodes.contains_key(&peer));
+        let revoked = revoked.await == Some(true);
+        sleep(if revoked { REVOKED } else { pause }).await;
         pause = (pause * 2).min(AGAIN.1);
         let same = (call.peer, call.local, call.remote.ip());
         let wanted = handle.query(move |node| {
@@ -155,13 +163,33 @@ type Opened = (
 );
 
 async fn open(handle: &Handle, tls: &Tls, call: &Call) -> Result<Opened, String> {
+    let shown = Shown::new(tls.root_der())?;
     let endpoint = Endpoint::from_shared(format!("https://{}", call.remote))
-        .and_then(|endpoint| endpoint.tls_config(tls.client(&node_dns(call.peer))))
+        .and_then(|endpoint| {
+            let client = tls.client_with_verifier(&node_dns(call.peer));
+            endpoint.tls_config_with_verifier(client, Arc::clone(&shown) as _)
+        })
         .map_err(|error| error.to_string())?
         .connect_timeout(PATIENCE)
         .tcp_nodelay(true)
         .local_address(Some(call.local));
     let channel = endpoint.connect().await.map_err(|error| reason(&error))?;
+    // TLS has checked the name; who it is, and since when, is in the certificate, as at the accepting end.
+    let der = shown.certificate().unwrap_or_default().to_vec();
+    let peer = call.peer;
+    let known = handle.query(move |node| {
+        let certificate = node
+            .root
+            .certificate(&der, wall().as_secs())
+            .map_err(|error| format!("the neighbour's certificate is not taken: {error}"))?;
+        match certificate.identity {
+            Identity::Node { id, .. } if id == peer => node
+                .check_revoked(peer, certificate.not_before_s)
+                .map_err(|error| error.to_string()),
+            other => Err(format!("{other} answers, and not node {peer}")),
+        }
+    });
+    known.await.ok_or("this control plane is ending")??;
     let mut client = LinkStateClient::new(channel)
         .max_decoding_message_size(LINKSTATE_MESSAGE)
         .max_encoding_message_size(2 * LINKSTATE_MESSAGE);
@@ -182,8 +210,6 @@ async fn open(handle: &Handle, tls: &Tls, call: &Call) -> Result<Opened, String>
     let Some(Wire::Hello(hello)) = first.and_then(|first| first.message) else {
         return Err("the neighbour's first message is no hello".to_owned());
     };
-    // TLS has checked that the certificate is for this node.
-    let peer = call.peer;
     let checked = handle
         .query(move |node| node.check_hello(&hello, peer))
         .await;

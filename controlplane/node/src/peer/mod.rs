@@ -4,6 +4,7 @@ pub mod convert;
 mod dial;
 mod greet;
 mod serve;
+mod shown;
 mod stream;
 
 pub use dial::dialler;

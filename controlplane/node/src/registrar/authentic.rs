@@ -103,17 +103,7 @@ impl Gateway for AuthenticGateway {
     }
 
     fn certified<T>(&self, request: &Request<T>) -> Result<Option<Certified>, Status> {
-        let (certificate, der) = tls::caller(request, &self.root)?;
-        match certificate.identity {
-            Identity::Pod(identity) => Ok(Some(Certified {
-                identity,
-                public_key: certificate.public_key,
-                certificate: Bytes::from(der),
-            })),
-            other => Err(Status::permission_denied(format!(
-                "{other} is no pod; only pods register"
-            ))),
-        }
+        pod(request, &self.root).map(Some)
     }
 
     async fn challenge(
@@ -302,6 +292,21 @@ impl Gateway for AuthenticGateway {
             found
         });
         found.await.unwrap_or_default()
+    }
+}
+
+/// The pod that calls.
+pub(crate) fn pod<T>(request: &Request<T>, root: &RootKey) -> Result<Certified, Status> {
+    let (certificate, der) = tls::caller(request, root)?;
+    match certificate.identity {
+        Identity::Pod(identity) => Ok(Certified {
+            identity,
+            public_key: certificate.public_key,
+            certificate: Bytes::from(der),
+        }),
+        other => Err(Status::permission_denied(format!(
+            "{other} is no pod; only pods register"
+        ))),
     }
 }
 

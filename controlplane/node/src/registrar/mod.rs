@@ -3,12 +3,13 @@
 mod authentic;
 mod fixed;
 mod nonce;
+mod resolves;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dmsc_proto::v1::{self, op::Op as Kind, registrar_server::Registrar};
 use dmsc_proto::{POD_VERSIONS, v1::registrar_server::RegistrarServer};
@@ -19,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 pub use authentic::AuthenticGateway;
-pub(crate) use authentic::Sorted;
+pub(crate) use authentic::{Sorted, pod};
 pub use fixed::StaticGateway;
 
 use crate::agent::AgentError;
@@ -28,6 +29,7 @@ use crate::clock::wall_ms;
 use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
 use crate::pods::{Dataplane, PodPort, Pods};
 use crate::routes::source_name;
+use resolves::Resolves;
 
 /// Most prefixes of one registration (limit of the pod API).
 const MAX_PREFIXES: usize = 65_536;
@@ -35,8 +37,14 @@ const MAX_PREFIXES: usize = 65_536;
 const MAX_LEASES: usize = 16_384;
 /// Of them, most of one identity at one address.
 const MAX_EACH: usize = 64;
-/// A registration with all its prefixes fits.
-const MAX_MESSAGE: usize = 32 << 20;
+/// A registration with all its prefixes, of 255 bytes each, and the proof fit.
+const MAX_MESSAGE: usize = 20 << 20;
+/// Resolve streams of one lease at a time.
+const MAX_RESOLVES: usize = 16;
+/// Calls of one connection at a time: the streams of a few pods that share it, and what they ask besides.
+pub(crate) const MAX_CALLS: u32 = 64;
+/// Answers of one Resolve stream are computed at most this often.
+const RESOLVE_AGAIN: Duration = Duration::from_millis(50);
 /// UDP and IP headers in front of a packet.
 const OVERHEAD_V4: u32 = 28;
 const OVERHEAD_V6: u32 = 48;
@@ -133,6 +141,7 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct PodRegistrar<G> {
     gateway: Arc<G>,
+    resolves: Resolves,
 }
 
 /// Attaches `lease`. Whoever was attached at its endpoint before is not any more: an endpoint has one attachment.
@@ -164,7 +173,11 @@ impl<G: Gateway> PodRegistrar<G> {
     /// The service, ready for a tonic server.
     #[must_use]
     pub fn service(gateway: Arc<G>) -> RegistrarServer<Self> {
-        RegistrarServer::new(Self { gateway }).max_decoding_message_size(MAX_MESSAGE)
+        RegistrarServer::new(Self {
+            gateway,
+            resolves: Resolves::default(),
+        })
+        .max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// The lease that this caller holds.
@@ -475,9 +488,15 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         let (address, _) = self.held(&request, id)?;
         let name = NameBuf::from_bytes(&request.get_ref().name)
             .map_err(|error| Status::invalid_argument(format!("name: {error}")))?;
+        let place = self.resolves.take(id).ok_or_else(|| {
+            Status::resource_exhausted(format!(
+                "this lease has {MAX_RESOLVES} Resolve streams already; end one, or ask for names above these"
+            ))
+        })?;
         let (replies, stream) = mpsc::channel(1);
         let gateway = Arc::clone(&self.gateway);
         tokio::spawn(async move {
+            let _place = place;
             let mut changed = gateway.pods().changed.subscribe();
             let mut last = None;
             let mut generation = 0;
@@ -488,6 +507,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
                     let _ = replies.send(Err(unknown_lease())).await;
                     return;
                 };
+                let asked = Instant::now();
                 let found = gateway.instances(&lease, &name).await;
                 if last.as_ref() != Some(&found) {
                     last = Some(found.clone());
@@ -508,6 +528,12 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
                     () = replies.closed() => return,
                     news = changed.changed() => if news.is_err() { return },
                 }
+                // What changes at once is told once; a single change is told at once.
+                tokio::select! {
+                    () = replies.closed() => return,
+                    () = tokio::time::sleep_until((asked + RESOLVE_AGAIN).into()) => {}
+                }
+                changed.mark_unchanged();
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
@@ -526,15 +552,18 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         let id = LeaseId(request.get_ref().lease);
         let (address, _) = self.held(&request, id)?;
         let pods = self.gateway.pods();
-        pods.leases()
-            .held(id, address)
-            .ok_or_else(unknown_lease)?
-            .health = health;
-        pods.change();
+        let before = {
+            let mut leases = pods.leases();
+            let lease = leases.held(id, address).ok_or_else(unknown_lease)?;
+            std::mem::replace(&mut lease.health, health)
+        };
+        if before != health {
+            pods.change();
+        }
         Ok(Response::new(v1::HealthReply {}))
     }
 }
 
-fn seconds(duration: std::time::Duration) -> u32 {
+fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

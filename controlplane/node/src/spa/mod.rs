@@ -26,6 +26,7 @@ use tonic::transport::Server;
 use tracing::{error, info, warn};
 
 use crate::audit::{AuditError, AuditLog};
+use crate::bodies::{Bounded, WINDOW};
 use crate::operator::caller::Caller;
 use crate::operator::gate::Gate;
 use crate::operator::listen::{self, ListenError};
@@ -39,6 +40,8 @@ use store::StoreError;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Calls of one gateway at a time; more wait.
 const CALLS: usize = 64;
+/// Of them in reading at a time.
+const STREAMS: u32 = 32;
 
 /// Why it does not start.
 #[derive(Debug, Error)]
@@ -137,7 +140,13 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .concurrency_limit_per_connection(CALLS)
-        .add_service(Authorities::service(Arc::clone(&spa)));
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(2 * WINDOW)
+        .add_service(Bounded::new(
+            Authorities::service(Arc::clone(&spa)),
+            Authorities::gateways_only(&spa),
+        ));
     let incoming = crate::accept::incoming(listener);
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(incoming).await {

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::metrics::Outcome;
 use super::state::{AuthoriseError, Spa};
+use crate::bodies::May;
 use crate::clock::wall;
 
 /// The most prefixes of 255 bytes, and the proof.
@@ -25,6 +26,12 @@ const MAX_REQUEST: usize = 20 << 20;
 const MAX_ANSWER: usize = 64 << 20;
 /// Revocations on their way to one gateway.
 const WAITING: usize = 16;
+
+fn no_gateway(other: &Identity) -> Status {
+    Status::permission_denied(format!(
+        "only gateways ask here; your certificate is of {other}"
+    ))
+}
 
 /// The service.
 pub struct Authorities(Arc<Spa>);
@@ -38,8 +45,22 @@ impl Authorities {
             .max_encoding_message_size(MAX_ANSWER)
     }
 
-    /// The caller, who must be gateway `claimed`.
-    fn gateway<T>(&self, request: &Request<T>, claimed: u32) -> Result<NodeId, Status> {
+    /// For whom a body is read at all; which gateway it is, is judged with the body.
+    pub(super) fn gateways_only(spa: &Arc<Spa>) -> May {
+        let this = Self(Arc::clone(spa));
+        Arc::new(move |request| match this.caller(request) {
+            Ok(Identity::Node { gateway: true, .. }) => Ok(()),
+            other => {
+                this.0.metrics.count(Outcome::Denied);
+                Err(match other {
+                    Ok(other) => no_gateway(&other),
+                    Err(status) => status,
+                })
+            }
+        })
+    }
+
+    fn caller<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
         let certificate = request
             .peer_certs()
             .and_then(|chain| chain.first().cloned())
@@ -51,14 +72,17 @@ impl Authorities {
             .map_err(|error| {
                 Status::permission_denied(format!("your certificate is not believed: {error}"))
             })?;
-        match certificate.identity {
+        Ok(certificate.identity)
+    }
+
+    /// The caller, who must be gateway `claimed`.
+    fn gateway<T>(&self, request: &Request<T>, claimed: u32) -> Result<NodeId, Status> {
+        match self.caller(request)? {
             Identity::Node { id, gateway: true } if id.0 == claimed => Ok(id),
             Identity::Node { id, gateway: true } => Err(Status::permission_denied(format!(
                 "your certificate is of gateway {id}, the request is for gateway {claimed}: a gateway asks for itself only"
             ))),
-            other => Err(Status::permission_denied(format!(
-                "only gateways ask here; your certificate is of {other}"
-            ))),
+            other => Err(no_gateway(&other)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The agent: the dataplane's gRPC API on a Unix socket (`dmsc.v1.DataplaneAgent`). Reading never stops or slows a worker.
 
+mod audit;
 mod configure;
 pub(crate) mod describe;
 mod echo;

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::herald::Herald;
-use super::{configure, describe, echo, explain};
+use super::{audit, configure, describe, echo, explain};
 use crate::handover::Offer;
 use crate::packet::Origin;
 use crate::port::Handles;
@@ -323,7 +323,11 @@ impl DataplaneAgent for Agent {
         request: Request<v1::AgentConfigRequest>,
     ) -> Result<Response<v1::AgentConfigReply>, Status> {
         let generation = self.publishing.view().generation.0;
-        configure::serve(&self.shared, generation, request.get_ref()).map(Response::new)
+        let result = configure::serve(&self.shared, generation, request.get_ref());
+        if request.get_ref().action == "apply" {
+            audit::record(&request, "Config apply", generation, &result);
+        }
+        result.map(Response::new)
     }
 
     type HandoverStream = Replies<v1::HandoverReply>;
