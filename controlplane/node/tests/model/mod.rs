@@ -15,6 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
+/// Whether an operation is refused.
+pub type Refuse = fn(&Kind) -> bool;
+
 /// The tables of one boot.
 #[derive(Debug, Default, Clone)]
 pub struct Tables {
@@ -39,7 +42,7 @@ struct Shared {
     /// Attachments that answer no echo.
     silent: Mutex<BTreeSet<u32>>,
     /// Operations that are refused.
-    refuse: Mutex<Option<fn(&Kind) -> bool>>,
+    refuse: Mutex<Option<Refuse>>,
     tables: Mutex<Tables>,
     generation: watch::Sender<u64>,
     watchers: Mutex<Vec<mpsc::Sender<Result<v1::Event, Status>>>>,
@@ -164,7 +167,7 @@ impl Dataplane {
     }
 
     /// Refuses transactions with such an operation from now on.
-    pub fn refuse(&self, what: Option<fn(&Kind) -> bool>) {
+    pub fn refuse(&self, what: Option<Refuse>) {
         *self.shared.refuse.lock().unwrap() = what;
     }
 
