@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri
+	lab run-lab fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri docker
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -119,6 +119,9 @@ run-names: build
 
 run-lab: build
 	@$(LAB) topology '$(TOPOLOGY)' --seed '$(SEED)'
+
+docker: build ## build the images and run the compose file of Figure 2 in podman; needs root
+	@$(SUDO) docker/check.sh $(BIN)
 
 torture: build
 	@$(CARGO) build --release --locked -p dmsc-perf

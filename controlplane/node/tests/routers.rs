@@ -125,7 +125,7 @@ async fn a_configuration_is_read_again_as_a_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn one_operation_that_is_refused_stops_nothing_else() {
-    let net = Net::new(15);
+    let net = Net::new(40);
     net.write(1, "sr", &[2], "");
     net.write(2, "sr", &[1], "");
     let one = net.dataplane(1, "sr", 1).await;

@@ -124,6 +124,15 @@ fn stop(lab: &mut Lab, node: usize) -> anyhow::Result<()> {
 fn start(lab: &mut Lab, node: usize) -> anyhow::Result<()> {
     lab.start_dataplane(node)?;
     lab.start_controller(node)?;
+    // A node that was drained stays it over a restart, until somebody takes that back.
+    crate::wait::until(
+        "a drained node to be taken back",
+        Duration::from_secs(10),
+        || {
+            lab.operator(node)?.undrain()?;
+            Ok(Some(()))
+        },
+    )?;
     lab.wait_for_convergence(Duration::from_secs(40))?;
     lab.wait_for_adjacencies(Duration::from_secs(10))
 }
