@@ -15,8 +15,9 @@ TEXT
 case "${1:-}" in
 -h | --help) usage; exit 0 ;;
 esac
-cd "$(dirname "$0")"
-bin=$(cd "${1:-../target/release}" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+bin=$(cd "${1:-$here/../target/release}" && pwd)
+cd "$here"
 skip() { echo "docker: skipped: $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "needs root"
 for need in podman runc busybox; do
