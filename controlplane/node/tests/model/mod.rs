@@ -39,6 +39,8 @@ struct Shared {
     role: &'static str,
     /// Adjacencies whose hellos run.
     hellos: Mutex<BTreeSet<u32>>,
+    /// Versions of the agent's API.
+    versions: Mutex<(u32, u32)>,
     /// Attachments that answer no echo.
     silent: Mutex<BTreeSet<u32>>,
     /// Operations that are refused.
@@ -72,6 +74,7 @@ impl Dataplane {
             node,
             role,
             hellos: Mutex::default(),
+            versions: Mutex::new((1, 1)),
             silent: Mutex::default(),
             refuse: Mutex::default(),
             tables: Mutex::default(),
@@ -149,6 +152,11 @@ impl Dataplane {
                     .await;
             }
         }
+    }
+
+    /// Is of another release.
+    pub fn speak(&self, low: u32, high: u32) {
+        *self.shared.versions.lock().unwrap() = (low, high);
     }
 
     /// Has the tables of the process before.
@@ -270,12 +278,22 @@ fn no_part<T>() -> Result<Response<T>, Status> {
 impl DataplaneAgent for Agent {
     async fn greet(
         &self,
-        _: Request<v1::GreetRequest>,
+        request: Request<v1::GreetRequest>,
     ) -> Result<Response<v1::GreetReply>, Status> {
+        let asked = request.into_inner();
+        let (version_min, version_max) = *self.0.versions.lock().unwrap();
+        let version = asked.version_max.min(version_max);
+        if version < version_min.max(asked.version_min) {
+            // As the dataplane says it.
+            return Err(Status::failed_precondition(format!(
+                "the client speaks versions {} to {} of the agent's API, this dataplane {version_min} to {version_max}: use neighbouring releases",
+                asked.version_min, asked.version_max
+            )));
+        }
         Ok(Response::new(v1::GreetReply {
-            version: 1,
-            version_min: 1,
-            version_max: 1,
+            version,
+            version_min,
+            version_max,
             node: self.0.node,
             role: self.0.role.into(),
             boot_nonce: self.0.boot_nonce,

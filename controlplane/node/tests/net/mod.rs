@@ -3,6 +3,7 @@
 #![allow(dead_code)] // every test binary uses another part
 
 pub mod authority;
+pub mod neighbour;
 pub mod pod;
 
 use std::io::{BufRead, BufReader};
@@ -204,6 +205,14 @@ fn read(path: &Path) -> serde_json::Value {
 impl Process {
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Resident memory, bytes.
+    pub fn memory(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.unwrap().parse::<usize>().unwrap() << 10
     }
 
     pub fn wait(&mut self) -> bool {
