@@ -102,7 +102,7 @@ pub struct Authorisation {
 }
 
 /// One name or subtree of an authorisation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The name.
     pub name: NameBuf,

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dmsc_linkstate::trust::Revocation;
-use dmsc_spa::verify::Authorisation;
+use dmsc_linkstate::trust::{Authorisation, Grant, Revocation};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use crate::lease::LeaseId;
@@ -245,11 +244,11 @@ impl Claims {
         fn of(one: &Authorisation) -> Of<'_> {
             (&one.authority, one.domain, &one.identity)
         }
-        let mut granted: HashMap<Of<'_>, HashMap<(&NameBuf, bool, u8), u64>> = HashMap::new();
+        let mut granted: HashMap<Of<'_>, HashMap<&Grant, u64>> = HashMap::new();
         for Held { authorisation, .. } in &self.held {
             let newest = granted.entry(of(authorisation)).or_default();
-            for (name, exact, depth) in &authorisation.grants {
-                let at = newest.entry((name, *exact, *depth)).or_default();
+            for grant in &authorisation.grants {
+                let at = newest.entry(grant).or_default();
                 *at = (*at).max(authorisation.serial);
             }
         }
@@ -257,9 +256,9 @@ impl Claims {
             let one = &held.authorisation;
             let over = one.not_after_s.saturating_add(u64::from(one.stale_s)) < now_s;
             let newest = granted.get(&of(one));
-            let replaced = one.grants.iter().all(|(name, exact, depth)| {
+            let replaced = one.grants.iter().all(|grant| {
                 newest
-                    .and_then(|newest| newest.get(&(name, *exact, *depth)))
+                    .and_then(|newest| newest.get(grant))
                     .is_some_and(|serial| *serial > one.serial)
             });
             !over && !replaced
@@ -292,11 +291,11 @@ impl Claims {
                 .or_default()
                 .entry(one.identity.clone())
                 .or_default();
-            for (name, exact, depth) in &one.grants {
-                grants.entry(name.clone()).or_default().push(Entry {
+            for grant in &one.grants {
+                grants.entry(grant.name.clone()).or_default().push(Entry {
                     held: number,
-                    exact: *exact,
-                    maximum_depth: *depth,
+                    exact: grant.exact,
+                    maximum_depth: grant.maximum_depth,
                 });
             }
         }
@@ -404,7 +403,11 @@ mod tests {
             issued_at_s: life.0,
             not_after_s: life.1,
             stale_s: 100,
-            grants: vec![(NameBuf::parse(name).unwrap(), exact, 3)],
+            grants: vec![Grant {
+                name: NameBuf::parse(name).unwrap(),
+                exact,
+                maximum_depth: 3,
+            }],
             fragment: 1,
             fragments: 1,
         };

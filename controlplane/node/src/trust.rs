@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dmsc_linkstate::trust::{
-    Authorisation, Grant, NodeRevocation, PublicKey, Revocation, TrustError,
-};
+use dmsc_linkstate::trust::{Authorisation, NodeRevocation, PublicKey, Revocation, TrustError};
 use dmsc_linkstate::{Now, Signer, Trust};
 use dmsc_spa::credentials::SigningKey;
 use dmsc_spa::identity::Identity;
@@ -99,53 +97,15 @@ impl Trust for NodeTrust {
     }
 
     fn authorisation(&mut self, body: &[u8], _: Now) -> Result<Authorisation, TrustError> {
-        let one = self.root.authorisation(body).map_err(trust_error)?;
-        Ok(Authorisation {
-            authority: one.authority,
-            serial: one.serial,
-            domain: one.domain,
-            gateway: one.gateway,
-            identity: one.identity,
-            issued_at_s: one.issued_at_s,
-            not_after_s: one.not_after_s,
-            stale_s: one.stale_s,
-            grants: one
-                .grants
-                .into_iter()
-                .map(|(name, exact, maximum_depth)| Grant {
-                    name,
-                    exact,
-                    maximum_depth,
-                })
-                .collect(),
-            fragment: one.fragment,
-            fragments: one.fragments,
-        })
+        self.root.authorisation(body).map_err(trust_error)
     }
 
     fn revocation(&mut self, body: &[u8], _: Now) -> Result<Revocation, TrustError> {
-        let one = self.root.revocation(body).map_err(trust_error)?;
-        Ok(Revocation {
-            authority: one.authority,
-            serial: one.serial,
-            domain: one.domain,
-            name: one.name,
-            gateway: one.gateway,
-            identity: one.identity,
-            issued_before_s: one.issued_before_s,
-            until_s: one.until_s,
-            reason: one.reason,
-        })
+        self.root.revocation(body).map_err(trust_error)
     }
 
     fn node_revocation(&mut self, body: &[u8], _: Now) -> Result<NodeRevocation, TrustError> {
-        let one = self.root.node_revocation(body).map_err(trust_error)?;
-        Ok(NodeRevocation {
-            node: one.node,
-            issued_before_s: one.issued_before_s,
-            until_s: one.until_s,
-            reason: one.reason,
-        })
+        self.root.node_revocation(body).map_err(trust_error)
     }
 
     fn revoke_node(&mut self, revocation: &NodeRevocation) {

@@ -174,7 +174,7 @@ async fn a_gateway_gets_what_the_policy_allows_and_the_rest_in_words() {
     let authorisation = root
         .authorisation(&reply.authorisations[0])
         .expect("believed");
-    assert_eq!(authorisation.grants[0].0.to_string(), "/shop/a");
+    assert_eq!(authorisation.grants[0].name.to_string(), "/shop/a");
     assert_eq!(authorisation.gateway.0, 1);
     assert_eq!(reply.refused[0].name, bytes("/shop/b"));
     assert!(reply.refused[0].reason.contains("/shop/b"), "{reply:?}");

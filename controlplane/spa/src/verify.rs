@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+/// What is believed, in the words of the link state, which uses it. Expiry is not judged here.
+pub use dmsc_linkstate::trust::{Authorisation, Grant, NodeRevocation, Revocation};
 use dmsc_wire::name::MAX_COMPONENTS;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use prost::Message;
@@ -48,49 +50,6 @@ pub struct AuthorityCertificate {
     pub not_after_s: u64,
     /// Of this certificate.
     pub serial: u64,
-}
-
-/// An authorisation that an authority signed within its scope. Expiry is not judged here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Authorisation {
-    pub authority: String,
-    pub serial: u64,
-    pub domain: Domain,
-    pub gateway: NodeId,
-    pub identity: String,
-    pub issued_at_s: u64,
-    pub not_after_s: u64,
-    pub stale_s: u32,
-    /// (name, exact, maximum depth 1..=16)
-    pub grants: Vec<(NameBuf, bool, u8)>,
-    pub fragment: u32,
-    pub fragments: u32,
-}
-
-/// A revocation that an authority signed within its scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Revocation {
-    pub authority: String,
-    pub serial: u64,
-    pub domain: Domain,
-    pub name: Option<NameBuf>,
-    pub gateway: Option<NodeId>,
-    pub identity: Option<String>,
-    pub issued_before_s: u64,
-    pub until_s: u64,
-    pub reason: String,
-}
-
-/// A node revocation that the root signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct NodeRevocation {
-    pub node: NodeId,
-    pub issued_before_s: u64,
-    pub until_s: u64,
-    pub reason: String,
 }
 
 /// Why something is not believed.
@@ -421,7 +380,7 @@ impl AuthorityCertificate {
         Ok(())
     }
 
-    fn grant(&self, grant: &statement::Grant) -> Result<(NameBuf, bool, u8), VerifyError> {
+    fn grant(&self, grant: &statement::Grant) -> Result<Grant, VerifyError> {
         let name = name(&grant.name)?;
         if !self.may_speak_for(name.as_name()) {
             return Err(VerifyError::Scope);
@@ -433,7 +392,11 @@ impl AuthorityCertificate {
                 return Err(VerifyError::Malformed("a grant deeper than 16 components"));
             }
         };
-        Ok((name, grant.exact, depth))
+        Ok(Grant {
+            name,
+            exact: grant.exact,
+            maximum_depth: depth,
+        })
     }
 }
 

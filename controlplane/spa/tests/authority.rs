@@ -102,11 +102,11 @@ impl Scene {
         self.believed(answer)
             .iter()
             .flat_map(|authorisation| &authorisation.grants)
-            .map(|(name, exact, depth)| {
-                if *exact {
-                    format!("={name}")
+            .map(|grant| {
+                if grant.exact {
+                    format!("={}", grant.name)
                 } else {
-                    format!("{name}<={depth}")
+                    format!("{}<={}", grant.name, grant.maximum_depth)
                 }
             })
             .collect()

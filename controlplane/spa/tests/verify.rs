@@ -8,7 +8,7 @@ use common::{
 };
 use dmsc_spa::proof::{self, ProofError};
 use dmsc_spa::statement::{self, SignedAuthorisation};
-use dmsc_spa::verify::VerifyError;
+use dmsc_spa::verify::{Grant, VerifyError};
 use dmsc_wire::{Domain, NodeId};
 use proptest::prelude::*;
 use prost::Message;
@@ -30,7 +30,13 @@ fn an_authorisation_is_believed_as_it_was_signed() {
     assert_eq!(believed.gateway, NodeId(1));
     assert_eq!(
         believed.grants,
-        vec![(name("/shop/a"), false, 16), (name("/shop/b/x"), true, 3)]
+        [("/shop/a", false, 16), ("/shop/b/x", true, 3)].map(|(text, exact, maximum_depth)| {
+            Grant {
+                name: name(text),
+                exact,
+                maximum_depth,
+            }
+        })
     );
     // Only the root is known: another one believes nothing of it.
     assert_eq!(

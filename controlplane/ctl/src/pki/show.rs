@@ -284,10 +284,10 @@ impl View {
             grants: body
                 .grants
                 .iter()
-                .map(|(name, exact, depth)| GrantView {
-                    name: name.to_string(),
-                    exact: *exact,
-                    maximum_depth: *depth,
+                .map(|grant| GrantView {
+                    name: grant.name.to_string(),
+                    exact: grant.exact,
+                    maximum_depth: grant.maximum_depth,
                 })
                 .collect(),
             valid: now_s <= body.not_after_s,
