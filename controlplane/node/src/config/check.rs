@@ -273,7 +273,7 @@ impl Collector<'_> {
 
     fn adjacency(
         &mut self,
-        raw: raw::Adjacency,
+        mut raw: routes::Adjacency,
         node: NodeId,
         tables: &mut Tables,
     ) -> Option<(AdjacencyId, Adjacency)> {
@@ -308,37 +308,19 @@ impl Collector<'_> {
                 None
             }
         };
-        let (local, remote) = if ethernet {
-            (None, None)
-        } else {
-            (raw.local, raw.remote)
-        };
-        let routes = routes::Adjacency {
-            id: raw.id,
-            port: raw.port,
-            peer: raw.peer,
-            encapsulation: raw.encapsulation,
-            local,
-            remote,
-            next_hop: raw.next_hop,
-            vlan: raw.vlan,
-            minimum_ttl: raw.minimum_ttl,
-            mtu: raw.mtu,
-            hello_interval_ms: raw.hello_interval_ms,
-            hello_multiplier: raw.hello_multiplier,
-            key_id: raw.key_id,
-            key_hex: raw.key_hex,
-        };
-        let checked = self.checker.adjacency(&routes, tables);
+        if ethernet {
+            (raw.local, raw.remote) = (None, None);
+        }
+        let checked = self.checker.adjacency(&raw, tables);
         self.take(checked)?;
-        let programmed = tables.adjacencies.get(routes.id.get_ref())?.clone();
+        let programmed = tables.adjacencies.get(raw.id.get_ref())?.clone();
         let id = AdjacencyId(u16::try_from(programmed.id).ok()?);
         let settings = LinkSettings {
             id,
             peer: NodeId(programmed.peer),
             metric,
             delay_us,
-            capacity_kbps: raw.capacity_kbps.unwrap_or(0),
+            capacity_kbps: raw.capacity_kbps.map_or(0, Spanned::into_inner),
         };
         let adjacency = Adjacency {
             programmed,

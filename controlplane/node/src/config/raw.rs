@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::routes::raw::Access;
+use crate::routes::raw::{Access, Adjacency};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -57,29 +57,6 @@ pub(super) struct Linkstate {
     pub objects_per_origin: Option<Spanned<u32>>,
     pub objects: Option<Spanned<u32>>,
     pub objects_per_second: Option<Spanned<u32>>,
-}
-
-/// As in a routes file, with what the link state needs to know.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Adjacency {
-    pub id: Spanned<u32>,
-    pub port: Spanned<String>,
-    pub peer: Spanned<u32>,
-    pub encapsulation: Option<Spanned<String>>,
-    pub local: Option<Spanned<String>>,
-    pub remote: Option<Spanned<String>>,
-    pub next_hop: Option<Spanned<String>>,
-    pub vlan: Option<Spanned<u32>>,
-    pub minimum_ttl: Option<Spanned<u32>>,
-    pub mtu: Option<Spanned<u32>>,
-    pub hello_interval_ms: Option<Spanned<u32>>,
-    pub hello_multiplier: Option<Spanned<u32>>,
-    pub key_id: Option<Spanned<u32>>,
-    pub key_hex: Option<Spanned<String>>,
-    pub metric: Option<Spanned<u32>>,
-    pub delay_us: Option<Spanned<u32>>,
-    pub capacity_kbps: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -34,6 +34,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Routes, RoutesError> {
     );
     let mut tables = Tables::default();
     for adjacency in &file.adjacency {
+        checker.no_link_state(adjacency)?;
         checker.adjacency(adjacency, &mut tables)?;
     }
     checker.gateways(&file.gateway, &mut tables)?;
@@ -132,6 +133,22 @@ impl Checker<'_> {
             .get_ref()
             .parse()
             .map_err(|_| self.at(field, value, Problem::Address(value.get_ref().clone())))
+    }
+
+    /// A routes file says where packets go; what a link costs is for those who compute that.
+    fn no_link_state(&self, raw: &raw::Adjacency) -> Result<(), RoutesError> {
+        const WHY: &str = "in a routes file, which has the routes themselves";
+        let unused = |field, found| self.at(field, found, Problem::Unused(WHY));
+        if let Some(found) = &raw.metric {
+            return Err(unused("[[adjacency]] metric", found));
+        }
+        if let Some(found) = &raw.delay_us {
+            return Err(unused("[[adjacency]] delay_us", found));
+        }
+        match &raw.capacity_kbps {
+            Some(found) => Err(self.at("[[adjacency]] capacity_kbps", found, Problem::Unused(WHY))),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn adjacency(

@@ -48,6 +48,10 @@ pub(crate) struct Adjacency {
     pub hello_multiplier: Option<Spanned<u32>>,
     pub key_id: Option<Spanned<u32>>,
     pub key_hex: Option<Spanned<String>>,
+    // Of the link state; refused in a routes file.
+    pub metric: Option<Spanned<u32>>,
+    pub delay_us: Option<Spanned<u32>>,
+    pub capacity_kbps: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -186,6 +186,11 @@ fn mistakes_are_named_with_file_line_and_field() {
             "remote = \"10.0.1.1\"\nminimum_ttl = 64",
             "r.toml:10: [[adjacency]] minimum_ttl: 64 accepts packets from beyond",
         ),
+        (
+            "remote = \"10.0.1.1\"",
+            "remote = \"10.0.1.1\"\nmetric = 10",
+            "r.toml:10: [[adjacency]] metric: not used in a routes file",
+        ),
     ] {
         let message = with(old, new);
         assert!(message.starts_with(expected), "{old} -> {new}: {message}");
