@@ -11,10 +11,10 @@ The Dockerfile runs this in its build stage, docker/check.sh on the machine that
 
   dataplane      dmsc-dataplane, DPDK's libraries and drivers, port-init
   controlplane   dmsc-controlplane (sg, sr, spa)
-  pod            dmsc-pod
+  pod            dmsc-pod, ethtool
   ctl            dmscctl
 
-Needs busybox-static and the runtime packages of libdpdk (apt-get install busybox-static libdpdk-dev).
+Needs busybox-static and the runtime packages of libdpdk (apt-get install busybox-static ethtool libdpdk-dev).
 TEXT
 }
 
@@ -67,6 +67,12 @@ for image in "$@"; do
     printf 'root:x:0:0:root:/:/bin/sh\ndmsc:x:999:999:dmsc:/:/bin/sh\n' >"$root/etc/passwd"
     printf 'root:x:0:\ndmsc:x:999:\n' >"$root/etc/group"
     files=$bin/$program
+    if [ $image = pod ]; then
+        # The pod's command runs it to switch checksum offload off: without, its packets and connections are dropped at the gateway.
+        ethtool=$(PATH=$PATH:/usr/sbin:/sbin command -v ethtool) || { echo "rootfs: ethtool is missing: apt-get install ethtool" >&2; exit 1; }
+        cp "$ethtool" "$root/usr/bin/ethtool"
+        files="$files $ethtool"
+    fi
     if [ $image = dataplane ]; then
         cp "$here/port-init" "$root/usr/bin/port-init"
         # DPDK loads its drivers from this folder at start.
