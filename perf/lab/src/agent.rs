@@ -95,14 +95,7 @@ impl Agent {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let client = self.client.clone();
-        let answer = self
-            .runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(10), call(client)).await });
-        Ok(answer
-            .with_context(|| format!("the agent did not answer {what} within 10 s"))?
-            .with_context(|| format!("the agent refused {what}"))?
-            .into_inner())
+        crate::rpc::ask(&self.runtime, "the agent", what, call(self.client.clone()))
     }
 
     /// Everything that is programmed but the prefixes.

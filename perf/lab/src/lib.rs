@@ -22,6 +22,7 @@ pub mod plan;
 pub mod process;
 pub mod rogue;
 pub mod routes;
+pub mod rpc;
 pub mod state;
 pub mod table;
 pub mod tools;

@@ -54,14 +54,12 @@ impl Operator {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let client = self.client.clone();
-        let answer = self
-            .runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(10), call(client)).await });
-        Ok(answer
-            .with_context(|| format!("the control plane did not answer {what} within 10 s"))?
-            .with_context(|| format!("the control plane refused {what}"))?
-            .into_inner())
+        crate::rpc::ask(
+            &self.runtime,
+            "the control plane",
+            what,
+            call(self.client.clone()),
+        )
     }
 
     /// Who it is and how it is.

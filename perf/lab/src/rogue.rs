@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use dmsc_linkstate::object::FLAG_PURGE;
 use dmsc_linkstate::{Key, Kind, NodeId, Object, Sequence};
+use dmsc_node::peer::convert::to_wire;
 use dmsc_proto::v1;
 use dmsc_proto::v1::link_state_client::LinkStateClient;
 use dmsc_proto::v1::neighbour_message::Message;
@@ -192,25 +193,6 @@ fn stolen(forge: &Forge, theirs: &Bytes, header: &Header) -> Vec<Object> {
     all
 }
 
-/// An object as it travels.
-#[must_use]
-pub fn to_wire(object: &Object) -> v1::Object {
-    v1::Object {
-        kind: u32::from(object.key.kind.0),
-        flags: u32::from(object.flags),
-        origin: object.key.origin.0,
-        id: object.key.id,
-        sequence: object.sequence.0,
-        lifetime_s: object.lifetime_s,
-        area: object.area,
-        originated_at_ms: object.originated_at_ms,
-        body: object.body.to_vec(),
-        signature: object.signature.to_vec(),
-        certificate: object.certificate.to_vec(),
-        age_s: object.age_s,
-    }
-}
-
 fn lies(forge: &Forge, lies: &Lies) -> anyhow::Result<(Vec<Object>, u64)> {
     let theirs = der(&lies.victim_certificate)?;
     let mut all: Vec<Object> = lies
@@ -300,10 +282,7 @@ async fn speak(rogue: &Rogue, what: &Lies) -> anyhow::Result<Told> {
         .await
         .with_context(|| format!("the neighbour at {address} does not accept a connection"))?;
     let (send, receive) = tokio::sync::mpsc::channel(16);
-    let message = |message| v1::NeighbourMessage {
-        message: Some(message),
-    };
-    send.send(message(Message::Hello(v1::NeighbourHello {
+    let hello = Message::Hello(v1::NeighbourHello {
         version_min: dmsc_proto::LINKSTATE_VERSIONS.0,
         version_max: dmsc_proto::LINKSTATE_VERSIONS.1,
         node: rogue.node,
@@ -313,8 +292,9 @@ async fn speak(rogue: &Rogue, what: &Lies) -> anyhow::Result<Told> {
         peer_adjacency: u32::from(rogue.peer_adjacency),
         software: "dmsc-lab".into(),
         boot_epoch: now.as_secs() as u32,
-    })))
-    .await?;
+    });
+    let message = Some(hello);
+    send.send(v1::NeighbourMessage { message }).await?;
     let mut answers = LinkStateClient::new(channel)
         .max_decoding_message_size(dmsc_proto::LINKSTATE_MESSAGE)
         .exchange(tokio_stream::wrappers::ReceiverStream::new(receive))
@@ -326,10 +306,8 @@ async fn speak(rogue: &Rogue, what: &Lies) -> anyhow::Result<Told> {
         bail!("the neighbour did not say hello");
     }
     let flooded = objects.len() as u64;
-    let flood = v1::Flood {
-        objects: objects.iter().map(to_wire).collect(),
-    };
-    send.send(message(Message::Flood(flood))).await?;
+    send.send(to_wire(dmsc_linkstate::Message::Flood(objects)))
+        .await?;
     // Listens for a moment: what was flooded is to be read, not lost with the connection.
     let _ = tokio::time::timeout(Duration::from_secs(1), async {
         while let Ok(Some(_)) = answers.message().await {}
@@ -406,6 +384,5 @@ mod tests {
         assert_eq!(last.key.origin, NodeId(6));
         let prefixes = v1::PrefixBody::decode(last.body.clone()).unwrap();
         assert_eq!(prefixes.prefixes[0].name, what.prefix.as_bytes());
-        assert_eq!(to_wire(last).sequence, last.sequence.0);
     }
 }
