@@ -91,7 +91,7 @@ impl Call {
                 }
             }
         }
-        pod.close().await?;
+        super::leave(pod).await;
         Ok(code)
     }
 }

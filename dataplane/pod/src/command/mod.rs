@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use dmsc_pod::{CallOptions, GatewayAddress, Pin, PodConfig};
+use dmsc_pod::{CallOptions, GatewayAddress, Pin, Pod, PodConfig};
 use dmsc_wire::{Class, FlowLabel, NameBuf};
 
 /// A pod on the command line: serve, call, ping and load services by name, through the pod's gateway.
@@ -163,6 +163,13 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
         .enable_all()
         .build()?
         .block_on(future)
+}
+
+/// Withdraws at the end of a command. What the command did stands also while the control plane is away: the lease then ends by itself.
+async fn leave(pod: Pod) {
+    if let Err(error) = pod.close().await {
+        eprintln!("dmsc-pod: not withdrawn, the lease ends by itself: {error}");
+    }
 }
 
 #[cfg(test)]

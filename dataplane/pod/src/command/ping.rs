@@ -102,7 +102,7 @@ impl Ping {
                 Err(error) => println!("{}: sequence {sequence}: {error}", self.name),
             }
         }
-        pod.close().await?;
+        super::leave(pod).await;
         if !global.json {
             println!("{} sent, {answered} answered", self.count);
         }

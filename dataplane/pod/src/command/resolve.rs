@@ -63,7 +63,7 @@ impl Resolve {
             }
         }
         drop(resolution);
-        pod.close().await?;
+        super::leave(pod).await;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -85,7 +85,7 @@ impl Serve {
         tell("refused", &registered.refused);
         tell("waiting", &registered.waiting);
         if registered.serves.is_empty() {
-            pod.close().await?;
+            super::leave(pod).await;
             anyhow::bail!("the gateway refused all names");
         }
         let ready = json!({
@@ -114,10 +114,7 @@ impl Serve {
         }
         let counts = pod.counts();
         tracing::info!(?counts, "ending");
-        if let Err(error) = pod.close().await {
-            // The lease ends by itself; that the pod wanted to end is no failure.
-            eprintln!("dmsc-pod: not withdrawn: {error}");
-        }
+        super::leave(pod).await;
         Ok(ExitCode::SUCCESS)
     }
 }
