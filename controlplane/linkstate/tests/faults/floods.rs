@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_flood_of_objects_costs_a_bounded_number_of_verifications() {
-    let mut sim = line_with(200);
+    let mut sim = line_with(|config| config.objects_per_second = 200);
     let before = tables(&sim);
     let verifications = sim.nodes[&2].verifications.clone();
     let counted = verifications.load(Ordering::Relaxed);

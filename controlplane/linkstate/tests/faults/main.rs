@@ -14,7 +14,8 @@ use bytes::Bytes;
 use dmsc_linkstate::engine::body::{AnnouncedPrefix, PrefixBody};
 use dmsc_linkstate::object::{FLAG_PURGE, MAX_BODY};
 use dmsc_linkstate::{
-    Alarm, Digest, Event, Key, Kind, Message, NodeId, Object, Sequence, SessionId, Signer as _,
+    Alarm, Digest, EngineConfig, Event, Key, Kind, Message, NodeId, Object, Sequence, SessionId,
+    Signer as _,
 };
 use prost::Message as _;
 use sim::crypto::{NodeSigner, WireAuthorisation, WireRevocation};
@@ -22,14 +23,14 @@ use sim::{EPOCH_S, Sim, Tables, ms, name, secs};
 
 /// A line of three: 1 — 2 — 3, prefixes at 1 and 3.
 fn line() -> Sim {
-    line_with(2_000)
+    line_with(|_| {})
 }
 
-fn line_with(objects_per_second: u32) -> Sim {
+fn line_with(configure: impl Fn(&mut EngineConfig)) -> Sim {
     let mut sim = Sim::default();
     for id in 1..=3 {
         sim.add_node(id, "sg");
-        sim.node(id).config.objects_per_second = objects_per_second;
+        configure(&mut sim.node(id).config);
     }
     sim.add_link([(1, 1), (2, 1)], 10, 10);
     sim.add_link([(2, 2), (3, 1)], 10, 10);

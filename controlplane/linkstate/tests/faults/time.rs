@@ -40,22 +40,7 @@ fn a_clock_that_jumps_raises_an_alarm_and_nothing_expires() {
 
 #[test]
 fn objects_of_a_dead_node_end_and_those_of_the_living_do_not() {
-    let mut sim = Sim::default();
-    for id in 1..=3 {
-        sim.add_node(id, "sg");
-        sim.node(id).config.lifetime_s = 60;
-    }
-    sim.add_link([(1, 1), (2, 1)], 10, 10);
-    sim.add_link([(2, 2), (3, 1)], 10, 10);
-    for id in 1..=3 {
-        sim.start(id, false);
-    }
-    sim.set_link(1, 2, true);
-    sim.set_link(2, 3, true);
-    sim.authorise(1, &["/one"], 3_600, 60);
-    sim.authorise(3, &["/three"], 3_600, 60);
-    sim.announce(1, &["/one/a"]);
-    sim.announce(3, &["/three/a"]);
+    let mut sim = line_with(|config| config.lifetime_s = 60);
     sim.run(secs(300));
     assert_eq!(sim.members(3, "/one/a"), [1], "refreshed many times");
     assert!(sim.nodes[&3].lost.is_empty());
