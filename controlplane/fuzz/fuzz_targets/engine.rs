@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dmsc_linkstate::event::LinkSettings;
-use dmsc_linkstate::trust::{Authorisation, Grant, NodeRevocation, PublicKey, Revocation, TrustError};
+use dmsc_linkstate::trust::{Authorisation, Grant, RootRevocation, PublicKey, Revocation, TrustError};
 use dmsc_linkstate::{AdjacencyId, Engine, EngineConfig, Event, Key, Kind, Message, NodeId, Now, Object, Sequence, SessionId, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
 use libfuzzer_sys::fuzz_target;
@@ -65,15 +65,15 @@ impl Trust for Anything {
             reason: String::new(),
         })
     }
-    fn node_revocation(&mut self, body: &[u8], now: Now) -> Result<NodeRevocation, TrustError> {
-        Ok(NodeRevocation {
+    fn root_revocation(&mut self, body: &[u8], now: Now) -> Result<RootRevocation, TrustError> {
+        Ok(RootRevocation {
             node: NodeId(body.first().copied().unwrap_or(9).into()),
             issued_before_s: now.wall.as_secs(),
             until_s: now.wall.as_secs() + 100,
             reason: String::new(),
         })
     }
-    fn revoke_node(&mut self, _: &NodeRevocation) {}
+    fn revoke_node(&mut self, _: &RootRevocation) {}
 }
 
 fn object(what: u8, bytes: &[u8], wall_ms: u64) -> Option<Object> {

@@ -1,4 +1,4 @@
-//! Any bytes as a certificate, an authorisation, a revocation, a node revocation, or the root itself: refused or not, no panic.
+//! Any bytes as a certificate, an authorisation, a revocation, a root revocation, or the root itself: refused or not, no panic.
 #![no_main]
 
 use dmsc_spa::policy::Policy;
@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = root.certificate(data, 1_700_000_000);
     let _ = root.authorisation(data);
     let _ = root.revocation(data);
-    let _ = root.node_revocation(data);
+    let _ = root.root_revocation(data);
     let _ = RootKey::from_certificate(data);
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = Policy::parse(text, std::path::Path::new("/nonexistent"));

@@ -21,8 +21,8 @@ pub enum Action {
     Routes(RouteDelta),
     /// Keep this revocation on disk, and give it back with [`crate::Event::Revocation`] at the next start.
     KeepRevocation(Bytes),
-    /// As above, for [`crate::Event::NodeRevocation`].
-    KeepNodeRevocation(Bytes),
+    /// As above, for [`crate::Event::RootRevocation`].
+    KeepRootRevocation(Bytes),
     /// Tell people; once when it begins.
     Alarm(Alarm),
     /// It ended.

@@ -112,7 +112,7 @@ pub enum Event {
     /// A revocation from an authority or from disk: verified, applied and originated by this node too.
     Revocation(Bytes),
     /// As [`Event::Revocation`], by the root, of a node.
-    NodeRevocation(Bytes),
+    RootRevocation(Bytes),
     /// Drain (true): no transit through this node, and none of its prefixes; or back.
     Drain(bool),
     /// This node ends for good: purge everything that it originated.

@@ -26,7 +26,7 @@ impl Kind {
     /// Ends authorisations early; signed by an authority.
     pub const REVOCATION: Self = Self(4);
     /// Voids a node's certificates; signed by the root.
-    pub const NODE_REVOCATION: Self = Self(5);
+    pub const ROOT_REVOCATION: Self = Self(5);
     /// Access rules and routes of a prefix; reserved.
     pub const SERVICE: Self = Self(6);
 }

@@ -65,13 +65,13 @@ pub trait Trust {
     /// # Errors
     /// Why not.
     fn revocation(&mut self, body: &[u8], now: Now) -> Result<Revocation, TrustError>;
-    /// Body of a node revocation object.
+    /// Body of a root revocation object.
     ///
     /// # Errors
     /// Why not.
-    fn node_revocation(&mut self, body: &[u8], now: Now) -> Result<NodeRevocation, TrustError>;
+    fn root_revocation(&mut self, body: &[u8], now: Now) -> Result<RootRevocation, TrustError>;
     /// From now on certificates of this node that were issued before are void.
-    fn revoke_node(&mut self, revocation: &NodeRevocation);
+    fn revoke_node(&mut self, revocation: &RootRevocation);
 }
 
 /// What an authority signed: these names may be announced at this gateway.
@@ -137,7 +137,7 @@ pub struct Revocation {
 
 /// Voids certificates of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRevocation {
+pub struct RootRevocation {
     /// The node.
     pub node: NodeId,
     /// Certificates whose validity began before this, wall clock, s since 1970.

@@ -350,7 +350,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Leave),
         Just(Event::Tick),
         prop::collection::vec(any::<u8>(), 0..99).prop_map(|b| Event::Revocation(b.into())),
-        prop::collection::vec(any::<u8>(), 0..99).prop_map(|b| Event::NodeRevocation(b.into())),
+        prop::collection::vec(any::<u8>(), 0..99).prop_map(|b| Event::RootRevocation(b.into())),
         prop::collection::vec(any::<u8>(), 0..99)
             .prop_map(|b| Event::Authorisations(vec![b.into()])),
     ]

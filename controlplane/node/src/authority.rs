@@ -315,7 +315,11 @@ async fn revocations(handle: Handle, gateway: NodeId, address: SocketAddr, chann
     let mut pause = AGAIN.0;
     let mut lost = false;
     loop {
-        let request = v1::RevocationsRequest { gateway: gateway.0 };
+        let request = v1::RevocationsRequest {
+            gateway: gateway.0,
+            version_min: dmsc_proto::AUTHORITY_VERSIONS.0,
+            version_max: dmsc_proto::AUTHORITY_VERSIONS.1,
+        };
         let mut client =
             PrefixAuthorityClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         match client.revocations(request).await {

@@ -498,8 +498,8 @@ impl Router {
         let mistake = applied.err();
         self.handle
             .query(|node| {
-                // A policy may have changed as well, and a node revocation may have been put into the state directory.
-                node.load_node_revocations();
+                // A policy may have changed as well, and a root revocation may have been put into the state directory.
+                node.load_root_revocations();
                 node.ask_again = mistake.is_none();
                 node.mistake = mistake;
                 node.signals.claimed.notify_one();

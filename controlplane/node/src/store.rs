@@ -50,7 +50,7 @@ pub enum Kept {
     /// Of anybody.
     Revocations,
     /// Of node certificates.
-    NodeRevocations,
+    RootRevocations,
 }
 
 impl Kept {
@@ -58,7 +58,7 @@ impl Kept {
         match self {
             Self::Authorisations => "authorisations",
             Self::Revocations => "revocations",
-            Self::NodeRevocations => "node-revocations",
+            Self::RootRevocations => "root-revocations",
         }
     }
 }
@@ -72,7 +72,7 @@ impl Store {
         for kind in [
             Kept::Authorisations,
             Kept::Revocations,
-            Kept::NodeRevocations,
+            Kept::RootRevocations,
         ] {
             let path = folder.join(kind.folder());
             std::fs::create_dir_all(&path)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dmsc_linkstate::trust::{Authorisation, NodeRevocation, PublicKey, Revocation, TrustError};
+use dmsc_linkstate::trust::{Authorisation, PublicKey, Revocation, RootRevocation, TrustError};
 use dmsc_linkstate::{Now, Signer, Trust};
 use dmsc_spa::credentials::SigningKey;
 use dmsc_spa::identity::Identity;
@@ -104,11 +104,11 @@ impl Trust for NodeTrust {
         self.root.revocation(body).map_err(trust_error)
     }
 
-    fn node_revocation(&mut self, body: &[u8], _: Now) -> Result<NodeRevocation, TrustError> {
-        self.root.node_revocation(body).map_err(trust_error)
+    fn root_revocation(&mut self, body: &[u8], _: Now) -> Result<RootRevocation, TrustError> {
+        self.root.root_revocation(body).map_err(trust_error)
     }
 
-    fn revoke_node(&mut self, revocation: &NodeRevocation) {
+    fn revoke_node(&mut self, revocation: &RootRevocation) {
         let before = self.revoked.entry(revocation.node).or_default();
         *before = (*before).max(revocation.issued_before_s);
     }

@@ -536,7 +536,7 @@ async fn a_revoked_node_is_nobody_any_more() {
         .root
         .revoke_node(NodeId(3), "stolen", now_s)
         .unwrap();
-    std::fs::write(place.net.path("state1/node-revocations/stolen.bin"), signed).unwrap();
+    std::fs::write(place.net.path("state1/root-revocations/stolen.bin"), signed).unwrap();
     place
         .first
         .as_ref()

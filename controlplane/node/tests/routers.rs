@@ -242,7 +242,7 @@ async fn a_revoked_neighbour_is_not_dialled_into_the_network_again() {
         .root
         .revoke_node(dmsc_wire::NodeId(2), "stolen", now_s)
         .unwrap();
-    std::fs::write(net.path("state1/node-revocations/stolen.bin"), signed).unwrap();
+    std::fs::write(net.path("state1/root-revocations/stolen.bin"), signed).unwrap();
     first.process.signal(Signal::SIGHUP);
     first
         .until("dialled, and refused", |line| {

@@ -94,6 +94,7 @@ impl Scene {
             gateway,
             identity: identity.to_owned(),
             signed_at_ms: now_s() * 1_000,
+            ..PodStatement::default()
         }
         .sign(&key);
         AuthoriseRequest {

@@ -71,11 +71,11 @@ fn both_crates_speak_of_the_same_statements() {
         until_s: 5,
         reason: "sold".into(),
     });
-    same::<_, v1::SignedNodeRevocation>(&spa::SignedNodeRevocation {
+    same::<_, v1::SignedRootRevocation>(&spa::SignedRootRevocation {
         statement: some("s"),
         signature: some("g"),
     });
-    same::<_, v1::NodeRevocation>(&spa::NodeRevocation {
+    same::<_, v1::RootRevocation>(&spa::RootRevocation {
         node: 1,
         issued_before_s: 2,
         until_s: 3,
@@ -86,5 +86,6 @@ fn both_crates_speak_of_the_same_statements() {
         gateway: 1,
         identity: "pod1/a".into(),
         signed_at_ms: 2,
+        ..spa::PodStatement::default()
     });
 }

@@ -301,7 +301,7 @@ impl Root {
         )
     }
 
-    /// A signed node revocation (SignedNodeRevocation), to be given to any router. It voids what [`Root::issue`] made until and in the second `now_s`;
+    /// A signed root revocation (SignedRootRevocation), to be given to any router. It voids what [`Root::issue`] made until and in the second `now_s`;
     /// credentials that are issued from the next second on are good again.
     ///
     /// # Errors
@@ -313,17 +313,18 @@ impl Root {
         if !node.is_some() {
             return Err(IdentityError::Node(node.to_string()).into());
         }
-        let body = statement::NodeRevocation {
+        let body = statement::RootRevocation {
             node: node.0,
             // Compared with the beginning of a certificate's validity, which is before it was issued.
             issued_before_s: (now_s + 1).saturating_sub(BACKDATED_S),
             // No certificate outlives the root.
             until_s: self.not_after_s.max(now_s),
             reason: reason.to_owned(),
+            ..statement::RootRevocation::default()
         };
         let statement = Bytes::from(body.encode_to_vec());
-        let signed = statement::SignedNodeRevocation {
-            signature: statement::sign(&self.signing_key, statement::NODE_REVOCATION, &statement),
+        let signed = statement::SignedRootRevocation {
+            signature: statement::sign(&self.signing_key, statement::ROOT_REVOCATION, &statement),
             statement,
         };
         Ok(signed.encode_to_vec().into())

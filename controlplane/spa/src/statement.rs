@@ -14,8 +14,8 @@ pub const AUTHORITY_CERTIFICATE: &[u8] = b"dmsc-spa-certificate-v1\0";
 pub const AUTHORISATION: &[u8] = b"dmsc-authorisation-v1\0";
 /// Of revocations.
 pub const REVOCATION: &[u8] = b"dmsc-revocation-v1\0";
-/// Of node revocations.
-pub const NODE_REVOCATION: &[u8] = b"dmsc-node-revocation-v1\0";
+/// Of root revocations.
+pub const ROOT_REVOCATION: &[u8] = b"dmsc-root-revocation-v1\0";
 /// Of what a pod signs.
 pub const REGISTER: &[u8] = b"dmsc-register-v1\0";
 
@@ -25,8 +25,8 @@ pub const MAX_AUTHORISATION: usize = 65_536;
 pub const MAX_AUTHORITY_CERTIFICATE: usize = 16_384;
 /// Most bytes of a signed revocation.
 pub const MAX_REVOCATION: usize = 20_000;
-/// Most bytes of a signed node revocation.
-pub const MAX_NODE_REVOCATION: usize = 1_024;
+/// Most bytes of a signed root revocation.
+pub const MAX_ROOT_REVOCATION: usize = 1_024;
 /// Most bytes of a pod's statement.
 pub const MAX_POD_STATEMENT: usize = 1_024;
 /// Most bytes of an X.509 certificate.
@@ -127,6 +127,9 @@ pub struct Authorisation {
     /// Of how many.
     #[prost(uint32, tag = "11")]
     pub fragments: u32,
+    /// Bits that must be understood: none is by version 1.
+    #[prost(uint32, tag = "12")]
+    pub conditions: u32,
 }
 
 /// One name or subtree.
@@ -141,6 +144,9 @@ pub struct Grant {
     /// Components in all; 0 = 16.
     #[prost(uint32, tag = "3")]
     pub maximum_depth: u32,
+    /// Bits; 0 = announce.
+    #[prost(uint32, tag = "4")]
+    pub rights: u32,
 }
 
 /// A revocation, signed by an authority.
@@ -189,20 +195,20 @@ pub struct Revocation {
     pub reason: String,
 }
 
-/// A node revocation, signed by the root.
+/// A root revocation, signed by the root.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct SignedNodeRevocation {
-    /// [`NodeRevocation`].
+pub struct SignedRootRevocation {
+    /// [`RootRevocation`].
     #[prost(bytes = "bytes", tag = "1")]
     pub statement: Bytes,
-    /// Ed25519 over [`NODE_REVOCATION`] and statement.
+    /// Ed25519 over [`ROOT_REVOCATION`] and statement.
     #[prost(bytes = "bytes", tag = "2")]
     pub signature: Bytes,
 }
 
 /// Voids certificates of a node.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct NodeRevocation {
+pub struct RootRevocation {
     /// The node.
     #[prost(uint32, tag = "1")]
     pub node: u32,
@@ -215,6 +221,12 @@ pub struct NodeRevocation {
     /// For people.
     #[prost(string, tag = "4")]
     pub reason: String,
+    /// Instead of a node: certificates of this authority.
+    #[prost(string, tag = "5")]
+    pub authority: String,
+    /// Instead: whatever is certified for keys with these hashes.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub key_sha256: Vec<Bytes>,
 }
 
 /// What a pod signs when it registers.
@@ -232,6 +244,12 @@ pub struct PodStatement {
     /// Wall clock, ms.
     #[prost(fixed64, tag = "4")]
     pub signed_at_ms: u64,
+    /// As in the registration.
+    #[prost(uint32, tag = "5")]
+    pub domain: u32,
+    /// Over length(16) and canonical encoding of each prefix, in their order.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub prefixes_sha256: Bytes,
 }
 
 impl PodStatement {

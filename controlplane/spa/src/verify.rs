@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 /// What is believed, in the words of the link state, which uses it. Expiry is not judged here.
-pub use dmsc_linkstate::trust::{Authorisation, Grant, NodeRevocation, Revocation};
+pub use dmsc_linkstate::trust::{Authorisation, Grant, Revocation, RootRevocation};
 use dmsc_wire::name::MAX_COMPONENTS;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use prost::Message;
@@ -301,34 +301,34 @@ impl RootKey {
         })
     }
 
-    /// A SignedNodeRevocation: signed by the root itself.
+    /// A SignedRootRevocation: signed by the root itself.
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn node_revocation(&self, signed: &[u8]) -> Result<NodeRevocation, VerifyError> {
+    pub fn root_revocation(&self, signed: &[u8]) -> Result<RootRevocation, VerifyError> {
         limit(
             signed,
-            statement::MAX_NODE_REVOCATION,
-            "a node revocation of more than 1,024 bytes",
+            statement::MAX_ROOT_REVOCATION,
+            "a root revocation of more than 1,024 bytes",
         )?;
-        let signed: statement::SignedNodeRevocation = decode(signed)?;
+        let signed: statement::SignedRootRevocation = decode(signed)?;
         if !statement::verify(
             &self.public_key,
-            statement::NODE_REVOCATION,
+            statement::ROOT_REVOCATION,
             &signed.statement,
             &signed.signature,
         ) {
             return Err(VerifyError::Signature);
         }
-        let body: statement::NodeRevocation = decode_shared(signed.statement)?;
+        let body: statement::RootRevocation = decode_shared(signed.statement)?;
         check_text(&body.reason)?;
         if body.node == 0 {
-            return Err(VerifyError::Malformed("a node revocation without a node"));
+            return Err(VerifyError::Malformed("a root revocation without a node"));
         }
         if body.until_s < body.issued_before_s {
             return Err(VerifyError::Validity);
         }
-        Ok(NodeRevocation {
+        Ok(RootRevocation {
             node: NodeId(body.node),
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,

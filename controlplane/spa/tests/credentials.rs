@@ -414,7 +414,7 @@ fn a_revoked_node_gets_new_credentials_in_the_next_second() {
         .root
         .revoke_node(NodeId(5), "stolen", now_s)
         .expect("revoke");
-    let revocation = root.node_revocation(&signed).expect("believed");
+    let revocation = root.root_revocation(&signed).expect("believed");
     assert_eq!(revocation.node, NodeId(5));
     assert_eq!(revocation.reason, "stolen");
     let at = |second: u64| pki.issue_for("node/5/sr", &[], &[], (second - 300, second + 60));
@@ -431,11 +431,11 @@ fn a_revoked_node_gets_new_credentials_in_the_next_second() {
     for at in 0..signed.len() {
         let mut altered = signed.to_vec();
         altered[at] ^= 1;
-        assert!(root.node_revocation(&altered).is_err(), "byte {at}");
-        assert!(root.node_revocation(&signed[..at]).is_err());
+        assert!(root.root_revocation(&altered).is_err(), "byte {at}");
+        assert!(root.root_revocation(&signed[..at]).is_err());
     }
     assert_eq!(
-        Pki::new().root.root_key().node_revocation(&signed),
+        Pki::new().root.root_key().root_revocation(&signed),
         Err(VerifyError::Signature)
     );
 }

@@ -325,7 +325,7 @@ fn every_byte_string_gets_an_answer() {
             prop_assert!(root.certificate(&bytes, NOW_S).is_err());
             prop_assert!(root.authorisation(&bytes).is_err());
             prop_assert!(root.revocation(&bytes).is_err());
-            prop_assert!(root.node_revocation(&bytes).is_err());
+            prop_assert!(root.root_revocation(&bytes).is_err());
             prop_assert!(root.authority_certificate(&bytes).is_err());
             prop_assert!(proof::check(root, &bytes, &bytes, &bytes, NodeId(1), 60, NOW_S).is_err());
             // Well signed nonsense, which gets further.

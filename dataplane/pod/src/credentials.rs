@@ -115,6 +115,7 @@ impl Credentials {
             gateway,
             identity: identity.to_owned(),
             signed_at_ms: now.map_or(0, |since| since.as_millis() as u64),
+            ..v1::PodStatement::default()
         }
         .encode_to_vec();
         let signature = self.key.sign(&[CONTEXT, &statement].concat());

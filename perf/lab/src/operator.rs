@@ -78,7 +78,7 @@ impl Operator {
     /// When it does not answer.
     pub fn routes(&mut self) -> anyhow::Result<BTreeMap<u32, v1::RouteInfo>> {
         let reply = self.ask("ShowRoutes", |mut c| async move {
-            c.show_routes(v1::ShowRequest {}).await
+            c.show_routes(v1::PageRequest::default()).await
         })?;
         let metric = reply.routes.into_iter().filter(|r| r.topology == 0);
         Ok(metric.map(|r| (r.gateway, r)).collect())
@@ -113,7 +113,7 @@ impl Operator {
     pub fn prefix_count(&mut self) -> anyhow::Result<u64> {
         let request = v1::PrefixesRequest {
             limit: 1,
-            under: Vec::new(),
+            ..v1::PrefixesRequest::default()
         };
         let reply = self.ask("ShowPrefixes", |mut c| async move {
             c.show_prefixes(request).await
@@ -128,7 +128,7 @@ impl Operator {
     pub fn objects(&mut self, suspect: u32) -> anyhow::Result<BTreeSet<Header>> {
         const AUTHORISATION: u32 = 3;
         let reply = self.ask("ShowLsdb", |mut c| async move {
-            c.show_lsdb(v1::LsdbRequest { bodies: false }).await
+            c.show_lsdb(v1::LsdbRequest::default()).await
         })?;
         Ok(reply
             .entries
@@ -156,7 +156,11 @@ impl Operator {
     pub fn everything(&mut self) -> anyhow::Result<String> {
         let about = self.about()?;
         let lsdb = self.ask("ShowLsdb", |mut c| async move {
-            c.show_lsdb(v1::LsdbRequest { bodies: true }).await
+            c.show_lsdb(v1::LsdbRequest {
+                bodies: true,
+                ..v1::LsdbRequest::default()
+            })
+            .await
         })?;
         let (links, routes, prefixes) = (self.links()?, self.routes()?, self.prefixes()?);
         let (pods, authorisations) = (self.pods(), self.authorisations());
@@ -171,7 +175,7 @@ impl Operator {
     /// When it does not answer.
     pub fn pods(&mut self) -> anyhow::Result<Vec<v1::PodInfo>> {
         let reply = self.ask("ShowPods", |mut c| async move {
-            c.show_pods(v1::ShowRequest {}).await
+            c.show_pods(v1::PageRequest::default()).await
         })?;
         Ok(reply.pods)
     }
@@ -182,7 +186,7 @@ impl Operator {
     /// When it does not answer.
     pub fn authorisations(&mut self) -> anyhow::Result<v1::AuthorisationsReply> {
         self.ask("ShowAuthorisations", |mut c| async move {
-            c.show_authorisations(v1::ShowRequest {}).await
+            c.show_authorisations(v1::PageRequest::default()).await
         })
     }
 

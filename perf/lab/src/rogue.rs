@@ -139,6 +139,7 @@ impl Forge {
             }],
             fragment: 1,
             fragments: 1,
+            ..v1::Authorisation::default()
         }
         .encode_to_vec();
         let body = v1::SignedAuthorisation {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dmsc_spa::credentials::{AUTHORITY_FILE, CERTIFICATE_FILE, Credentials, ROOT_FILE};
 use dmsc_spa::pki::now_s;
 use dmsc_spa::verify::{
-    Authorisation, AuthorityCertificate, Certificate, NodeRevocation, Revocation, RootKey,
+    Authorisation, AuthorityCertificate, Certificate, Revocation, RootKey, RootRevocation,
     VerifyError,
 };
 use dmsc_wire::{Domain, NameBuf};
@@ -76,7 +76,7 @@ pub(super) enum View {
         valid: bool,
     },
     /// Voids certificates of a node.
-    NodeRevocation {
+    RootRevocation {
         node: u32,
         issued_before_s: u64,
         until_s: u64,
@@ -186,9 +186,9 @@ fn statement(path: &Path, bytes: &[u8], root: &RootKey, now_s: u64) -> Result<Vi
     })
     .or_else(|| {
         tried(
-            root.node_revocation(bytes)
-                .map(|body| View::node_revocation(body, now_s)),
-            "a node revocation",
+            root.root_revocation(bytes)
+                .map(|body| View::root_revocation(body, now_s)),
+            "a root revocation",
         )
     })
     .or_else(|| {
@@ -309,8 +309,8 @@ impl View {
         }
     }
 
-    fn node_revocation(body: NodeRevocation, now_s: u64) -> Self {
-        Self::NodeRevocation {
+    fn root_revocation(body: RootRevocation, now_s: u64) -> Self {
+        Self::RootRevocation {
             node: body.node.0,
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
@@ -326,7 +326,7 @@ impl View {
             | Self::AuthorityCertificate { valid, .. }
             | Self::Authorisation { valid, .. }
             | Self::Revocation { valid, .. }
-            | Self::NodeRevocation { valid, .. } => *valid,
+            | Self::RootRevocation { valid, .. } => *valid,
         }
     }
 
@@ -419,7 +419,7 @@ impl View {
                 ),
                 line("in force", force(*until_s, *valid)),
             ],
-            Self::NodeRevocation {
+            Self::RootRevocation {
                 node,
                 issued_before_s,
                 until_s,

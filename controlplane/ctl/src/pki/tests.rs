@@ -86,7 +86,7 @@ fn a_revoked_node_can_get_new_credentials_at_once() {
     pki(&issue).expect("issue");
     let voids =
         match &read(file.as_ref(), Some(&folder.path().join("sr5")), now_s()).expect("read")[0] {
-            View::NodeRevocation {
+            View::RootRevocation {
                 node: 5,
                 issued_before_s,
                 ..

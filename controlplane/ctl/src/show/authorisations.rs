@@ -1,6 +1,6 @@
 //! `show authorisations`: what prefix authorities signed, and what they took back.
 
-use dmsc_proto::v1::{AuthorisationInfo, RevocationInfo, ShowRequest};
+use dmsc_proto::v1::{AuthorisationInfo, PageRequest, RevocationInfo};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -89,7 +89,10 @@ impl From<RevocationInfo> for RevocationView {
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
 pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator.client.show_authorisations(ShowRequest {}).await;
+    let reply = operator
+        .client
+        .show_authorisations(PageRequest::default())
+        .await;
     let mut reply = operator.answer(reply)?;
     reply.authorisations.sort_by(|a, b| {
         (a.gateway, &a.identity, a.serial).cmp(&(b.gateway, &b.identity, b.serial))

@@ -60,7 +60,13 @@ pub async fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let bodies = args.bodies;
-    let reply = operator.client.show_lsdb(LsdbRequest { bodies }).await;
+    let reply = operator
+        .client
+        .show_lsdb(LsdbRequest {
+            bodies,
+            ..LsdbRequest::default()
+        })
+        .await;
     let mut entries = operator.answer(reply)?.entries;
     entries.sort_by_key(|entry| (entry.kind, entry.origin, entry.id));
     let view = LsdbView {

@@ -1,6 +1,6 @@
 //! `show pods`: pods registered at this gateway.
 
-use dmsc_proto::v1::{PodInfo, ShowRequest};
+use dmsc_proto::v1::{PageRequest, PodInfo};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -61,7 +61,7 @@ impl From<PodInfo> for PodView {
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
 pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator.client.show_pods(ShowRequest {}).await;
+    let reply = operator.client.show_pods(PageRequest::default()).await;
     let mut pods = operator.answer(reply)?.pods;
     pods.sort_by(|a, b| (&a.identity, a.attachment).cmp(&(&b.identity, b.attachment)));
     let view = PodsView {

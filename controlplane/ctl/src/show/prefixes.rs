@@ -69,6 +69,7 @@ pub async fn run(
             .under
             .as_ref()
             .map_or_else(Vec::new, |under: &NameBuf| under.as_bytes().to_vec()),
+        after: Vec::new(),
     };
     let reply = operator.client.show_prefixes(request).await;
     let reply = operator.answer(reply)?;

@@ -1,6 +1,6 @@
 //! `show routes`: computed ways to all nodes, before they are tables.
 
-use dmsc_proto::v1::{RouteInfo, ShowRequest};
+use dmsc_proto::v1::{PageRequest, RouteInfo};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -64,7 +64,7 @@ impl From<RouteInfo> for RouteView {
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
 pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator.client.show_routes(ShowRequest {}).await;
+    let reply = operator.client.show_routes(PageRequest::default()).await;
     let mut reply = operator.answer(reply)?;
     reply
         .routes

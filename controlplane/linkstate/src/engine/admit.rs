@@ -14,7 +14,7 @@ use super::parse::Parsed;
 use crate::action::Action;
 use crate::event::Known;
 use crate::object::{Key, Kind};
-use crate::trust::{NodeRevocation, Revocation};
+use crate::trust::{Revocation, RootRevocation};
 
 impl Engine {
     /// Wall clock that is believed, s.
@@ -85,7 +85,7 @@ impl Engine {
             (Kind::REVOCATION, Parsed::Revocation(revocation)) => {
                 self.revoke(key.id, revocation, body);
             }
-            (Kind::NODE_REVOCATION, Parsed::NodeRevocation(revocation)) => {
+            (Kind::ROOT_REVOCATION, Parsed::RootRevocation(revocation)) => {
                 self.revoke_node(key.id, revocation, body);
             }
             _ => {}
@@ -225,13 +225,13 @@ impl Engine {
     }
 
     /// A verified revocation of a node: its objects are gone, and do not come back with that certificate.
-    pub(super) fn revoke_node(&mut self, id: u64, revocation: NodeRevocation, body: &Bytes) {
+    pub(super) fn revoke_node(&mut self, id: u64, revocation: RootRevocation, body: &Bytes) {
         let node = revocation.node;
         self.trust.revoke_node(&revocation);
         if !self.authorisations.revocations.insert_node(id, revocation) {
             return;
         }
-        self.actions.push(Action::KeepNodeRevocation(body.clone()));
+        self.actions.push(Action::KeepRootRevocation(body.clone()));
         if node == self.config.node {
             return; // the others no longer listen; what is here still forwards
         }
@@ -277,7 +277,7 @@ impl Engine {
             self.revoke(id, revocation, &body);
             until_s
         } else {
-            let Ok(revocation) = self.trust.node_revocation(&body, self.now) else {
+            let Ok(revocation) = self.trust.root_revocation(&body, self.now) else {
                 return;
             };
             let until_s = revocation.until_s;

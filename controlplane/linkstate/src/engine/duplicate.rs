@@ -162,7 +162,7 @@ impl Engine {
                 let body = object.body.clone();
                 self.own.statements.insert(key, (body, revocation.until_s));
             }
-            Parsed::NodeRevocation(revocation) => {
+            Parsed::RootRevocation(revocation) => {
                 let body = object.body.clone();
                 self.own.statements.insert(key, (body, revocation.until_s));
             }

@@ -121,7 +121,7 @@ impl Engine {
             }
             Event::Authorisations(bodies) => self.set_authorisations(bodies),
             Event::Revocation(body) => self.state(Kind::REVOCATION, body),
-            Event::NodeRevocation(body) => self.state(Kind::NODE_REVOCATION, body),
+            Event::RootRevocation(body) => self.state(Kind::ROOT_REVOCATION, body),
             Event::Drain(drain) => {
                 if self.start.draining != drain {
                     self.start.draining = drain;

@@ -161,7 +161,7 @@ impl Engine {
                 .authorisations
                 .get(&key.id)
                 .map(|own| own.body.clone()),
-            Kind::REVOCATION | Kind::NODE_REVOCATION => {
+            Kind::REVOCATION | Kind::ROOT_REVOCATION => {
                 self.own.statements.get(&key).map(|(body, _)| body.clone())
             }
             _ => None,

@@ -8,7 +8,7 @@ use super::lsdb::body_id;
 use super::own::ADJACENCY_ID;
 use super::receive::Refusal;
 use crate::object::{Kind, MAX_BODY, MAX_CERTIFICATE, MAX_LIFETIME_S, Object};
-use crate::trust::{Authorisation, NodeRevocation, Revocation};
+use crate::trust::{Authorisation, Revocation, RootRevocation};
 
 /// How far ahead of this node's wall clock another's may be.
 const AHEAD: Duration = Duration::from_secs(300);
@@ -25,7 +25,7 @@ pub enum Parsed {
     /// By an authority.
     Revocation(Revocation),
     /// By the root.
-    NodeRevocation(NodeRevocation),
+    RootRevocation(RootRevocation),
     /// Withdrawn.
     Purge,
     /// Of an unknown kind, or not to be used: kept and flooded only.
@@ -106,9 +106,9 @@ impl Engine {
                 is_its_id()?;
                 Parsed::Revocation(self.trust.revocation(body, self.now)?)
             }
-            Kind::NODE_REVOCATION => {
+            Kind::ROOT_REVOCATION => {
                 is_its_id()?;
-                Parsed::NodeRevocation(self.trust.node_revocation(body, self.now)?)
+                Parsed::RootRevocation(self.trust.root_revocation(body, self.now)?)
             }
             _ => Parsed::Opaque,
         })

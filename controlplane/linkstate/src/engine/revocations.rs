@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
-use crate::trust::{Authorisation, NodeRevocation, Revocation};
+use crate::trust::{Authorisation, Revocation, RootRevocation};
 
 /// Most that are kept; authorities sign them, so this is never reached by accident.
 const MOST: usize = 100_000;
@@ -21,7 +21,7 @@ struct Of {
 pub struct Revocations {
     by_id: BTreeMap<u64, Revocation>,
     index: HashMap<Domain, HashMap<String, Of>>,
-    nodes: BTreeMap<u64, NodeRevocation>,
+    nodes: BTreeMap<u64, RootRevocation>,
 }
 
 impl Revocations {
@@ -50,7 +50,7 @@ impl Revocations {
     }
 
     /// Adds one of a node; whether it is new.
-    pub fn insert_node(&mut self, id: u64, revocation: NodeRevocation) -> bool {
+    pub fn insert_node(&mut self, id: u64, revocation: RootRevocation) -> bool {
         if self.nodes.contains_key(&id) || self.nodes.len() >= MOST {
             return false;
         }

@@ -91,7 +91,7 @@ impl Exchange {
 fn rank(kind: Kind) -> u8 {
     match kind {
         Kind::ADJACENCY => 0,
-        Kind::NODE_REVOCATION | Kind::REVOCATION => 1,
+        Kind::ROOT_REVOCATION | Kind::REVOCATION => 1,
         Kind::AUTHORISATION => 2,
         Kind::PREFIX => 3,
         _ => 4,

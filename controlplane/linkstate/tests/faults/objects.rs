@@ -207,7 +207,7 @@ fn a_revocation_holds_after_its_object_is_purged() {
     assert_eq!(sim.engine(1).revocations().len(), 1);
     // Garbage in its place is no revocation.
     sim.handle(2, Event::Revocation(Bytes::from_static(b"garbage")));
-    sim.handle(2, Event::NodeRevocation(Bytes::from_static(b"garbage")));
+    sim.handle(2, Event::RootRevocation(Bytes::from_static(b"garbage")));
     assert_eq!(sim.nodes[&2].kept.len(), 1);
 }
 

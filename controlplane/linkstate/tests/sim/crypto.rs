@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dmsc_linkstate::trust::{
-    Authorisation, Grant, NodeRevocation, PublicKey, Revocation, TrustError,
+    Authorisation, Grant, PublicKey, Revocation, RootRevocation, TrustError,
 };
 use dmsc_linkstate::{NodeId, Now, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
@@ -160,10 +160,10 @@ impl Trust for TestTrust {
         })
     }
 
-    fn node_revocation(&mut self, body: &[u8], _: Now) -> Result<NodeRevocation, TrustError> {
-        let malformed = |_| TrustError::Malformed("node revocation");
+    fn root_revocation(&mut self, body: &[u8], _: Now) -> Result<RootRevocation, TrustError> {
+        let malformed = |_| TrustError::Malformed("root revocation");
         let body = WireRevocation::decode(opened(ROOT, body)?).map_err(malformed)?;
-        Ok(NodeRevocation {
+        Ok(RootRevocation {
             node: NodeId(body.gateway),
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
@@ -171,7 +171,7 @@ impl Trust for TestTrust {
         })
     }
 
-    fn revoke_node(&mut self, revocation: &NodeRevocation) {
+    fn revoke_node(&mut self, revocation: &RootRevocation) {
         self.revoked
             .insert(revocation.node.0, revocation.issued_before_s);
     }

@@ -356,7 +356,7 @@ impl Sim {
                     self.push(self.now + PROGRAM, happening);
                 }
                 Action::KeepRevocation(body) => self.node(id).kept.push((false, body)),
-                Action::KeepNodeRevocation(body) => self.node(id).kept.push((true, body)),
+                Action::KeepRootRevocation(body) => self.node(id).kept.push((true, body)),
                 Action::Alarm(alarm) => self.node(id).alarms.push(format!("{alarm:?}")),
                 Action::AlarmOver(alarm) => self.node(id).alarms.push(format!("{alarm:?} over")),
             }

@@ -150,7 +150,7 @@ impl Run {
                     until_s: now_s + 86_400,
                 };
                 let id = self.node(id)?;
-                let event = Event::NodeRevocation(revocation.signed_by_root());
+                let event = Event::RootRevocation(revocation.signed_by_root());
                 self.sim.handle(id, event);
             }
             ["new-certificate", id] => {

@@ -71,7 +71,7 @@ impl Node {
                 hold: self.config.linkstate.restart_hold,
             });
         }
-        self.load_node_revocations();
+        self.load_root_revocations();
         let until = |body: &Bytes| {
             let signed = v1::SignedRevocation::decode(body.clone()).ok()?;
             let statement = signed.statement.as_slice();

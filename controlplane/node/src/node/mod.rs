@@ -263,9 +263,9 @@ impl Node {
                 self.store.keep(Kept::Revocations, &body);
                 self.signals.claimed.notify_one();
             }
-            Action::KeepNodeRevocation(body) => {
-                self.store.keep(Kept::NodeRevocations, &body);
-                self.note_node_revocation(&body);
+            Action::KeepRootRevocation(body) => {
+                self.store.keep(Kept::RootRevocations, &body);
+                self.note_root_revocation(&body);
             }
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),
             Action::AlarmOver(alarm) => {
@@ -357,24 +357,24 @@ impl Node {
     }
 
     /// Node revocations on disk: of before, or put there by hand.
-    pub(crate) fn load_node_revocations(&mut self) {
+    pub(crate) fn load_root_revocations(&mut self) {
         let until = |body: &Bytes| {
-            let signed = v1::SignedNodeRevocation::decode(body.clone()).ok()?;
+            let signed = v1::SignedRootRevocation::decode(body.clone()).ok()?;
             let statement = signed.statement.as_slice();
-            Some(v1::NodeRevocation::decode(statement).ok()?.until_s)
+            Some(v1::RootRevocation::decode(statement).ok()?.until_s)
         };
         let kept = self
             .store
-            .load_current(Kept::NodeRevocations, self.now_s(), until);
+            .load_current(Kept::RootRevocations, self.now_s(), until);
         for body in kept {
-            self.note_node_revocation(&body);
-            self.event(Event::NodeRevocation(body));
+            self.note_root_revocation(&body);
+            self.event(Event::RootRevocation(body));
         }
     }
 
-    fn note_node_revocation(&mut self, body: &[u8]) {
-        match self.root.node_revocation(body) {
-            Err(error) => warn!(%error, "a node revocation is not believed"),
+    fn note_root_revocation(&mut self, body: &[u8]) {
+        match self.root.root_revocation(body) {
+            Err(error) => warn!(%error, "a root revocation is not believed"),
             Ok(one) => {
                 let before = self.revoked_nodes.entry(one.node).or_default();
                 if *before >= one.issued_before_s {

@@ -56,6 +56,7 @@ pub fn reply(taken: Vec<Taken>, bodies: bool) -> v1::LsdbReply {
     });
     v1::LsdbReply {
         entries: entries.collect(),
+        ..v1::LsdbReply::default()
     }
 }
 
@@ -65,7 +66,7 @@ fn kind_name(kind: Kind) -> String {
         Kind::PREFIX => "prefix".into(),
         Kind::AUTHORISATION => "authorisation".into(),
         Kind::REVOCATION => "revocation".into(),
-        Kind::NODE_REVOCATION => "node-revocation".into(),
+        Kind::ROOT_REVOCATION => "root-revocation".into(),
         Kind::SERVICE => "service".into(),
         Kind(other) => format!("kind-{other}"),
     }
@@ -81,7 +82,7 @@ fn text(object: &Object) -> String {
         Kind::PREFIX => prefixes(&object.body),
         Kind::AUTHORISATION => authorisation(&object.body),
         Kind::REVOCATION => revocation(&object.body),
-        Kind::NODE_REVOCATION => node_revocation(&object.body),
+        Kind::ROOT_REVOCATION => root_revocation(&object.body),
         _ => None,
     };
     let lines = lines.unwrap_or_else(|| vec![hexadecimal(&object.body)]);
@@ -186,9 +187,9 @@ fn revocation(body: &[u8]) -> Option<Vec<String>> {
     )])
 }
 
-fn node_revocation(body: &[u8]) -> Option<Vec<String>> {
-    let signed = v1::SignedNodeRevocation::decode(body).ok()?;
-    let one = v1::NodeRevocation::decode(signed.statement.as_slice()).ok()?;
+fn root_revocation(body: &[u8]) -> Option<Vec<String>> {
+    let signed = v1::SignedRootRevocation::decode(body).ok()?;
+    let one = v1::RootRevocation::decode(signed.statement.as_slice()).ok()?;
     Some(vec![format!(
         "node {}: certificates from before {} s: {}",
         one.node, one.issued_before_s, one.reason

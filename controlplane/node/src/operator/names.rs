@@ -44,6 +44,7 @@ pub fn prefixes(node: &Node, under: Option<&NameBuf>, limit: u32) -> v1::Prefixe
     v1::PrefixesReply {
         prefixes: prefixes.collect(),
         total: node.engine.prefix_count() as u64,
+        next: Vec::new(),
     }
 }
 
@@ -54,6 +55,7 @@ pub fn pods(node: &Node) -> v1::PodsReply {
     let pods = leases.iter().map(|lease| pod(node, lease, now));
     v1::PodsReply {
         pods: pods.collect(),
+        next: Vec::new(),
     }
 }
 
@@ -134,10 +136,12 @@ pub fn authorisations(node: &Node) -> v1::AuthorisationsReply {
         identity: one.identity.unwrap_or_default(),
         reason: one.reason,
         forgotten_in_s: i64::try_from(one.until_s.saturating_sub(now_s)).unwrap_or(i64::MAX),
+        ..v1::RevocationInfo::default()
     });
     v1::AuthorisationsReply {
         authorisations: authorisations.collect(),
         revocations: revocations.collect(),
+        next: Vec::new(),
     }
 }
 

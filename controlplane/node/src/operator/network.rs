@@ -194,5 +194,6 @@ pub fn routes(node: &Node) -> v1::RoutesReply {
     v1::RoutesReply {
         routes: routes.collect(),
         version: node.engine.version(),
+        next: Vec::new(),
     }
 }

@@ -135,12 +135,12 @@ impl Operator for NodeOperator {
         Ok(Response::new(lsdb::reply(taken, request.get_ref().bodies)))
     }
 
-    async fn show_routes(&self, request: Request<ShowRequest>) -> Answer<RoutesReply> {
+    async fn show_routes(&self, request: Request<PageRequest>) -> Answer<RoutesReply> {
         self.look(&request, network::routes).await
     }
 
     async fn show_prefixes(&self, request: Request<PrefixesRequest>) -> Answer<PrefixesReply> {
-        let PrefixesRequest { limit, under } = request.get_ref();
+        let PrefixesRequest { limit, under, .. } = request.get_ref();
         let (limit, under) = (*limit, names::subtree(under));
         let under = under.map_err(Status::invalid_argument)?;
         self.look(&request, move |node| {
@@ -149,15 +149,24 @@ impl Operator for NodeOperator {
         .await
     }
 
-    async fn show_pods(&self, request: Request<ShowRequest>) -> Answer<PodsReply> {
+    async fn show_pods(&self, request: Request<PageRequest>) -> Answer<PodsReply> {
         self.look(&request, names::pods).await
     }
 
     async fn show_authorisations(
         &self,
-        request: Request<ShowRequest>,
+        request: Request<PageRequest>,
     ) -> Answer<AuthorisationsReply> {
         self.look(&request, names::authorisations).await
+    }
+
+    async fn give_statement(
+        &self,
+        request: Request<GiveStatementRequest>,
+    ) -> Answer<GiveStatementReply> {
+        let caller = self.gate.caller(&request);
+        self.gate.permit(&caller, Role::Admin)?;
+        Err(Status::unimplemented("statements are not taken yet"))
     }
 
     async fn show_convergence(&self, request: Request<ShowRequest>) -> Answer<ConvergenceReply> {

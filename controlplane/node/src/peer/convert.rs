@@ -30,6 +30,8 @@ pub fn to_wire(message: Message) -> v1::NeighbourMessage {
                 .into_iter()
                 .map(|(key, sequence)| header(key, sequence))
                 .collect(),
+            from: None,
+            to: None,
         }),
         Message::Request(keys) => Wire::Request(v1::ObjectRequest {
             wanted: keys
@@ -89,6 +91,7 @@ fn header(key: Key, sequence: Sequence) -> v1::ObjectHeader {
         origin: key.origin.0,
         id: key.id,
         sequence: sequence.0,
+        version_tag: 0,
     }
 }
 

@@ -91,15 +91,24 @@ impl Operator for SpaOperator {
     async fn show_lsdb(&self, _: Request<LsdbRequest>) -> Answer<LsdbReply> {
         no_link_state()
     }
-    async fn show_routes(&self, _: Request<ShowRequest>) -> Answer<RoutesReply> {
+    async fn show_routes(&self, _: Request<PageRequest>) -> Answer<RoutesReply> {
         no_link_state()
     }
     async fn show_prefixes(&self, _: Request<PrefixesRequest>) -> Answer<PrefixesReply> {
         no_link_state()
     }
-    async fn show_pods(&self, _: Request<ShowRequest>) -> Answer<PodsReply> {
+    async fn show_pods(&self, _: Request<PageRequest>) -> Answer<PodsReply> {
         no_link_state()
     }
+    async fn give_statement(
+        &self,
+        request: Request<GiveStatementRequest>,
+    ) -> Answer<GiveStatementReply> {
+        let caller = self.0.gate.caller(&request);
+        self.0.gate.permit(&caller, Role::Admin)?;
+        Err(Status::unimplemented("statements are not taken yet"))
+    }
+
     async fn show_convergence(&self, _: Request<ShowRequest>) -> Answer<ConvergenceReply> {
         no_link_state()
     }
@@ -107,7 +116,7 @@ impl Operator for SpaOperator {
     /// Authorisations are with the gateways; revocations are kept here.
     async fn show_authorisations(
         &self,
-        request: Request<ShowRequest>,
+        request: Request<PageRequest>,
     ) -> Answer<AuthorisationsReply> {
         self.0.gate.view(&request)?;
         let now_s = wall().as_secs();
@@ -120,10 +129,12 @@ impl Operator for SpaOperator {
             identity: one.identity.unwrap_or_default(),
             reason: one.reason,
             forgotten_in_s: i64::try_from(one.until_s.saturating_sub(now_s)).unwrap_or(i64::MAX),
+            ..RevocationInfo::default()
         });
         Ok(Response::new(AuthorisationsReply {
             authorisations: Vec::new(),
             revocations: revocations.collect(),
+            next: Vec::new(),
         }))
     }
 

@@ -87,6 +87,7 @@ impl Pod {
             gateway: challenge.gateway,
             identity: self.identity.clone(),
             signed_at_ms: dmsc_node::clock::wall_ms(),
+            ..v1::PodStatement::default()
         }
         .encode_to_vec();
         let message = [REGISTER, statement.as_slice()].concat();

@@ -33,6 +33,7 @@ pub(super) fn split(
             } else {
                 u32::from(depth)
             },
+            rights: 0,
         };
         let length = grant.encoded_len();
         // One byte of field number, then the length.

@@ -135,5 +135,5 @@ pub fn pod_statement(identity: &str, gateway: u32, now_s: u64) -> PodStatement {
         gateway,
         identity: identity.to_owned(),
         signed_at_ms: now_s * 1000,
-    }
+    }..PodStatement::default()
 }
