@@ -51,9 +51,11 @@ fn both_crates_speak_of_the_same_statements() {
             name: some("n"),
             exact: true,
             maximum_depth: 7,
+            rights: 2,
         }],
         fragment: 8,
         fragments: 9,
+        conditions: 5,
     });
     same::<_, v1::SignedRevocation>(&spa::SignedRevocation {
         statement: some("s"),
@@ -80,12 +82,15 @@ fn both_crates_speak_of_the_same_statements() {
         issued_before_s: 2,
         until_s: 3,
         reason: "stolen".into(),
+        authority: "spa1".into(),
+        key_sha256: vec![vec![7; 32].into()],
     });
     same::<_, v1::PodStatement>(&spa::PodStatement {
         nonce: some("n"),
         gateway: 1,
         identity: "pod1/a".into(),
         signed_at_ms: 2,
-        ..spa::PodStatement::default()
+        domain: 3,
+        prefixes_sha256: vec![9; 32].into(),
     });
 }

@@ -158,6 +158,13 @@ impl Operator for FakeOperator {
         }))
     }
 
+    async fn give_statement(&self, _: Request<GiveStatementRequest>) -> Answer<GiveStatementReply> {
+        Ok(Response::new(GiveStatementReply {
+            what: "node 3: certificates issued before 2026-01-01T00:00:00Z".to_owned(),
+            known: false,
+        }))
+    }
+
     async fn show_lsdb(&self, request: Request<LsdbRequest>) -> Answer<LsdbReply> {
         let body = if request.into_inner().bodies {
             "link 1 to node 5"
@@ -177,10 +184,11 @@ impl Operator for FakeOperator {
                 state: "accepted".to_owned(),
                 ..LsdbEntry::default()
             }],
+            ..LsdbReply::default()
         }))
     }
 
-    async fn show_routes(&self, _: Request<ShowRequest>) -> Answer<RoutesReply> {
+    async fn show_routes(&self, _: Request<PageRequest>) -> Answer<RoutesReply> {
         Ok(Response::new(RoutesReply {
             version: 8,
             routes: vec![RouteInfo {
@@ -192,6 +200,7 @@ impl Operator for FakeOperator {
                 peers: vec![5, 6],
                 ..RouteInfo::default()
             }],
+            ..RoutesReply::default()
         }))
     }
 
@@ -212,10 +221,11 @@ impl Operator for FakeOperator {
                     identity: "pod1/a".to_owned(),
                 }],
             }],
+            ..PrefixesReply::default()
         }))
     }
 
-    async fn show_pods(&self, _: Request<ShowRequest>) -> Answer<PodsReply> {
+    async fn show_pods(&self, _: Request<PageRequest>) -> Answer<PodsReply> {
         Ok(Response::new(PodsReply {
             pods: vec![PodInfo {
                 identity: "pod1/a".to_owned(),
@@ -232,10 +242,11 @@ impl Operator for FakeOperator {
                 waiting: 1,
                 reason: "no authority answers; asked again in 2 s".to_owned(),
             }],
+            ..PodsReply::default()
         }))
     }
 
-    async fn show_authorisations(&self, _: Request<ShowRequest>) -> Answer<AuthorisationsReply> {
+    async fn show_authorisations(&self, _: Request<PageRequest>) -> Answer<AuthorisationsReply> {
         Ok(Response::new(AuthorisationsReply {
             authorisations: vec![AuthorisationInfo {
                 authority: "spa1".to_owned(),
@@ -258,6 +269,7 @@ impl Operator for FakeOperator {
                 forgotten_in_s: 60,
                 ..RevocationInfo::default()
             }],
+            ..AuthorisationsReply::default()
         }))
     }
 
