@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri docker
+	lab run-lab fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -119,6 +119,12 @@ run-names: build
 
 run-lab: build
 	@$(LAB) topology '$(TOPOLOGY)' --seed '$(SEED)'
+
+package: build ## install the .deb over a throw-away layer, verify its units and examples, remove it
+	@$(SUDO) conf/package-check.sh $(BIN)
+
+unit-long: ## the tests that take a minute each: a neighbour stopped for a minute, a lease that runs out
+	@$(CARGO) test -p dmsc-controlplane --locked --quiet -- --ignored
 
 docker: build ## build the images and run the compose file of Figure 2 in podman; needs root
 	@$(SUDO) docker/check.sh $(BIN)

@@ -23,6 +23,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 pub fn upgrade(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let sg4 = lab.plan.node("sg4")?;
     let before = lab.agent(sg4)?.dump()?;
+    let tables = lab.agent(sg4)?.tables()?;
 
     let spec = StreamSpec::new("pod1", "pod1/a", "/shop/b", LONGEST).pinned(4);
     let stream = Stream::start(lab, &spec)?;
@@ -33,6 +34,10 @@ pub fn upgrade(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     crate::wait::pause(CALM)?;
     let hot = stream.stop()?;
     let after = lab.agent(sg4)?.dump()?;
+    let now = lab.agent(sg4)?.tables()?;
+    report.require(now == tables, || {
+        format!("the tables changed: {}", tables.difference(&now))
+    });
     let dark = dark_ms(&hot);
     report.milliseconds("dark", dark);
     report.figure("lost", hot.lost());
