@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub session_timeout: Duration,
     /// How long an adjacency stays without a session while hellos run.
     pub restart_time: Duration,
+    /// Most headers in one summary.
+    pub most_headers: usize,
     /// Most objects of one originator.
     pub objects_per_origin: usize,
     /// Most objects of all.
@@ -65,6 +67,7 @@ impl EngineConfig {
             digest_interval: Duration::from_secs(2),
             session_timeout: Duration::from_secs(15),
             restart_time: Duration::from_secs(120),
+            most_headers: 8_000,
             objects_per_origin: 20_000,
             objects: 500_000,
             objects_per_second: 2_000,

@@ -108,6 +108,12 @@ impl Engine {
         }
         if self.own.fights.stopped.is_some() {
             self.own.fights.stopped = Some(now);
+            if self
+                .newest(key)
+                .is_some_and(|known| object.version() <= known)
+            {
+                return Err(Refusal::Known); // under the same sequence, but not the one that the others keep
+            }
             // Both stay as they are; the others decide by sequence. Passed on, so that digests agree; not used.
             self.accept(object, Parsed::Opaque, Some(session), received);
             return Ok(());

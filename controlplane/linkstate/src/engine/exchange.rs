@@ -1,21 +1,23 @@
 //! What is said to a neighbour: its next message; and digests, summaries and requests, by which two databases become equal.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::Engine;
 use super::bucket::{KNOWN, NEW};
-use super::lsdb::bucket_of;
+use super::lsdb::{Lsdb, bucket_of};
 use super::session::{ASK_AFTER, MOST_WANTED};
 use crate::event::SessionId;
-use crate::message::{BUCKETS, Digest, Message};
-use crate::object::{Key, Object, Sequence};
+use crate::message::{BUCKETS, Digest, Header, Message};
+use crate::object::{Key, Object};
 
 /// Bytes of objects in a message.
 const MOST_BYTES: usize = 256 * 1024;
 /// What an object has besides body and certificate, roughly.
 const FIXED_BYTES: usize = 128;
-/// Headers in a message; more only where one bucket has more.
-const MOST_HEADERS: usize = 8_000;
+/// Keys in a request.
+const MOST_KEYS: usize = 8_000;
+/// What a summary costs besides its headers.
+const SUMMARY: u64 = 16 * KNOWN;
 
 impl Engine {
     /// See [`Engine::next_message`].
@@ -40,7 +42,7 @@ impl Engine {
             return None;
         }
         let keys: Vec<Key> = std::iter::from_fn(|| state.wanted.pop())
-            .take(MOST_HEADERS)
+            .take(MOST_KEYS)
             .collect();
         if state.wanted.is_empty() {
             state.ask_at = None;
@@ -50,6 +52,11 @@ impl Engine {
 
     fn summary_for(&mut self, session: SessionId) -> Option<Message> {
         let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
+        if let Some((bucket, from)) = state.rest.take() {
+            let message = Self::page(&self.lsdb, bucket, Some(from), self.config.most_headers);
+            state.rest = message.1;
+            return Some(message.0);
+        }
         let mut bucket_mask = 0;
         let mut headers = Vec::new();
         for bucket in 0..64u8 {
@@ -58,13 +65,21 @@ impl Engine {
                 continue;
             }
             let before = headers.len();
+            let more = self.config.most_headers.saturating_sub(before);
+            let its = self.lsdb.in_bucket(bucket, None, None);
             headers.extend(
-                self.lsdb
-                    .in_bucket(bucket)
-                    .map(|(key, stored)| (key, stored.object.sequence)),
+                its.take(more + 1)
+                    .map(|(_, stored)| Header::of(&stored.object)),
             );
-            if bucket_mask != 0 && headers.len() > MOST_HEADERS {
+            if headers.len() > self.config.most_headers {
                 headers.truncate(before);
+                if bucket_mask == 0 {
+                    // It is too long for any message.
+                    state.summary &= !bit;
+                    let message = Self::page(&self.lsdb, bucket, None, self.config.most_headers);
+                    state.rest = message.1;
+                    return Some(message.0);
+                }
                 break;
             }
             bucket_mask |= bit;
@@ -73,7 +88,32 @@ impl Engine {
         (bucket_mask != 0).then_some(Message::Summary {
             bucket_mask,
             headers,
+            from: None,
+            to: None,
         })
+    }
+
+    /// A part of one bucket, and what comes after it.
+    fn page(
+        lsdb: &Lsdb,
+        bucket: u8,
+        from: Option<Key>,
+        most: usize,
+    ) -> (Message, Option<(u8, Key)>) {
+        let mut its = lsdb.in_bucket(bucket, from, None);
+        let headers: Vec<Header> = its
+            .by_ref()
+            .take(most.max(1))
+            .map(|(_, stored)| Header::of(&stored.object))
+            .collect();
+        let to = its.next().and(headers.last()).map(|last| last.key);
+        let message = Message::Summary {
+            bucket_mask: 1 << bucket,
+            headers,
+            from,
+            to,
+        };
+        (message, to.and_then(Key::next).map(|next| (bucket, next)))
     }
 
     fn flood_for(&mut self, session: SessionId) -> Option<Message> {
@@ -148,33 +188,48 @@ impl Engine {
         &mut self,
         session: SessionId,
         bucket_mask: u64,
-        headers: Vec<(Key, Sequence)>,
+        headers: &[Header],
+        (from, to): (Option<Key>, Option<Key>),
     ) {
         let now = self.now.mono;
         let Some(state) = self.sessions.get_mut(&session) else {
             return;
         };
-        if !state.bucket.take(KNOWN * headers.len() as u64 / 4, now) {
+        if !state
+            .bucket
+            .take(SUMMARY + KNOWN * headers.len() as u64 / 4, now)
+        {
             state.refused = state.refused.saturating_add(headers.len() as u64);
             return;
         }
         let pace = state.exchange.pace;
-        let mask = state.exchange.heard.take(bucket_mask, now, pace);
+        let mask = if state.exchange.heard_to.take().is_some_and(|(mask, last)| {
+            bucket_mask & !mask == 0 && from.is_some_and(|from| from > last)
+        }) {
+            bucket_mask // the next page of what was heeded
+        } else {
+            state.exchange.heard.take(bucket_mask, now, pace)
+        };
         if mask == 0 {
             return;
         }
-        let mut theirs = BTreeMap::new();
-        for (key, sequence) in headers {
-            if mask & (1 << bucket_of(key)) == 0 {
-                continue;
-            }
-            theirs.insert(key, sequence);
-            let mine = self.lsdb.get(key).map(|stored| stored.object.sequence);
-            let held = self.waiting.get(key).map(|stored| stored.object.sequence);
-            let later = self.deferred.get(key).map(|later| later.object.sequence);
-            if mine.is_some_and(|mine| mine > sequence) {
+        state.exchange.heard_to = to.map(|to| (mask, to));
+        let within = |key: Key| {
+            from.is_none_or(|from| from <= key)
+                && to.is_none_or(|to| key <= to)
+                && mask & (1 << bucket_of(key)) != 0
+        };
+        let mut theirs = BTreeSet::new();
+        for header in headers.iter().filter(|header| within(header.key)) {
+            let (key, version) = (header.key, header.version());
+            theirs.insert(key);
+            let of = |object: &Object| Header::of(object).version();
+            let mine = self.lsdb.get(key).map(|stored| of(&stored.object));
+            let held = self.waiting.get(key).map(|stored| of(&stored.object));
+            let later = self.deferred.get(key).map(|later| of(&later.object));
+            if mine.is_some_and(|mine| mine > version) {
                 state.send.insert(key);
-            } else if [mine, held, later].into_iter().flatten().max() < Some(sequence)
+            } else if [mine, held, later].into_iter().flatten().max() < Some(version)
                 && state.wanted.len() < MOST_WANTED
             {
                 state.wanted.insert(key);
@@ -182,8 +237,8 @@ impl Engine {
             }
         }
         for bucket in (0..64u8).filter(|bucket| mask & (1 << bucket) != 0) {
-            for (key, stored) in self.lsdb.in_bucket(bucket) {
-                if !theirs.contains_key(&key) && !stored.object.is_purge() {
+            for (key, stored) in self.lsdb.in_bucket(bucket, from, to) {
+                if !theirs.contains(&key) && !stored.object.is_purge() {
                     state.send.insert(key);
                 }
             }

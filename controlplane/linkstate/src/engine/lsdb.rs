@@ -7,7 +7,7 @@ use dmsc_wire::NodeId;
 use sha2::{Digest as _, Sha256};
 
 use crate::message::{BUCKETS, Digest};
-use crate::object::{Key, Kind, Object, Sequence};
+use crate::object::{Key, Kind, Object, Version};
 
 /// How long a purge is remembered, so that old versions do not come back.
 pub const PURGE_TIME: Duration = Duration::from_secs(60);
@@ -59,13 +59,14 @@ pub struct Lsdb {
     digest: Digest,
 }
 
-fn hash(key: Key, sequence: Option<Sequence>) -> u64 {
+fn hash(key: Key, version: Option<Version>) -> u64 {
     let mut hash = Sha256::new();
     hash.update([key.kind.0]);
     hash.update(key.origin.0.to_be_bytes());
     hash.update(key.id.to_be_bytes());
-    if let Some(sequence) = sequence {
+    if let Some((sequence, signature)) = version {
         hash.update(sequence.0.to_be_bytes());
+        hash.update(signature);
     }
     first_8_bytes(&hash.finalize())
 }
@@ -101,16 +102,21 @@ impl Lsdb {
         self.objects.iter().map(|(key, stored)| (*key, stored))
     }
 
-    /// Keys in one bucket of the digest, purged ones too.
-    pub fn in_bucket(&self, bucket: u8) -> impl Iterator<Item = (Key, &Stored)> {
-        let first = Key {
+    /// Keys in one bucket of the digest from `from` to `to`, purged ones too.
+    pub fn in_bucket(
+        &self,
+        bucket: u8,
+        from: Option<Key>,
+        to: Option<Key>,
+    ) -> impl Iterator<Item = (Key, &Stored)> {
+        let first = from.unwrap_or(Key {
             kind: Kind(0),
             origin: NodeId(0),
             id: 0,
-        };
+        });
         self.by_bucket
             .range((bucket, first)..)
-            .take_while(move |(at, _)| *at == bucket)
+            .take_while(move |(at, key)| *at == bucket && to.is_none_or(|to| *key <= to))
             .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
     }
 
@@ -139,7 +145,7 @@ impl Lsdb {
             return;
         }
         if let Some(sum) = self.digest.buckets.get_mut(usize::from(bucket)) {
-            *sum ^= hash(object.key, Some(object.sequence));
+            *sum ^= hash(object.key, Some(object.version()));
         }
         self.digest.count = if add {
             self.digest.count.saturating_add(1)

@@ -73,7 +73,9 @@ impl Engine {
             Message::Summary {
                 bucket_mask,
                 headers,
-            } => self.receive_summary(session, bucket_mask, headers),
+                from,
+                to,
+            } => self.receive_summary(session, bucket_mask, &headers, (from, to)),
             Message::Request(keys) => self.receive_request(session, keys),
         }
     }
@@ -137,7 +139,7 @@ impl Engine {
             if self
                 .lsdb
                 .get(key)
-                .is_some_and(|stored| stored.object.sequence == object.sequence)
+                .is_some_and(|stored| stored.object.version() == object.version())
             {
                 state.send.remove(key);
             }
@@ -162,7 +164,7 @@ impl Engine {
     }
 
     /// The newest version of an object that is here, wherever it is.
-    fn newest(&self, key: Key) -> Option<Version> {
+    pub(super) fn newest(&self, key: Key) -> Option<Version> {
         let stored = |stored: &Stored| stored.object.version();
         [
             self.lsdb.get(key).map(stored),

@@ -50,6 +50,8 @@ pub struct Exchange {
     pub told: Window,
     /// Summaries heeded.
     pub heard: Window,
+    /// The last one was a part of these buckets up to this key: the next part is heeded too.
+    pub heard_to: Option<(u64, Key)>,
     /// Time between two of them.
     pub pace: Duration,
     interval: Duration,
@@ -62,6 +64,7 @@ impl Exchange {
         Self {
             told: Window::default(),
             heard: Window::default(),
+            heard_to: None,
             pace: interval,
             interval,
             since: now,
@@ -144,6 +147,8 @@ pub struct Session {
     pub ask_at: Option<Duration>,
     /// Buckets whose headers are to be sent.
     pub summary: u64,
+    /// A bucket of which a part was sent, and where the rest begins.
+    pub rest: Option<(u8, Key)>,
     /// A digest is to be sent.
     pub digest: bool,
     /// When the next one is due.
@@ -186,6 +191,7 @@ impl Session {
             wanted: SendSet::default(),
             ask_at: None,
             summary: 0,
+            rest: None,
             digest: true,
             digest_at: now + interval,
             woken: false,
@@ -207,6 +213,7 @@ impl Session {
             && (!self.send.is_empty()
                 || self.digest
                 || self.summary != 0
+                || self.rest.is_some()
                 || self
                     .ask_at
                     .is_some_and(|at| at <= now && !self.wanted.is_empty()))
