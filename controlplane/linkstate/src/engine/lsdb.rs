@@ -6,8 +6,10 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 use sha2::{Digest as _, Sha256};
 
+use super::parse::AHEAD;
 use crate::message::{BUCKETS, Digest};
 use crate::object::{Key, Kind, Object, Version};
+use crate::time::Now;
 
 /// How long a purge is remembered, so that old versions do not come back.
 pub const PURGE_TIME: Duration = Duration::from_secs(60);
@@ -19,6 +21,8 @@ pub struct Stored {
     pub object: Object,
     /// When it was accepted.
     pub since: Duration,
+    /// When it was as old as `object.age_s` says.
+    pub aged_at: Duration,
     /// When it is forgotten.
     pub until: Duration,
 }
@@ -26,7 +30,7 @@ pub struct Stored {
 impl Stored {
     /// Seconds it has spent on the way by now; rounded up, so that an object never lives longer by being passed on.
     pub fn age_s(&self, now: Duration) -> u32 {
-        let here = now.saturating_sub(self.since);
+        let here = now.saturating_sub(self.aged_at);
         let seconds = here.as_secs() + u64::from(here.subsec_nanos() != 0);
         self.object
             .age_s
@@ -178,10 +182,39 @@ impl Lsdb {
             Stored {
                 object,
                 since: now,
+                aged_at: now,
                 until,
             },
         );
         old
+    }
+
+    /// The same version came by another way and is younger there: it ends later, but never after what its originator signed.
+    pub fn extend(&mut self, key: Key, age_s: u32, now: Now, frozen: bool) {
+        let Some(stored) = self.objects.get_mut(&key) else {
+            return;
+        };
+        if age_s >= stored.age_s(now.mono) {
+            return;
+        }
+        let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
+        let mut left = lifetime.saturating_sub(Duration::from_secs(u64::from(age_s)));
+        if stored.object.is_purge() {
+            left = left.min(PURGE_TIME.saturating_sub(Duration::from_secs(u64::from(age_s))));
+        }
+        if !frozen {
+            let end = Duration::from_millis(stored.object.originated_at_ms) + lifetime;
+            left = left.min(end.saturating_sub(now.wall) + AHEAD);
+        }
+        let until = now.mono + left;
+        if until <= stored.until {
+            return;
+        }
+        self.by_end.remove(&(stored.until, key));
+        self.by_end.insert((until, key));
+        stored.until = until;
+        stored.aged_at = now.mono;
+        stored.object.age_s = age_s;
     }
 
     /// Removes an object without a trace.

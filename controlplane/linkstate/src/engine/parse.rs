@@ -11,7 +11,7 @@ use crate::object::{Kind, MAX_BODY, MAX_CERTIFICATE, MAX_LIFETIME_S, Object};
 use crate::trust::{Authorisation, Revocation, RootRevocation};
 
 /// How far ahead of this node's wall clock another's may be.
-const AHEAD: Duration = Duration::from_secs(300);
+pub const AHEAD: Duration = Duration::from_secs(300);
 
 /// A checked body.
 #[derive(Debug)]
@@ -33,6 +33,22 @@ pub enum Parsed {
 }
 
 impl Engine {
+    /// The age of an object is not signed: it is believed as far as the clocks allow, so that no router on the way can end an object.
+    pub(super) fn believed_age_s(&self, object: &Object) -> u32 {
+        if self.clock.is_frozen() {
+            return object.age_s;
+        }
+        let originated = Duration::from_millis(object.originated_at_ms);
+        let most = self
+            .now
+            .wall
+            .saturating_add(AHEAD)
+            .saturating_sub(originated);
+        object
+            .age_s
+            .min(u32::try_from(most.as_secs()).unwrap_or(u32::MAX))
+    }
+
     /// Limits and times that cost nothing to look at.
     pub(super) fn check_shape(&self, object: &Object) -> Result<(), Refusal> {
         if object.body.len() > MAX_BODY || object.certificate.len() > MAX_CERTIFICATE {

@@ -116,9 +116,11 @@ impl Engine {
         }
     }
 
-    fn receive_object(&mut self, session: SessionId, object: Object) -> Result<(), Refusal> {
+    fn receive_object(&mut self, session: SessionId, mut object: Object) -> Result<(), Refusal> {
         let now = self.now.mono;
         let key = object.key;
+        object.age_s = self.believed_age_s(&object);
+        let frozen = self.clock.is_frozen();
         self.check_shape(&object)?;
         let known = self.newest(key).is_some_and(|known| {
             let own = key.origin == self.config.node;
@@ -142,6 +144,7 @@ impl Engine {
                 .is_some_and(|stored| stored.object.version() == object.version())
             {
                 state.send.remove(key);
+                self.lsdb.extend(key, object.age_s, self.now, frozen);
             }
             return Err(Refusal::Known);
         }

@@ -42,6 +42,7 @@ impl Waiting {
             Stored {
                 object,
                 since: now,
+                aged_at: now,
                 until,
             },
         );

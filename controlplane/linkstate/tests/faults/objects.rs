@@ -65,7 +65,13 @@ fn objects_that_are_wrong_change_nothing_and_go_nowhere() {
             "from the future",
             signed(&|o| o.originated_at_ms = now_ms + 400_000),
         ),
-        ("spent on the way", signed(&|o| o.age_s = 3_600)),
+        (
+            "spent on the way",
+            signed(&|o| {
+                o.originated_at_ms = now_ms - 3_400_000;
+                o.age_s = 3_600;
+            }),
+        ),
         ("kind 0", signed(&|o| o.key.kind = Kind(0))),
         ("origin 0", signed(&|o| o.key.origin = NodeId(0))),
         ("no prefixes", signed(&|o| o.body = prefixes(&[]))),

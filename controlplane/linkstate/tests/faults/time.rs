@@ -86,3 +86,35 @@ fn stages_of_a_change_are_timed() {
     assert_eq!(time(&at_3, Stage::AnnouncedProgrammed), Some(7_000));
     assert_eq!(sim.engine_mut(3).take_stage_times(), []);
 }
+
+fn holds(sim: &Sim, at: u32, origin: u32) -> bool {
+    let entries = sim.engine(at).entries(sim.time(at));
+    entries
+        .iter()
+        .any(|entry| entry.object.key.origin == NodeId(origin))
+}
+
+#[test]
+fn no_router_on_the_way_ends_an_object_by_its_age() {
+    let mut sim = line();
+    sim.set_session_timeout(2, secs(9_000));
+    let fresh = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    let mut aged = fresh.clone();
+    aged.age_s = 3_600;
+    say(&mut sim, Message::Flood(vec![aged.clone()]));
+    assert_eq!(stored(&sim, 2, Kind(77), 4).age_s, 300);
+    sim.run(secs(3_000));
+    assert!(holds(&sim, 1, 4) && holds(&sim, 2, 4));
+    // The same version by a better way: what its originator signed counts, and no more.
+    say(&mut sim, Message::Flood(vec![fresh.clone()]));
+    sim.run(secs(500));
+    assert!(holds(&sim, 2, 4));
+    say(&mut sim, Message::Flood(vec![aged]));
+    sim.run(secs(50));
+    assert!(holds(&sim, 2, 4));
+    for _ in 0..5 {
+        say(&mut sim, Message::Flood(vec![fresh.clone()]));
+        sim.run(secs(100));
+    }
+    assert!(!holds(&sim, 2, 4));
+}
