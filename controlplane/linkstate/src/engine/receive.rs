@@ -110,7 +110,9 @@ impl Engine {
         if let Some(state) = self.sessions.get_mut(&session) {
             state.refused = state.refused.saturating_add(count);
             if refusal == Refusal::OverLimit {
-                state.exchange.reset(now); // what was not looked at is learned by digest
+                if let Some(pace) = self.paces.get_mut(&state.link) {
+                    pace.exchange.reset(now); // what was not looked at is learned by digest
+                }
             }
             state.last_refusal = Some(refusal);
         }
@@ -134,7 +136,9 @@ impl Engine {
             return Err(Refusal::Known);
         };
         // What is not newer costs one look-up, and is paid for as such.
-        if !state.bucket.take(if known { KNOWN } else { NEW }, now) {
+        let cost = if known { KNOWN } else { NEW };
+        let pace = self.paces.get_mut(&state.link);
+        if !pace.is_some_and(|pace| pace.bucket.take(cost, now)) {
             return Err(Refusal::OverLimit);
         }
         if known {
@@ -235,6 +239,9 @@ impl Engine {
         }
         if let Some(state) = self.sessions.get_mut(&session) {
             state.accepted = state.accepted.saturating_add(1);
+            if let Some(pace) = self.paces.get_mut(&state.link) {
+                pace.exchange.accepted = pace.exchange.accepted.saturating_add(1);
+            }
         }
         self.accept(object, parsed, Some(session), received);
         Ok(())

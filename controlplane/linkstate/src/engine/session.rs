@@ -56,7 +56,28 @@ pub struct Exchange {
     pub pace: Duration,
     interval: Duration,
     since: Duration,
-    accepted: u64,
+    /// Objects accepted, in all sessions.
+    pub accepted: u64,
+    accepted_before: u64,
+}
+
+/// What a neighbour may cost. It belongs to the adjacency: a new stream over it does not renew it.
+#[derive(Debug)]
+pub struct Pace {
+    /// How much it may send.
+    pub bucket: Bucket,
+    /// Pace of summaries.
+    pub exchange: Exchange,
+}
+
+impl Pace {
+    /// Nothing was spent yet.
+    pub fn new(objects_per_second: u32, interval: Duration, now: Duration) -> Self {
+        Self {
+            bucket: Bucket::new(objects_per_second, now),
+            exchange: Exchange::new(interval, now),
+        }
+    }
 }
 
 impl Exchange {
@@ -69,14 +90,15 @@ impl Exchange {
             interval,
             since: now,
             accepted: 0,
+            accepted_before: 0,
         }
     }
 
-    /// Digests differ: `accepted` objects came from there so far. Slower if there was an exchange since and it brought nothing.
-    pub fn differ(&mut self, accepted: u64, now: Duration) {
-        if accepted != self.accepted {
+    /// Digests differ. Slower if there was an exchange since and it brought nothing.
+    pub fn differ(&mut self, now: Duration) {
+        if self.accepted != self.accepted_before {
             self.reset(now);
-            self.accepted = accepted;
+            self.accepted_before = self.accepted;
         } else if now.saturating_sub(self.since) >= self.pace {
             self.since = now;
             self.pace = (self.pace * 2).min(LONGEST.max(self.interval));
@@ -169,21 +191,11 @@ pub struct Session {
     pub last_refusal: Option<Refusal>,
     /// Objects accepted.
     pub accepted: u64,
-    /// How much it may send.
-    pub bucket: Bucket,
-    /// Pace of summaries.
-    pub exchange: Exchange,
 }
 
 impl Session {
     /// A new one: says its digest first.
-    pub fn new(
-        link: AdjacencyId,
-        peer: NodeId,
-        objects_per_second: u32,
-        interval: Duration,
-        now: Duration,
-    ) -> Self {
+    pub fn new(link: AdjacencyId, peer: NodeId, interval: Duration, now: Duration) -> Self {
         Self {
             link,
             peer,
@@ -202,8 +214,6 @@ impl Session {
             refused: 0,
             last_refusal: None,
             accepted: 0,
-            bucket: Bucket::new(objects_per_second, now),
-            exchange: Exchange::new(interval, now),
         }
     }
 

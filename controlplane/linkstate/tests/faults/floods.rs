@@ -142,3 +142,37 @@ fn twenty_thousand_names_are_everywhere_and_one_change_costs_one_object() {
         1
     );
 }
+
+#[test]
+fn another_stream_does_not_renew_what_a_neighbour_may_send() {
+    let mut sim = line_with(|config| config.objects_per_second = 200);
+    let before = tables(&sim);
+    let verifications = sim.nodes[&2].verifications.clone();
+    let counted = verifications.load(Ordering::Relaxed);
+    let template = object(&sim, 3, 3, Kind::PREFIX, 1, HIGH, prefixes(&["/three/x"]));
+    let link = dmsc_linkstate::AdjacencyId(2);
+    let start = sim.now;
+    for step in 0..100u64 {
+        let session = SessionId(10_000 + step);
+        let event = Event::SessionUp {
+            session,
+            link,
+            peer: NodeId(3),
+            peer_link: dmsc_linkstate::AdjacencyId(1),
+        };
+        sim.handle(2, event);
+        let forged = |n| {
+            let mut object = template.clone();
+            object.key.id = 1_000 + step * 1_000 + n;
+            object
+        };
+        let message = Message::Flood((0..1_000).map(forged).collect());
+        sim.handle(2, Event::Received { session, message });
+        sim.handle(2, Event::SessionDown(session));
+        sim.run(ms(10));
+    }
+    let spent = verifications.load(Ordering::Relaxed) - counted;
+    let most = 2_000 + 200 * ((sim.now - start).as_secs() + 1);
+    assert!(spent <= most, "{spent} verifications");
+    assert_eq!(tables(&sim), before);
+}
