@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Engine;
 use super::bucket::{KNOWN, NEW};
 use super::lsdb::{Lsdb, bucket_of};
-use super::session::{ASK_AFTER, MOST_WANTED, Pace, Session};
+use super::session::{ASK_AFTER, MOST_WANTED, PATIENCE, Pace, Session};
 use crate::event::{AdjacencyId, SessionId};
 use crate::message::{BUCKETS, Digest, Header, Message};
 use crate::object::{Key, Object};
@@ -25,6 +25,7 @@ impl Engine {
         let message = self
             .request_for(session)
             .or_else(|| self.summary_for(session))
+            .or_else(|| self.late_digest_for(session))
             .or_else(|| self.flood_for(session))
             .or_else(|| self.digest_for(session));
         if message.is_none()
@@ -155,6 +156,16 @@ impl Engine {
         (!objects.is_empty()).then_some(Message::Flood(objects))
     }
 
+    /// A neighbour that is sent objects without end learns what it lacks all the same.
+    fn late_digest_for(&mut self, session: SessionId) -> Option<Message> {
+        let state = self.sessions.get(&session)?;
+        if state.digest && self.now.mono >= state.digest_by {
+            self.digest_for(session)
+        } else {
+            None
+        }
+    }
+
     fn digest_for(&mut self, session: SessionId) -> Option<Message> {
         let now = self.now.mono;
         let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
@@ -163,6 +174,7 @@ impl Engine {
         }
         state.digest = false;
         state.digest_at = now + self.config.digest_interval;
+        state.digest_by = state.digest_at + self.config.digest_interval * PATIENCE;
         Some(Message::Digest(self.lsdb.digest()))
     }
 
@@ -180,7 +192,7 @@ impl Engine {
             return;
         }
         state.synced = false;
-        if !state.send.is_empty() {
+        if !state.send.is_empty() && pace.exchange.wait(now) {
             return; // what differs is on its way
         }
         pace.exchange.differ(now);
