@@ -102,7 +102,7 @@ impl Engine {
     fn set_prefixes(&mut self, key: Key, new: &[Prefix], old: Option<Stored>) {
         let old: Vec<Prefix> = old
             .filter(|old| !old.object.is_purge())
-            .and_then(|old| body::prefixes(&old.object.body).ok())
+            .and_then(|old| body::used_prefixes(&old.object.body, key.origin).ok())
             .unwrap_or_default();
         let draining = self.start.draining && key.origin == self.config.node;
         for prefix in new {
@@ -192,7 +192,7 @@ impl Engine {
                 let Some(waiting) = self.waiting.get(key) else {
                     continue;
                 };
-                let Ok(prefixes) = body::prefixes(&waiting.object.body) else {
+                let Ok(prefixes) = body::used_prefixes(&waiting.object.body, origin) else {
                     continue;
                 };
                 if !self.admissible(origin, &prefixes) {

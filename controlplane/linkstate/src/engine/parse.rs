@@ -109,10 +109,14 @@ impl Engine {
             // One object says all links of a node; others are reserved, and must not make a graph larger than the limits of one.
             Kind::ADJACENCY if key.id == ADJACENCY_ID => Parsed::Adjacency(body::adjacency(body)?),
             Kind::ADJACENCY => Parsed::Opaque,
-            Kind::PREFIX => Parsed::Prefixes(body::prefixes(body)?),
+            Kind::PREFIX => Parsed::Prefixes(body::used_prefixes(body, key.origin)?),
             Kind::AUTHORISATION => {
                 is_its_id()?;
                 let authorisation = self.trust.authorisation(body, self.now)?;
+                if !authorisation.gateway.is_some() {
+                    // For any gateway, on conditions that this version does not know.
+                    return Ok(Parsed::Opaque);
+                }
                 if authorisation.gateway != key.origin {
                     return Err(Refusal::Malformed("authorises another gateway"));
                 }

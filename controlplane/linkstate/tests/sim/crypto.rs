@@ -135,6 +135,7 @@ impl Trust for TestTrust {
             grants: body
                 .names
                 .iter()
+                .filter(|_| body.conditions == 0)
                 .map(|name| Grant {
                     name: NameBuf::parse(name).unwrap(),
                     exact: body.exact,
@@ -199,6 +200,9 @@ pub struct WireAuthorisation {
     pub names: Vec<String>,
     #[prost(bool, tag = "8")]
     pub exact: bool,
+    /// Not understood: covers nothing.
+    #[prost(uint32, tag = "9")]
+    pub conditions: u32,
 }
 
 impl WireAuthorisation {
