@@ -19,6 +19,7 @@ mod parse;
 mod receive;
 mod revocations;
 mod rib;
+mod root;
 mod session;
 mod stage;
 mod start;

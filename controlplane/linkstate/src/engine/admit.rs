@@ -14,7 +14,7 @@ use super::parse::Parsed;
 use crate::action::Action;
 use crate::event::Known;
 use crate::object::{Key, Kind};
-use crate::trust::{Revocation, RevokedSubject, RootRevocation};
+use crate::trust::Revocation;
 
 impl Engine {
     /// Wall clock that is believed, s.
@@ -86,7 +86,7 @@ impl Engine {
                 self.revoke(key.id, revocation, body);
             }
             (Kind::ROOT_REVOCATION, Parsed::RootRevocation(revocation)) => {
-                self.revoke_node(key.id, revocation, body);
+                self.revoke_root(key.id, revocation, body);
             }
             _ => {}
         }
@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// What is covered at a gateway may have changed at or below these names.
-    fn recheck<'a>(
+    pub(super) fn recheck<'a>(
         &mut self,
         gateway: NodeId,
         domain: Domain,
@@ -244,49 +244,6 @@ impl Engine {
         self.own.prefixes_due = self.own.prefixes_due.map(|due| due.min(self.now.mono));
     }
 
-    /// A verified revocation of a node: its objects are gone, and do not come back with that certificate.
-    pub(super) fn revoke_node(&mut self, id: u64, revocation: RootRevocation, body: &Bytes) {
-        self.trust.revoke(&revocation);
-        let RevokedSubject::Node(node) = revocation.subject else {
-            return;
-        };
-        if !self.authorisations.revocations.insert_node(id, revocation) {
-            return;
-        }
-        self.actions.push(Action::KeepRootRevocation(body.clone()));
-        if node == self.config.node {
-            return; // the others no longer listen; what is here still forwards
-        }
-        self.deferred.remove_origin(node);
-        let mut void: Vec<Key> = Vec::new();
-        for (key, stored) in self.lsdb.iter().chain(self.waiting.iter()) {
-            if key.origin == node
-                && self
-                    .trust
-                    .node_key(node, &stored.object.certificate, self.now)
-                    .is_err()
-            {
-                void.push(key);
-            }
-        }
-        for key in void {
-            self.waiting.remove(key);
-            let old = self.lsdb.remove(key);
-            if old.is_some() {
-                self.index(key, Parsed::Purge, &Bytes::new(), old);
-            }
-        }
-        let its: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, state)| state.peer == node)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in its {
-            self.close(session, "the certificate of this neighbour was revoked");
-        }
-    }
-
     /// A statement that came by another way than a neighbour: verified, applied and originated.
     pub(super) fn state(&mut self, kind: Kind, body: Bytes) {
         let id = body_id(&body);
@@ -303,7 +260,7 @@ impl Engine {
                 return;
             };
             let until_s = revocation.until_s;
-            self.revoke_node(id, revocation, &body);
+            self.revoke_root(id, revocation, &body);
             until_s
         };
         if until_s > self.now_s() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use super::revocations::Revocations;
+use super::root::Voided;
 use crate::trust::Authorisation;
 
 /// Whether a prefix is covered, with the authorisation that lasts longest.
@@ -37,6 +38,8 @@ pub struct Authorisations {
     ends: BTreeSet<(u64, NodeId, u64)>,
     /// What was taken back.
     pub revocations: Revocations,
+    /// What the root took back.
+    pub voided: Voided,
 }
 
 fn ends(authorisation: &Authorisation) -> [u64; 2] {
@@ -136,6 +139,7 @@ impl Authorisations {
                 })
             })
             .filter_map(move |part| self.held.get(&(gateway, part.id)))
+            .filter(move |authorisation| !self.voided.hits(authorisation))
             .filter(move |authorisation| !self.revocations.hit(authorisation, name))
     }
 

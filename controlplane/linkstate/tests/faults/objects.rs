@@ -227,6 +227,7 @@ fn a_revocation_holds_after_its_object_is_purged() {
         gateway: 0,
         issued_before_s: now_s,
         until_s: now_s + 86_400,
+        ..WireRevocation::default()
     };
     sim.handle(3, Event::Revocation(revocation.signed()));
     sim.run(ms(100));
