@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use super::revocations::Revocations;
-use crate::trust::Authorisation;
+use crate::trust::{Authorisation, Revocation};
 
 /// Whether a prefix is covered, with the authorisation that lasts longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,25 @@ impl Authorisations {
                 self.ends.insert((end, gateway, id));
             }
         }
+        let [_, until_s] = ends(&authorisation);
+        self.revocations.came(&authorisation, until_s);
         self.held.insert((gateway, id), authorisation);
+    }
+
+    /// Takes a revocation; whether it is new. It is needed as long as what it ends here could be used.
+    pub fn revoke(&mut self, id: u64, revocation: Revocation, body: Bytes) -> bool {
+        if !self.revocations.insert(id, revocation, body) {
+            return false;
+        }
+        let ended = self.held.values();
+        let until_s = ended
+            .filter(|held| self.revocations.touches(id, held))
+            .map(|held| ends(held)[1])
+            .max();
+        if let Some(until_s) = until_s {
+            self.revocations.needed(id, until_s);
+        }
+        true
     }
 
     /// Removes one.

@@ -256,6 +256,7 @@ impl Engine {
             self.touch_adjacency(Duration::ZERO); // a link was without a session for too long
         }
         self.originate_due();
+        self.pass_on_due();
         self.answer_due();
         self.reexamine_waiting();
         self.compute_due();
@@ -285,20 +286,6 @@ impl Engine {
         if self.clock.is_frozen() {
             return;
         }
-        let now_s = self.now_s();
-        self.authorisations.revocations.expire(now_s);
-        let over: Vec<_> = self
-            .own
-            .statements
-            .iter()
-            .filter(|(_, (_, until_s))| *until_s <= now_s)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in over {
-            self.own.statements.remove(&key);
-            if self.start.ready {
-                self.tell(key);
-            }
-        }
+        self.keep_statements();
     }
 }

@@ -124,6 +124,19 @@ impl Lsdb {
             .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
     }
 
+    /// Those of one kind, by key.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (Key, &Stored)> {
+        let from = Key {
+            kind,
+            origin: NodeId(0),
+            id: 0,
+        };
+        self.objects
+            .range(from..)
+            .take_while(move |(key, _)| key.kind == kind)
+            .map(|(key, stored)| (*key, stored))
+    }
+
     /// Number of all.
     pub fn len(&self) -> usize {
         self.objects.len()

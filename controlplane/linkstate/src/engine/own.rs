@@ -44,8 +44,8 @@ pub struct Own {
     pub objects: BTreeSet<u64>,
     /// By id.
     pub authorisations: BTreeMap<u64, OwnAuthorisation>,
-    /// Revocations that this node passes on: body, and the wall clock (s) of their end.
-    pub statements: BTreeMap<Key, (Bytes, u64)>,
+    /// Revocations that this node passes on.
+    pub statements: BTreeMap<Key, Bytes>,
     refresh: BTreeSet<(Duration, Key)>,
     refresh_of: BTreeMap<Key, Duration>,
     /// Others who speak with this node's id.
@@ -161,9 +161,7 @@ impl Engine {
                 .authorisations
                 .get(&key.id)
                 .map(|own| own.body.clone()),
-            Kind::REVOCATION | Kind::ROOT_REVOCATION => {
-                self.own.statements.get(&key).map(|(body, _)| body.clone())
-            }
+            Kind::REVOCATION | Kind::ROOT_REVOCATION => self.own.statements.get(&key).cloned(),
             _ => None,
         }
     }
