@@ -39,8 +39,10 @@ pub struct EngineConfig {
     pub restart_time: Duration,
     /// Most headers in one summary.
     pub most_headers: usize,
-    /// Most objects of one originator.
+    /// Most objects of one originator, and never more than a quarter of all.
     pub objects_per_origin: usize,
+    /// Most prefixes of one originator.
+    pub prefixes_per_origin: usize,
     /// Most objects of all.
     pub objects: usize,
     /// Objects per second that a neighbour may send, after a burst of ten times as many that are new.
@@ -69,6 +71,7 @@ impl EngineConfig {
             restart_time: Duration::from_secs(120),
             most_headers: 8_000,
             objects_per_origin: 20_000,
+            prefixes_per_origin: 262_144,
             objects: 500_000,
             objects_per_second: 2_000,
         }

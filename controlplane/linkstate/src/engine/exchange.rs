@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::Engine;
 use super::bucket::{KNOWN, NEW};
 use super::lsdb::{Lsdb, bucket_of};
-use super::session::{ASK_AFTER, MOST_WANTED};
-use crate::event::SessionId;
+use super::session::{ASK_AFTER, MOST_WANTED, PATIENCE, Pace, Session};
+use crate::event::{AdjacencyId, SessionId};
 use crate::message::{BUCKETS, Digest, Header, Message};
 use crate::object::{Key, Object};
 
@@ -25,6 +25,7 @@ impl Engine {
         let message = self
             .request_for(session)
             .or_else(|| self.summary_for(session))
+            .or_else(|| self.late_digest_for(session))
             .or_else(|| self.flood_for(session))
             .or_else(|| self.digest_for(session));
         if message.is_none()
@@ -33,6 +34,21 @@ impl Engine {
             state.woken = false;
         }
         message
+    }
+
+    /// The pace of an adjacency, which begins with its first session.
+    pub(super) fn pace_of(&mut self, link: AdjacencyId) -> &mut Pace {
+        let config = &self.config;
+        let (now, rate) = (self.now.mono, config.objects_per_second);
+        self.paces
+            .entry(link)
+            .or_insert_with(|| Pace::new(rate, config.digest_interval, now))
+    }
+
+    fn state_and_pace(&mut self, session: SessionId) -> Option<(&mut Session, &mut Pace)> {
+        let state = self.sessions.get_mut(&session)?;
+        let pace = self.paces.get_mut(&state.link)?;
+        Some((state, pace))
     }
 
     fn request_for(&mut self, session: SessionId) -> Option<Message> {
@@ -140,6 +156,16 @@ impl Engine {
         (!objects.is_empty()).then_some(Message::Flood(objects))
     }
 
+    /// A neighbour that is sent objects without end learns what it lacks all the same.
+    fn late_digest_for(&mut self, session: SessionId) -> Option<Message> {
+        let state = self.sessions.get(&session)?;
+        if state.digest && self.now.mono >= state.digest_by {
+            self.digest_for(session)
+        } else {
+            None
+        }
+    }
+
     fn digest_for(&mut self, session: SessionId) -> Option<Message> {
         let now = self.now.mono;
         let state = self.sessions.get_mut(&session).filter(|s| !s.closing)?;
@@ -148,6 +174,7 @@ impl Engine {
         }
         state.digest = false;
         state.digest_at = now + self.config.digest_interval;
+        state.digest_by = state.digest_at + self.config.digest_interval * PATIENCE;
         Some(Message::Digest(self.lsdb.digest()))
     }
 
@@ -155,20 +182,20 @@ impl Engine {
     pub(super) fn receive_digest(&mut self, session: SessionId, theirs: Digest) {
         let now = self.now.mono;
         let mine = self.lsdb.digest();
-        let Some(state) = self.sessions.get_mut(&session) else {
+        let Some((state, pace)) = self.state_and_pace(session) else {
             return;
         };
         if theirs == mine {
             state.synced = true;
             state.synced_once = true;
-            state.exchange.reset(now);
+            pace.exchange.reset(now);
             return;
         }
         state.synced = false;
-        if !state.send.is_empty() {
+        if !state.send.is_empty() && pace.exchange.wait(now) {
             return; // what differs is on its way
         }
-        state.exchange.differ(state.accepted, now);
+        pace.exchange.differ(now);
         let mut differ = mine
             .buckets
             .iter()
@@ -179,8 +206,8 @@ impl Engine {
         if differ == 0 {
             differ = u64::MAX; // only the numbers differ: that cannot be, so everything is told
         }
-        let pace = state.exchange.pace;
-        state.summary |= state.exchange.told.take(differ, now, pace);
+        let length = pace.exchange.pace;
+        state.summary |= pace.exchange.told.take(differ, now, length);
     }
 
     /// Headers of a neighbour: what is newer here is sent, what is newer there is asked for.
@@ -192,28 +219,32 @@ impl Engine {
         (from, to): (Option<Key>, Option<Key>),
     ) {
         let now = self.now.mono;
-        let Some(state) = self.sessions.get_mut(&session) else {
+        let (sessions, paces) = (&mut self.sessions, &mut self.paces);
+        let Some(state) = sessions.get_mut(&session) else {
             return;
         };
-        if !state
+        let Some(pace) = paces.get_mut(&state.link) else {
+            return;
+        };
+        if !pace
             .bucket
             .take(SUMMARY + KNOWN * headers.len() as u64 / 4, now)
         {
             state.refused = state.refused.saturating_add(headers.len() as u64);
             return;
         }
-        let pace = state.exchange.pace;
-        let mask = if state.exchange.heard_to.take().is_some_and(|(mask, last)| {
+        let exchange = &mut pace.exchange;
+        let mask = if exchange.heard_to.take().is_some_and(|(mask, last)| {
             bucket_mask & !mask == 0 && from.is_some_and(|from| from > last)
         }) {
             bucket_mask // the next page of what was heeded
         } else {
-            state.exchange.heard.take(bucket_mask, now, pace)
+            exchange.heard.take(bucket_mask, now, exchange.pace)
         };
         if mask == 0 {
             return;
         }
-        state.exchange.heard_to = to.map(|to| (mask, to));
+        exchange.heard_to = to.map(|to| (mask, to));
         let within = |key: Key| {
             from.is_none_or(|from| from <= key)
                 && to.is_none_or(|to| key <= to)
@@ -248,12 +279,16 @@ impl Engine {
     /// Keys that a neighbour lacks.
     pub(super) fn receive_request(&mut self, session: SessionId, keys: Vec<Key>) {
         let now = self.now.mono;
-        let Some(state) = self.sessions.get_mut(&session) else {
+        let (sessions, paces) = (&mut self.sessions, &mut self.paces);
+        let Some(state) = sessions.get_mut(&session) else {
+            return;
+        };
+        let Some(pace) = paces.get_mut(&state.link) else {
             return;
         };
         for key in keys {
             let here = self.lsdb.get(key).is_some();
-            if !state.bucket.take(if here { NEW } else { KNOWN }, now) {
+            if !pace.bucket.take(if here { NEW } else { KNOWN }, now) {
                 return;
             }
             if here {

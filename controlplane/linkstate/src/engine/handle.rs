@@ -86,6 +86,7 @@ impl Engine {
             }
             Event::LinkRemoved(id) => {
                 self.links.remove(id);
+                self.paces.remove(&id);
                 self.close_where(
                     |state| state.link == id,
                     "the adjacency is configured no more",
@@ -176,13 +177,8 @@ impl Engine {
             Ok(_) => {}
         }
         self.start.session(now);
-        let state = Session::new(
-            link,
-            peer,
-            self.config.objects_per_second,
-            self.config.digest_interval,
-            now,
-        );
+        let state = Session::new(link, peer, self.config.digest_interval, now);
+        self.pace_of(link);
         self.sessions.insert(session, state);
         self.touch_adjacency(self.config.originate_delay);
     }

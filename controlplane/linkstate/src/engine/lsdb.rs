@@ -19,6 +19,8 @@ pub const PURGE_TIME: Duration = Duration::from_secs(60);
 pub struct Stored {
     /// As it was received.
     pub object: Object,
+    /// Prefixes that it names.
+    pub prefixes: usize,
     /// When it was accepted.
     pub since: Duration,
     /// When it was as old as `object.age_s` says.
@@ -45,6 +47,8 @@ pub struct Size {
     pub objects: usize,
     /// Bytes of bodies and certificates.
     pub bytes: usize,
+    /// Prefixes.
+    pub prefixes: usize,
 }
 
 /// Bytes that an object takes besides its fixed fields.
@@ -172,7 +176,7 @@ impl Lsdb {
     }
 
     /// Puts an object in the place of its earlier version, which is returned.
-    pub fn insert(&mut self, object: Object, now: Duration) -> Option<Stored> {
+    pub fn insert(&mut self, object: Object, prefixes: usize, now: Duration) -> Option<Stored> {
         let key = object.key;
         let old = self.remove(key);
         let bucket = bucket_of(key);
@@ -189,11 +193,13 @@ impl Lsdb {
         let size = self.of_origin.entry(key.origin).or_default();
         size.objects += 1;
         size.bytes += bytes_of(&object);
+        size.prefixes += prefixes;
         self.bytes += bytes_of(&object);
         self.objects.insert(
             key,
             Stored {
                 object,
+                prefixes,
                 since: now,
                 aged_at: now,
                 until,
@@ -241,6 +247,7 @@ impl Lsdb {
         if let Some(size) = self.of_origin.get_mut(&key.origin) {
             size.objects = size.objects.saturating_sub(1);
             size.bytes = size.bytes.saturating_sub(bytes_of(&old.object));
+            size.prefixes = size.prefixes.saturating_sub(old.prefixes);
             if size.objects == 0 {
                 self.of_origin.remove(&key.origin);
             }

@@ -24,6 +24,9 @@ const BYTES_OF_ORIGIN: usize = 4_096;
 /// … and of all: few are as large as they may be.
 const BYTES_IN_ALL: usize = 2_048;
 
+/// No originator takes more than this part of the database.
+const SHARE: usize = 4;
+
 /// Why an object is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -110,7 +113,9 @@ impl Engine {
         if let Some(state) = self.sessions.get_mut(&session) {
             state.refused = state.refused.saturating_add(count);
             if refusal == Refusal::OverLimit {
-                state.exchange.reset(now); // what was not looked at is learned by digest
+                if let Some(pace) = self.paces.get_mut(&state.link) {
+                    pace.exchange.reset(now); // what was not looked at is learned by digest
+                }
             }
             state.last_refusal = Some(refusal);
         }
@@ -134,7 +139,9 @@ impl Engine {
             return Err(Refusal::Known);
         };
         // What is not newer costs one look-up, and is paid for as such.
-        if !state.bucket.take(if known { KNOWN } else { NEW }, now) {
+        let cost = if known { KNOWN } else { NEW };
+        let pace = self.paces.get_mut(&state.link);
+        if !pace.is_some_and(|pace| pace.bucket.take(cost, now)) {
             return Err(Refusal::OverLimit);
         }
         if known {
@@ -160,8 +167,11 @@ impl Engine {
         self.check_room(&object)?;
         self.verify(&object)?;
         if let Some(due) = early {
-            self.deferred.insert(object, session, now, due);
-            return Ok(());
+            return if self.deferred.insert(object, session, now, due) {
+                Ok(())
+            } else {
+                Err(Refusal::Full)
+            };
         }
         self.admit(session, object, now)
     }
@@ -179,24 +189,43 @@ impl Engine {
         .max()
     }
 
-    fn check_room(&mut self, object: &Object) -> Result<(), Refusal> {
+    pub(super) fn check_room(&mut self, object: &Object) -> Result<(), Refusal> {
         let key = object.key;
         let old = self.lsdb.get(key);
         let more = bytes_of(object).saturating_sub(old.map_or(0, |old| bytes_of(&old.object)));
         let new = usize::from(old.is_none());
         let size = self.lsdb.size_of(key.origin);
         let config = &self.config;
+        let in_all = config.objects.saturating_mul(BYTES_IN_ALL);
+        let of_origin = config.objects_per_origin.min(config.objects / SHARE);
         let fits = self.lsdb.len() + new <= config.objects
-            && size.objects + new <= config.objects_per_origin
-            && self.lsdb.bytes() + more <= config.objects.saturating_mul(BYTES_IN_ALL)
-            && size.bytes + more <= config.objects_per_origin.saturating_mul(BYTES_OF_ORIGIN);
+            && size.objects + new <= of_origin
+            && self.lsdb.bytes() + more <= in_all
+            && size.bytes + more
+                <= of_origin
+                    .saturating_mul(BYTES_OF_ORIGIN)
+                    .min(in_all / SHARE);
         // What shrinks or stays as large always fits: a full database still follows the network.
         if !fits && (new > 0 || more > 0) {
-            self.full_at = Some(self.now.mono);
-            self.raise(Alarm::DatabaseFull);
-            return Err(Refusal::Full);
+            return Err(self.full());
         }
         Ok(())
+    }
+
+    /// Whether its originator may have so many prefixes.
+    pub(super) fn check_prefixes(&mut self, key: Key, prefixes: usize) -> Result<(), Refusal> {
+        let old = self.lsdb.get(key).map_or(0, |old| old.prefixes);
+        let others = self.lsdb.size_of(key.origin).prefixes.saturating_sub(old);
+        if prefixes > old && others + prefixes > self.config.prefixes_per_origin {
+            return Err(self.full());
+        }
+        Ok(())
+    }
+
+    fn full(&mut self) -> Refusal {
+        self.full_at = Some(self.now.mono);
+        self.raise(Alarm::DatabaseFull);
+        Refusal::Full
     }
 
     fn verify(&mut self, object: &Object) -> Result<(), Refusal> {
@@ -220,21 +249,26 @@ impl Engine {
         object: Object,
         received: Duration,
     ) -> Result<(), Refusal> {
+        self.check_room(&object)?; // others may have come since it was put off
         let parsed = match self.unchanged(&object) {
             Some(parsed) => parsed,
             None => self.parse(&object)?,
         };
-        if let Parsed::Prefixes(prefixes) = &parsed
-            && !self.admissible(object.key.origin, prefixes)
-        {
-            return if self.waiting.insert(object, received) {
-                Ok(())
-            } else {
-                Err(Refusal::Full)
-            };
+        if let Parsed::Prefixes(prefixes) = &parsed {
+            self.check_prefixes(object.key, prefixes.len())?;
+            if !self.admissible(object.key.origin, prefixes) {
+                return if self.waiting.insert(object, received) {
+                    Ok(())
+                } else {
+                    Err(Refusal::Full)
+                };
+            }
         }
         if let Some(state) = self.sessions.get_mut(&session) {
             state.accepted = state.accepted.saturating_add(1);
+            if let Some(pace) = self.paces.get_mut(&state.link) {
+                pace.exchange.accepted = pace.exchange.accepted.saturating_add(1);
+            }
         }
         self.accept(object, parsed, Some(session), received);
         Ok(())
@@ -289,7 +323,11 @@ impl Engine {
             }
         }
         let body = object.body.clone();
-        let old = self.lsdb.insert(object, now);
+        let prefixes = match &parsed {
+            Parsed::Prefixes(prefixes) => prefixes.len(),
+            _ => 0,
+        };
+        let old = self.lsdb.insert(object, prefixes, now);
         self.quiet_at = Some(now + QUIET);
         self.index(key, parsed, &body, old);
     }

@@ -41,6 +41,7 @@ impl Waiting {
             key,
             Stored {
                 object,
+                prefixes: 0,
                 since: now,
                 aged_at: now,
                 until,
