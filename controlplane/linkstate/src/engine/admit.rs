@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
+    pub(super) fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
         for domain in self.rib.domains() {
             self.recheck_below(domain, name, gateway);
         }

@@ -190,6 +190,15 @@ impl Authorisations {
         self.ends.first().map(|(end, ..)| *end)
     }
 
+    /// The time is another: which ends still have to be told.
+    pub fn end_anew(&mut self, now_s: u64) {
+        let held = self.held.iter();
+        self.ends = held
+            .flat_map(|((gateway, id), held)| ends(held).map(|end| (end, *gateway, *id)))
+            .filter(|(end, ..)| *end > now_s)
+            .collect();
+    }
+
     /// One that just did.
     pub fn ended(&mut self, now_s: u64) -> Option<&Authorisation> {
         let (end, gateway, id) = *self.ends.first()?;

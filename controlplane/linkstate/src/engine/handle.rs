@@ -40,15 +40,36 @@ impl Engine {
 
     fn set_time(&mut self, now: Now) {
         let mono = now.mono.max(self.now.mono);
-        match self.clock.observe(Now { mono, ..now }) {
-            Some(Change::Jumped) => self.raise(Alarm::ClockJump),
-            Some(Change::Over) => self.clear(Alarm::ClockJump),
-            None => {}
-        }
+        let lsdb = &self.lsdb;
+        let node = self.config.node;
+        let agree = |wall| lsdb.shows(node, mono, wall);
+        let change = self.clock.observe(Now { mono, ..now }, agree);
         self.now = Now {
             mono,
             wall: self.clock.wall(mono),
         };
+        match change {
+            Some(Change::Jumped) => self.raise(Alarm::ClockJump),
+            Some(Change::Over) => self.clear(Alarm::ClockJump),
+            Some(Change::Adopted) => {
+                self.clear(Alarm::ClockJump);
+                self.time_is_another();
+            }
+            None => {}
+        }
+    }
+
+    /// Another time is believed: what it decides is decided anew, own objects say it, and what others were refused for it they may send again.
+    fn time_is_another(&mut self) {
+        let now = self.now.mono;
+        self.authorisations.end_anew(self.now_s());
+        self.recheck_all(None, None);
+        self.reexamine
+            .extend(self.waiting.iter().map(|(key, _)| key.origin));
+        self.own.refresh_all(now);
+        for pace in self.paces.values_mut() {
+            pace.exchange.reset(now);
+        }
     }
 
     /// Tells people, once.
