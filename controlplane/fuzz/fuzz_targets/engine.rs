@@ -64,6 +64,8 @@ impl Trust for Anything {
             identity: None,
             issued_before_s: now.wall.as_secs(),
             until_s: now.wall.as_secs() + 100,
+            subtrees: Vec::new(),
+            domains: Vec::new(),
             reason: String::new(),
         })
     }

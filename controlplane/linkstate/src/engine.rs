@@ -16,6 +16,7 @@ mod links;
 mod lsdb;
 mod own;
 mod parse;
+mod passing;
 mod receive;
 mod revocations;
 mod rib;

@@ -117,7 +117,7 @@ pub struct Grant {
     pub maximum_depth: u8,
 }
 
-/// Ends authorisations of one authority issued at or before `issued_before_s`, for names at or below `name`.
+/// Ends authorisations, whichever authority signed them, issued at or before `issued_before_s`, for names at or below `name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     /// Name of the authority.
@@ -136,6 +136,10 @@ pub struct Revocation {
     pub issued_before_s: u64,
     /// May be forgotten then.
     pub until_s: u64,
+    /// Names that its authority may speak for: it ends nothing for others. Empty = all.
+    pub subtrees: Vec<NameBuf>,
+    /// Domains that its authority may speak for. Empty = all.
+    pub domains: Vec<Domain>,
     /// For people.
     pub reason: String,
 }

@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
+    pub(super) fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
         for domain in self.rib.domains() {
             self.recheck_below(domain, name, gateway);
         }
@@ -230,10 +230,13 @@ impl Engine {
             domain,
             name,
             gateway,
-            until_s,
             ..
         } = revocation.clone();
-        if until_s <= self.now_s() || !self.authorisations.revocations.insert(id, revocation) {
+        self.authorisations
+            .revocations
+            .carried((Kind::REVOCATION, id));
+        // One that is over is taken too: the clock may be wrong, and it is forgotten in its time.
+        if !self.authorisations.revoke(id, revocation, body.clone()) {
             return;
         }
         self.actions.push(Action::KeepRevocation(body.clone()));
@@ -247,27 +250,20 @@ impl Engine {
     /// A statement that came by another way than a neighbour: verified, applied and originated.
     pub(super) fn state(&mut self, kind: Kind, body: Bytes) {
         let id = body_id(&body);
-        let key = self.own_key(kind, id);
-        let until_s = if kind == Kind::REVOCATION {
+        if kind == Kind::REVOCATION {
             let Ok(revocation) = self.trust.revocation(&body, self.now) else {
                 return;
             };
-            let until_s = revocation.until_s;
             self.revoke(id, revocation, &body);
-            until_s
         } else {
             let Ok(revocation) = self.trust.root_revocation(&body, self.now) else {
                 return;
             };
-            let until_s = revocation.until_s;
             self.revoke_root(id, revocation, &body);
-            until_s
-        };
-        if until_s > self.now_s() {
-            self.own.statements.insert(key, (body, until_s));
-            if self.start.ready {
-                self.tell(key);
-            }
+        }
+        let revocations = &self.authorisations.revocations;
+        if revocations.is_needed((kind, id), self.now_s()) {
+            self.pass_on(kind, id, body);
         }
     }
 

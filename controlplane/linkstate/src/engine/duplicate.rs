@@ -170,13 +170,8 @@ impl Engine {
                 };
                 self.own.authorisations.entry(key.id).or_insert(own);
             }
-            Parsed::Revocation(revocation) => {
-                let body = object.body.clone();
-                self.own.statements.insert(key, (body, revocation.until_s));
-            }
-            Parsed::RootRevocation(revocation) => {
-                let body = object.body.clone();
-                self.own.statements.insert(key, (body, revocation.until_s));
+            Parsed::Revocation(_) | Parsed::RootRevocation(_) => {
+                self.own.statements.insert(key, object.body.clone());
             }
             _ => {}
         }

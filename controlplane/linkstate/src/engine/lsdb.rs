@@ -6,6 +6,7 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 use sha2::{Digest as _, Sha256};
 
+use super::own::ADJACENCY_ID;
 use super::parse::AHEAD;
 use crate::message::{BUCKETS, Digest};
 use crate::object::{Key, Kind, Object, Version};
@@ -13,6 +14,9 @@ use crate::time::Now;
 
 /// How long a purge is remembered, so that old versions do not come back.
 pub const PURGE_TIME: Duration = Duration::from_secs(60);
+
+/// Two clocks that differ by less show the same time.
+const AGREE: Duration = Duration::from_secs(300);
 
 /// An accepted object.
 #[derive(Debug, Clone)]
@@ -126,6 +130,34 @@ impl Lsdb {
             .range((bucket, first)..)
             .take_while(move |(at, key)| *at == bucket && to.is_none_or(|to| *key <= to))
             .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
+    }
+
+    /// Those of one kind, by key.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (Key, &Stored)> {
+        let from = Key {
+            kind,
+            origin: NodeId(0),
+            id: 0,
+        };
+        self.objects
+            .range(from..)
+            .take_while(move |(key, _)| key.kind == kind)
+            .map(|(key, stored)| (*key, stored))
+    }
+
+    /// Whether most nodes but `own`, and at least two, show this time: by when they originated their adjacency object, and its age.
+    pub fn shows(&self, own: NodeId, now: Duration, wall: Duration) -> bool {
+        let (mut all, mut agree) = (0_usize, 0_usize);
+        for (key, stored) in self.of_kind(Kind::ADJACENCY) {
+            if key.origin == own || key.id != ADJACENCY_ID || stored.object.is_purge() {
+                continue;
+            }
+            let theirs = Duration::from_millis(stored.object.originated_at_ms)
+                .saturating_add(Duration::from_secs(u64::from(stored.age_s(now))));
+            all += 1;
+            agree += usize::from(theirs.abs_diff(wall) <= AGREE);
+        }
+        agree >= 2 && agree > all / 2
     }
 
     /// Number of all.

@@ -47,7 +47,9 @@ impl Engine {
         self.trust.revoke(&revocation);
         let subject = revocation.subject.clone();
         self.authorisations.voided.add(&revocation);
-        if !self.authorisations.revocations.insert_node(id, revocation) {
+        let revocations = &mut self.authorisations.revocations;
+        revocations.carried((Kind::ROOT_REVOCATION, id));
+        if !revocations.insert_root(id, revocation, body.clone()) {
             return;
         }
         self.actions.push(Action::KeepRootRevocation(body.clone()));

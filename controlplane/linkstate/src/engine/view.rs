@@ -336,12 +336,14 @@ impl Engine {
             .deadline(self.start.may_attract())
             .filter(|_| speaks);
         let damped = self.announced.deadline().filter(|_| speaks);
+        let lost = self.authorisations.revocations.deadline();
         [
             self.lsdb.deadline(),
             self.waiting.deadline(),
             self.deferred.deadline(),
             own,
             damped,
+            lost.filter(|_| speaks),
             self.backoff.deadline(),
             self.start.deadline(),
             self.links.deadline(now, self.restart()),

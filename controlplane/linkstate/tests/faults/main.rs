@@ -7,6 +7,7 @@ mod exchange;
 mod floods;
 mod lies;
 mod objects;
+mod revocations;
 mod root;
 mod time;
 

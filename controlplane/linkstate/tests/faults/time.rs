@@ -21,6 +21,7 @@ fn a_silent_stream_is_closed_and_the_adjacency_stays() {
 #[test]
 fn a_clock_that_jumps_raises_an_alarm_and_nothing_expires() {
     let mut sim = line();
+    sim.run(secs(700));
     let before = tables(&sim);
     for jump in [86_400, -172_800] {
         sim.node(2).wall_skew += jump;
@@ -117,4 +118,61 @@ fn no_router_on_the_way_ends_an_object_by_its_age() {
         sim.run(secs(100));
     }
     assert!(!holds(&sim, 2, 4));
+}
+
+/// Node 2 boots with a wrong clock, which is set after `after`.
+fn boots_wrong(wrong: i64, after: std::time::Duration) -> Sim {
+    let mut sim = line();
+    sim.kill(2);
+    sim.node(2).wall_skew = wrong;
+    sim.start(2, false);
+    sim.run(after);
+    assert!(sim.members(2, "/three/a").is_empty(), "of another time");
+    sim.node(2).wall_skew = 0;
+    sim
+}
+
+const YEAR: i64 = 365 * 86_400;
+
+#[test]
+fn a_clock_that_is_wrong_at_boot_and_set_soon_is_believed_at_once() {
+    for wrong in [-50 * YEAR, YEAR] {
+        let mut sim = boots_wrong(wrong, secs(60));
+        sim.run(secs(5));
+        assert!(sim.nodes[&2].alarms.is_empty());
+        assert!(sim.digests_equal(), "{wrong}: {}", sim.describe());
+        assert_eq!(sim.members(1, "/three/a"), [3]);
+        assert_eq!(sim.members(2, "/three/a"), [3]);
+        let originated = stored(&sim, 3, Kind::ADJACENCY, 2).originated_at_ms / 1_000;
+        assert!(sim.wall_s() - originated < 60, "says the right time");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_late_is_believed_when_most_others_show_that_time() {
+    for wrong in [-50 * YEAR, YEAR] {
+        let mut sim = boots_wrong(wrong, secs(1_000));
+        sim.run(secs(60));
+        assert!(sim.alarms(2).is_empty(), "{wrong}");
+        assert!(sim.digests_equal(), "{wrong}: {}", sim.describe());
+        assert_eq!(sim.members(1, "/three/a"), [3]);
+    }
+}
+
+#[test]
+fn a_jump_that_nobody_shows_too_is_not_believed() {
+    let mut sim = line();
+    sim.run(secs(700));
+    sim.node(2).wall_skew = YEAR;
+    sim.run(secs(3_000));
+    assert_eq!(sim.alarms(2), [Alarm::ClockJump]);
+    // One other is no majority.
+    let mut sim = line();
+    sim.run(secs(700));
+    sim.set_link(2, 3, false);
+    sim.kill(3);
+    sim.run(secs(3_700));
+    sim.node(2).wall_skew = 400;
+    sim.run(secs(1_000));
+    assert_eq!(sim.alarms(2), [Alarm::ClockJump]);
 }

@@ -165,6 +165,8 @@ impl Trust for TestTrust {
             identity: None,
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
+            subtrees: Vec::new(),
+            domains: Vec::new(),
             reason: String::new(),
         })
     }
