@@ -5,6 +5,7 @@ mod announced;
 mod backoff;
 pub mod body;
 mod bucket;
+mod buried;
 mod clock;
 mod config;
 mod cover;
@@ -16,9 +17,11 @@ mod links;
 mod lsdb;
 mod own;
 mod parse;
+mod passing;
 mod receive;
 mod revocations;
 mod rib;
+mod root;
 mod session;
 mod stage;
 mod start;
@@ -52,11 +55,13 @@ pub struct Engine {
     now: Now,
     clock: clock::Clock,
     lsdb: lsdb::Lsdb,
+    buried: buried::Buried,
     waiting: waiting::Waiting,
     deferred: deferred::Deferred,
     sessions: BTreeMap<SessionId, session::Session>,
     /// Objects refused over each adjacency, in sessions that have ended.
     refused_before: BTreeMap<AdjacencyId, u64>,
+    paces: BTreeMap<AdjacencyId, session::Pace>,
     links: links::Links,
     network: topology::Network,
     backoff: backoff::Backoff,
@@ -97,10 +102,12 @@ impl Engine {
             now,
             clock: clock::Clock::new(now),
             lsdb: lsdb::Lsdb::default(),
+            buried: buried::Buried::default(),
             waiting: waiting::Waiting::default(),
             deferred: deferred::Deferred::default(),
             sessions: BTreeMap::new(),
             refused_before: BTreeMap::new(),
+            paces: BTreeMap::new(),
             links: links::Links::default(),
             network: topology::Network::default(),
             routes: topology::Routes::new(),

@@ -41,8 +41,11 @@ impl Waiting {
             key,
             Stored {
                 object,
+                prefixes: 0,
                 since: now,
+                aged_at: now,
                 until,
+                shadow: Duration::ZERO,
             },
         );
         true

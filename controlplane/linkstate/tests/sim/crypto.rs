@@ -1,16 +1,18 @@
 //! Real Ed25519 with certificates that are as small as possible: node, moment of issue, key, signature of the root.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dmsc_linkstate::trust::{
-    Authorisation, Grant, PublicKey, Revocation, RootRevocation, TrustError,
+    Authorisation, Grant, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
 };
 use dmsc_linkstate::{NodeId, Now, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
 use prost::Message as _;
+
+use super::EPOCH_S;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 /// A key from a seed.
@@ -22,6 +24,8 @@ pub fn key(seed: u32) -> Ed25519KeyPair {
 
 const ROOT: u32 = 1_000_000;
 const AUTHORITY: u32 = 1_000_001;
+/// Stands for the hash of the authority's key.
+pub const AUTHORITY_KEY: [u8; 32] = [0xa5; 32];
 
 fn signed(key: &Ed25519KeyPair, mut bytes: Vec<u8>) -> Bytes {
     let signature = key.sign(&bytes);
@@ -75,6 +79,7 @@ impl Signer for NodeSigner {
 pub struct TestTrust {
     pub certificates: HashMap<Vec<u8>, (u32, u64, [u8; 32])>,
     pub revoked: HashMap<u32, u64>,
+    pub keys: HashSet<[u8; 32]>,
     pub verifications: Arc<AtomicU64>,
 }
 
@@ -105,6 +110,7 @@ impl Trust for TestTrust {
             .revoked
             .get(&node)
             .is_some_and(|before| issued_s < *before)
+            || self.keys.contains(&key)
         {
             return Err(TrustError::Revoked);
         }
@@ -123,6 +129,8 @@ impl Trust for TestTrust {
         let body = WireAuthorisation::decode(opened(AUTHORITY, body)?).map_err(malformed)?;
         Ok(Authorisation {
             authority: "test".into(),
+            authority_key: AUTHORITY_KEY,
+            authority_issued_s: EPOCH_S,
             serial: body.serial,
             domain: Domain(body.domain),
             gateway: NodeId(body.gateway),
@@ -133,6 +141,7 @@ impl Trust for TestTrust {
             grants: body
                 .names
                 .iter()
+                .filter(|_| body.conditions == 0)
                 .map(|name| Grant {
                     name: NameBuf::parse(name).unwrap(),
                     exact: body.exact,
@@ -150,12 +159,14 @@ impl Trust for TestTrust {
         Ok(Revocation {
             authority: "test".into(),
             serial: body.serial,
-            domain: Domain(1),
+            domain: Some(Domain(1)),
             name: (!body.name.is_empty()).then(|| NameBuf::parse(&body.name).unwrap()),
             gateway: (body.gateway != 0).then_some(NodeId(body.gateway)),
             identity: None,
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
+            subtrees: Vec::new(),
+            domains: Vec::new(),
             reason: String::new(),
         })
     }
@@ -164,16 +175,29 @@ impl Trust for TestTrust {
         let malformed = |_| TrustError::Malformed("root revocation");
         let body = WireRevocation::decode(opened(ROOT, body)?).map_err(malformed)?;
         Ok(RootRevocation {
-            node: NodeId(body.gateway),
+            subject: match body.keys.as_slice() {
+                [] if !body.name.is_empty() => RevokedSubject::Authority(body.name),
+                [] => RevokedSubject::Node(NodeId(body.gateway)),
+                keys => RevokedSubject::Keys(
+                    keys.iter()
+                        .map(|key| key.as_slice().try_into().unwrap())
+                        .collect(),
+                ),
+            },
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
             reason: String::new(),
         })
     }
 
-    fn revoke_node(&mut self, revocation: &RootRevocation) {
-        self.revoked
-            .insert(revocation.node.0, revocation.issued_before_s);
+    fn revoke(&mut self, revocation: &RootRevocation) {
+        match &revocation.subject {
+            RevokedSubject::Node(node) => {
+                self.revoked.insert(node.0, revocation.issued_before_s);
+            }
+            RevokedSubject::Keys(keys) => self.keys.extend(keys),
+            RevokedSubject::Authority(_) => {}
+        }
     }
 }
 
@@ -196,6 +220,9 @@ pub struct WireAuthorisation {
     pub names: Vec<String>,
     #[prost(bool, tag = "8")]
     pub exact: bool,
+    /// Not understood: covers nothing.
+    #[prost(uint32, tag = "9")]
+    pub conditions: u32,
 }
 
 impl WireAuthorisation {
@@ -216,6 +243,9 @@ pub struct WireRevocation {
     pub issued_before_s: u64,
     #[prost(uint64, tag = "5")]
     pub until_s: u64,
+    /// By the root: instead of a node or an authority.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub keys: Vec<Vec<u8>>,
 }
 
 impl WireRevocation {
