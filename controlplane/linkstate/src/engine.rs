@@ -20,6 +20,7 @@ mod passing;
 mod receive;
 mod revocations;
 mod rib;
+mod root;
 mod session;
 mod stage;
 mod start;

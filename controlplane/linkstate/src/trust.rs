@@ -70,7 +70,8 @@ pub trait Trust {
     /// # Errors
     /// Why not.
     fn root_revocation(&mut self, body: &[u8], now: Now) -> Result<RootRevocation, TrustError>;
-    /// From now on what this names is void: [`Trust::node_key`] and the others answer [`TrustError::Revoked`].
+    /// From now on certificates that this names are void: [`Trust::node_key`] answers [`TrustError::Revoked`]. Statements of an authority are
+    /// verified as before: the engine knows which of them count.
     fn revoke(&mut self, revocation: &RootRevocation);
 }
 

@@ -14,7 +14,7 @@ use super::parse::Parsed;
 use crate::action::Action;
 use crate::event::Known;
 use crate::object::{Key, Kind};
-use crate::trust::{Revocation, RevokedSubject, RootRevocation};
+use crate::trust::Revocation;
 
 impl Engine {
     /// Wall clock that is believed, s.
@@ -86,7 +86,7 @@ impl Engine {
                 self.revoke(key.id, revocation, body);
             }
             (Kind::ROOT_REVOCATION, Parsed::RootRevocation(revocation)) => {
-                self.revoke_node(key.id, revocation, body);
+                self.revoke_root(key.id, revocation, body);
             }
             _ => {}
         }
@@ -102,7 +102,7 @@ impl Engine {
     fn set_prefixes(&mut self, key: Key, new: &[Prefix], old: Option<Stored>) {
         let old: Vec<Prefix> = old
             .filter(|old| !old.object.is_purge())
-            .and_then(|old| body::prefixes(&old.object.body).ok())
+            .and_then(|old| body::used_prefixes(&old.object.body, key.origin).ok())
             .unwrap_or_default();
         let draining = self.start.draining && key.origin == self.config.node;
         for prefix in new {
@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// What is covered at a gateway may have changed at or below these names.
-    fn recheck<'a>(
+    pub(super) fn recheck<'a>(
         &mut self,
         gateway: NodeId,
         domain: Domain,
@@ -192,7 +192,7 @@ impl Engine {
                 let Some(waiting) = self.waiting.get(key) else {
                     continue;
                 };
-                let Ok(prefixes) = body::prefixes(&waiting.object.body) else {
+                let Ok(prefixes) = body::used_prefixes(&waiting.object.body, origin) else {
                     continue;
                 };
                 if !self.admissible(origin, &prefixes) {
@@ -247,51 +247,6 @@ impl Engine {
         self.own.prefixes_due = self.own.prefixes_due.map(|due| due.min(self.now.mono));
     }
 
-    /// A verified revocation of a node: its objects are gone, and do not come back with that certificate.
-    pub(super) fn revoke_node(&mut self, id: u64, revocation: RootRevocation, body: &Bytes) {
-        self.trust.revoke(&revocation);
-        let RevokedSubject::Node(node) = revocation.subject else {
-            return;
-        };
-        let revocations = &mut self.authorisations.revocations;
-        revocations.carried((Kind::ROOT_REVOCATION, id));
-        if !revocations.insert_root(id, revocation, body.clone()) {
-            return;
-        }
-        self.actions.push(Action::KeepRootRevocation(body.clone()));
-        if node == self.config.node {
-            return; // the others no longer listen; what is here still forwards
-        }
-        self.deferred.remove_origin(node);
-        let mut void: Vec<Key> = Vec::new();
-        for (key, stored) in self.lsdb.iter().chain(self.waiting.iter()) {
-            if key.origin == node
-                && self
-                    .trust
-                    .node_key(node, &stored.object.certificate, self.now)
-                    .is_err()
-            {
-                void.push(key);
-            }
-        }
-        for key in void {
-            self.waiting.remove(key);
-            let old = self.lsdb.remove(key);
-            if old.is_some() {
-                self.index(key, Parsed::Purge, &Bytes::new(), old);
-            }
-        }
-        let its: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, state)| state.peer == node)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in its {
-            self.close(session, "the certificate of this neighbour was revoked");
-        }
-    }
-
     /// A statement that came by another way than a neighbour: verified, applied and originated.
     pub(super) fn state(&mut self, kind: Kind, body: Bytes) {
         let id = body_id(&body);
@@ -304,7 +259,7 @@ impl Engine {
             let Ok(revocation) = self.trust.root_revocation(&body, self.now) else {
                 return;
             };
-            self.revoke_node(id, revocation, &body);
+            self.revoke_root(id, revocation, &body);
         }
         let revocations = &self.authorisations.revocations;
         if revocations.is_needed((kind, id), self.now_s()) {

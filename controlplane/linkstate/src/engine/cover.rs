@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use super::revocations::Revocations;
+use super::root::Voided;
 use crate::trust::{Authorisation, Revocation};
 
 /// Whether a prefix is covered, with the authorisation that lasts longest.
@@ -38,6 +39,8 @@ pub struct Authorisations {
     ends: BTreeSet<(u64, NodeId, u64)>,
     /// What was taken back.
     pub revocations: Revocations,
+    /// What the root took back.
+    pub voided: Voided,
 }
 
 fn ends(authorisation: &Authorisation) -> [u64; 2] {
@@ -155,6 +158,7 @@ impl Authorisations {
                 })
             })
             .filter_map(move |part| self.held.get(&(gateway, part.id)))
+            .filter(move |authorisation| !self.voided.hits(authorisation))
             .filter(move |authorisation| !self.revocations.hit(authorisation, name))
     }
 

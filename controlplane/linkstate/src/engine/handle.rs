@@ -164,7 +164,7 @@ impl Engine {
         }
     }
 
-    fn close_where(&mut self, which: impl Fn(&Session) -> bool, why: &'static str) {
+    pub(super) fn close_where(&mut self, which: impl Fn(&Session) -> bool, why: &'static str) {
         let found: Vec<SessionId> = self
             .sessions
             .iter()

@@ -270,7 +270,8 @@ impl Engine {
             .iter()
             .map(|authorisation| {
                 let not_after = i64::try_from(authorisation.not_after_s).unwrap_or(i64::MAX);
-                let revoked = self.authorisations.revocations.hit_all(authorisation);
+                let revoked = self.authorisations.revocations.hit_all(authorisation)
+                    || self.authorisations.voided.hits(authorisation);
                 (
                     authorisation.clone(),
                     not_after.saturating_sub(now_s),

@@ -8,6 +8,7 @@ mod floods;
 mod lies;
 mod objects;
 mod revocations;
+mod root;
 mod time;
 
 use std::sync::atomic::Ordering;

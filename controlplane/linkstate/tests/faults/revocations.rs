@@ -9,6 +9,7 @@ fn revoke_at(sim: &mut Sim, node: u32, until_s: u64) {
         gateway: 0,
         issued_before_s: sim.wall_s(),
         until_s: sim.wall_s() + until_s,
+        ..WireRevocation::default()
     };
     sim.handle(node, Event::Revocation(revocation.signed()));
     sim.run(ms(100));
