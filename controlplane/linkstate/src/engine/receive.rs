@@ -328,7 +328,7 @@ impl Engine {
             if Some(*id) == from {
                 state.send.remove(key);
             } else {
-                state.send.insert(key);
+                state.send.insert_version(key, object.is_purge());
             }
         }
         let body = object.body.clone();
