@@ -18,6 +18,7 @@ impl Engine {
         let graph = self.network.graph(own, &self.own.links);
         self.routes = topology::compute(&graph, own);
         self.computed = true;
+        self.computations += 1;
         self.routes_changed = true;
         if let Some(since) = self.adjacency_changed_at.take() {
             self.stages
