@@ -5,6 +5,7 @@ mod announced;
 mod backoff;
 pub mod body;
 mod bucket;
+mod buried;
 mod clock;
 mod config;
 mod cover;
@@ -54,6 +55,7 @@ pub struct Engine {
     now: Now,
     clock: clock::Clock,
     lsdb: lsdb::Lsdb,
+    buried: buried::Buried,
     waiting: waiting::Waiting,
     deferred: deferred::Deferred,
     sessions: BTreeMap<SessionId, session::Session>,
@@ -101,6 +103,7 @@ impl Engine {
             now,
             clock: clock::Clock::new(now),
             lsdb: lsdb::Lsdb::default(),
+            buried: buried::Buried::default(),
             waiting: waiting::Waiting::default(),
             deferred: deferred::Deferred::default(),
             sessions: BTreeMap::new(),

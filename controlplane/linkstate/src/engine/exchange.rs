@@ -141,7 +141,7 @@ impl Engine {
             let Some(key) = state.send.pop() else {
                 break;
             };
-            let Some(stored) = self.lsdb.get(key) else {
+            let Some(stored) = self.lsdb.get(key).or_else(|| self.buried.get(key)) else {
                 continue;
             };
             let age_s = stored.age_s(now);
@@ -258,10 +258,11 @@ impl Engine {
             let mine = self.lsdb.get(key).map(|stored| of(&stored.object));
             let held = self.waiting.get(key).map(|stored| of(&stored.object));
             let later = self.deferred.get(key).map(|later| of(&later.object));
-            if mine.is_some_and(|mine| mine > version) {
+            let gone = self.buried.get(key).map(|stored| of(&stored.object));
+            if mine.or(gone).is_some_and(|mine| mine > version) {
                 let purge = self.lsdb.live(key).is_none();
                 state.send.insert_version(key, purge);
-            } else if [mine, held, later].into_iter().flatten().max() < Some(version)
+            } else if [mine, held, later, gone].into_iter().flatten().max() < Some(version)
                 && state.wanted.len() < MOST_WANTED
             {
                 state.wanted.insert(key);

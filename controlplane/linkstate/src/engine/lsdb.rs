@@ -12,7 +12,7 @@ use crate::message::{BUCKETS, Digest};
 use crate::object::{Key, Kind, Object, Version};
 use crate::time::Now;
 
-/// How long a purge is remembered, so that old versions do not come back.
+/// How long a purge is told to whoever has not heard of it; it is remembered for longer, so that old versions do not come back.
 pub const PURGE_TIME: Duration = Duration::from_secs(60);
 
 /// Two clocks that differ by less show the same time.
@@ -29,8 +29,10 @@ pub struct Stored {
     pub since: Duration,
     /// When it was as old as `object.age_s` says.
     pub aged_at: Duration,
-    /// When it is forgotten.
+    /// When its own time is over.
     pub until: Duration,
+    /// When all that it took the place of is over: so long it is remembered.
+    pub shadow: Duration,
 }
 
 impl Stored {
@@ -201,9 +203,14 @@ impl Lsdb {
         let bucket = bucket_of(key);
         let mut left =
             Duration::from_secs(u64::from(object.lifetime_s.saturating_sub(object.age_s)));
+        let lifetime = Duration::from_secs(u64::from(object.lifetime_s)) + AHEAD;
+        let mut shadow = old.as_ref().map_or(Duration::ZERO, |old| {
+            let lifetime = Duration::from_secs(u64::from(old.object.lifetime_s)) + AHEAD;
+            old.shadow.max(old.since + lifetime)
+        });
         if object.is_purge() {
-            left =
-                left.min(PURGE_TIME.saturating_sub(Duration::from_secs(u64::from(object.age_s))));
+            left = left.min(PURGE_TIME);
+            shadow = shadow.max(now + lifetime); // of versions that never came here
         }
         let until = now + left;
         self.toggle(&object, bucket, true);
@@ -222,6 +229,7 @@ impl Lsdb {
                 since: now,
                 aged_at: now,
                 until,
+                shadow,
             },
         );
         old
@@ -232,14 +240,12 @@ impl Lsdb {
         let Some(stored) = self.objects.get_mut(&key) else {
             return;
         };
-        if age_s >= stored.age_s(now.mono) {
+        // A purge that is younger there is remembered long enough here.
+        if stored.object.is_purge() || age_s >= stored.age_s(now.mono) {
             return;
         }
         let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
         let mut left = lifetime.saturating_sub(Duration::from_secs(u64::from(age_s)));
-        if stored.object.is_purge() {
-            left = left.min(PURGE_TIME.saturating_sub(Duration::from_secs(u64::from(age_s))));
-        }
         if !frozen {
             let end = Duration::from_millis(stored.object.originated_at_ms) + lifetime;
             left = left.min(end.saturating_sub(now.wall) + AHEAD);
@@ -253,6 +259,13 @@ impl Lsdb {
         stored.until = until;
         stored.aged_at = now.mono;
         stored.object.age_s = age_s;
+    }
+
+    /// What was remembered of an object before its present version.
+    pub fn shade(&mut self, key: Key, until: Duration) {
+        if let Some(stored) = self.objects.get_mut(&key) {
+            stored.shadow = stored.shadow.max(until);
+        }
     }
 
     /// Removes an object without a trace.

@@ -194,6 +194,7 @@ impl Engine {
         let seen = [
             self.lsdb.get(key).map(|stored| stored.object.sequence),
             self.own.fights.seen(key),
+            self.buried.version(key).map(|version| version.0),
         ];
         let Some(sequence) = seen
             .into_iter()

@@ -71,12 +71,7 @@ impl Engine {
         if object.is_purge() && !object.body.is_empty() {
             return Err(Refusal::Malformed("a purge with a body"));
         }
-        let most = if object.is_purge() {
-            object.lifetime_s.min(60)
-        } else {
-            object.lifetime_s
-        };
-        if object.age_s >= most {
+        if object.age_s >= object.lifetime_s {
             return Err(Refusal::Over);
         }
         if self.clock.is_frozen() {

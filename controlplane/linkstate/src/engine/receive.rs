@@ -28,6 +28,9 @@ const BYTES_IN_ALL: usize = 2_048;
 /// No originator takes more than this part of the database.
 const SHARE: usize = 4;
 
+/// This part of what may be in the database is remembered when it is over.
+const BURIED: usize = 4;
+
 /// Why an object is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -153,6 +156,8 @@ impl Engine {
             {
                 state.send.remove(key);
                 self.lsdb.extend(key, object.age_s, self.now, frozen);
+            } else if self.buried.version(key) > Some(object.version()) {
+                state.send.insert(key); // it missed the purge
             }
             return Err(Refusal::Known);
         }
@@ -184,6 +189,7 @@ impl Engine {
             self.lsdb.get(key).map(stored),
             self.waiting.get(key).map(stored),
             self.deferred.get(key).map(|later| later.object.version()),
+            self.buried.version(key),
         ]
         .into_iter()
         .flatten()
@@ -350,6 +356,9 @@ impl Engine {
             _ => 0,
         };
         let old = self.lsdb.insert(object, prefixes, now);
+        if let Some(before) = self.buried.remove(key) {
+            self.lsdb.shade(key, before.shadow);
+        }
         self.quiet_at = Some(now + QUIET);
         self.index(key, parsed, &body, old);
     }
@@ -372,10 +381,16 @@ impl Engine {
     pub(super) fn expire_objects(&mut self) {
         while let Some(key) = self.lsdb.ended(self.now.mono) {
             let old = self.lsdb.remove(key);
+            if let Some(old) = old.as_ref().filter(|old| old.shadow > self.now.mono) {
+                let (of_origin, in_all) = (self.config.objects_per_origin, self.config.objects);
+                self.buried
+                    .insert(old.clone(), of_origin / BURIED, in_all / BURIED);
+            }
             self.quiet_at = Some(self.now.mono + QUIET);
             self.index(key, Parsed::Purge, &bytes::Bytes::new(), old);
         }
         self.waiting.expire(self.now.mono);
+        self.buried.expire(self.now.mono);
     }
 
     /// Ends a session.

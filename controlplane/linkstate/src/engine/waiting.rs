@@ -45,6 +45,7 @@ impl Waiting {
                 since: now,
                 aged_at: now,
                 until,
+                shadow: Duration::ZERO,
             },
         );
         true

@@ -377,3 +377,55 @@ fn an_authorisation_that_is_not_understood_is_passed_on_and_covers_nothing() {
     assert_eq!(sim.engine(2).sizes().waiting, 1);
     assert_eq!(tables(&sim), before);
 }
+
+#[test]
+fn what_was_purged_cannot_be_replayed_while_it_could_still_live() {
+    let mut sim = line_with(|config| config.session_timeout = secs(9_000));
+    sim.dropped.insert((2, 3)); // or node 3 would take it back
+    let old = object(&sim, 3, 3, Kind::PREFIX, 7, HIGH, prefixes(&["/three/old"]));
+    let mut purge = old.clone();
+    purge.sequence = Sequence(HIGH + 1);
+    purge.flags = FLAG_PURGE;
+    purge.body = Bytes::new();
+    let purge = resigned(purge, 3);
+    say(&mut sim, Message::Flood(vec![old.clone()]));
+    sim.run(ms(100));
+    assert_eq!(sim.members(1, "/three/old"), [3]);
+    say(&mut sim, Message::Flood(vec![purge]));
+    sim.run(ms(100));
+    for wait in [61, 540, 2_800] {
+        sim.run(secs(wait));
+        let gone = sim.engine(2).entries(sim.time(2));
+        assert!(gone.iter().all(|entry| entry.object.key != old.key));
+        let replayed = sim.objects;
+        for at in [1, 2] {
+            let other = 3 - at;
+            let session = sim.session_between(at, other).unwrap();
+            let message = Message::Flood(vec![old.clone()]);
+            sim.handle(at, Event::Received { session, message });
+            sim.run(ms(200));
+            assert!(sim.members(at, "/three/old").is_empty(), "after {wait} s");
+        }
+        assert!(sim.objects > replayed, "whoever shows it is told");
+        let gone = sim.engine(2).entries(sim.time(2));
+        assert!(gone.iter().all(|entry| entry.object.key != old.key));
+    }
+    // After its lifetime it is refused for that.
+    sim.run(secs(700));
+    say(&mut sim, Message::Flood(vec![old]));
+    sim.run(ms(100));
+    assert!(sim.members(2, "/three/old").is_empty());
+}
+
+#[test]
+fn who_missed_a_purge_for_long_learns_it_from_those_who_remember() {
+    let mut sim = line();
+    sim.set_link(1, 2, false);
+    sim.withdraw(3, "/three/a");
+    sim.run(secs(300));
+    assert!(sim.members(2, "/three/a").is_empty());
+    sim.set_link(1, 2, true);
+    sim.run(secs(10));
+    assert!(sim.members(1, "/three/a").is_empty());
+    assert!(sim.digests_equal());
+}

@@ -1,0 +1,130 @@
+//! Versions that are over but not forgotten: until what they took the place of is over too, nobody brings that back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dmsc_wire::NodeId;
+
+use super::lsdb::Stored;
+use crate::object::{Key, Version};
+
+/// The last version of each object, with or without a purge in it.
+#[derive(Debug, Default)]
+pub struct Buried {
+    last: BTreeMap<Key, Stored>,
+    by_end: BTreeSet<(Duration, Key)>,
+    of_origin: BTreeMap<NodeId, BTreeSet<(Duration, Key)>>,
+}
+
+impl Buried {
+    /// Remembers a version until what it replaced is over (`Stored::shadow`). Of what is too much, for its originator or for all, that goes which ends first.
+    pub fn insert(&mut self, mut stored: Stored, of_origin: usize, in_all: usize) {
+        let key = stored.object.key;
+        self.remove(key);
+        if !stored.object.is_purge() {
+            stored.object.body = Bytes::new(); // over, so it is never sent
+        }
+        let end = (stored.shadow, key);
+        self.by_end.insert(end);
+        self.of_origin.entry(key.origin).or_default().insert(end);
+        self.last.insert(key, stored);
+        let its = self.of_origin.get(&key.origin);
+        if let Some(its) = its.filter(|its| its.len() > of_origin.max(1))
+            && let Some((_, first)) = its.first().copied()
+        {
+            self.remove(first);
+        }
+        if self.by_end.len() > in_all.max(1)
+            && let Some((_, first)) = self.by_end.first().copied()
+        {
+            self.remove(first);
+        }
+    }
+
+    /// What is remembered of an object.
+    pub fn get(&self, key: Key) -> Option<&Stored> {
+        self.last.get(&key)
+    }
+
+    /// Its last version.
+    pub fn version(&self, key: Key) -> Option<Version> {
+        self.get(key).map(|stored| stored.object.version())
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, key: Key) -> Option<Stored> {
+        let old = self.last.remove(&key)?;
+        let end = (old.shadow, key);
+        self.by_end.remove(&end);
+        if let Some(its) = self.of_origin.get_mut(&key.origin) {
+            its.remove(&end);
+            if its.is_empty() {
+                self.of_origin.remove(&key.origin);
+            }
+        }
+        Some(old)
+    }
+
+    /// Forgets those whose time is over.
+    pub fn expire(&mut self, now: Duration) {
+        while let Some(&(until, key)) = self.by_end.first() {
+            if until > now {
+                return;
+            }
+            self.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{FLAG_PURGE, Kind, Object, Sequence};
+
+    fn stored(origin: u32, id: u64, shadow: u64) -> Stored {
+        let object = Object {
+            key: Key {
+                kind: Kind::PREFIX,
+                origin: NodeId(origin),
+                id,
+            },
+            flags: FLAG_PURGE,
+            sequence: Sequence(1),
+            lifetime_s: 60,
+            area: 0,
+            originated_at_ms: 0,
+            body: Bytes::new(),
+            signature: [0; 64],
+            certificate: Bytes::new(),
+            age_s: 0,
+        };
+        Stored {
+            object,
+            prefixes: 0,
+            since: Duration::ZERO,
+            aged_at: Duration::ZERO,
+            until: Duration::ZERO,
+            shadow: Duration::from_secs(shadow),
+        }
+    }
+
+    #[test]
+    fn it_is_bounded_for_each_originator_and_for_all() {
+        let mut buried = Buried::default();
+        for id in 0..1_000 {
+            buried.insert(stored(1, id, 10_000 - id), 10, 25);
+        }
+        assert_eq!(buried.last.len(), 10);
+        assert!(buried.version(stored(1, 0, 0).object.key).is_some());
+        for origin in 2..10 {
+            for id in 0..10 {
+                buried.insert(stored(origin, id, 100 + u64::from(origin)), 10, 25);
+            }
+        }
+        assert_eq!(buried.last.len(), 25);
+        assert_eq!(buried.by_end.len(), 25);
+        buried.expire(Duration::from_secs(100_000));
+        assert!(buried.last.is_empty() && buried.of_origin.is_empty());
+    }
+}
