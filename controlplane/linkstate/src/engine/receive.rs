@@ -116,10 +116,10 @@ impl Engine {
         let now = self.now.mono;
         if let Some(state) = self.sessions.get_mut(&session) {
             state.refused = state.refused.saturating_add(count);
-            if refusal == Refusal::OverLimit {
-                if let Some(pace) = self.paces.get_mut(&state.link) {
-                    pace.exchange.reset(now); // what was not looked at is learned by digest
-                }
+            if refusal == Refusal::OverLimit
+                && let Some(pace) = self.paces.get_mut(&state.link)
+            {
+                pace.exchange.reset(now); // what was not looked at is learned by digest
             }
             state.last_refusal = Some(refusal);
         }
