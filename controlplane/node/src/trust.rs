@@ -36,18 +36,15 @@ pub struct NodeTrust {
     root: RootKey,
     /// By DER: the same certificate comes with every object of a node.
     certificates: HashMap<Box<[u8]>, Certificate>,
-    /// Certificates of a node that were issued before (s) are void.
-    revoked: HashMap<NodeId, u64>,
 }
 
 impl NodeTrust {
-    /// Trusts `root` and nothing else.
+    /// Trusts `root` and nothing else; what is revoked here is so for all that share `root`.
     #[must_use]
     pub fn new(root: RootKey) -> Self {
         Self {
             root,
             certificates: HashMap::new(),
-            revoked: HashMap::new(),
         }
     }
 }
@@ -57,6 +54,7 @@ fn trust_error(error: VerifyError) -> TrustError {
         VerifyError::Malformed(what) => TrustError::Malformed(what),
         VerifyError::Signature => TrustError::Signature,
         VerifyError::Validity => TrustError::Validity,
+        VerifyError::Revoked => TrustError::Revoked,
         VerifyError::Scope => TrustError::NotItsSubtree,
     }
 }
@@ -82,11 +80,7 @@ impl Trust for NodeTrust {
             Identity::Node { id, .. } if id == origin => {}
             _ => return Err(TrustError::WrongNode),
         }
-        if self
-            .revoked
-            .get(&origin)
-            .is_some_and(|before| certificate.not_before_s < *before)
-        {
+        if self.root.has_revoked(certificate) {
             return Err(TrustError::Revoked);
         }
         Ok(PublicKey(certificate.public_key))
@@ -108,8 +102,7 @@ impl Trust for NodeTrust {
         self.root.root_revocation(body).map_err(trust_error)
     }
 
-    fn revoke_node(&mut self, revocation: &RootRevocation) {
-        let before = self.revoked.entry(revocation.node).or_default();
-        *before = (*before).max(revocation.issued_before_s);
+    fn revoke(&mut self, revocation: &RootRevocation) {
+        self.root.revoke(revocation);
     }
 }

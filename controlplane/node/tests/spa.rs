@@ -11,7 +11,7 @@ use dmsc_proto::v1::*;
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::{AUTHORITY_DNS, OPERATOR_DNS, Root, Scope, now_s};
-use dmsc_spa::statement::PodStatement;
+use dmsc_spa::statement::{PodStatement, prefixes_sha256};
 use dmsc_wire::NameBuf;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +20,14 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 const POLICY: &str =
     "[[policy]]\nidentity = \"pod1/*\"\nsubtrees = [\"/shop/a\"]\ngateways = [1]\n";
+
+fn watching(gateway: u32) -> RevocationsRequest {
+    RevocationsRequest {
+        gateway,
+        version_min: 1,
+        version_max: 1,
+    }
+}
 
 struct Scene {
     folder: tempfile::TempDir,
@@ -94,7 +102,15 @@ impl Scene {
             gateway,
             identity: identity.to_owned(),
             signed_at_ms: now_s() * 1_000,
-            ..PodStatement::default()
+            domain: 0,
+            prefixes_sha256: prefixes_sha256(
+                names
+                    .iter()
+                    .map(|text| bytes(text))
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(Vec::as_slice),
+            ),
         }
         .sign(&key);
         AuthoriseRequest {
@@ -204,10 +220,7 @@ async fn only_a_gateway_asks_and_only_for_itself() {
             .await
             .expect_err("refused");
         assert_eq!(status.code(), Code::PermissionDenied, "{caller}");
-        let status = client
-            .revocations(RevocationsRequest { gateway: 1 })
-            .await
-            .expect_err("refused");
+        let status = client.revocations(watching(1)).await.expect_err("refused");
         assert_eq!(status.code(), Code::PermissionDenied, "{caller}");
     }
     // Of another root with the same names: no call comes through.
@@ -233,6 +246,12 @@ async fn proofs_and_messages_that_are_wrong() {
     request.pod_signature[5] ^= 1;
     let status = gateway.authorise(request).await.expect_err("refused");
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    // The pod did not sign for it, whatever the policy says.
+    let mut request = scene.request("pod1/a", 1, &["/shop/a"]);
+    request.prefixes.push(bytes("/shop/a/x"));
+    let status = gateway.authorise(request).await.expect_err("refused");
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().contains("did not sign for"), "{status}");
     let mut request = scene.request("pod1/a", 1, &["/shop/a"]);
     request.prefixes.push(b"\x09x".to_vec());
     let status = gateway.authorise(request).await.expect_err("refused");
@@ -253,7 +272,7 @@ async fn a_revocation_reaches_gateways_and_outlives_the_process() {
     let scene = Scene::new().await;
     let mut gateway = scene.gateway(1).await;
     let mut stream = gateway
-        .revocations(RevocationsRequest { gateway: 1 })
+        .revocations(watching(1))
         .await
         .expect("stream")
         .into_inner();
@@ -312,7 +331,7 @@ async fn a_revocation_reaches_gateways_and_outlives_the_process() {
     .expect("connect");
     let mut gateway = PrefixAuthorityClient::new(channel);
     let mut stream = gateway
-        .revocations(RevocationsRequest { gateway: 1 })
+        .revocations(watching(1))
         .await
         .expect("stream")
         .into_inner();
@@ -407,7 +426,7 @@ async fn the_unix_socket_knows_its_callers() {
             (about.daemon.as_str(), about.your_role.as_str()),
             ("spa", "admin")
         );
-        let status = operator.show_pods(ShowRequest {}).await;
+        let status = operator.show_pods(PageRequest::default()).await;
         assert_eq!(
             status.expect_err("refused").code(),
             Code::FailedPrecondition

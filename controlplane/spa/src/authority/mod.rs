@@ -38,7 +38,7 @@ pub struct Request {
     pub pod_statement: Bytes,
     /// Over context and statement.
     pub pod_signature: Bytes,
-    /// Wanted.
+    /// Wanted: all that the pod signed for, in its order.
     pub prefixes: Vec<NameBuf>,
 }
 
@@ -255,6 +255,10 @@ impl Authority {
             request.gateway,
             u64::from(self.policy.proof_s),
             now_s,
+        )?;
+        proof.check_asked(
+            request.domain,
+            request.prefixes.iter().map(NameBuf::as_bytes),
         )?;
         let judge = Judge::new(
             &self.certificate,
