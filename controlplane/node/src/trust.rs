@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dmsc_linkstate::trust::{Authorisation, PublicKey, Revocation, RootRevocation, TrustError};
+use dmsc_linkstate::trust::{
+    Authorisation, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
+};
 use dmsc_linkstate::{Now, Signer, Trust};
 use dmsc_spa::credentials::SigningKey;
 use dmsc_spa::identity::Identity;
@@ -46,6 +48,17 @@ impl NodeTrust {
             root,
             certificates: HashMap::new(),
         }
+    }
+}
+
+/// For people: what a root revocation is about.
+#[must_use]
+pub fn subject(subject: &RevokedSubject) -> String {
+    match subject {
+        RevokedSubject::Node(node) => format!("certificates of node {node}"),
+        RevokedSubject::Authority(name) => format!("certificates of authority {name}"),
+        RevokedSubject::Keys(keys) if keys.len() == 1 => "1 key".to_owned(),
+        RevokedSubject::Keys(keys) => format!("{} keys", keys.len()),
     }
 }
 

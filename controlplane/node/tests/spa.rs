@@ -260,9 +260,22 @@ async fn proofs_and_messages_that_are_wrong() {
     (request.version_min, request.version_max) = (2, 3);
     let status = gateway.authorise(request).await.expect_err("refused");
     assert_eq!(status.code(), Code::FailedPrecondition);
+    let words = ["versions 1 to 1", "the caller 2 to 3"];
+    assert!(
+        words.iter().all(|word| status.message().contains(word)),
+        "{status}"
+    );
+    let mut later = watching(1);
+    (later.version_min, later.version_max) = (2, 3);
+    let status = gateway.revocations(later).await.expect_err("refused");
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(
+        words.iter().all(|word| status.message().contains(word)),
+        "{status}"
+    );
     let text = scene.read_metrics().await;
     assert!(
-        text.contains("dmsc_spa_requests_total{outcome=\"invalid\"} 3"),
+        text.contains("dmsc_spa_requests_total{outcome=\"invalid\"} 4"),
         "{text}"
     );
 }
@@ -435,7 +448,9 @@ async fn the_unix_socket_knows_its_callers() {
         assert_eq!(about.expect_err("refused").code(), Code::PermissionDenied);
     }
     // A second process does not steal the socket.
-    let again = spa::start(config(scene.folder.path())).await;
+    let mut again = config(scene.folder.path());
+    again.operator = None;
+    let again = spa::start(again).await;
     let error = again.err().expect("refused").to_string();
     assert!(error.contains("another process serves there"), "{error}");
 }
@@ -464,4 +479,70 @@ fn files_are_checked_without_starting() {
     assert_eq!(wrong.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&wrong.stderr);
     assert!(stderr.contains("policy.toml:2"), "{stderr}");
+}
+
+#[tokio::test]
+async fn what_the_root_took_back_is_refused_and_remembered() {
+    let scene = Scene::new().await;
+    let mut gateway = scene.gateway(1).await;
+    let mut other = scene.gateway(4).await;
+    let stream = other.revocations(watching(4)).await.expect("stream");
+    let mut stream = stream.into_inner();
+    let spa = &scene.running.spa;
+    let key = |who: &str| {
+        scene
+            .credentials(who)
+            .signing_key()
+            .expect("key")
+            .public_key()
+    };
+    let give = |signed: &[u8]| spa.give_root_revocation(signed);
+    let request = scene.request("pod1/a", 1, &["/shop/a"]);
+    gateway.authorise(request.clone()).await.expect("answer");
+
+    let keys = [key("pod/pod1/a"), key("node/4/sg")];
+    let signed = scene
+        .root
+        .revoke_keys(&keys, "leaked", now_s())
+        .expect("sign");
+    let mut altered = signed.to_vec();
+    altered[9] ^= 1;
+    assert!(give(&altered).is_err());
+    assert_eq!(
+        give(&signed).expect("taken"),
+        ("2 keys: leaked".to_owned(), false)
+    );
+    assert!(give(&signed).expect("known").1);
+    let status = gateway
+        .authorise(request.clone())
+        .await
+        .expect_err("refused");
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().contains("revoked by the root"), "{status}");
+    // A stream that was open ends, and none is opened.
+    let status = stream.message().await.expect_err("ended");
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    let status = other.revocations(watching(4)).await.expect_err("refused");
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+
+    // Its own: it says so, and signs nothing.
+    let signed = scene
+        .root
+        .revoke_authority("spa1", "sold", now_s())
+        .expect("sign");
+    give(&signed).expect("taken");
+    let status = gateway
+        .authorise(scene.request("pod1/b", 1, &["/shop/a"]))
+        .await
+        .expect_err("refused");
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(
+        status.message().contains("spa1 was revoked by the root"),
+        "{status}"
+    );
+    assert!(scene.read_metrics().await.contains("dmsc_spa_revoked 1"));
+    let mut again = config(scene.folder.path());
+    again.operator = None;
+    let again = spa::start(again).await;
+    assert!(again.is_ok_and(|again| again.spa.is_revoked()));
 }

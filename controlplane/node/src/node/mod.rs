@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dmsc_linkstate::event::Announcement;
-use dmsc_linkstate::trust::RevokedSubject;
 use dmsc_linkstate::{Action, AdjacencyId, Alarm, Engine, EngineConfig, Event, SessionId};
 use dmsc_proto::v1;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
@@ -27,6 +26,7 @@ use crate::pods::Pods;
 use crate::rib::{Batch, Rib};
 use crate::served::Served;
 use crate::store::{Kept, Store, StoreError};
+use crate::trust::subject;
 
 /// What may be looked at from other tasks, by [`crate::handle::Handle::query`].
 pub struct Node {
@@ -382,21 +382,11 @@ impl Node {
                 if !self.noted.insert(sha256(body)) {
                     return;
                 }
-                match &one.subject {
-                    RevokedSubject::Node(node) => {
-                        warn!(%node, reason = one.reason, "certificates of a node are void");
-                    }
-                    RevokedSubject::Authority(authority) => {
-                        warn!(
-                            authority,
-                            reason = one.reason,
-                            "certificates of an authority are void"
-                        );
-                    }
-                    RevokedSubject::Keys(keys) => {
-                        warn!(keys = keys.len(), reason = one.reason, "keys are void");
-                    }
-                }
+                warn!(
+                    what = subject(&one.subject),
+                    reason = one.reason,
+                    "the root took it back"
+                );
                 // With a newer certificate it comes back.
                 let sessions: Vec<SessionId> = self
                     .sessions
