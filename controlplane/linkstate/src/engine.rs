@@ -16,9 +16,11 @@ mod links;
 mod lsdb;
 mod own;
 mod parse;
+mod passing;
 mod receive;
 mod revocations;
 mod rib;
+mod root;
 mod session;
 mod stage;
 mod start;
@@ -57,6 +59,7 @@ pub struct Engine {
     sessions: BTreeMap<SessionId, session::Session>,
     /// Objects refused over each adjacency, in sessions that have ended.
     refused_before: BTreeMap<AdjacencyId, u64>,
+    paces: BTreeMap<AdjacencyId, session::Pace>,
     links: links::Links,
     network: topology::Network,
     backoff: backoff::Backoff,
@@ -101,6 +104,7 @@ impl Engine {
             deferred: deferred::Deferred::default(),
             sessions: BTreeMap::new(),
             refused_before: BTreeMap::new(),
+            paces: BTreeMap::new(),
             links: links::Links::default(),
             network: topology::Network::default(),
             routes: topology::Routes::new(),

@@ -41,7 +41,9 @@ impl Waiting {
             key,
             Stored {
                 object,
+                prefixes: 0,
                 since: now,
+                aged_at: now,
                 until,
             },
         );
