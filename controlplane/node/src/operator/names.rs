@@ -130,7 +130,7 @@ pub fn authorisations(node: &Node) -> v1::AuthorisationsReply {
     let revocations = revocations.map(|one| v1::RevocationInfo {
         authority: one.authority,
         serial: one.serial,
-        domain: one.domain.0,
+        domain: one.domain.map_or(0, |domain| domain.0),
         name: one.name.as_ref().map_or_else(Vec::new, bytes),
         gateway: one.gateway.map_or(0, |gateway| gateway.0),
         identity: one.identity.unwrap_or_default(),

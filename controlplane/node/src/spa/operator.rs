@@ -123,7 +123,7 @@ impl Operator for SpaOperator {
         let revocations = self.0.in_force().into_iter().map(|one| RevocationInfo {
             authority: one.authority,
             serial: one.serial,
-            domain: one.domain.0,
+            domain: one.domain.map_or(0, |domain| domain.0),
             name: one.name.map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
             gateway: one.gateway.map_or(0, |gateway| gateway.0),
             identity: one.identity.unwrap_or_default(),
