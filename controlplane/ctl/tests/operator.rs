@@ -98,10 +98,18 @@ async fn the_network() {
 #[tokio::test]
 async fn names_and_their_rights() {
     let node = OperatorSocket::start(FakeOperator::default());
-    let prefixes = text(&node, &["show", "prefixes", "--under", "/shop"]).await;
+    let words = ["show", "prefixes", "--under", "/shop", "--limit", "1"];
+    let prefixes = text(&node, &words).await;
     contains(&prefixes, &["/shop/a", "stale", "1 of 2 prefixes"]);
-    let prefixes = json(&node, &["show", "prefixes"]).await;
-    assert_eq!(prefixes["prefixes"][0]["members"][0]["identity"], "pod1/a");
+    // Both pages, also beyond a limit that the first does not reach.
+    for words in [
+        &["show", "prefixes"][..],
+        &["show", "prefixes", "--limit", "9"],
+    ] {
+        let prefixes = json(&node, words).await;
+        assert_eq!(prefixes["prefixes"][0]["members"][0]["identity"], "pod1/a");
+        assert_eq!(prefixes["prefixes"][1]["prefix"], "/shop/b");
+    }
 
     let pods = text(&node, &["show", "pods"]).await;
     contains(

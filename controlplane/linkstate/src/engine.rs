@@ -15,6 +15,7 @@ mod handle;
 mod links;
 mod lsdb;
 mod own;
+pub mod pages;
 mod parse;
 mod receive;
 mod revocations;

@@ -131,18 +131,21 @@ async fn a_router_tells_what_it_knows() {
     );
     assert!(own.sent_messages > 0 && own.received_messages > 0);
 
-    let routes = client.show_routes(ShowRequest {}).await.unwrap();
+    let routes = client.show_routes(PageRequest::default()).await.unwrap();
     let routes = routes.into_inner().routes;
     assert!(routes.iter().all(|route| route.peers == [2]), "{routes:?}");
     let lsdb = client
-        .show_lsdb(LsdbRequest { bodies: true })
+        .show_lsdb(LsdbRequest {
+            bodies: true,
+            ..LsdbRequest::default()
+        })
         .await
         .unwrap();
     let entries = lsdb.into_inner().entries;
     assert!(entries[1].body.contains("link 1 to node 1"), "{entries:?}");
     let prefixes = client.show_prefixes(PrefixesRequest::default()).await;
     assert_eq!(prefixes.unwrap().into_inner().total, 0);
-    let pods = client.show_pods(ShowRequest {}).await.unwrap();
+    let pods = client.show_pods(PageRequest::default()).await.unwrap();
     assert!(pods.into_inner().pods.is_empty());
     let stages = client.show_convergence(ShowRequest {}).await.unwrap();
     assert_eq!(stages.into_inner().stages.len(), 6);
@@ -325,7 +328,7 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
     let client = OperatorClient::new(connect(&folder, &format!("https://{own}:35033")).await);
     let pods = async |client: OperatorClient<Channel>| {
         let mut client = client;
-        let reply = client.show_pods(ShowRequest {}).await.unwrap();
+        let reply = client.show_pods(PageRequest::default()).await.unwrap();
         reply.into_inner().pods.remove(0)
     };
     let told = pods(client.clone()).await;
@@ -336,8 +339,8 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
     let told = until(|| pods(client.clone()), |told| told.announced == 1).await;
     assert_eq!((told.waiting, told.reason.as_str()), (0, ""));
     let request = PrefixesRequest {
-        limit: 0,
         under: net::pod::name("/shop"),
+        ..PrefixesRequest::default()
     };
     let prefixes = async |client: OperatorClient<Channel>| {
         let mut client = client;
@@ -352,7 +355,10 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
         ("spa1", "pod1/a")
     );
     let mut asked = client.clone();
-    let rights = asked.show_authorisations(ShowRequest {}).await.unwrap();
+    let rights = asked
+        .show_authorisations(PageRequest::default())
+        .await
+        .unwrap();
     let rights = rights.into_inner().authorisations;
     assert_eq!((rights[0].state.as_str(), rights[0].grants), ("valid", 1));
 
@@ -375,10 +381,124 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
         },
     )
     .await;
-    let rights = asked.show_authorisations(ShowRequest {}).await.unwrap();
+    let rights = asked
+        .show_authorisations(PageRequest::default())
+        .await
+        .unwrap();
     let rights = rights.into_inner();
     assert_eq!(rights.authorisations[0].state, "revoked");
     assert_eq!(rights.revocations[0].reason, "key was lost");
+}
+
+/// All pages of a list with so many entries on each, each of them filled but the last.
+async fn paged<R: dmsc_proto::Page, F>(limit: usize, ask: impl Fn(PageRequest) -> F) -> R
+where
+    F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
+{
+    let page = async |limit, after| {
+        let answer = ask(PageRequest { limit, after }).await?;
+        let (reply, most) = (answer.get_ref(), limit as usize);
+        assert!(limit == 0 || reply.count() <= most, "{}", reply.count());
+        Ok(answer)
+    };
+    let limit = u32::try_from(limit).unwrap();
+    // The limit of the helper is of all pages together.
+    dmsc_proto::all_pages(0, |_, after| page(limit, after))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn long_lists_come_in_pages() {
+    const NAMES: usize = 2_500;
+    let net = Net::new(15);
+    let authority = format!("{}:35032", net.address(9));
+    net.write(1, "sg", &[], &format!("authorities = [\"{authority}\"]\n"));
+    let own = net.address(1);
+    let lines = format!("operator_listen = \"{own}:35033\"\n[linkstate]");
+    net.rewrite(1, "[linkstate]", &lines);
+    let _one = net.dataplane(1, "sg", 1).await;
+    let _process = net.start(1, "sg");
+    let _spa = start_spa(&net, &authority).await;
+    let mut pod = net::pod::Pod::new(&net, 1, "pod1/a").await;
+    let names: Vec<String> = (0..NAMES).map(|n| format!("/shop/a/{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    pod.register(4_000, &names).await.unwrap();
+    let folder = net.credentials(&"operator/view/eve".parse().unwrap(), "eve");
+    let client = OperatorClient::new(connect(&folder, &format!("https://{own}:35033")).await);
+    let prefixes = |request: PageRequest| {
+        let mut client = client.clone();
+        let request = PrefixesRequest {
+            limit: request.limit,
+            after: request.after,
+            under: net::pod::name("/shop/a"),
+        };
+        async move { client.show_prefixes(request).await }
+    };
+    let valid = |reply: &PrefixesReply| {
+        let valid = |one: &PrefixInfo| one.members.iter().all(|one| one.state == "valid");
+        reply.prefixes.len() == NAMES && reply.prefixes.iter().all(valid)
+    };
+    let whole = until(|| paged(0, prefixes), valid).await;
+    assert_eq!(whole.total as usize, NAMES);
+    for limit in [1, 700] {
+        let pages: PrefixesReply = paged(limit, prefixes).await;
+        assert_eq!(pages.prefixes, whole.prefixes);
+    }
+    // A page of one goes on from where it ended, and says so only if there is more.
+    let first = prefixes(PageRequest {
+        limit: 2_499,
+        after: Vec::new(),
+    });
+    let first = first.await.unwrap().into_inner();
+    let last = PageRequest {
+        limit: 1,
+        after: first.next,
+    };
+    let last = prefixes(last).await.unwrap().into_inner();
+    assert_eq!((last.prefixes.len(), last.next.len()), (1, 0));
+    let bad = PageRequest {
+        limit: 1,
+        after: vec![0, 0, 0, 1, 9],
+    };
+    let status = prefixes(bad).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("ask from the start"), "{status}");
+
+    let lsdb = |request: PageRequest| {
+        let mut client = client.clone();
+        let request = LsdbRequest {
+            bodies: false,
+            limit: request.limit,
+            after: request.after,
+        };
+        async move { client.show_lsdb(request).await }
+    };
+    let key = |one: &LsdbEntry| (one.kind, one.origin, one.id);
+    let whole: LsdbReply = paged(0, lsdb).await;
+    assert!(whole.entries.len() > NAMES / 64, "{}", whole.entries.len());
+    assert_eq!(whole.total as usize, whole.entries.len());
+    assert!(whole.entries.is_sorted_by(|a, b| key(a) < key(b)));
+    let pages: LsdbReply = paged(1, lsdb).await;
+    assert!(
+        pages
+            .entries
+            .iter()
+            .map(key)
+            .eq(whole.entries.iter().map(key))
+    );
+    let rights: AuthorisationsReply = paged(1, |request| {
+        let mut client = client.clone();
+        async move { client.show_authorisations(request).await }
+    })
+    .await;
+    assert_eq!(rights.authorisations.len(), 1);
+    let pods: PodsReply = paged(1, |request| {
+        let mut client = client.clone();
+        async move { client.show_pods(request).await }
+    })
+    .await;
+    assert_eq!((pods.pods.len(), pods.pods[0].serves.len()), (1, NAMES));
 }
 
 /// The real process's inside, in this one.

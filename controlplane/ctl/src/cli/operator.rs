@@ -47,6 +47,9 @@ pub struct LsdbArgs {
     /// Print what each object says
     #[arg(long)]
     pub bodies: bool,
+    /// Most objects to print; 0 = all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub limit: u32,
 }
 
 /// `show prefixes`.

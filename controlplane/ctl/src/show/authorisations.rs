@@ -1,10 +1,10 @@
 //! `show authorisations`: what prefix authorities signed, and what they took back.
 
-use dmsc_proto::v1::{AuthorisationInfo, PageRequest, RevocationInfo};
+use dmsc_proto::v1::{AuthorisationInfo, AuthorisationsReply, PageRequest, RevocationInfo};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::operator::Operator;
+use crate::operator::{Client, Operator};
 use crate::output::{Grid, Output};
 use crate::text::{joined, name, name_or_null, or_dash, or_none, remaining};
 
@@ -88,12 +88,12 @@ impl From<RevocationInfo> for RevocationView {
 ///
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
-pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator
-        .client
-        .show_authorisations(PageRequest::default())
-        .await;
-    let mut reply = operator.answer(reply)?;
+pub async fn run(operator: &Operator, output: &mut Output) -> Result<(), Failure> {
+    let ask = |mut client: Client, limit, after| async move {
+        let request = PageRequest { limit, after };
+        client.show_authorisations(request).await
+    };
+    let mut reply: AuthorisationsReply = operator.pages(0, ask).await?;
     reply.authorisations.sort_by(|a, b| {
         (a.gateway, &a.identity, a.serial).cmp(&(b.gateway, &b.identity, b.serial))
     });

@@ -1,6 +1,7 @@
 //! Revocations in force, found by name in as many look-ups as the name has components.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
@@ -28,6 +29,14 @@ impl Revocations {
     /// All of authorisations.
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
         self.by_id.values()
+    }
+
+    /// From after one on, by id.
+    pub fn iter_after(&self, after: Option<u64>) -> impl Iterator<Item = (u64, &Revocation)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id
+            .range((from, Bound::Unbounded))
+            .map(|(id, one)| (*id, one))
     }
 
     /// Adds one; whether it is new.

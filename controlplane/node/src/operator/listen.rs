@@ -24,8 +24,8 @@ use crate::tls::Tls;
 const MAX_REQUEST: usize = 2 << 20;
 /// Calls of one connection at a time.
 const CALLS: u32 = 32;
-/// A database of 500,000 objects.
-const MAX_ANSWER: usize = 512 << 20;
+/// Long lists come in pages of 3 MiB; nodes and links of the network come as a whole, and one pod may serve 65,536 names.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Where to listen.
 #[derive(Debug, Clone, Default)]

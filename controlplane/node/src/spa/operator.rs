@@ -12,6 +12,8 @@ use tonic::{Request, Response, Status};
 
 use super::state::{ReloadError, RevokeError, Spa};
 use crate::clock::wall;
+use crate::operator::names;
+use crate::operator::page::{StatementKey, page};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -119,23 +121,20 @@ impl Operator for SpaOperator {
         request: Request<PageRequest>,
     ) -> Answer<AuthorisationsReply> {
         self.0.gate.view(&request)?;
+        let PageRequest { limit, after } = request.into_inner();
         let now_s = wall().as_secs();
-        let revocations = self.0.in_force().into_iter().map(|one| RevocationInfo {
-            authority: one.authority,
-            serial: one.serial,
-            domain: one.domain.0,
-            name: one.name.map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
-            gateway: one.gateway.map_or(0, |gateway| gateway.0),
-            identity: one.identity.unwrap_or_default(),
-            reason: one.reason,
-            forgotten_in_s: i64::try_from(one.until_s.saturating_sub(now_s)).unwrap_or(i64::MAX),
-            ..RevocationInfo::default()
-        });
-        Ok(Response::new(AuthorisationsReply {
-            authorisations: Vec::new(),
-            revocations: revocations.collect(),
-            next: Vec::new(),
-        }))
+        let mut known = self.0.in_force();
+        known.sort_by_key(|one| one.serial);
+        let chunk = async |after: Option<StatementKey>, most: usize| {
+            let keyed = known.iter().map(|one| {
+                let told = names::taken_back(names::revocation(one, now_s));
+                (StatementKey::Revocation(one.serial), told)
+            });
+            let rest = keyed.filter(|(key, _)| after.is_none_or(|after| *key > after));
+            Ok(rest.take(most).collect())
+        };
+        let (lists, next) = page(limit, &after, chunk).await?;
+        Ok(Response::new(names::joined(lists, next)))
     }
 
     async fn show_audit(&self, request: Request<AuditRequest>) -> Answer<AuditReply> {
