@@ -158,7 +158,13 @@ impl Operator for FakeOperator {
         }))
     }
 
-    async fn give_statement(&self, _: Request<GiveStatementRequest>) -> Answer<GiveStatementReply> {
+    async fn give_statement(
+        &self,
+        request: Request<GiveStatementRequest>,
+    ) -> Answer<GiveStatementReply> {
+        if request.into_inner().root_revocation != b"signed" {
+            return Err(Status::invalid_argument("not believed: bad signature"));
+        }
         Ok(Response::new(GiveStatementReply {
             what: "node 3: certificates issued before 2026-01-01T00:00:00Z".to_owned(),
             known: false,
@@ -261,14 +267,27 @@ impl Operator for FakeOperator {
         // Revocations have a page of their own.
         if request.into_inner().after == b"revocations" {
             return Ok(Response::new(AuthorisationsReply {
-                revocations: vec![RevocationInfo {
-                    authority: "spa1".to_owned(),
-                    serial: 7,
-                    domain: 1,
-                    reason: "key was lost".to_owned(),
-                    forgotten_in_s: 60,
-                    ..RevocationInfo::default()
-                }],
+                revocations: vec![
+                    RevocationInfo {
+                        authority: "spa1".to_owned(),
+                        serial: 7,
+                        domain: 1,
+                        reason: "key was lost".to_owned(),
+                        forgotten_in_s: 60,
+                        ..RevocationInfo::default()
+                    },
+                    RevocationInfo {
+                        by_root: true,
+                        node: 5,
+                        reason: "stolen".to_owned(),
+                        ..RevocationInfo::default()
+                    },
+                    RevocationInfo {
+                        by_root: true,
+                        key_sha256: vec![vec![0xab; 32]],
+                        ..RevocationInfo::default()
+                    },
+                ],
                 ..AuthorisationsReply::default()
             }));
         }

@@ -2,6 +2,7 @@
 
 mod dataplane;
 mod neighbours;
+pub mod statements;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Node {
     pub mistake: Option<String>,
     /// Certificates of these nodes that were issued before (s since 1970) are void.
     pub revoked_nodes: HashMap<NodeId, u64>,
+    /// What the root took back.
+    pub root_revocations: statements::RootRevocations,
     /// Since when this process runs.
     pub started: Instant,
     /// For calls of the engine.
@@ -174,6 +177,7 @@ impl Node {
             boot_nonce: 0,
             mistake: None,
             revoked_nodes: HashMap::new(),
+            root_revocations: statements::RootRevocations::default(),
             setback: Some("the dataplane has not answered yet".into()),
             started: Instant::now(),
             clock,
@@ -265,6 +269,7 @@ impl Node {
             }
             Action::KeepRootRevocation(body) => {
                 self.store.keep(Kept::RootRevocations, &body);
+                self.root_revocations.note(&body, self.now_s());
                 self.note_root_revocation(&body);
             }
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),

@@ -8,6 +8,7 @@ use dmsc_wire::Name;
 use prost::Message as _;
 
 use crate::node::Node;
+use crate::node::statements::voids;
 
 /// Bytes of an unknown body that are shown.
 const SHOWN: usize = 64;
@@ -186,10 +187,7 @@ fn revocation(body: &[u8]) -> Option<Vec<String>> {
 fn root_revocation(body: &[u8]) -> Option<Vec<String>> {
     let signed = v1::SignedRootRevocation::decode(body).ok()?;
     let one = v1::RootRevocation::decode(signed.statement.as_slice()).ok()?;
-    Some(vec![format!(
-        "node {}: certificates from before {} s: {}",
-        one.node, one.issued_before_s, one.reason
-    )])
+    Some(vec![voids(&one)])
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ pub fn statements(
     after: Option<StatementKey>,
     most: usize,
 ) -> Vec<(StatementKey, v1::AuthorisationsReply)> {
-    use StatementKey::{Authorisation, Revocation};
+    use StatementKey::{Authorisation, Revocation, RootRevocation};
     let mut found = Vec::new();
     let from = match after {
         None => Some(None),
@@ -148,13 +148,27 @@ pub fn statements(
     let from = match after {
         None | Some(Authorisation(..)) => Some(None),
         Some(Revocation(id)) => Some(Some(id)),
-        Some(_) => None,
+        Some(RootRevocation(_)) => None,
     };
+    let now_s = node.now_s();
     if let Some(from) = from {
-        let (now_s, left) = (node.now_s(), most - found.len());
-        let known = node.engine.revocations_after(from).take(left);
-        found.extend(known.map(|(id, one)| (Revocation(id), taken_back(revocation(one, now_s)))));
+        let known = node.engine.revocations_after(from);
+        found.extend(
+            known
+                .take(most - found.len())
+                .map(|(id, one)| (Revocation(id), taken_back(revocation(one, now_s)))),
+        );
     }
+    let from = match after {
+        Some(RootRevocation(id)) => Some(id),
+        _ => None,
+    };
+    let known = node.root_revocations.iter_after(from, now_s);
+    found.extend(
+        known
+            .take(most - found.len())
+            .map(|(id, one)| (RootRevocation(id), taken_back(root_revocation(one, now_s)))),
+    );
     found
 }
 
@@ -207,6 +221,20 @@ pub fn revocation(one: &Revocation, now_s: u64) -> v1::RevocationInfo {
         name: one.name.as_ref().map_or_else(Vec::new, bytes),
         gateway: one.gateway.map_or(0, |gateway| gateway.0),
         identity: one.identity.clone().unwrap_or_default(),
+        reason: one.reason.clone(),
+        forgotten_in_s: i64::try_from(one.until_s.saturating_sub(now_s)).unwrap_or(i64::MAX),
+        ..v1::RevocationInfo::default()
+    }
+}
+
+/// A revocation by the root, as it is told.
+#[must_use]
+pub fn root_revocation(one: &v1::RootRevocation, now_s: u64) -> v1::RevocationInfo {
+    v1::RevocationInfo {
+        by_root: true,
+        node: one.node,
+        authority: one.authority.clone(),
+        key_sha256: one.key_sha256.clone(),
         reason: one.reason.clone(),
         forgotten_in_s: i64::try_from(one.until_s.saturating_sub(now_s)).unwrap_or(i64::MAX),
         ..v1::RevocationInfo::default()

@@ -23,6 +23,7 @@ use crate::config::{Config, Mistakes};
 use crate::drain::DrainStage;
 use crate::handle::{ApplyError, Handle};
 use crate::node::Node;
+use crate::node::statements::{GiveError, voids};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -50,6 +51,16 @@ impl From<ApplyError> for Status {
             ApplyError::NeedsRestart(_) => Self::failed_precondition(sentence),
             ApplyError::Dataplane(error) if error.is_refusal() => Self::invalid_argument(sentence),
             ApplyError::Dataplane(_) | ApplyError::Ending => Self::unavailable(sentence),
+        }
+    }
+}
+
+impl From<GiveError> for Status {
+    fn from(error: GiveError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            GiveError::NotBelieved(_) | GiveError::Over { .. } => Self::invalid_argument(sentence),
+            GiveError::NoRoom => Self::resource_exhausted(sentence),
         }
     }
 }
@@ -219,8 +230,21 @@ impl Operator for NodeOperator {
         request: Request<GiveStatementRequest>,
     ) -> Answer<GiveStatementReply> {
         let caller = self.gate.caller(&request);
-        self.gate.permit(&caller, Role::Admin)?;
-        Err(Status::unimplemented("statements are not taken yet"))
+        let mut what = "a root revocation".to_owned();
+        let mut given = self.gate.permit(&caller, Role::Admin).map(|()| None);
+        if given.is_ok() {
+            let body = request.into_inner().root_revocation.into();
+            let taken = self.ask(|node| node.give_root_revocation(body)).await;
+            given = taken.and_then(|taken| Ok(Some(taken?)));
+        }
+        if let Ok(Some(given)) = &given {
+            what = voids(&given.statement);
+        }
+        let generation = self.generation().await;
+        self.gate
+            .record(&caller, "GiveStatement", what.clone(), &given, generation);
+        let known = given?.is_some_and(|given| given.known);
+        Ok(Response::new(GiveStatementReply { what, known }))
     }
 
     async fn show_convergence(&self, request: Request<ShowRequest>) -> Answer<ConvergenceReply> {

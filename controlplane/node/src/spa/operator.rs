@@ -107,8 +107,16 @@ impl Operator for SpaOperator {
         request: Request<GiveStatementRequest>,
     ) -> Answer<GiveStatementReply> {
         let caller = self.0.gate.caller(&request);
-        self.0.gate.permit(&caller, Role::Admin)?;
-        Err(Status::unimplemented("statements are not taken yet"))
+        let given = self.0.gate.permit(&caller, Role::Admin).and_then(|()| {
+            Err::<(), _>(Status::unimplemented(
+                "this prefix authority (spa) takes no statement of the root: give it to a gateway (sg) or router (sr), which tells all routers",
+            ))
+        });
+        let what = "a root revocation".to_owned();
+        self.0
+            .gate
+            .record(&caller, "GiveStatement", what, &given, 0);
+        given.map(|()| Response::new(GiveStatementReply::default()))
     }
 
     async fn show_convergence(&self, _: Request<ShowRequest>) -> Answer<ConvergenceReply> {
