@@ -446,6 +446,89 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
     assert_eq!(rights.revocations[0].reason, "key was lost");
 }
 
+/// Names the socket to [`somebody_asks`], which is run as another user.
+const SOCKET: &str = "DMSC_TEST_OPERATOR_SOCKET";
+
+/// Not a test by itself: what a user of this machine is told.
+#[tokio::test]
+async fn somebody_asks() {
+    let Ok(socket) = std::env::var(SOCKET) else {
+        return;
+    };
+    let channel = dmsc_proto::connect_unix(Path::new(&socket)).await.unwrap();
+    let mut client = OperatorClient::new(channel);
+    match client.about(AboutRequest {}).await {
+        Ok(about) => println!("about: {}", about.get_ref().your_role),
+        Err(status) => println!("about: {}", status.message()),
+    }
+    match client.undrain(UndrainRequest {}).await {
+        Ok(_) => println!("undrain: ok"),
+        Err(status) => println!("undrain: {}", status.message()),
+    }
+}
+
+#[tokio::test]
+async fn members_of_every_group_and_strangers_are_answered_on_the_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    // Groups that are on every system, by number.
+    let name = |gid| {
+        let group = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid));
+        group.unwrap().unwrap().name
+    };
+    let net = Net::new(19);
+    net.write(1, "sr", &[], "");
+    let socket = net.path("operator").display().to_string();
+    let lines = format!(
+        "operator = {socket:?}\nview_group = {:?}\noperate_group = {:?}\nadmin_group = {:?}\n[linkstate]",
+        name(1),
+        name(2),
+        name(3)
+    );
+    net.rewrite(1, "[linkstate]", &lines);
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(net.path(""), open).unwrap();
+    let _one = net.dataplane(1, "sr", 0).await;
+    let _process = net.start(1, "sr");
+    net.until(1, |status| status["state"] == "running").await;
+
+    let ask = |gid: u32| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--regid"]);
+        command
+            .arg(gid.to_string())
+            .arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "somebody_asks", "--nocapture"]);
+        command.env(SOCKET, &socket).output()
+    };
+    let allowed = |output: &std::process::Output| output.status.success();
+    if !ask(1).is_ok_and(|output| allowed(&output)) {
+        eprintln!("skipped: needs root, setpriv, and a test binary that every user may run");
+        return;
+    }
+    for (gid, about, undrain) in [
+        (
+            1,
+            "about: view",
+            "undrain: this needs the role operate; uid 65534",
+        ),
+        (2, "about: operate", "undrain: ok"),
+        (3, "about: admin", "undrain: ok"),
+        (
+            65_533,
+            "about: this needs the role view; uid 65534",
+            "undrain: this needs the role view",
+        ),
+    ] {
+        let output = ask(gid).unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            told.contains(about) && told.contains(undrain),
+            "{gid}: {told}"
+        );
+    }
+}
+
 /// All pages of a list with so many entries on each, each of them filled but the last.
 async fn paged<R: dmsc_proto::Page, F>(limit: usize, ask: impl Fn(PageRequest) -> F) -> R
 where
