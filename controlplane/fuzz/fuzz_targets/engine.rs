@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dmsc_linkstate::event::LinkSettings;
-use dmsc_linkstate::trust::{Authorisation, Grant, RootRevocation, PublicKey, Revocation, TrustError};
+use dmsc_linkstate::trust::{Authorisation, Grant, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError};
 use dmsc_linkstate::{AdjacencyId, Engine, EngineConfig, Event, Key, Kind, Message, NodeId, Now, Object, Sequence, SessionId, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
 use libfuzzer_sys::fuzz_target;
@@ -36,6 +36,8 @@ impl Trust for Anything {
         let (gateway, name) = body.split_first().ok_or(TrustError::Malformed("empty"))?;
         Ok(Authorisation {
             authority: "fuzz".into(),
+            authority_key: [u8::try_from(body.len() % 3).unwrap_or(0); 32],
+            authority_issued_s: now.wall.as_secs() - 10,
             serial: 1,
             domain: Domain(1),
             gateway: NodeId(u32::from(*gateway)),
@@ -56,7 +58,7 @@ impl Trust for Anything {
         Ok(Revocation {
             authority: "fuzz".into(),
             serial: body.first().copied().unwrap_or(0).into(),
-            domain: Domain(1),
+            domain: body.first().map(|first| Domain(u32::from(first % 2))),
             name: NameBuf::from_bytes(body).ok(),
             gateway: None,
             identity: None,
@@ -67,13 +69,17 @@ impl Trust for Anything {
     }
     fn root_revocation(&mut self, body: &[u8], now: Now) -> Result<RootRevocation, TrustError> {
         Ok(RootRevocation {
-            node: NodeId(body.first().copied().unwrap_or(9).into()),
+            subject: match body.first().copied().unwrap_or(9) {
+                7 => RevokedSubject::Authority("fuzz".into()),
+                8 => RevokedSubject::Keys(vec![[0; 32], [1; 32]]),
+                node => RevokedSubject::Node(NodeId(node.into())),
+            },
             issued_before_s: now.wall.as_secs(),
             until_s: now.wall.as_secs() + 100,
             reason: String::new(),
         })
     }
-    fn revoke_node(&mut self, _: &RootRevocation) {}
+    fn revoke(&mut self, _: &RootRevocation) {}
 }
 
 fn object(what: u8, bytes: &[u8], wall_ms: u64) -> Option<Object> {

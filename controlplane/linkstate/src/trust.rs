@@ -70,8 +70,8 @@ pub trait Trust {
     /// # Errors
     /// Why not.
     fn root_revocation(&mut self, body: &[u8], now: Now) -> Result<RootRevocation, TrustError>;
-    /// From now on certificates of this node that were issued before are void.
-    fn revoke_node(&mut self, revocation: &RootRevocation);
+    /// From now on what this names is void: [`Trust::node_key`] and the others answer [`TrustError::Revoked`].
+    fn revoke(&mut self, revocation: &RootRevocation);
 }
 
 /// What an authority signed: these names may be announced at this gateway.
@@ -79,6 +79,10 @@ pub trait Trust {
 pub struct Authorisation {
     /// Name of the authority.
     pub authority: String,
+    /// SHA-256 of its public key.
+    pub authority_key: [u8; 32],
+    /// When the validity of its certificate began, wall clock, s since 1970.
+    pub authority_issued_s: u64,
     /// Its number.
     pub serial: u64,
     /// Tenant.
@@ -93,7 +97,7 @@ pub struct Authorisation {
     pub not_after_s: u64,
     /// How long an installed prefix outlives it, s.
     pub stale_s: u32,
-    /// Names and subtrees.
+    /// Names and subtrees. None: it covers nothing, because it asks for what this version does not understand.
     pub grants: Vec<Grant>,
     /// Number of this fragment, from 1.
     pub fragment: u32,
@@ -119,8 +123,8 @@ pub struct Revocation {
     pub authority: String,
     /// Its number.
     pub serial: u64,
-    /// Tenant.
-    pub domain: Domain,
+    /// Tenant; `None` = any.
+    pub domain: Option<Domain>,
     /// Subtree; `None` = everything that this authority may speak for.
     pub name: Option<NameBuf>,
     /// Only at this gateway.
@@ -135,12 +139,23 @@ pub struct Revocation {
     pub reason: String,
 }
 
-/// Voids certificates of a node.
+/// What the root takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevokedSubject {
+    /// Certificates of a node.
+    Node(NodeId),
+    /// Certificates of an authority, and so what it authorised with them.
+    Authority(String),
+    /// Whatever is certified for keys with these SHA-256, whenever that was.
+    Keys(Vec<[u8; 32]>),
+}
+
+/// Voids certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootRevocation {
-    /// The node.
-    pub node: NodeId,
-    /// Certificates whose validity began before this, wall clock, s since 1970.
+    /// Whose.
+    pub subject: RevokedSubject,
+    /// Of a node or an authority: certificates whose validity began before this, wall clock, s since 1970.
     pub issued_before_s: u64,
     /// May be forgotten then.
     pub until_s: u64,

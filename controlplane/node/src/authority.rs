@@ -95,7 +95,7 @@ impl Authorities {
         self.list.iter().map(|one| one.address).collect()
     }
 
-    /// Asks for `names` on behalf of the pod `who` with `proof`. A name is off the list when an authorisation that `root` stands for covers it;
+    /// Asks for `names` on behalf of the pod `who` with `proof`, always with all that the pod signed for. A name is off the list when an authorisation that `root` stands for covers it;
     /// others are asked at the next authority.
     pub async fn ask(
         &self,
@@ -125,7 +125,9 @@ impl Authorities {
                 pod_certificate: proof.certificate.to_vec(),
                 pod_statement: proof.statement.to_vec(),
                 pod_signature: proof.signature.to_vec(),
-                prefixes: left.keys().map(|name| name.as_bytes().to_vec()).collect(),
+                prefixes: dmsc_spa::statement::listed(&proof.prefixes)
+                    .map(<[u8]>::to_vec)
+                    .collect(),
             };
             let left_time = limit.saturating_duration_since(Instant::now());
             match authority.authorise(request, left_time.min(ANSWER)).await {

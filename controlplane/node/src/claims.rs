@@ -1,7 +1,7 @@
 //! What pods of this gateway want to serve, and what authorities said to it.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ pub struct Proof {
     pub statement: Bytes,
     /// By the certificate's key.
     pub signature: Bytes,
+    /// All names that it signed for, in its order, as a [`dmsc_spa::statement::prefix_list`]: authorities compare them with the statement.
+    pub prefixes: Bytes,
 }
 
 /// What one pod wants.
@@ -37,6 +39,14 @@ pub struct Claim {
     /// Without one (found after a restart) authorities cannot be asked until the pod registers again.
     pub proof: Option<Proof>,
     pub(crate) renewal: Renewal,
+}
+
+impl Claim {
+    /// Whether this is the registration that the pod made with this statement.
+    pub(crate) fn is_stated(&self, statement: &Bytes) -> bool {
+        let proof = self.proof.as_ref();
+        proof.is_some_and(|proof| proof.statement == statement)
+    }
 }
 
 /// When a claim is to be renewed, as computed last: it is looked at often, and costs look-ups for each name.
@@ -83,7 +93,7 @@ type Index = HashMap<Domain, HashMap<String, Grants>>;
 /// Revocations that concern one gateway, found by name in as many look-ups as the name has components.
 #[derive(Debug, Default)]
 pub struct Revoked<'a> {
-    by_whom: HashMap<(Domain, Option<&'a str>), Of<'a>>,
+    by_whom: HashMap<(Option<Domain>, Option<&'a str>), Of<'a>>,
 }
 
 #[derive(Debug, Default)]
@@ -136,9 +146,10 @@ impl<'a> Revoked<'a> {
     }
 
     fn of<'s>(&'s self, domain: Domain, identity: &'s str) -> impl Iterator<Item = &'s Of<'a>> {
-        [None, Some(identity)]
+        [None, Some(domain)]
             .into_iter()
-            .filter_map(move |whom| self.by_whom.get(&(domain, whom)))
+            .flat_map(move |domain| [(domain, None), (domain, Some(identity))])
+            .filter_map(move |whom| self.by_whom.get(&whom))
     }
 
     fn told<'s>(
@@ -280,6 +291,18 @@ impl Claims {
         dropped
     }
 
+    /// Drops authorisations that are void, and tells which.
+    pub(crate) fn drop_if(&mut self, is_void: impl Fn(&Authorisation) -> bool) -> Vec<Bytes> {
+        let void = self
+            .held
+            .extract_if(.., |held| is_void(&held.authorisation));
+        let dropped: Vec<Bytes> = void.map(|held| held.body).collect();
+        if !dropped.is_empty() {
+            self.reindex();
+        }
+        dropped
+    }
+
     fn reindex(&mut self) {
         self.version += 1;
         self.index.clear();
@@ -312,12 +335,13 @@ impl Claims {
         now_s: u64,
     ) -> Right {
         let mut best = None;
-        // A revocation of everything that an authority said is about the names that this authority granted, and no others.
+        // A revocation of everything that an authority may speak for is about the names that this authority granted, and no others.
         let mut by = None;
         for one in covering(&self.index, &self.held, (domain, identity), name) {
             let mut told = revoked.told(domain, identity, name);
             let hit = told.find(|told| {
-                told.revocation.authority == one.authority
+                // By name it ends what any authority granted; without, only its own.
+                (told.revocation.name.is_some() || told.revocation.authority == one.authority)
                     && one.issued_at_s <= told.revocation.issued_before_s
             });
             if hit.is_some() {
@@ -362,6 +386,27 @@ impl Claims {
         left(most.0, own).min(left(most.1, all))
     }
 
+    /// A place for the list of names that a pod signed for: that of another registration if it is the same, the given one while those that are kept
+    /// stay below `most` bytes of one identity and of all. `None`: no room.
+    #[must_use]
+    pub(crate) fn list(&self, identity: &str, list: &Bytes, most: (usize, usize)) -> Option<Bytes> {
+        let (mut own, mut all) = (0, 0);
+        let mut counted = HashSet::new();
+        for claim in self.by_lease.values() {
+            let Some(proof) = &claim.proof else { continue };
+            if proof.prefixes == list {
+                return Some(proof.prefixes.clone());
+            }
+            if counted.insert(proof.prefixes.as_ptr()) {
+                all += proof.prefixes.len();
+                if claim.identity == identity {
+                    own += proof.prefixes.len();
+                }
+            }
+        }
+        (own + list.len() <= most.0 && all + list.len() <= most.1).then(|| list.clone())
+    }
+
     /// When a name is to be renewed: after a third of the life of the authorisation that keeps it longest. `None` without any.
     #[must_use]
     pub fn renew_name_at_s(&self, domain: Domain, identity: &str, name: &NameBuf) -> Option<u64> {
@@ -396,6 +441,8 @@ mod tests {
     fn held(serial: u64, name: &str, exact: bool, life: (u64, u64)) -> Held {
         let authorisation = Authorisation {
             authority: "spa1".into(),
+            authority_key: [1; 32],
+            authority_issued_s: 0,
             serial,
             domain: Domain(1),
             gateway: NodeId(1),
@@ -482,7 +529,7 @@ mod tests {
         let all = |authority: &str| Revocation {
             authority: authority.into(),
             serial: 1,
-            domain: Domain(1),
+            domain: Some(Domain(1)),
             name: None,
             gateway: None,
             identity: Some("pod1/a".into()),
@@ -508,7 +555,7 @@ mod tests {
         let revocation = Revocation {
             authority: "spa1".into(),
             serial: 2,
-            domain: Domain(1),
+            domain: Some(Domain(1)),
             name: Some(NameBuf::parse("/shop/a").unwrap()),
             gateway: None,
             identity: None,

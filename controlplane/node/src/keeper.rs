@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -29,6 +30,8 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Whose names.
 type Who = (Domain, String);
+/// A pod's statement: another one for each registration.
+type Stated = Bytes;
 /// What a lease should serve.
 type Due = (LeaseId, Arc<[NameBuf]>);
 
@@ -172,20 +175,21 @@ impl Node {
         (due, leases)
     }
 
-    /// What to ask now: per identity all that waits, and all when it is time to renew.
-    fn questions(&mut self, retries: &HashMap<Who, Retry>, now: Instant) -> Vec<Question> {
+    /// What to ask now: per registration all that waits, and all when it is time to renew.
+    fn questions(&mut self, retries: &HashMap<Stated, Retry>, now: Instant) -> Vec<Question> {
         let everything = std::mem::take(&mut self.ask_again);
         let now_s = self.now_s();
         self.claims.plan_renewals();
-        let mut questions: BTreeMap<Who, Question> = BTreeMap::new();
+        let mut questions = Vec::new();
         for claim in self.claims.by_lease.values() {
             let who = (claim.domain, claim.identity.clone());
             let Some(proof) = &claim.proof else { continue };
-            let retry = retries.get(&who);
+            let retry = retries.get(&proof.statement);
             if !everything && retry.is_some_and(|retry| retry.at > now) {
                 continue;
             }
             let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now_s);
+            // In order, as they are wanted.
             let names: Vec<NameBuf> = if everything {
                 claim.wanted.iter().cloned().collect()
             } else if is_due(claim.renewal.at_s) {
@@ -207,37 +211,32 @@ impl Node {
             if names.is_empty() {
                 continue;
             }
-            let question = questions.entry(who.clone()).or_insert_with(|| Question {
+            questions.push(Question {
                 who,
                 proof: proof.clone(),
-                names: Vec::new(),
+                names,
             });
-            question.names.extend(names);
         }
-        let mut questions: Vec<Question> = questions.into_values().collect();
-        for question in &mut questions {
-            question.names.sort_unstable();
-            question.names.dedup();
-        }
+        questions.sort_by(|a, b| a.who.cmp(&b.who));
         questions
     }
 
-    /// Takes what the authorities said.
-    fn answered(&mut self, (domain, identity): &Who, answer: Answer) -> Outcome {
+    /// Takes what the authorities said to a registration.
+    fn answered(&mut self, stated: &Stated, answer: Answer) -> Outcome {
         let outcome = match (answer.refused.is_empty(), answer.open.is_empty()) {
             (true, true) => Outcome::Granted,
             (false, true) => Outcome::Refused,
             (_, false) => Outcome::Open,
         };
-        let before = self.renewal_of(domain, identity);
+        let before = self.renewal_of(stated);
         self.add_authorisations(answer.authorisations);
-        let after = self.renewal_of(domain, identity);
+        let after = self.renewal_of(stated);
         // What was granted renews nothing that is due: asking at once would bring the same.
         let stuck = after.is_some_and(|at| at <= self.now_s()) && after <= before;
         let leases = Arc::clone(&self.pods);
         let mut reasons = HashMap::new();
         for (id, claim) in &mut self.claims.by_lease {
-            if claim.domain != *domain || claim.identity != *identity {
+            if !claim.is_stated(stated) {
                 continue;
             }
             let serves = leases
@@ -274,19 +273,20 @@ impl Node {
         }
     }
 
-    /// When something of an identity is to be renewed, s since 1970.
-    fn renewal_of(&mut self, domain: &Domain, identity: &str) -> Option<u64> {
+    /// When something of a registration is to be renewed, s since 1970.
+    fn renewal_of(&mut self, stated: &Stated) -> Option<u64> {
         self.claims.plan_renewals();
         let claims = self.claims.by_lease.values();
-        let of = claims.filter(|claim| claim.domain == *domain && claim.identity == identity);
+        let of = claims.filter(|claim| claim.is_stated(stated));
         of.filter_map(|claim| claim.renewal.at_s).min()
     }
 
-    /// When the next authorisation is to be renewed, by the believed clock; of identities that have to wait there is none.
-    fn next_renewal(&mut self, retries: &HashMap<Who, Retry>, now: Instant) -> Option<Duration> {
+    /// When the next authorisation is to be renewed, by the believed clock; of registrations that have to wait there is none.
+    fn next_renewal(&mut self, retries: &HashMap<Stated, Retry>, now: Instant) -> Option<Duration> {
         self.claims.plan_renewals();
         let waits = |claim: &Claim| {
-            let retry = retries.get(&(claim.domain, claim.identity.clone()));
+            let proof = claim.proof.as_ref();
+            let retry = proof.and_then(|proof| retries.get(&proof.statement));
             retry.is_some_and(|retry| retry.at > now)
         };
         let next = self
@@ -311,7 +311,7 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
     let Some((claimed, root)) = handle.query(needs).await else {
         return;
     };
-    let mut retries: HashMap<Who, Retry> = HashMap::new();
+    let mut retries: HashMap<Stated, Retry> = HashMap::new();
     loop {
         if renew_list(&handle, &tls, &authorities).await.is_none() || put(&handle).await.is_none() {
             return;
@@ -332,11 +332,14 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
                     question.names,
                 )
                 .await;
-            let who = question.who.clone();
-            let Some(outcome) = handle.query(move |node| node.answered(&who, answer)).await else {
+            let stated = question.proof.statement.clone();
+            let Some(outcome) = handle
+                .query(move |node| node.answered(&stated, answer))
+                .await
+            else {
                 return;
             };
-            let retry = retries.entry(question.who).or_insert(Retry {
+            let retry = retries.entry(question.proof.statement).or_insert(Retry {
                 at: Instant::now(),
                 pause: AGAIN.0,
                 refused: false,

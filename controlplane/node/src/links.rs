@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dmsc_linkstate::{AdjacencyId, SessionId};
+use dmsc_spa::verify::Certificate;
 use dmsc_wire::NodeId;
 use tokio::sync::{Notify, watch};
 
@@ -59,6 +60,8 @@ pub struct Stream {
     pub link: AdjacencyId,
     /// With whom.
     pub peer: NodeId,
+    /// What it showed: the stream ends when that is taken back.
+    pub(crate) certificate: Certificate,
     /// The neighbour's id of the adjacency.
     pub peer_link: AdjacencyId,
     /// Told when the engine has something to say.

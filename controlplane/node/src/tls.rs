@@ -2,7 +2,7 @@
 
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity as Who;
-use dmsc_spa::verify::{Certificate as Verified, RootKey};
+use dmsc_spa::verify::{Certificate as Verified, RootKey, VerifyError};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 use tonic::{Request, Status};
 
@@ -73,7 +73,11 @@ pub fn caller<T>(request: &Request<T>, root: &RootKey) -> Result<(Verified, Vec<
     let certificate = root
         .certificate(der.as_ref(), wall().as_secs())
         .map_err(|error| {
-            Status::unauthenticated(format!("the client certificate is not taken: {error}"))
+            let sentence = format!("the client certificate is not taken: {error}");
+            match error {
+                VerifyError::Revoked => Status::permission_denied(sentence),
+                _ => Status::unauthenticated(sentence),
+            }
         })?;
     Ok((certificate, der.as_ref().to_vec()))
 }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dmsc_linkstate::trust::{Authorisation, PublicKey, Revocation, RootRevocation, TrustError};
+use dmsc_linkstate::trust::{
+    Authorisation, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
+};
 use dmsc_linkstate::{Now, Signer, Trust};
 use dmsc_spa::credentials::SigningKey;
 use dmsc_spa::identity::Identity;
@@ -36,19 +38,27 @@ pub struct NodeTrust {
     root: RootKey,
     /// By DER: the same certificate comes with every object of a node.
     certificates: HashMap<Box<[u8]>, Certificate>,
-    /// Certificates of a node that were issued before (s) are void.
-    revoked: HashMap<NodeId, u64>,
 }
 
 impl NodeTrust {
-    /// Trusts `root` and nothing else.
+    /// Trusts `root` and nothing else; what is revoked here is so for all that share `root`.
     #[must_use]
     pub fn new(root: RootKey) -> Self {
         Self {
             root,
             certificates: HashMap::new(),
-            revoked: HashMap::new(),
         }
+    }
+}
+
+/// For people: what a root revocation is about.
+#[must_use]
+pub fn subject(subject: &RevokedSubject) -> String {
+    match subject {
+        RevokedSubject::Node(node) => format!("certificates of node {node}"),
+        RevokedSubject::Authority(name) => format!("certificates of authority {name}"),
+        RevokedSubject::Keys(keys) if keys.len() == 1 => "1 key".to_owned(),
+        RevokedSubject::Keys(keys) => format!("{} keys", keys.len()),
     }
 }
 
@@ -57,6 +67,7 @@ fn trust_error(error: VerifyError) -> TrustError {
         VerifyError::Malformed(what) => TrustError::Malformed(what),
         VerifyError::Signature => TrustError::Signature,
         VerifyError::Validity => TrustError::Validity,
+        VerifyError::Revoked => TrustError::Revoked,
         VerifyError::Scope => TrustError::NotItsSubtree,
     }
 }
@@ -82,11 +93,7 @@ impl Trust for NodeTrust {
             Identity::Node { id, .. } if id == origin => {}
             _ => return Err(TrustError::WrongNode),
         }
-        if self
-            .revoked
-            .get(&origin)
-            .is_some_and(|before| certificate.not_before_s < *before)
-        {
+        if self.root.has_revoked(certificate) {
             return Err(TrustError::Revoked);
         }
         Ok(PublicKey(certificate.public_key))
@@ -108,8 +115,7 @@ impl Trust for NodeTrust {
         self.root.root_revocation(body).map_err(trust_error)
     }
 
-    fn revoke_node(&mut self, revocation: &RootRevocation) {
-        let before = self.revoked.entry(revocation.node).or_default();
-        *before = (*before).max(revocation.issued_before_s);
+    fn revoke(&mut self, revocation: &RootRevocation) {
+        self.root.revoke(revocation);
     }
 }

@@ -40,6 +40,8 @@ pub struct Credentials {
     pub root_der: Bytes,
     /// Of an authority.
     pub authority_certificate: Option<Bytes>,
+    /// Shared by all who verify.
+    root: RootKey,
 }
 
 /// Signs with the key of credentials. Cheap to clone.
@@ -161,6 +163,7 @@ impl Credentials {
             certificate_der,
             root_der,
             authority_certificate,
+            root,
         })
     }
 
@@ -172,15 +175,12 @@ impl Credentials {
         SigningKey::from_pem(&self.key_pem, Path::new(KEY_FILE))
     }
 
-    /// The root, to verify others with.
+    /// The root, to verify others with. All that a process gets from the same credentials hear of revocations together.
     ///
     /// # Errors
-    /// When the fields were not made by [`Credentials::load`] and the root is none.
+    /// None now: it was checked when the credentials were read.
     pub fn root_key(&self) -> Result<RootKey, CredentialsError> {
-        RootKey::from_certificate(&self.root_der).map_err(|source| CredentialsError::Verify {
-            path: ROOT_FILE.into(),
-            source,
-        })
+        Ok(self.root.clone())
     }
 }
 

@@ -15,4 +15,5 @@ pub mod policy;
 pub mod proof;
 pub mod statement;
 pub mod verify;
+mod void;
 mod x509;

@@ -21,7 +21,7 @@ use crate::credentials::{
 };
 use crate::files::write;
 use crate::identity::{Identity, IdentityError, check_trust_domain};
-use crate::statement::{self, MAX_AUTHORITY_CERTIFICATE, MAX_SCOPE, MAX_TEXT};
+use crate::statement::{self, MAX_AUTHORITY_CERTIFICATE, MAX_REVOKED_KEYS, MAX_SCOPE, MAX_TEXT};
 use crate::verify::{RootKey, VerifyError};
 use crate::x509;
 
@@ -123,6 +123,9 @@ pub enum PkiError {
     /// A reason that is too long.
     #[error("the reason has more than 255 bytes")]
     Reason,
+    /// No key, or too many.
+    #[error("{0} keys; one revocation is of 1 to {MAX_REVOKED_KEYS}")]
+    Keys(usize),
     /// The certificate library refused.
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -307,20 +310,78 @@ impl Root {
     /// # Errors
     /// When the reason is too long.
     pub fn revoke_node(&self, node: NodeId, reason: &str, now_s: u64) -> Result<Bytes, PkiError> {
-        if reason.len() > MAX_TEXT {
-            return Err(PkiError::Reason);
-        }
         if !node.is_some() {
             return Err(IdentityError::Node(node.to_string()).into());
         }
         let body = statement::RootRevocation {
             node: node.0,
+            ..statement::RootRevocation::default()
+        };
+        self.revoke(body, reason, now_s)
+    }
+
+    /// As [`Root::revoke_node`], of an authority's certificates, and so of all that it authorised with them.
+    ///
+    /// # Errors
+    /// When the name is none, or the reason too long.
+    pub fn revoke_authority(
+        &self,
+        name: &str,
+        reason: &str,
+        now_s: u64,
+    ) -> Result<Bytes, PkiError> {
+        Identity::authority(name)?;
+        let body = statement::RootRevocation {
+            authority: name.to_owned(),
+            ..statement::RootRevocation::default()
+        };
+        self.revoke(body, reason, now_s)
+    }
+
+    /// As [`Root::revoke_node`], of Ed25519 public keys: whatever is certified for them is void, whenever that was or will be.
+    ///
+    /// # Errors
+    /// When there is none or more than [`MAX_REVOKED_KEYS`], or the reason is too long.
+    pub fn revoke_keys(
+        &self,
+        public_keys: &[[u8; 32]],
+        reason: &str,
+        now_s: u64,
+    ) -> Result<Bytes, PkiError> {
+        if !(1..=MAX_REVOKED_KEYS).contains(&public_keys.len()) {
+            return Err(PkiError::Keys(public_keys.len()));
+        }
+        let body = statement::RootRevocation {
+            key_sha256: public_keys
+                .iter()
+                .map(|key| Bytes::copy_from_slice(&statement::sha256(key)))
+                .collect(),
+            ..statement::RootRevocation::default()
+        };
+        self.revoke(body, reason, now_s)
+    }
+
+    fn revoke(
+        &self,
+        subject: statement::RootRevocation,
+        reason: &str,
+        now_s: u64,
+    ) -> Result<Bytes, PkiError> {
+        if reason.len() > MAX_TEXT {
+            return Err(PkiError::Reason);
+        }
+        let issued_before_s = match subject.key_sha256.is_empty() {
             // Compared with the beginning of a certificate's validity, which is before it was issued.
-            issued_before_s: (now_s + 1).saturating_sub(BACKDATED_S),
+            true => (now_s + 1).saturating_sub(BACKDATED_S),
+            // Of keys the time is not asked.
+            false => 0,
+        };
+        let body = statement::RootRevocation {
+            issued_before_s,
             // No certificate outlives the root.
             until_s: self.not_after_s.max(now_s),
             reason: reason.to_owned(),
-            ..statement::RootRevocation::default()
+            ..subject
         };
         let statement = Bytes::from(body.encode_to_vec());
         let signed = statement::SignedRootRevocation {

@@ -2,7 +2,7 @@
 //! registers, the authority again when the gateway asks for authorisations.
 
 use bytes::Bytes;
-use dmsc_wire::NodeId;
+use dmsc_wire::{Domain, NodeId};
 
 use crate::identity::Identity;
 use crate::statement::{self, MAX_POD_STATEMENT, NONCE, PodStatement};
@@ -22,6 +22,37 @@ pub struct Proof {
     pub signed_at_s: u64,
     /// End of the certificate's validity, wall clock, s.
     pub not_after_s: u64,
+    /// Tenant; `None` = the port's.
+    pub domain: Option<Domain>,
+    /// Hash of the names that it signed for, see [`statement::prefixes_sha256`].
+    pub prefixes_sha256: Bytes,
+    /// Of the certificate.
+    pub public_key: [u8; 32],
+}
+
+impl Proof {
+    /// Whether the pod signed for exactly these names, in this order, and for this domain or none in particular: nobody asks for more in its name.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check_asked<'a>(
+        &self,
+        domain: Domain,
+        prefixes: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), ProofError> {
+        if let Some(stated) = self.domain
+            && stated != domain
+        {
+            return Err(ProofError::Domain {
+                stated,
+                asked: domain,
+            });
+        }
+        if statement::prefixes_sha256(prefixes) != self.prefixes_sha256 {
+            return Err(ProofError::Prefixes);
+        }
+        Ok(())
+    }
 }
 
 /// Why a proof is not believed.
@@ -52,6 +83,19 @@ pub enum ProofError {
         /// That asks.
         gateway: NodeId,
     },
+    /// The statement is for another domain.
+    #[error("the pod's statement is for domain {stated}, the request for domain {asked}")]
+    Domain {
+        /// In the statement.
+        stated: Domain,
+        /// In the request.
+        asked: Domain,
+    },
+    /// The statement is for other names.
+    #[error(
+        "the pod did not sign for these prefixes: the hash in its statement is not theirs, all of them in the order of the request; upgrade the pod or the gateway if they disagree about the hash"
+    )]
+    Prefixes,
     /// The statement is too old.
     #[error(
         "the pod's statement is {age_s} s old, more than {most_s} s; the pod must register again"
@@ -68,7 +112,7 @@ pub enum ProofError {
 }
 
 /// Checks a proof for `gateway`: certificate valid now and a pod's, signature by its key, identity and gateway those of the statement, and signed at
-/// most `oldest_s` ago. The nonce is the gateway's to compare.
+/// most `oldest_s` ago. The nonce is the gateway's to compare; names and domain are compared by [`Proof::check_asked`].
 ///
 /// # Errors
 /// Why it is not believed, for whoever asked.
@@ -108,6 +152,11 @@ pub fn check(
             "a nonce of another length than 16 bytes",
         )));
     }
+    if body.prefixes_sha256.len() != 32 {
+        return Err(ProofError::Statement(VerifyError::Malformed(
+            "a hash of prefixes of another length than 32 bytes",
+        )));
+    }
     if body.identity != certified {
         return Err(ProofError::Identity {
             stated: body.identity,
@@ -136,5 +185,8 @@ pub fn check(
         nonce: body.nonce,
         signed_at_s,
         not_after_s: certificate.not_after_s,
+        domain: Some(Domain(body.domain)).filter(|domain| domain.0 != 0),
+        prefixes_sha256: body.prefixes_sha256,
+        public_key: certificate.public_key,
     })
 }

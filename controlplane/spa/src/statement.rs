@@ -35,6 +35,8 @@ pub const MAX_CERTIFICATE: usize = 4_096;
 pub const MAX_SCOPE: usize = 256;
 /// Most bytes of an authority's name.
 pub const MAX_AUTHORITY_NAME: usize = 64;
+/// Most keys of a root revocation.
+pub const MAX_REVOKED_KEYS: usize = 16;
 /// Most bytes of a reason and of an identity.
 pub const MAX_TEXT: usize = 255;
 /// Bytes of the nonce of a registration.
@@ -206,10 +208,10 @@ pub struct SignedRootRevocation {
     pub signature: Bytes,
 }
 
-/// Voids certificates of a node.
+/// Voids certificates of a node or an authority, or whatever is certified for keys: exactly one of them.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct RootRevocation {
-    /// The node.
+    /// The node; 0 = none.
     #[prost(uint32, tag = "1")]
     pub node: u32,
     /// Certificates whose validity began before this.
@@ -260,6 +262,44 @@ impl PodStatement {
         let signature = sign(key, REGISTER, &statement);
         (statement, signature)
     }
+}
+
+/// A list of prefixes in the form that [`PodStatement::prefixes_sha256`] is over: length(16, network byte order) and canonical encoding of each.
+#[must_use]
+pub fn prefix_list<'a>(prefixes: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+    let mut list = Vec::new();
+    for prefix in prefixes {
+        // Names have at most 255 bytes; what is longer is none, and refused as such.
+        let length = u16::try_from(prefix.len()).unwrap_or(u16::MAX);
+        list.extend_from_slice(&length.to_be_bytes());
+        list.extend_from_slice(prefix);
+    }
+    list.into()
+}
+
+/// The prefixes of a [`prefix_list`].
+pub fn listed(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = list.split_first_chunk()?;
+        let (prefix, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        list = rest;
+        Some(prefix)
+    })
+}
+
+/// What a pod's statement binds: SHA-256 over a [`prefix_list`].
+#[must_use]
+pub fn prefixes_sha256<'a>(prefixes: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+    Bytes::copy_from_slice(&sha256(&prefix_list(prefixes)))
+}
+
+/// SHA-256, as it stands in statements for lists and keys.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let mut all = [0; 32];
+    all.copy_from_slice(digest.as_ref());
+    all
 }
 
 /// Signature over context and statement.

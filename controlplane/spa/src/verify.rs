@@ -1,24 +1,36 @@
 //! What every router does: X.509 certificates and signed statements against the one root. Wall clock in s since 1970 is given by the caller.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 /// What is believed, in the words of the link state, which uses it. Expiry is not judged here.
-pub use dmsc_linkstate::trust::{Authorisation, Grant, Revocation, RootRevocation};
+pub use dmsc_linkstate::trust::{Authorisation, Grant, Revocation, RevokedSubject, RootRevocation};
 use dmsc_wire::name::MAX_COMPONENTS;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use prost::Message;
 
 use crate::identity::{Identity, check_trust_domain};
-use crate::statement::{self, MAX_AUTHORITY_NAME, MAX_SCOPE, MAX_TEXT};
+use crate::statement::{self, MAX_AUTHORITY_NAME, MAX_REVOKED_KEYS, MAX_SCOPE, MAX_TEXT};
+use crate::void::Void;
 use crate::x509;
 
-/// The root's public key and trust domain, taken from its certificate. Keeps no cache: callers that see the same bytes again and again do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The root's public key and trust domain, taken from its certificate, and what the root took back. Clones hear of revocations together.
+/// Keeps no cache: callers that see the same bytes again and again do.
+#[derive(Debug, Clone)]
 pub struct RootKey {
     public_key: [u8; 32],
     trust_domain: Arc<str>,
+    void: Arc<RwLock<Void>>,
 }
+
+/// The same root, whatever each knows of revocations.
+impl PartialEq for RootKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.public_key, &self.trust_domain) == (&other.public_key, &other.trust_domain)
+    }
+}
+
+impl Eq for RootKey {}
 
 /// A certificate that the root signed and that is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +76,9 @@ pub enum VerifyError {
     /// Not yet or no longer valid.
     #[error("outside of its validity")]
     Validity,
+    /// The root took it back.
+    #[error("revoked by the root; a new key and certificate are needed: dmscctl pki issue")]
+    Revoked,
     /// The authority may not speak for what it signed.
     #[error("the authority may not speak for this name or domain")]
     Scope,
@@ -90,6 +105,7 @@ impl RootKey {
         Ok(Self {
             public_key: parsed.public_key,
             trust_domain: trust_domain.into(),
+            void: Arc::default(),
         })
     }
 
@@ -105,20 +121,57 @@ impl RootKey {
         &self.trust_domain
     }
 
-    /// A certificate, DER, that the root signed for a single identity of its trust domain, and that is valid now (both ends included).
+    /// From now on, here and in all clones, what this names is void. Whether it voids anything more than before.
+    pub fn revoke(&self, revocation: &RootRevocation) -> bool {
+        let mut void = self.void.write().unwrap_or_else(PoisonError::into_inner);
+        void.add(revocation)
+    }
+
+    fn void(&self) -> RwLockReadGuard<'_, Void> {
+        self.void.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether certificates of this node were ever taken back; newer ones are good.
+    #[must_use]
+    pub fn has_revoked_node(&self, node: NodeId) -> bool {
+        self.void().has_node(node)
+    }
+
+    /// Whether this public key was taken back.
+    #[must_use]
+    pub fn has_revoked_key(&self, public_key: &[u8; 32]) -> bool {
+        self.void().has_key(public_key)
+    }
+
+    /// Whether a certificate that was believed is void: itself, or its key.
+    #[must_use]
+    pub fn has_revoked(&self, certificate: &Certificate) -> bool {
+        self.void().has_certificate(certificate)
+    }
+
+    /// Whether the authority or the key that signed it was taken back: such an authorisation covers nothing.
+    #[must_use]
+    pub fn has_revoked_authority_of(&self, authorisation: &Authorisation) -> bool {
+        self.void().has_authorisation(authorisation)
+    }
+
+    /// A certificate, DER, that the root signed for a single identity of its trust domain, that is valid now (both ends included), and that was not
+    /// taken back.
     ///
     /// # Errors
     /// Why it is not believed.
     pub fn certificate(&self, der: &[u8], now_s: u64) -> Result<Certificate, VerifyError> {
         let certificate = self.certificate_of_any_time(der)?;
-        if (certificate.not_before_s..=certificate.not_after_s).contains(&now_s) {
-            Ok(certificate)
-        } else {
-            Err(VerifyError::Validity)
+        if !(certificate.not_before_s..=certificate.not_after_s).contains(&now_s) {
+            return Err(VerifyError::Validity);
         }
+        if self.has_revoked(&certificate) {
+            return Err(VerifyError::Revoked);
+        }
+        Ok(certificate)
     }
 
-    /// As [`RootKey::certificate`], but its validity is for the caller to judge.
+    /// As [`RootKey::certificate`], but its validity, and whether it was taken back, is for the caller to judge.
     ///
     /// # Errors
     /// Why it is not believed.
@@ -199,7 +252,8 @@ impl RootKey {
     }
 
     /// A SignedAuthorisation: signed by an authority that may speak for every name in it, and issued and ending while the authority's certificate
-    /// is valid, so that a key that has expired cannot sign anything that has not.
+    /// is valid, so that a key that has expired cannot sign anything that has not. What a later version asks for (conditions, rights, gateway 0) is
+    /// believed, so that it is kept and flooded, but without the grants that are not understood.
     ///
     /// # Errors
     /// Why it is not believed.
@@ -218,9 +272,6 @@ impl RootKey {
         )?;
         let body: statement::Authorisation = decode_shared(signed.statement)?;
         authority.check_speaker(&body.authority, body.domain)?;
-        if body.gateway == 0 {
-            return Err(VerifyError::Malformed("an authorisation without a gateway"));
-        }
         check_text(&body.identity)?;
         if body.identity.is_empty() || body.grants.is_empty() {
             return Err(VerifyError::Malformed(
@@ -236,13 +287,21 @@ impl RootKey {
         {
             return Err(VerifyError::Validity);
         }
-        let grants = body
-            .grants
-            .iter()
-            .map(|grant| authority.grant(grant))
-            .collect::<Result<_, _>>()?;
+        let mut grants = Vec::with_capacity(body.grants.len());
+        for grant in &body.grants {
+            // Checked even if it is of no use: what is not the authority's is not flooded.
+            let checked = authority.grant(grant)?;
+            if grant.rights == 0 {
+                grants.push(checked);
+            }
+        }
+        if body.conditions != 0 || body.gateway == 0 {
+            grants.clear();
+        }
         Ok(Authorisation {
             authority: body.authority,
+            authority_key: statement::sha256(&authority.public_key),
+            authority_issued_s: authority.not_before_s,
             serial: body.serial,
             domain: Domain(body.domain),
             gateway: NodeId(body.gateway),
@@ -270,7 +329,11 @@ impl RootKey {
         let authority = self.authority_certificate(&signed.authority_certificate)?;
         authority.verify(statement::REVOCATION, &signed.statement, &signed.signature)?;
         let body: statement::Revocation = decode_shared(signed.statement)?;
-        authority.check_speaker(&body.authority, body.domain)?;
+        match body.domain {
+            // Every domain that it may speak for.
+            0 => authority.check_name(&body.authority)?,
+            domain => authority.check_speaker(&body.authority, domain)?,
+        }
         check_text(&body.identity)?;
         check_text(&body.reason)?;
         if !(authority.not_before_s..=authority.not_after_s).contains(&body.issued_before_s)
@@ -291,7 +354,7 @@ impl RootKey {
         Ok(Revocation {
             authority: body.authority,
             serial: body.serial,
-            domain: Domain(body.domain),
+            domain: Some(Domain(body.domain)).filter(|domain| domain.0 != 0),
             name,
             gateway: Some(NodeId(body.gateway)).filter(|gateway| gateway.is_some()),
             identity: Some(body.identity).filter(|identity| !identity.is_empty()),
@@ -322,14 +385,12 @@ impl RootKey {
         }
         let body: statement::RootRevocation = decode_shared(signed.statement)?;
         check_text(&body.reason)?;
-        if body.node == 0 {
-            return Err(VerifyError::Malformed("a root revocation without a node"));
-        }
+        let subject = subject(&body)?;
         if body.until_s < body.issued_before_s {
             return Err(VerifyError::Validity);
         }
         Ok(RootRevocation {
-            node: NodeId(body.node),
+            subject,
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
             reason: body.reason,
@@ -368,12 +429,18 @@ impl AuthorityCertificate {
         }
     }
 
-    fn check_speaker(&self, authority: &str, domain: u32) -> Result<(), VerifyError> {
-        if authority != self.authority {
-            return Err(VerifyError::Malformed(
+    fn check_name(&self, authority: &str) -> Result<(), VerifyError> {
+        if authority == self.authority {
+            Ok(())
+        } else {
+            Err(VerifyError::Malformed(
                 "a statement in another authority's name",
-            ));
+            ))
         }
+    }
+
+    fn check_speaker(&self, authority: &str, domain: u32) -> Result<(), VerifyError> {
+        self.check_name(authority)?;
         if !self.may_speak_in(Domain(domain)) {
             return Err(VerifyError::Scope);
         }
@@ -397,6 +464,37 @@ impl AuthorityCertificate {
             exact: grant.exact,
             maximum_depth: depth,
         })
+    }
+}
+
+/// Exactly one of node, authority and keys.
+fn subject(body: &statement::RootRevocation) -> Result<RevokedSubject, VerifyError> {
+    let one = Err(VerifyError::Malformed(
+        "a root revocation that is not of exactly one of node, authority and keys",
+    ));
+    match (
+        body.node,
+        body.authority.as_str(),
+        body.key_sha256.as_slice(),
+    ) {
+        (0, "", []) => one,
+        (node, "", []) => Ok(RevokedSubject::Node(NodeId(node))),
+        (0, authority, []) => {
+            check_authority_name(authority)?;
+            Ok(RevokedSubject::Authority(authority.to_owned()))
+        }
+        (0, "", keys) => {
+            if keys.len() > MAX_REVOKED_KEYS {
+                return Err(VerifyError::Malformed(
+                    "a root revocation of more than 16 keys",
+                ));
+            }
+            let hash = |key: &Bytes| <[u8; 32]>::try_from(key.as_ref()).ok();
+            let keys = keys.iter().map(hash).collect::<Option<_>>();
+            keys.map(RevokedSubject::Keys)
+                .ok_or(VerifyError::Malformed("a key's hash of another length"))
+        }
+        _ => one,
     }
 }
 
@@ -442,4 +540,35 @@ fn check_authority_name(name: &str) -> Result<(), VerifyError> {
         return Err(VerifyError::Malformed("an authority without a name"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_revocation_is_of_exactly_one_kind() {
+        let key = |length| Bytes::from(vec![1; length]);
+        let of = |node, authority: &str, key_sha256| {
+            subject(&statement::RootRevocation {
+                node,
+                authority: authority.to_owned(),
+                key_sha256,
+                ..Default::default()
+            })
+        };
+        assert_eq!(of(1, "", vec![]), Ok(RevokedSubject::Node(NodeId(1))));
+        assert!(of(0, "spa1", vec![]).is_ok() && of(0, "", vec![key(32); 16]).is_ok());
+        for (node, authority, keys) in [
+            (0, "", vec![]),
+            (1, "spa1", vec![]),
+            (1, "", vec![key(32)]),
+            (0, "spa1", vec![key(32)]),
+            (0, "", vec![key(31)]),
+            (0, "", vec![key(32); 17]),
+            (0, "x".repeat(65).as_str(), vec![]),
+        ] {
+            assert!(of(node, authority, keys).is_err(), "{node} {authority}");
+        }
+    }
 }

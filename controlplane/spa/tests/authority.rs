@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Pki, name, pod_statement};
+use common::{Pki, name, pod_statement_for};
 use dmsc_spa::authority::{Answer, Authority, AuthorityError, MAX_PREFIXES, Request};
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::policy::Policy;
@@ -63,14 +63,16 @@ impl Scene {
             .pki
             .issue_for(&format!("pod/{identity}"), &[], &[], validity);
         let key = pod.signing_key().expect("key");
-        let (pod_statement, pod_signature) = pod_statement(identity, gateway, NOW_S).sign(&key);
+        let prefixes: Vec<NameBuf> = names.iter().map(|text| name(text)).collect();
+        let (pod_statement, pod_signature) =
+            pod_statement_for(identity, gateway, NOW_S, &prefixes).sign(&key);
         Request {
             gateway: NodeId(gateway),
             domain: Domain(domain),
             pod_certificate: pod.certificate_der,
             pod_statement,
             pod_signature,
-            prefixes: names.iter().map(|text| name(text)).collect(),
+            prefixes,
         }
     }
 
@@ -215,8 +217,9 @@ fn exact_names_are_given_as_far_as_wanted() {
     );
 
     // Many: in fragments that stand alone, and quickly.
-    let mut request = scene.request("pod1/a", 9, 1, &[]);
-    request.prefixes = (0..20_000).map(|n| name(&format!("/real/s{n}"))).collect();
+    let names: Vec<String> = (0..20_000).map(|n| format!("/real/s{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut request = scene.request("pod1/a", 9, 1, &names);
     let all = scene.authority.authorise(&request, NOW_S).expect("proof");
     assert!(all.authorisations.len() > 1);
     let believed = scene.believed(&all);
@@ -231,11 +234,11 @@ fn exact_names_are_given_as_far_as_wanted() {
     assert_eq!(grants, 20_000);
     assert!(believed.windows(2).all(|two| two[0].serial < two[1].serial));
 
-    request.prefixes.truncate(5_000);
+    let some = scene.request("pod1/a", 9, 1, &names[..5_000]);
     let least = (0..5)
         .map(|_| {
             let start = Instant::now();
-            scene.authority.authorise(&request, NOW_S).expect("proof");
+            scene.authority.authorise(&some, NOW_S).expect("proof");
             start.elapsed()
         })
         .min()
@@ -266,10 +269,9 @@ fn fragments_hold_with_a_certificate_full_of_subtrees() {
         .authority
         .revoke(Domain(1), Some(name("/real/bad")), None, None, "x", NOW_S)
         .expect("revoke");
-    let mut request = scene.request("pod1/a", 1, 1, &[]);
-    request.prefixes = (0..2000)
-        .map(|n| name(&format!("/real/{n:0>245}")))
-        .collect();
+    let names: Vec<String> = (0..2000).map(|n| format!("/real/{n:0>245}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let request = scene.request("pod1/a", 1, 1, &names);
     let answer = scene.authority.authorise(&request, NOW_S).expect("proof");
     assert!(answer.authorisations.len() > 10);
     assert!(
@@ -287,8 +289,8 @@ fn an_authorisation_ends_with_who_asked_and_who_answered() {
     let validity = (NOW_S - 10, NOW_S + 5);
     let pod = scene.pki.issue_for("pod/pod1/a", &[], &[], validity);
     let mut request = scene.request("pod1/b", 1, 1, &["/extra"]);
-    let (statement, signature) =
-        pod_statement("pod1/a", 1, NOW_S).sign(&pod.signing_key().expect("key"));
+    let (statement, signature) = pod_statement_for("pod1/a", 1, NOW_S, &request.prefixes)
+        .sign(&pod.signing_key().expect("key"));
     request.pod_certificate = pod.certificate_der;
     request.pod_statement = statement;
     request.pod_signature = signature;
@@ -307,6 +309,40 @@ fn an_authorisation_ends_with_who_asked_and_who_answered() {
         authority.authorise(&request, NOW_S + 31),
         Err(AuthorityError::Validity(_))
     ));
+}
+
+/// Nobody who has a pod's proof gets more by it than the pod asked for.
+#[test]
+fn a_gateway_cannot_ask_for_what_the_pod_did_not_sign_for() {
+    let mut scene = Scene::new(POLICY, &[]);
+    let good = scene.request("pod1/a", 1, 1, &["/shop/a/x", "/extra"]);
+    let mut refusal = |change: &dyn Fn(&mut Request)| {
+        let mut request = good.clone();
+        change(&mut request);
+        match scene.authority.authorise(&request, NOW_S) {
+            Err(AuthorityError::Proof(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    for change in [
+        (&|names: &mut Vec<NameBuf>| names.push(name("/shop/b"))) as &dyn Fn(&mut Vec<NameBuf>),
+        &|names| names[1] = name("/shop/b"),
+        &|names| _ = names.pop(),
+        &|names| names.reverse(),
+        &Vec::clear,
+    ] {
+        let refused = refusal(&|request| change(&mut request.prefixes));
+        assert_eq!(refused, ProofError::Prefixes);
+    }
+    let key = scene.pki.issue("pod/pod1/a").signing_key().expect("key");
+    for (stated, asked, want) in [(7, 7, true), (0, 7, true), (7, 1, false)] {
+        let mut request = scene.request("pod1/a", 1, asked, &["/extra"]);
+        let mut statement = pod_statement_for("pod1/a", 1, NOW_S, &request.prefixes);
+        statement.domain = stated;
+        (request.pod_statement, request.pod_signature) = statement.sign(&key);
+        let answer = scene.authority.authorise(&request, NOW_S);
+        assert_eq!(answer.is_ok(), want, "{answer:?}");
+    }
 }
 
 #[test]

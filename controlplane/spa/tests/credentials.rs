@@ -5,11 +5,13 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use bytes::Bytes;
 use common::Pki;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::identity::{Identity, Role};
 use dmsc_spa::pki::{PkiError, Root, Scope, now_s};
-use dmsc_spa::verify::{RootKey, VerifyError, verify};
+use dmsc_spa::statement;
+use dmsc_spa::verify::{RevokedSubject, RootKey, VerifyError, verify};
 use dmsc_wire::NodeId;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -415,7 +417,7 @@ fn a_revoked_node_gets_new_credentials_in_the_next_second() {
         .revoke_node(NodeId(5), "stolen", now_s)
         .expect("revoke");
     let revocation = root.root_revocation(&signed).expect("believed");
-    assert_eq!(revocation.node, NodeId(5));
+    assert_eq!(revocation.subject, RevokedSubject::Node(NodeId(5)));
     assert_eq!(revocation.reason, "stolen");
     let at = |second: u64| pki.issue_for("node/5/sr", &[], &[], (second - 300, second + 60));
     assert!(before(&at(now_s)) < revocation.issued_before_s);
@@ -437,5 +439,78 @@ fn a_revoked_node_gets_new_credentials_in_the_next_second() {
     assert_eq!(
         Pki::new().root.root_key().root_revocation(&signed),
         Err(VerifyError::Signature)
+    );
+}
+
+#[test]
+fn the_root_takes_back_exactly_one_kind_of_thing() {
+    let pki = Pki::new();
+    let root = pki.root.root_key();
+    let now_s = now_s();
+    let signed = pki.root.revoke_authority("spa1", "sold", now_s);
+    let authority = root
+        .root_revocation(&signed.expect("revoke"))
+        .expect("good");
+    assert_eq!(
+        authority.subject,
+        RevokedSubject::Authority("spa1".to_owned())
+    );
+    let keys: Vec<[u8; 32]> = (0..16).map(|n| [n; 32]).collect();
+    let signed = pki.root.revoke_keys(&keys, &"x".repeat(255), now_s);
+    let revoked = root
+        .root_revocation(&signed.expect("revoke"))
+        .expect("good");
+    let hashes = keys.iter().map(|key| statement::sha256(key)).collect();
+    assert_eq!(revoked.subject, RevokedSubject::Keys(hashes));
+    assert!(pki.root.revoke_keys(&[], "", now_s).is_err());
+    assert!(pki.root.revoke_keys(&[[1; 32]; 17], "", now_s).is_err());
+    assert!(pki.root.revoke_authority("", "", now_s).is_err());
+}
+
+#[test]
+fn what_the_root_took_back_is_void_for_all_that_share_it() {
+    let pki = Pki::new();
+    let now_s = now_s();
+    let node = pki.issue("node/5/sr");
+    let pod = pki.issue("pod/pod1/a");
+    let spa = pki.issue("spa/spa1");
+    let root = node.root_key().expect("root");
+    let shared = root.clone();
+    let certificate = |one: &Credentials| shared.certificate(&one.certificate_der, now_s);
+    let public_key = |one: &Credentials| one.signing_key().expect("key").public_key();
+    let revoke = |signed: Result<Bytes, PkiError>| {
+        let revocation = root
+            .root_revocation(&signed.expect("signed"))
+            .expect("good");
+        (root.revoke(&revocation), root.revoke(&revocation))
+    };
+    let keys = [public_key(&pod)];
+    assert!(certificate(&pod).is_ok());
+    assert_eq!(
+        revoke(pki.root.revoke_keys(&keys, "leaked", now_s)),
+        (true, false)
+    );
+    assert_eq!(certificate(&pod), Err(VerifyError::Revoked));
+    // A new certificate for the same key is as void; other keys are not.
+    let again = pki.issue("pod/pod1/a");
+    assert_eq!(public_key(&again), keys[0]);
+    assert_eq!(certificate(&again), Err(VerifyError::Revoked));
+    assert!(certificate(&node).is_ok() && certificate(&spa).is_ok());
+    revoke(pki.root.revoke_node(NodeId(5), "stolen", now_s));
+    assert_eq!(certificate(&node), Err(VerifyError::Revoked));
+    revoke(pki.root.revoke_authority("spa1", "sold", now_s));
+    assert_eq!(certificate(&spa), Err(VerifyError::Revoked));
+    // Issued in a later second: good again.
+    let later = now_s + 1;
+    let validity = (later - 300, later + 60);
+    for who in ["node/5/sr", "spa/spa1"] {
+        assert!(certificate(&pki.issue_for(who, &[], &[], validity)).is_ok());
+    }
+    // Who did not hear of it believes as before.
+    assert!(
+        pki.root
+            .root_key()
+            .certificate(&pod.certificate_der, now_s)
+            .is_ok()
     );
 }

@@ -113,9 +113,8 @@ fn an_authority_speaks_only_within_its_certificate() {
         });
         assert_eq!(changed, result, "{issued} {ends}");
     }
-    let malformed: [&dyn Fn(&mut statement::Authorisation); 10] = [
+    let malformed: [&dyn Fn(&mut statement::Authorisation); 9] = [
         &|body| body.authority = "spa2".to_owned(),
-        &|body| body.gateway = 0,
         &|body| body.identity = String::new(),
         &|body| body.identity = "x".repeat(256),
         &|body| body.grants.clear(),
@@ -223,6 +222,9 @@ fn a_revocation_stays_within_scope() {
     let outside = verify(&|body| body.name = Bytes::from_static(b"\x04bank"));
     assert_eq!(outside, Err(VerifyError::Scope));
     assert_eq!(verify(&|body| body.domain = 2), Err(VerifyError::Scope));
+    // Every domain that it may speak for.
+    let all = verify(&|body| body.domain = 0).expect("good");
+    assert_eq!((believed.domain, all.domain), (Some(Domain(1)), None));
     assert_eq!(
         verify(&|body| body.issued_before_s = NOW_S + 1001),
         Err(VerifyError::Validity)
@@ -345,4 +347,34 @@ fn every_byte_string_gets_an_answer() {
             Ok(())
         })
         .expect("no panic, nothing believed");
+}
+
+/// What a later version asks for is kept and flooded by this one, and covers nothing.
+#[test]
+fn what_is_not_understood_covers_nothing() {
+    let pki = Pki::new();
+    let root = pki.root.root_key();
+    let spa = authority(&pki, &["/shop"], &[]);
+    let grants = |change: &dyn Fn(&mut statement::Authorisation)| {
+        let mut body = authorisation("spa1", NOW_S);
+        change(&mut body);
+        let believed = root.authorisation(&sign_authorisation(&spa, &body));
+        believed.map(|believed| believed.grants.len())
+    };
+    assert_eq!(grants(&|_| ()), Ok(2));
+    assert_eq!(grants(&|body| body.grants[0].rights = 1), Ok(1));
+    assert_eq!(grants(&|body| body.conditions = 1 << 31), Ok(0));
+    assert_eq!(grants(&|body| body.gateway = 0), Ok(0));
+    // That does not make it anybody's to say.
+    let bank = |body: &mut statement::Authorisation| {
+        body.grants[0] = grant("/bank", false, 0);
+        body.grants[0].rights = 1;
+        body.conditions = 1;
+    };
+    assert_eq!(grants(&bank), Err(VerifyError::Scope));
+    let signed = sign_authorisation(&spa, &authorisation("spa1", NOW_S));
+    let believed = root.authorisation(&signed).expect("good");
+    let key = spa.signing_key().expect("key").public_key();
+    assert_eq!(believed.authority_key, statement::sha256(&key));
+    assert_eq!(believed.authority_issued_s, NOW_S - 300);
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dmsc_proto::v1;
 use prost::Message;
+use ring::digest::{Context, SHA256};
 use ring::signature::Ed25519KeyPair;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -107,15 +108,16 @@ impl Credentials {
         self.tls.clone()
     }
 
-    /// The proof of a registration: who the pod is, to this gateway, now.
-    pub(crate) fn sign(&self, identity: &str, nonce: &[u8], gateway: u32) -> Signed {
+    /// The proof of a registration: who the pod is, and what it asks for, to this gateway, now.
+    pub(crate) fn sign(&self, request: &v1::RegisterRequest, gateway: u32) -> Signed {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let statement = v1::PodStatement {
-            nonce: nonce.to_vec(),
+            nonce: request.nonce.clone(),
             gateway,
-            identity: identity.to_owned(),
+            identity: request.identity.clone(),
             signed_at_ms: now.map_or(0, |since| since.as_millis() as u64),
-            ..v1::PodStatement::default()
+            domain: request.domain,
+            prefixes_sha256: prefixes_sha256(&request.prefixes),
         }
         .encode_to_vec();
         let signature = self.key.sign(&[CONTEXT, &statement].concat());
@@ -123,5 +125,35 @@ impl Credentials {
             statement,
             signature: signature.as_ref().to_vec(),
         }
+    }
+}
+
+/// Over length(16, network byte order) and canonical encoding of each prefix, in their order (authority.proto).
+fn prefixes_sha256(prefixes: &[Vec<u8>]) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    for prefix in prefixes {
+        // Names have at most 255 bytes.
+        let length = u16::try_from(prefix.len()).unwrap_or(u16::MAX);
+        context.update(&length.to_be_bytes());
+        context.update(prefix);
+    }
+    context.finish().as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_prefixes_tells_their_order_and_where_they_end() {
+        let hash = |list: &[&[u8]]| {
+            let list: Vec<Vec<u8>> = list.iter().map(|one| one.to_vec()).collect();
+            prefixes_sha256(&list)
+        };
+        let plain = ring::digest::digest(&SHA256, b"\x00\x02\x01a\x00\x02\x01b");
+        assert_eq!(hash(&[b"\x01a", b"\x01b"]), plain.as_ref());
+        assert_ne!(hash(&[b"\x01b", b"\x01a"]), plain.as_ref());
+        assert_ne!(hash(&[b"\x01a\x01b"]), plain.as_ref());
+        assert_eq!(hash(&[]), ring::digest::digest(&SHA256, b"").as_ref());
     }
 }

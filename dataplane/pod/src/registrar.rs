@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::config::{GatewayAddress, PodConfig};
-use crate::credentials::{Credentials, Signed};
+use crate::credentials::Credentials;
 use crate::error::{PodError, chain};
 use crate::health::Health;
 use crate::session::{LeaseId, Refused, Registered};
@@ -88,15 +88,15 @@ impl Registrar {
         request
     }
 
-    /// A proof for one registration: the gateway's nonce, signed.
-    async fn prove(&mut self, identity: &str) -> Result<Option<(Vec<u8>, Signed)>, PodError> {
+    /// Adds a proof to a registration: the gateway's nonce and what is asked for, signed. Nothing without credentials.
+    async fn prove(&mut self, request: &mut v1::RegisterRequest) -> Result<(), PodError> {
         let Some(credentials) = self.credentials.clone() else {
-            return Ok(None);
+            return Ok(());
         };
-        let request = v1::ChallengeRequest {
-            identity: identity.to_owned(),
+        let challenge = v1::ChallengeRequest {
+            identity: request.identity.clone(),
         };
-        let reply = self.client.challenge(Self::timed(request)).await;
+        let reply = self.client.challenge(Self::timed(challenge)).await;
         let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
         if reply.nonce.len() != 16 {
             return Err(PodError::BadAnswer {
@@ -104,8 +104,11 @@ impl Registrar {
                 field: "nonce",
             });
         }
-        let signed = credentials.sign(identity, &reply.nonce, reply.gateway);
-        Ok(Some((reply.nonce, signed)))
+        request.nonce = reply.nonce;
+        let signed = credentials.sign(request, reply.gateway);
+        request.statement = signed.statement;
+        request.signature = signed.signature;
+        Ok(())
     }
 
     /// Registers the endpoint `udp_port`, with credentials: with a proof of the identity.
@@ -117,13 +120,7 @@ impl Registrar {
         config: &PodConfig,
         udp_port: u16,
     ) -> Result<Registered, PodError> {
-        let (nonce, statement, signature) = self
-            .prove(&config.identity)
-            .await?
-            .map_or_else(Default::default, |(nonce, signed)| {
-                (nonce, signed.statement, signed.signature)
-            });
-        let request = v1::RegisterRequest {
+        let mut request = v1::RegisterRequest {
             version_min: POD_VERSIONS.0,
             version_max: POD_VERSIONS.1,
             identity: config.identity.clone(),
@@ -134,10 +131,9 @@ impl Registrar {
                 .map(|name| name.as_bytes().to_vec())
                 .collect(),
             udp_port: u32::from(udp_port),
-            nonce,
-            statement,
-            signature,
+            ..v1::RegisterRequest::default()
         };
+        self.prove(&mut request).await?;
         let reply = self.client.register(Self::timed(request)).await;
         let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
         let bad = |field| PodError::BadAnswer {

@@ -14,7 +14,7 @@ use super::parse::Parsed;
 use crate::action::Action;
 use crate::event::Known;
 use crate::object::{Key, Kind};
-use crate::trust::{Revocation, RootRevocation};
+use crate::trust::{Revocation, RevokedSubject, RootRevocation};
 
 impl Engine {
     /// Wall clock that is believed, s.
@@ -158,6 +158,18 @@ impl Engine {
         }
     }
 
+    fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
+        for domain in self.rib.domains() {
+            self.recheck_below(domain, name, gateway);
+        }
+        if gateway.is_none_or(|gateway| gateway == self.config.node) {
+            self.announced.touch_all(); // what is wanted may be in domains that have no prefix yet
+            if self.announced.is_dirty() {
+                self.touch_prefixes();
+            }
+        }
+    }
+
     /// Authorisations that expired, or whose time as stale is over.
     pub(super) fn expire_authorisations(&mut self) {
         let now_s = self.now_s();
@@ -220,14 +232,19 @@ impl Engine {
             return;
         }
         self.actions.push(Action::KeepRevocation(body.clone()));
-        self.recheck_below(domain, name.as_ref(), gateway);
+        match domain {
+            Some(domain) => self.recheck_below(domain, name.as_ref(), gateway),
+            None => self.recheck_all(name.as_ref(), gateway),
+        }
         self.own.prefixes_due = self.own.prefixes_due.map(|due| due.min(self.now.mono));
     }
 
     /// A verified revocation of a node: its objects are gone, and do not come back with that certificate.
     pub(super) fn revoke_node(&mut self, id: u64, revocation: RootRevocation, body: &Bytes) {
-        let node = revocation.node;
-        self.trust.revoke_node(&revocation);
+        self.trust.revoke(&revocation);
+        let RevokedSubject::Node(node) = revocation.subject else {
+            return;
+        };
         if !self.authorisations.revocations.insert_node(id, revocation) {
             return;
         }

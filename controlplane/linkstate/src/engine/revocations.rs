@@ -21,7 +21,7 @@ struct Of {
 #[derive(Debug, Default)]
 pub struct Revocations {
     by_id: BTreeMap<u64, Revocation>,
-    index: HashMap<Domain, HashMap<String, Of>>,
+    index: HashMap<Option<Domain>, HashMap<String, Of>>,
     nodes: BTreeMap<u64, RootRevocation>,
 }
 
@@ -69,13 +69,13 @@ impl Revocations {
 
     /// Whether an authorisation was revoked for a name.
     pub fn hit(&self, authorisation: &Authorisation, name: &NameBuf) -> bool {
-        let Some(of) = self
-            .index
-            .get(&authorisation.domain)
-            .and_then(|domain| domain.get(&authorisation.authority))
-        else {
-            return false;
-        };
+        [None, Some(authorisation.domain)]
+            .iter()
+            .filter_map(|domain| self.index.get(domain)?.get(&authorisation.authority))
+            .any(|of| self.hit_by(of, authorisation, name))
+    }
+
+    fn hit_by(&self, of: &Of, authorisation: &Authorisation, name: &NameBuf) -> bool {
         let applies = |ids: &Vec<u64>| {
             ids.iter()
                 .filter_map(|id| self.by_id.get(id))

@@ -88,6 +88,11 @@ fn below<'a, V>(
 }
 
 impl Rib {
+    /// Domains with prefixes.
+    pub fn domains(&self) -> Vec<Domain> {
+        self.domains.keys().copied().collect()
+    }
+
     /// Prefixes at or below a name in one domain that this gateway (or any) claims, with those who claim them.
     pub fn names_below(
         &self,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dmsc_linkstate::trust::{
-    Authorisation, Grant, PublicKey, Revocation, RootRevocation, TrustError,
+    Authorisation, Grant, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
 };
 use dmsc_linkstate::{NodeId, Now, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
@@ -123,6 +123,8 @@ impl Trust for TestTrust {
         let body = WireAuthorisation::decode(opened(AUTHORITY, body)?).map_err(malformed)?;
         Ok(Authorisation {
             authority: "test".into(),
+            authority_key: [AUTHORITY as u8; 32],
+            authority_issued_s: 0,
             serial: body.serial,
             domain: Domain(body.domain),
             gateway: NodeId(body.gateway),
@@ -150,7 +152,7 @@ impl Trust for TestTrust {
         Ok(Revocation {
             authority: "test".into(),
             serial: body.serial,
-            domain: Domain(1),
+            domain: Some(Domain(1)),
             name: (!body.name.is_empty()).then(|| NameBuf::parse(&body.name).unwrap()),
             gateway: (body.gateway != 0).then_some(NodeId(body.gateway)),
             identity: None,
@@ -164,16 +166,17 @@ impl Trust for TestTrust {
         let malformed = |_| TrustError::Malformed("root revocation");
         let body = WireRevocation::decode(opened(ROOT, body)?).map_err(malformed)?;
         Ok(RootRevocation {
-            node: NodeId(body.gateway),
+            subject: RevokedSubject::Node(NodeId(body.gateway)),
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
             reason: String::new(),
         })
     }
 
-    fn revoke_node(&mut self, revocation: &RootRevocation) {
-        self.revoked
-            .insert(revocation.node.0, revocation.issued_before_s);
+    fn revoke(&mut self, revocation: &RootRevocation) {
+        if let RevokedSubject::Node(node) = revocation.subject {
+            self.revoked.insert(node.0, revocation.issued_before_s);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ mod dataplane;
 mod neighbours;
 pub mod statements;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use dmsc_linkstate::event::Announcement;
 use dmsc_linkstate::{Action, AdjacencyId, Alarm, Engine, EngineConfig, Event, SessionId};
 use dmsc_proto::v1;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
+use dmsc_spa::statement::sha256;
 use dmsc_spa::verify::RootKey;
-use dmsc_wire::NodeId;
 use prost::Message as _;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -27,6 +27,7 @@ use crate::pods::Pods;
 use crate::rib::{Batch, Rib};
 use crate::served::Served;
 use crate::store::{Kept, Store, StoreError};
+use crate::trust::subject;
 
 /// What may be looked at from other tasks, by [`crate::handle::Handle::query`].
 pub struct Node {
@@ -54,10 +55,10 @@ pub struct Node {
     pub setback: Option<String>,
     /// Why the configuration file as it is now is not in force, if so.
     pub mistake: Option<String>,
-    /// Certificates of these nodes that were issued before (s since 1970) are void.
-    pub revoked_nodes: HashMap<NodeId, u64>,
     /// What the root took back.
     pub root_revocations: statements::RootRevocations,
+    /// SHA-256 of the root revocations that were seen to.
+    noted: HashSet<[u8; 32]>,
     /// Since when this process runs.
     pub started: Instant,
     /// For calls of the engine.
@@ -149,7 +150,7 @@ impl Node {
                 expected: expected.to_string(),
             });
         }
-        let root = RootKey::from_certificate(&credentials.root_der)?;
+        let root = credentials.root_key()?;
         let store = Store::open(&config.node.state_dir)?;
         let epoch = store.next_epoch()?;
         let draining = store.drained();
@@ -176,8 +177,8 @@ impl Node {
             generation: 0,
             boot_nonce: 0,
             mistake: None,
-            revoked_nodes: HashMap::new(),
             root_revocations: statements::RootRevocations::default(),
+            noted: HashSet::new(),
             setback: Some("the dataplane has not answered yet".into()),
             started: Instant::now(),
             clock,
@@ -317,15 +318,15 @@ impl Node {
             self.store.forget(Kept::Authorisations, body);
         }
         if !new.is_empty() || !dropped.is_empty() {
-            let all = self
-                .claims
-                .held()
-                .iter()
-                .map(|held| held.body.clone())
-                .collect();
-            self.event(Event::Authorisations(all));
+            self.tell_authorisations();
             self.signals.claimed.notify_one();
         }
+    }
+
+    fn tell_authorisations(&mut self) {
+        let held = self.claims.held().iter();
+        let all = held.map(|held| held.body.clone()).collect();
+        self.event(Event::Authorisations(all));
     }
 
     /// Announces what reachable pods serve, and withdraws what none does any more. `at_ms`: when that was asked for.
@@ -381,22 +382,40 @@ impl Node {
         match self.root.root_revocation(body) {
             Err(error) => warn!(%error, "a root revocation is not believed"),
             Ok(one) => {
-                let before = self.revoked_nodes.entry(one.node).or_default();
-                if *before >= one.issued_before_s {
+                // The engine's trust may have heard of it first.
+                self.root.revoke(&one);
+                if !self.noted.insert(sha256(body)) {
                     return;
                 }
-                *before = one.issued_before_s;
-                warn!(node = %one.node, reason = one.reason, "certificates of a node are void");
+                warn!(
+                    what = subject(&one.subject),
+                    reason = one.reason,
+                    "the root took it back"
+                );
                 // With a newer certificate it comes back.
                 let sessions: Vec<SessionId> = self
                     .sessions
                     .iter()
-                    .filter(|(_, stream)| stream.peer == one.node)
+                    .filter(|(_, stream)| self.root.has_revoked(&stream.certificate))
                     .map(|(id, _)| *id)
                     .collect();
                 for session in sessions {
-                    self.end_session(session, "the node's certificate was revoked");
+                    self.end_session(session, "the neighbour's certificate was revoked");
                 }
+                let root = &self.root;
+                let gone = self
+                    .claims
+                    .drop_if(|one| root.has_revoked_authority_of(one));
+                let any = !gone.is_empty();
+                for body in gone {
+                    self.store.forget(Kept::Authorisations, &body);
+                }
+                if any {
+                    self.tell_authorisations();
+                }
+                // Another authority, or the same with another key, may say the same.
+                self.ask_again = true;
+                self.signals.claimed.notify_one();
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dmsc_linkstate::{AdjacencyId, Event, Message, SessionId};
+use dmsc_spa::verify::Certificate;
 use dmsc_wire::NodeId;
 use tokio::sync::{Notify, watch};
 use tracing::info;
@@ -79,9 +80,13 @@ impl Node {
     pub(crate) fn session_up(
         &mut self,
         link: AdjacencyId,
-        peer: NodeId,
+        (peer, certificate): (NodeId, Certificate),
         peer_link: AdjacencyId,
     ) -> Option<(SessionId, Arc<Notify>, watch::Receiver<Option<String>>)> {
+        // Taken back since it was shown.
+        if self.root.has_revoked(&certificate) {
+            return None;
+        }
         let old = self
             .links
             .get(&link)
@@ -100,6 +105,7 @@ impl Node {
             Stream {
                 link,
                 peer,
+                certificate,
                 peer_link,
                 wake: Arc::clone(&wake),
                 end,

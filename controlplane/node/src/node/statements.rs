@@ -47,7 +47,8 @@ pub enum GiveError {
 }
 
 /// What a SignedRootRevocation says, verified or not.
-fn said(body: &[u8]) -> Option<v1::RootRevocation> {
+#[must_use]
+pub fn said(body: &[u8]) -> Option<v1::RootRevocation> {
     let signed = v1::SignedRootRevocation::decode(body).ok()?;
     v1::RootRevocation::decode(signed.statement.as_slice()).ok()
 }

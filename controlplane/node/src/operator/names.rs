@@ -217,7 +217,7 @@ pub fn revocation(one: &Revocation, now_s: u64) -> v1::RevocationInfo {
     v1::RevocationInfo {
         authority: one.authority.clone(),
         serial: one.serial,
-        domain: one.domain.0,
+        domain: one.domain.map_or(0, |domain| domain.0),
         name: one.name.as_ref().map_or_else(Vec::new, bytes),
         gateway: one.gateway.map_or(0, |gateway| gateway.0),
         identity: one.identity.clone().unwrap_or_default(),

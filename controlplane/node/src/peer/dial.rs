@@ -11,6 +11,7 @@ use dmsc_proto::v1::{
 };
 use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::node_dns;
+use dmsc_spa::verify::{Certificate, VerifyError};
 use dmsc_wire::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -18,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tracing::{debug, info};
 
+use super::greet::GreetError;
 use super::{shown::Shown, stream};
 use crate::clock::wall;
 use crate::handle::Handle;
@@ -113,8 +115,9 @@ async fn keep(handle: Handle, tls: Tls, call: Call) {
     loop {
         let (peer, started) = (call.peer, std::time::Instant::now());
         match timeout(PATIENCE, open(&handle, &tls, &call)).await {
-            Ok(Ok((peer_link, inbound, outbound))) => {
-                stream::run(handle.clone(), (link, peer, peer_link), inbound, outbound).await;
+            Ok(Ok((certificate, peer_link, inbound, outbound))) => {
+                let names = (link, (peer, certificate), peer_link);
+                stream::run(handle.clone(), names, inbound, outbound).await;
             }
             other => {
                 let why = match other {
@@ -135,7 +138,7 @@ async fn keep(handle: Handle, tls: Tls, call: Call) {
             pause = AGAIN.0;
         }
         let peer = call.peer;
-        let revoked = handle.query(move |node| node.revoked_nodes.contains_key(&peer));
+        let revoked = handle.query(move |node| node.root.has_revoked_node(peer));
         let revoked = revoked.await == Some(true);
         sleep(if revoked { REVOKED } else { pause }).await;
         pause = (pause * 2).min(AGAIN.1);
@@ -157,6 +160,7 @@ async fn keep(handle: Handle, tls: Tls, call: Call) {
 }
 
 type Opened = (
+    Certificate,
     AdjacencyId,
     tonic::Streaming<v1::NeighbourMessage>,
     mpsc::Sender<v1::NeighbourMessage>,
@@ -178,18 +182,19 @@ async fn open(handle: &Handle, tls: &Tls, call: &Call) -> Result<Opened, String>
     let der = shown.certificate().unwrap_or_default().to_vec();
     let peer = call.peer;
     let known = handle.query(move |node| {
-        let certificate = node
-            .root
-            .certificate(&der, wall().as_secs())
-            .map_err(|error| format!("the neighbour's certificate is not taken: {error}"))?;
-        match certificate.identity {
-            Identity::Node { id, .. } if id == peer => node
-                .check_revoked(peer, certificate.not_before_s)
-                .map_err(|error| error.to_string()),
+        let certificate =
+            node.root
+                .certificate(&der, wall().as_secs())
+                .map_err(|error| match error {
+                    VerifyError::Revoked => GreetError::Revoked(peer).to_string(),
+                    error => format!("the neighbour's certificate is not taken: {error}"),
+                })?;
+        match &certificate.identity {
+            Identity::Node { id, .. } if *id == peer => Ok(certificate),
             other => Err(format!("{other} answers, and not node {peer}")),
         }
     });
-    known.await.ok_or("this control plane is ending")??;
+    let certificate = known.await.ok_or("this control plane is ending")??;
     let mut client = LinkStateClient::new(channel)
         .max_decoding_message_size(LINKSTATE_MESSAGE)
         .max_encoding_message_size(2 * LINKSTATE_MESSAGE);
@@ -215,7 +220,7 @@ async fn open(handle: &Handle, tls: &Tls, call: &Call) -> Result<Opened, String>
         .await;
     let checked = checked.ok_or("this control plane is ending")?;
     let peer_link = checked.map_err(|error| error.to_string())?;
-    Ok((peer_link, inbound, outbound))
+    Ok((certificate, peer_link, inbound, outbound))
 }
 
 /// The innermost cause: the outer ones say "transport error".

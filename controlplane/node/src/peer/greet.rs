@@ -139,24 +139,14 @@ impl Node {
         }
     }
 
-    /// Whether a certificate of `node` is void; one that was issued after the revocation is not.
-    pub(crate) fn check_revoked(&self, node: NodeId, not_before_s: u64) -> Result<(), GreetError> {
-        let void = |before: &u64| not_before_s < *before;
-        if self.revoked_nodes.get(&node).is_some_and(void) {
-            return Err(GreetError::Revoked(node));
-        }
-        Ok(())
-    }
-
     /// Which adjacency a neighbour speaks over that dialled from `from` to `to`: parallel links are told apart by their addresses.
     pub(crate) fn accept(
         &self,
         hello: &v1::NeighbourHello,
-        (certificate, not_before_s): (NodeId, u64),
+        certificate: NodeId,
         (from, to): (IpAddr, Option<IpAddr>),
     ) -> Result<(AdjacencyId, AdjacencyId), GreetError> {
         let peer_link = self.check_hello(hello, certificate)?;
-        self.check_revoked(certificate, not_before_s)?;
         let this = self.config.node.id;
         if certificate >= this {
             return Err(GreetError::WrongEnd(this.min(certificate)));

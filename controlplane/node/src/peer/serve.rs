@@ -59,7 +59,6 @@ impl LinkState for NeighbourService {
                 certificate.identity
             )));
         };
-        let not_before_s = certificate.not_before_s;
         let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
         let info = info.map(TlsConnectInfo::get_ref);
         let from = info
@@ -80,7 +79,7 @@ impl LinkState for NeighbourService {
         let greeted = self
             .handle
             .query(move |node| {
-                let (link, peer_link) = node.accept(&hello, (peer, not_before_s), addresses)?;
+                let (link, peer_link) = node.accept(&hello, peer, addresses)?;
                 Ok((link, peer_link, node.own_hello(link, Some(peer_link))))
             })
             .await
@@ -96,7 +95,7 @@ impl LinkState for NeighbourService {
         };
         // The channel is empty, so there is a place.
         let _ = outbound.try_send(hello);
-        let names = (link, peer, peer_link);
+        let names = (link, (peer, certificate), peer_link);
         tokio::spawn(stream::run(self.handle.clone(), names, inbound, outbound));
         Ok(Response::new(Box::pin(
             ReceiverStream::new(messages).map(Ok),

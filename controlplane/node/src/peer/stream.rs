@@ -2,6 +2,7 @@
 
 use dmsc_linkstate::AdjacencyId;
 use dmsc_proto::v1;
+use dmsc_spa::verify::Certificate;
 use dmsc_wire::NodeId;
 use tokio::sync::mpsc;
 use tonic::Streaming;
@@ -13,12 +14,13 @@ use crate::handle::Handle;
 /// Runs until either end stops; tells the node.
 pub(super) async fn run(
     handle: Handle,
-    (link, peer, peer_link): (AdjacencyId, NodeId, AdjacencyId),
+    (link, peer, peer_link): (AdjacencyId, (NodeId, Certificate), AdjacencyId),
     mut inbound: Streaming<v1::NeighbourMessage>,
     outbound: mpsc::Sender<v1::NeighbourMessage>,
 ) {
+    let (peer, certificate) = peer;
     let up = handle
-        .query(move |node| node.session_up(link, peer, peer_link))
+        .query(move |node| node.session_up(link, (peer, certificate), peer_link))
         .await;
     let Some(Some((session, wake, mut ended))) = up else {
         return;

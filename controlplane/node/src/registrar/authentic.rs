@@ -7,8 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use dmsc_proto::v1;
 use dmsc_spa::identity::Identity;
+use dmsc_spa::statement::{prefix_list, sha256};
 use dmsc_spa::verify::RootKey;
-use dmsc_wire::{Domain, NameBuf, NodeId};
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
@@ -29,6 +30,8 @@ use crate::tls;
 const AT_ONCE: usize = 2_048;
 /// Most names of one identity, and of all, that wait at a gateway for authorities.
 const WAITING: (usize, usize) = (65_536, 524_288);
+/// Most bytes of different lists of names of one identity, and of all, that are kept beside their proofs.
+const LISTS: (usize, usize) = (64 << 20, 512 << 20);
 
 /// The gateway of `sg`.
 pub struct AuthenticGateway {
@@ -165,7 +168,34 @@ impl Gateway for AuthenticGateway {
         if proof.nonce != request.nonce {
             return Err(bad("it has another nonce"));
         }
+        if proof.domain.map_or(0, |domain| domain.0) != request.domain {
+            return Err(bad("it is for another domain than the registration"));
+        }
+        let list = prefix_list(request.prefixes.iter().map(Vec::as_slice));
+        if sha256(&list)[..] != proof.prefixes_sha256 {
+            return Err(bad(
+                "it is not for the prefixes of the registration, in their order",
+            ));
+        }
+        // Authorities take the list as a whole, as it was signed.
+        for (index, name) in request.prefixes.iter().enumerate() {
+            if let Err(error) = Name::from_bytes(name) {
+                return Err(Status::invalid_argument(format!(
+                    "prefixes[{index}]: not a name in canonical encoding: {error}"
+                )));
+            }
+        }
+        let who = identity.clone();
+        let kept = self.ask(move |node| node.claims.list(&who, &list, LISTS));
+        let prefixes = kept.await?.ok_or_else(|| {
+            Status::resource_exhausted(format!(
+                "this gateway keeps too many lists of names already (at most {} MB of one identity, {} MB in all); register fewer names, or at another gateway",
+                LISTS.0 >> 20,
+                LISTS.1 >> 20
+            ))
+        })?;
         Ok(Some(Proof {
+            prefixes,
             certificate: certified.certificate.clone(),
             statement: Bytes::from(request.statement.clone()),
             signature: Bytes::from(request.signature.clone()),

@@ -99,6 +99,13 @@ pub fn registry(spa: &Spa) -> Registry {
         "Revocations that are not forgotten yet",
         in_force,
     );
+    let revoked: Gauge = Gauge::default();
+    revoked.set(i64::from(spa.is_revoked()));
+    registry.register(
+        "revoked",
+        "1: the root took back what this authority signs with, and it answers nobody",
+        revoked,
+    );
     let uptime: Gauge = Gauge::default();
     uptime.set(i64::try_from(spa.started.elapsed().as_secs()).unwrap_or(i64::MAX));
     registry.register(

@@ -10,7 +10,7 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use super::state::{ReloadError, RevokeError, Spa};
+use super::state::{GiveError, ReloadError, RevokeError, Spa};
 use crate::clock::wall;
 use crate::operator::names;
 use crate::operator::page::{StatementKey, page};
@@ -107,16 +107,23 @@ impl Operator for SpaOperator {
         request: Request<GiveStatementRequest>,
     ) -> Answer<GiveStatementReply> {
         let caller = self.0.gate.caller(&request);
+        let mut what = "a root revocation".to_owned();
         let given = self.0.gate.permit(&caller, Role::Admin).and_then(|()| {
-            Err::<(), _>(Status::unimplemented(
-                "this prefix authority (spa) takes no statement of the root: give it to a gateway (sg) or router (sr), which tells all routers",
-            ))
+            let body = request.into_inner().root_revocation;
+            let given = self.0.give_root_revocation(&body);
+            given.map_err(|error| match error {
+                GiveError::NotBelieved(_) => Status::invalid_argument(error.to_string()),
+                GiveError::NotKept(_) => Status::internal(error.to_string()),
+                GiveError::Full => Status::resource_exhausted(error.to_string()),
+            })
         });
-        let what = "a root revocation".to_owned();
+        if let Ok((voided, _)) = &given {
+            what.clone_from(voided);
+        }
         self.0
             .gate
             .record(&caller, "GiveStatement", what, &given, 0);
-        given.map(|()| Response::new(GiveStatementReply::default()))
+        given.map(|(what, known)| Response::new(GiveStatementReply { what, known }))
     }
 
     async fn show_convergence(&self, _: Request<ShowRequest>) -> Answer<ConvergenceReply> {
@@ -131,15 +138,26 @@ impl Operator for SpaOperator {
         self.0.gate.view(&request)?;
         let PageRequest { limit, after } = request.into_inner();
         let now_s = wall().as_secs();
-        let mut known = self.0.in_force();
-        known.sort_by_key(|one| one.serial);
+        let mut known: Vec<(StatementKey, RevocationInfo)> = self
+            .0
+            .in_force()
+            .iter()
+            .map(|one| {
+                let key = StatementKey::Revocation(one.serial);
+                (key, names::revocation(one, now_s))
+            })
+            .collect();
+        known.extend(self.0.root_revocations().iter().map(|(id, one)| {
+            let key = StatementKey::RootRevocation(*id);
+            (key, names::root_revocation(one, now_s))
+        }));
+        known.sort_by_key(|(key, _)| *key);
         let chunk = async |after: Option<StatementKey>, most: usize| {
-            let keyed = known.iter().map(|one| {
-                let told = names::taken_back(names::revocation(one, now_s));
-                (StatementKey::Revocation(one.serial), told)
-            });
-            let rest = keyed.filter(|(key, _)| after.is_none_or(|after| *key > after));
-            Ok(rest.take(most).collect())
+            let rest = known
+                .iter()
+                .filter(|(key, _)| after.is_none_or(|after| *key > after));
+            let told = rest.map(|(key, one)| (*key, names::taken_back(one.clone())));
+            Ok(told.take(most).collect())
         };
         let (lists, next) = page(limit, &after, chunk).await?;
         Ok(Response::new(names::joined(lists, next)))

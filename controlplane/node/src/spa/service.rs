@@ -8,6 +8,7 @@ use dmsc_proto::v1::prefix_authority_server::{PrefixAuthority, PrefixAuthoritySe
 use dmsc_proto::v1::{self, AuthoriseReply, AuthoriseRequest, RevocationsRequest};
 use dmsc_spa::authority::{AuthorityError, MAX_PREFIXES, Request as Wanted};
 use dmsc_spa::identity::Identity;
+use dmsc_spa::verify::Certificate;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -48,7 +49,8 @@ impl Authorities {
     /// For whom a body is read at all; which gateway it is, is judged with the body.
     pub(super) fn gateways_only(spa: &Arc<Spa>) -> May {
         let this = Self(Arc::clone(spa));
-        Arc::new(move |request| match this.caller(request) {
+        let identity = |certificate: Certificate| certificate.identity;
+        Arc::new(move |request| match this.caller(request).map(identity) {
             Ok(Identity::Node { gateway: true, .. }) => Ok(()),
             other => {
                 this.0.metrics.count(Outcome::Denied);
@@ -60,7 +62,7 @@ impl Authorities {
         })
     }
 
-    fn caller<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
+    fn caller<T>(&self, request: &Request<T>) -> Result<Certificate, Status> {
         let certificate = request
             .peer_certs()
             .and_then(|chain| chain.first().cloned())
@@ -72,26 +74,31 @@ impl Authorities {
             .map_err(|error| {
                 Status::permission_denied(format!("your certificate is not believed: {error}"))
             })?;
-        Ok(certificate.identity)
+        Ok(certificate)
     }
 
     /// The caller, who must be gateway `claimed`.
-    fn gateway<T>(&self, request: &Request<T>, claimed: u32) -> Result<NodeId, Status> {
-        match self.caller(request)? {
-            Identity::Node { id, gateway: true } if id.0 == claimed => Ok(id),
+    fn gateway<T>(
+        &self,
+        request: &Request<T>,
+        claimed: u32,
+    ) -> Result<(NodeId, Certificate), Status> {
+        let certificate = self.caller(request)?;
+        match &certificate.identity {
+            Identity::Node { id, gateway: true } if id.0 == claimed => Ok((*id, certificate)),
             Identity::Node { id, gateway: true } => Err(Status::permission_denied(format!(
                 "your certificate is of gateway {id}, the request is for gateway {claimed}: a gateway asks for itself only"
             ))),
-            other => Err(no_gateway(&other)),
+            other => Err(no_gateway(other)),
         }
     }
 
     async fn answer(&self, request: Request<AuthoriseRequest>) -> Result<AuthoriseReply, Refusal> {
-        let gateway = self
+        let (gateway, _) = self
             .gateway(&request, request.get_ref().gateway)
             .map_err(|status| Refusal(Outcome::Denied, status))?;
         let request = request.into_inner();
-        let version = version(&request)?;
+        let version = version(request.version_min, request.version_max)?;
         if request.prefixes.len() > MAX_PREFIXES {
             return Err(Refusal::invalid(format!(
                 "prefixes: {} are too many; at most {MAX_PREFIXES} in one request",
@@ -187,13 +194,12 @@ impl From<AuthoriseError> for Refusal {
     }
 }
 
-fn version(request: &AuthoriseRequest) -> Result<u32, Refusal> {
+fn version(min: u32, max: u32) -> Result<u32, Refusal> {
     let (low, high) = AUTHORITY_VERSIONS;
-    let version = request.version_max.min(high);
-    if version < low.max(request.version_min) {
+    let version = max.min(high);
+    if version < low.max(min) {
         let sentence = format!(
-            "this authority speaks versions {low} to {high} of its API, the caller {} to {}; upgrade the older of the two",
-            request.version_min, request.version_max
+            "this authority speaks versions {low} to {high} of its API, the caller {min} to {max}; upgrade the older of the two"
         );
         return Err(Refusal(
             Outcome::Invalid,
@@ -225,15 +231,21 @@ impl PrefixAuthority for Authorities {
         &self,
         request: Request<RevocationsRequest>,
     ) -> Result<Response<Self::RevocationsStream>, Status> {
-        self.gateway(&request, request.get_ref().gateway)?;
+        let asked = request.get_ref();
+        let (_, certificate) = self.gateway(&request, asked.gateway)?;
+        version(asked.version_min, asked.version_max).map_err(|Refusal(_, status)| status)?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        tokio::spawn(tell(Arc::clone(&self.0), sender));
+        tokio::spawn(tell(Arc::clone(&self.0), certificate, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
 /// Tells one gateway all revocations, then each new one, until it goes away.
-async fn tell(spa: Arc<Spa>, sender: mpsc::Sender<Result<v1::SignedRevocation, Status>>) {
+async fn tell(
+    spa: Arc<Spa>,
+    certificate: Certificate,
+    sender: mpsc::Sender<Result<v1::SignedRevocation, Status>>,
+) {
     spa.metrics.watchers.inc();
     let (mut bodies, mut seen, mut changed) = spa.watch();
     'gateway: loop {
@@ -249,6 +261,11 @@ async fn tell(spa: Arc<Spa>, sender: mpsc::Sender<Result<v1::SignedRevocation, S
         tokio::select! {
             _ = changed.changed() => {}
             () = sender.closed() => break,
+        }
+        if spa.root.has_revoked(&certificate) {
+            let status = Status::permission_denied("your certificate was revoked by the root");
+            _ = sender.send(Err(status)).await;
+            break;
         }
         bodies = spa.signed_after(seen);
         seen += bodies.len();

@@ -5,21 +5,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use dmsc_linkstate::engine::body_id;
+use dmsc_proto::v1;
 use dmsc_spa::authority::{Answer, Authority, AuthorityError, Request};
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::policy::{Policy, PolicyError};
-use dmsc_spa::verify::{Revocation, RootKey};
+use dmsc_spa::verify::{Revocation, RootKey, VerifyError};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use thiserror::Error;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::StartError;
 use super::config::{SpaConfig, SpaMistakes};
 use super::metrics::SpaMetrics;
 use super::store::{Store, StoreError};
 use crate::clock::wall;
+use crate::node::statements::said;
 use crate::operator::gate::Gate;
+use crate::trust::subject;
+
+/// Most root revocations that are kept.
+const MAX_ROOT_REVOCATIONS: usize = 10_000;
 
 /// What its services share.
 pub struct Spa {
@@ -67,6 +74,22 @@ pub enum RevokeError {
     NotKept(StoreError),
 }
 
+/// A root revocation that was not taken.
+#[derive(Debug, Error)]
+pub enum GiveError {
+    /// It is none of this root.
+    #[error("the root revocation is not believed: {0}")]
+    NotBelieved(#[from] VerifyError),
+    /// The disk does not take it.
+    #[error(transparent)]
+    NotKept(#[from] StoreError),
+    /// More than a root needs.
+    #[error(
+        "{MAX_ROOT_REVOCATIONS} root revocations are kept; remove those that are over from state_dir"
+    )]
+    Full,
+}
+
 /// A reload that was refused; everything stays as it was.
 #[derive(Debug, Error)]
 pub enum ReloadError {
@@ -101,8 +124,20 @@ impl Spa {
                 Err(error) => warn!(serial, %error, "a revocation on disk is not believed"),
             }
         }
-        let authority = Authority::new(credentials, policy, store.spent(), revocations)?;
+        for (path, body) in store.root_revocations() {
+            match root.root_revocation(&body) {
+                Ok(revocation) => _ = root.revoke(&revocation),
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "a root revocation on disk is not believed");
+                }
+            }
+        }
+        let mut authority = Authority::new(credentials, policy, store.spent(), revocations)?;
+        authority.remember_end(store.end_s());
         store.spend(authority.serial())?;
+        if authority.is_revoked() {
+            error!("{}", AuthorityError::Revoked(config.name.clone()));
+        }
         Ok(Self {
             config,
             root,
@@ -129,9 +164,44 @@ impl Spa {
     pub fn authorise(&self, request: &Request) -> Result<Answer, AuthoriseError> {
         let mut inner = self.inner();
         let answer = inner.authority.authorise(request, wall().as_secs())?;
-        let serial = inner.authority.serial();
+        let (serial, end_s) = (inner.authority.serial(), inner.authority.end_s());
         inner.store.spend(serial)?;
+        inner.store.lasts_until(end_s)?;
         Ok(answer)
+    }
+
+    /// Takes what the root took back (SignedRootRevocation): kept on disk, and from now on pods and gateways with such a certificate or key are
+    /// refused. If it is this authority's own, it signs nothing more. Returns what it is about, and whether it was known.
+    ///
+    /// # Errors
+    /// When it is not the root's, or cannot be kept; nothing changes then.
+    pub fn give_root_revocation(&self, body: &[u8]) -> Result<(String, bool), GiveError> {
+        let revocation = self.root.root_revocation(body)?;
+        let what = format!("{}: {}", subject(&revocation.subject), revocation.reason);
+        let inner = self.inner();
+        let known = inner.store.root_revocations();
+        if known.iter().any(|(_, kept)| kept == body) {
+            return Ok((what, true));
+        }
+        if known.len() >= MAX_ROOT_REVOCATIONS {
+            return Err(GiveError::Full);
+        }
+        inner.store.keep_root_revocation(body)?;
+        self.root.revoke(&revocation);
+        warn!(what, "the root took it back");
+        if inner.authority.is_revoked() {
+            error!("{}", AuthorityError::Revoked(self.config.name.clone()));
+        }
+        drop(inner);
+        // Streams of gateways look whether they may stay.
+        self.revoked.send_modify(|_| ());
+        Ok((what, false))
+    }
+
+    /// Whether the root took back what this authority signs with: it answers nobody.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.inner().authority.is_revoked()
     }
 
     /// Ends authorisations, and tells all gateways. Returns the serial.
@@ -188,6 +258,16 @@ impl Spa {
         bodies
             .iter()
             .filter_map(|body| self.root.revocation(body).ok())
+            .collect()
+    }
+
+    /// What the root took back, with the ids of the statements.
+    #[must_use]
+    pub fn root_revocations(&self) -> Vec<(u64, v1::RootRevocation)> {
+        let kept = self.inner().store.root_revocations();
+        kept.iter()
+            .filter(|(_, body)| self.root.root_revocation(body).is_ok())
+            .filter_map(|(_, body)| Some((body_id(body), said(body)?)))
             .collect()
     }
 

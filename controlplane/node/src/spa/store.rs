@@ -1,4 +1,4 @@
-//! What an authority keeps on disk: serials that are spent, and revocations in force.
+//! What an authority keeps on disk: serials that are spent, how long what it signed lasts, revocations in force, and those of the root.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,6 +10,10 @@ use tracing::warn;
 
 /// Serials are set aside in steps, so that not every answer waits for the disk; those left over at a restart are never used.
 const STEP: u64 = 1_000;
+/// The end of what was signed is set ahead as well, s: each answer is later than the one before.
+const AHEAD_S: u64 = 3_600;
+/// Folder of what the root took back.
+const ROOT_REVOCATIONS: &str = "root-revocations";
 /// Largest revocation that is read back.
 const MAX_FILE: u64 = 65_536;
 
@@ -27,6 +31,8 @@ pub struct Store {
     folder: PathBuf,
     /// Serials up to here are spent, as far as the disk knows.
     spent: u64,
+    /// When the last of what was signed is over, as far as the disk knows; wall clock, s.
+    end_s: u64,
 }
 
 impl Store {
@@ -40,12 +46,20 @@ impl Store {
             path: revocations,
             source,
         })?;
-        // Without the file: the authority begins with its clock.
-        let text = std::fs::read_to_string(folder.join("serial")).unwrap_or_default();
-        let spent = text.trim().parse().unwrap_or(0);
+        let root_revocations = folder.join(ROOT_REVOCATIONS);
+        std::fs::create_dir_all(&root_revocations).map_err(|source| StoreError {
+            path: root_revocations,
+            source,
+        })?;
+        let number = |name: &str| {
+            let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+            text.trim().parse().unwrap_or(0)
+        };
         Ok(Self {
             folder: folder.to_path_buf(),
-            spent,
+            // Without the file: the authority begins with its clock.
+            spent: number("serial"),
+            end_s: number("end"),
         })
     }
 
@@ -69,6 +83,57 @@ impl Store {
             .map_err(|source| StoreError { path, source })?;
         self.spent = spent;
         Ok(())
+    }
+
+    /// When the last of what was signed is over, or a little later; wall clock, s.
+    #[must_use]
+    pub fn end_s(&self) -> u64 {
+        self.end_s
+    }
+
+    /// Something was signed that lasts until `end_s`: on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was signed must not be given away then.
+    pub fn lasts_until(&mut self, end_s: u64) -> Result<(), StoreError> {
+        if end_s <= self.end_s {
+            return Ok(());
+        }
+        let end_s = end_s.saturating_add(AHEAD_S);
+        let path = self.folder.join("end");
+        replace(&path, end_s.to_string().as_bytes())
+            .map_err(|source| StoreError { path, source })?;
+        self.end_s = end_s;
+        Ok(())
+    }
+
+    /// Root revocations of before, in no order.
+    #[must_use]
+    pub fn root_revocations(&self) -> Vec<(PathBuf, Bytes)> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join(ROOT_REVOCATIONS)) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.metadata().is_ok_and(|data| data.len() <= MAX_FILE))
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "bin"))
+            .filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?.into())))
+            .collect()
+    }
+
+    /// Keeps a root revocation: on disk when this returns. The same has the same name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_root_revocation(&self, body: &[u8]) -> Result<(), StoreError> {
+        let hash = dmsc_spa::statement::sha256(body);
+        let name: String = hash[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let path = self.folder.join(ROOT_REVOCATIONS).join(name + ".bin");
+        replace(&path, body).map_err(|source| StoreError { path, source })
     }
 
     /// Revocations of before, by serial.
@@ -140,6 +205,21 @@ mod tests {
         store.spend(7).unwrap();
         store.spend(8).unwrap();
         assert!(Store::open(folder.path()).unwrap().spent() >= 8);
+    }
+
+    #[test]
+    fn the_end_is_known_to_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.lasts_until(5_000).unwrap();
+        store.lasts_until(4_000).unwrap();
+        store.keep_root_revocation(b"one").unwrap();
+        store.keep_root_revocation(b"one").unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert!((5_000..9_000).contains(&store.end_s()));
+        let kept = store.root_revocations();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].1, Bytes::from("one"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dmsc_proto::v1::{self, registrar_client::RegistrarClient};
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::GATEWAY_DNS;
-use dmsc_spa::statement::REGISTER;
+use dmsc_spa::statement::{REGISTER, prefixes_sha256};
 use dmsc_wire::NameBuf;
 use prost::Message as _;
 use tonic::Status;
@@ -82,12 +82,14 @@ impl Pod {
             })
             .await?
             .into_inner();
+        let prefixes: Vec<_> = names.iter().map(|text| name(text)).collect();
         let statement = v1::PodStatement {
             nonce: challenge.nonce.clone(),
             gateway: challenge.gateway,
             identity: self.identity.clone(),
             signed_at_ms: dmsc_node::clock::wall_ms(),
-            ..v1::PodStatement::default()
+            domain: 0,
+            prefixes_sha256: prefixes_sha256(prefixes.iter().map(Vec::as_slice)).to_vec(),
         }
         .encode_to_vec();
         let message = [REGISTER, statement.as_slice()].concat();
@@ -95,7 +97,7 @@ impl Pod {
             version_min: 1,
             version_max: 1,
             identity: self.identity.clone(),
-            prefixes: names.iter().map(|text| name(text)).collect(),
+            prefixes,
             udp_port,
             nonce: challenge.nonce,
             signature: self

@@ -48,7 +48,7 @@ impl<'a> Judge<'a> {
         let mut all_revoked = None;
         for revocation in revocations {
             let only = revocation.identity.as_deref();
-            if revocation.domain != domain
+            if revocation.domain.is_some_and(|only| only != domain)
                 || revocation.gateway.is_some_and(|only| only != gateway)
                 || only.is_some_and(|only| only != identity)
             {

@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::policy::{Policy, PolicyError};
 use crate::proof::{self, ProofError};
 use crate::statement::{self, MAX_TEXT};
-use crate::verify::{AuthorityCertificate, Revocation, RootKey, VerifyError};
+use crate::verify::{AuthorityCertificate, Certificate, Revocation, RootKey, VerifyError};
 
 use judgement::{Grant, Judge};
 
@@ -38,7 +38,7 @@ pub struct Request {
     pub pod_statement: Bytes,
     /// Over context and statement.
     pub pod_signature: Bytes,
-    /// Wanted.
+    /// Wanted: all that the pod signed for, in its order.
     pub prefixes: Vec<NameBuf>,
 }
 
@@ -64,6 +64,8 @@ pub struct Authority {
     revocations: Vec<(Revocation, Bytes)>,
     /// Longest time, s, that a prefix can stay after an authorisation of this process was issued.
     horizon_s: u64,
+    /// When the last prefix goes that any authorisation of this authority can keep, whatever policy it was signed under; wall clock, s.
+    end_s: u64,
 }
 
 /// Why not.
@@ -93,6 +95,11 @@ pub enum AuthorityError {
         /// Why.
         source: VerifyError,
     },
+    /// The root took the authority's key or certificate back.
+    #[error(
+        "authority {0} was revoked by the root and signs nothing; stop it, or give it a new key and certificate: 'dmscctl pki issue'"
+    )]
+    Revoked(String),
     /// The authority's certificate is not valid now.
     #[error(
         "authority {0} has no valid certificate at this time; check its clock, or renew with 'dmscctl pki issue'"
@@ -146,6 +153,7 @@ impl Authority {
             root,
             serial,
             horizon_s: horizon_s(&policy),
+            end_s: 0,
             policy,
             revocations: Vec::new(),
         };
@@ -181,6 +189,28 @@ impl Authority {
     #[must_use]
     pub const fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// When the last prefix goes that this authority authorised (wall clock, s): tell the next process by [`Authority::remember_end`].
+    #[must_use]
+    pub const fn end_s(&self) -> u64 {
+        self.end_s
+    }
+
+    /// An earlier process signed what lasts until then.
+    pub fn remember_end(&mut self, end_s: u64) {
+        self.end_s = self.end_s.max(end_s);
+    }
+
+    /// Whether the root took back what this authority signs with.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.root.has_revoked(&Certificate {
+            identity: Identity::Authority(self.name().to_owned()),
+            public_key: self.certificate.public_key,
+            not_before_s: self.certificate.not_before_s,
+            not_after_s: self.certificate.not_after_s,
+        })
     }
 
     /// The policy in force.
@@ -256,6 +286,10 @@ impl Authority {
             u64::from(self.policy.proof_s),
             now_s,
         )?;
+        proof.check_asked(
+            request.domain,
+            request.prefixes.iter().map(NameBuf::as_bytes),
+        )?;
         let judge = Judge::new(
             &self.certificate,
             &self.policy,
@@ -291,6 +325,9 @@ impl Authority {
             identity: proof.identity,
             ..Default::default()
         };
+        if !grants.is_empty() {
+            self.remember_end(body.not_after_s + u64::from(body.stale_s));
+        }
         let mut bodies = fragments::split(body, grants, self.signed_certificate.len());
         let authorisations = bodies
             .drain(..)
@@ -305,7 +342,7 @@ impl Authority {
         })
     }
 
-    /// Signs a revocation; kept and returned by [`Authority::revocations`].
+    /// Signs a revocation; kept and returned by [`Authority::revocations`]. Domain 0: every domain that this authority may speak for.
     ///
     /// # Errors
     /// When it is beyond the authority's scope or not to be sent.
@@ -323,7 +360,7 @@ impl Authority {
             authority: self.name().to_owned(),
             what,
         };
-        if !self.certificate.may_speak_in(domain) {
+        if domain.0 != 0 && !self.certificate.may_speak_in(domain) {
             return Err(scope(format!("domain {domain}")));
         }
         if let Some(name) = &name
@@ -344,17 +381,23 @@ impl Authority {
         if self.revocations.len() >= MAX_REVOCATIONS {
             return Err(AuthorityError::Full);
         }
+        let serial = self.next_serial(now_s);
+        // Serials begin with the time of issue and only ascend: whatever was signed before a clock went back is ended, too.
+        let issued_before_s = (serial / 1_000)
+            .max(now_s)
+            .min(self.certificate.not_after_s);
         let body = statement::Revocation {
             authority: self.name().to_owned(),
-            serial: self.next_serial(now_s),
+            serial,
             domain: domain.0,
             name: name
                 .map(|name| Bytes::copy_from_slice(name.as_bytes()))
                 .unwrap_or_default(),
             gateway: gateway.map_or(0, |gateway| gateway.0),
             identity: identity.unwrap_or_default(),
-            issued_before_s: now_s,
-            until_s: now_s + self.horizon_s + CLOCK_MARGIN_S,
+            issued_before_s,
+            // Not before the last of what it ends would have gone, whatever policy that was signed under.
+            until_s: (issued_before_s + self.horizon_s).max(self.end_s) + CLOCK_MARGIN_S,
             reason: reason.to_owned(),
         };
         let statement = Bytes::from(body.encode_to_vec());
@@ -406,6 +449,9 @@ impl Authority {
     }
 
     fn check_validity(&self, now_s: u64) -> Result<(), AuthorityError> {
+        if self.is_revoked() {
+            return Err(AuthorityError::Revoked(self.name().to_owned()));
+        }
         if (self.certificate.not_before_s..=self.certificate.not_after_s).contains(&now_s) {
             Ok(())
         } else {

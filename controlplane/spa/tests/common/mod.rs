@@ -80,6 +80,7 @@ pub fn authorisation(authority: &str, now_s: u64) -> statement::Authorisation {
         grants: vec![grant("/shop/a", false, 0), grant("/shop/b/x", true, 3)],
         fragment: 1,
         fragments: 1,
+        conditions: 0,
     }
 }
 
@@ -88,6 +89,7 @@ pub fn grant(text: &str, exact: bool, maximum_depth: u32) -> statement::Grant {
         name: Bytes::copy_from_slice(name(text).as_bytes()),
         exact,
         maximum_depth,
+        rights: 0,
     }
 }
 
@@ -135,5 +137,20 @@ pub fn pod_statement(identity: &str, gateway: u32, now_s: u64) -> PodStatement {
         gateway,
         identity: identity.to_owned(),
         signed_at_ms: now_s * 1000,
-    }..PodStatement::default()
+        domain: 0,
+        prefixes_sha256: statement::prefixes_sha256([]),
+    }
+}
+
+/// As [`pod_statement`], for these names.
+pub fn pod_statement_for(
+    identity: &str,
+    gateway: u32,
+    now_s: u64,
+    names: &[NameBuf],
+) -> PodStatement {
+    PodStatement {
+        prefixes_sha256: statement::prefixes_sha256(names.iter().map(NameBuf::as_bytes)),
+        ..pod_statement(identity, gateway, now_s)
+    }
 }
