@@ -111,6 +111,8 @@ pub enum Command {
     Undrain,
     /// End authorisations early (at a prefix authority)
     Revoke(operator::RevokeArgs),
+    /// Give the network what the root took back: a node, an authority or keys
+    Give(operator::GiveArgs),
 }
 
 /// The word after `show`.

@@ -179,6 +179,23 @@ fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
+/// The bytes of a file, or of standard input.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn read_bytes(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = if is_stdin(file) {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(file)
+    };
+    bytes.map_err(|source| Failure::Read {
+        path: named(file),
+        source,
+    })
+}
+
 fn read(file: &Path) -> Result<String, Failure> {
     let text = if is_stdin(file) {
         let mut text = String::new();

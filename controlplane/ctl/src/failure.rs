@@ -158,7 +158,8 @@ fn explain_node(status: &Status) -> String {
         Code::Unavailable => {
             format!("the control plane went away ({message}); is it still running?")
         }
-        Code::Unimplemented => {
+        // A daemon that knows the request says why it does not do it.
+        Code::Unimplemented if message.is_empty() => {
             "the control plane does not know this request; it is older than this dmscctl".to_owned()
         }
         Code::PermissionDenied => format!("not permitted: {message}"),

@@ -2,7 +2,7 @@
 //! or JSON.
 //!
 //! One file per noun of the command line. Nothing here programs tables; the dataplane answers from counters and snapshots, so that looking never
-//! disturbs forwarding (design §5). What changes something ([`config`], [`drain`], [`revoke`]) is checked and audited by the daemon that is asked.
+//! disturbs forwarding (design §5). What changes something ([`config`], [`drain`], [`revoke`], [`give`]) is checked and audited by the daemon that is asked.
 
 pub mod about;
 pub mod agent;
@@ -13,6 +13,7 @@ pub mod drain;
 pub mod echo;
 pub mod explain;
 pub mod failure;
+pub mod give;
 pub mod operator;
 pub mod output;
 pub mod packets;
@@ -69,6 +70,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Drain(args) => drain::run(&mut node(&cli).await?, args, output).await?,
         Command::Undrain => drain::back(&mut node(&cli).await?, output).await?,
         Command::Revoke(args) => revoke::run(&mut node(&cli).await?, args, output).await?,
+        Command::Give(args) => give::run(&mut node(&cli).await?, args, output).await?,
         Command::Show(Show::Network(what)) => {
             show_node(&mut node(&cli).await?, what, output).await?
         }
@@ -143,7 +145,8 @@ async fn dataplane(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         | Command::Config(_)
         | Command::Drain(_)
         | Command::Undrain
-        | Command::Revoke(_) => {}
+        | Command::Revoke(_)
+        | Command::Give(_) => {}
     }
     Ok(EXIT_OK)
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dmsc_proto::connect_unix;
 use dmsc_proto::v1::operator_client::OperatorClient;
+use dmsc_proto::{Page, all_pages, connect_unix};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Response, Status};
 
@@ -12,8 +12,10 @@ use crate::failure::Failure;
 
 /// Server name in the certificates of all control planes, for the operator's API over TCP.
 const SERVER_NAME: &str = "controlplane.dmsc.internal";
-/// A database of 500,000 objects must pass.
-const MESSAGE_LIMIT: usize = 512 << 20;
+/// Long lists come in pages of 3 MiB; nodes and links of the network come as a whole.
+const MESSAGE_LIMIT: usize = 64 << 20;
+/// Asks one control plane; cheap to clone.
+pub type Client = OperatorClient<Channel>;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How sockets of operator APIs are named in the directory of sockets.
@@ -58,7 +60,7 @@ impl std::str::FromStr for Address {
 #[derive(Debug)]
 pub struct Operator {
     /// Calls of the API; pass answers through [`Operator::answer`].
-    pub client: OperatorClient<Channel>,
+    pub client: Client,
     address: Address,
 }
 
@@ -88,6 +90,23 @@ impl Operator {
     /// Where it is, for messages.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// All pages of a list, at most `limit` entries (0 = all).
+    ///
+    /// # Errors
+    /// The refusal of a page.
+    pub async fn pages<R: Page, F>(
+        &self,
+        limit: u32,
+        ask: impl Fn(Client, u32, Vec<u8>) -> F,
+    ) -> Result<R, Failure>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        all_pages(limit, |limit, after| ask(self.client.clone(), limit, after))
+            .await
+            .map_err(|status| Failure::NodeRefused(Box::new(status)))
     }
 
     /// The message in an answer.

@@ -9,11 +9,13 @@ pub fn name(bytes: &[u8]) -> String {
     }
     match Name::from_bytes(bytes) {
         Ok(name) => name.to_string(),
-        Err(_) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("0x{hex} (not canonical)")
-        }
+        Err(_) => format!("0x{} (not canonical)", hexadecimal(bytes)),
     }
+}
+
+/// Two digits per byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// As [`name`], for JSON: `null` where there is none.

@@ -98,10 +98,18 @@ async fn the_network() {
 #[tokio::test]
 async fn names_and_their_rights() {
     let node = OperatorSocket::start(FakeOperator::default());
-    let prefixes = text(&node, &["show", "prefixes", "--under", "/shop"]).await;
+    let words = ["show", "prefixes", "--under", "/shop", "--limit", "1"];
+    let prefixes = text(&node, &words).await;
     contains(&prefixes, &["/shop/a", "stale", "1 of 2 prefixes"]);
-    let prefixes = json(&node, &["show", "prefixes"]).await;
-    assert_eq!(prefixes["prefixes"][0]["members"][0]["identity"], "pod1/a");
+    // Both pages, also beyond a limit that the first does not reach.
+    for words in [
+        &["show", "prefixes"][..],
+        &["show", "prefixes", "--limit", "9"],
+    ] {
+        let prefixes = json(&node, words).await;
+        assert_eq!(prefixes["prefixes"][0]["members"][0]["identity"], "pod1/a");
+        assert_eq!(prefixes["prefixes"][1]["prefix"], "/shop/b");
+    }
 
     let pods = text(&node, &["show", "pods"]).await;
     contains(
@@ -113,6 +121,7 @@ async fn names_and_their_rights() {
 
     let rights = text(&node, &["show", "authorisations"]).await;
     contains(&rights, &["5 s ago", "expired", "key was lost", "in 60 s"]);
+    contains(&rights, &["root", "node 5", "stolen", "keys abab"]);
     assert!(!rights.contains("more"), "{rights}");
     let rights = json(&node, &["show", "authorisations"]).await;
     assert_eq!(
@@ -120,6 +129,8 @@ async fn names_and_their_rights() {
         "18446744073709551615"
     );
     assert_eq!(rights["revocations"][0]["name"], Value::Null);
+    assert_eq!(rights["revocations"][1]["node"], 5);
+    assert_eq!(rights["revocations"][2]["key_sha256"][0], "ab".repeat(32));
 }
 
 #[tokio::test]
@@ -233,6 +244,18 @@ async fn revocations_say_what_they_mean() {
     });
     let stderr = refused(&node, &words).await;
     contains(&stderr, &["not permitted", "role operate, yours is view"]);
+}
+
+#[tokio::test]
+async fn what_the_root_took_back_is_given() {
+    let node = OperatorSocket::start(FakeOperator::default());
+    let signed = node.file("signed");
+    let given = text(&node, &["give", &signed]).await;
+    contains(&given, &["taken; it voids node 3"]);
+    let given = json(&node, &["give", &signed]).await;
+    assert_eq!(given["known"], false);
+    let stderr = refused(&node, &["give", &node.file("forged")]).await;
+    contains(&stderr, &["not believed: bad signature"]);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod handle;
 mod links;
 mod lsdb;
 mod own;
+pub mod pages;
 mod parse;
 mod passing;
 mod receive;

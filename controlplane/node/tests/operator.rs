@@ -131,18 +131,21 @@ async fn a_router_tells_what_it_knows() {
     );
     assert!(own.sent_messages > 0 && own.received_messages > 0);
 
-    let routes = client.show_routes(ShowRequest {}).await.unwrap();
+    let routes = client.show_routes(PageRequest::default()).await.unwrap();
     let routes = routes.into_inner().routes;
     assert!(routes.iter().all(|route| route.peers == [2]), "{routes:?}");
     let lsdb = client
-        .show_lsdb(LsdbRequest { bodies: true })
+        .show_lsdb(LsdbRequest {
+            bodies: true,
+            ..LsdbRequest::default()
+        })
         .await
         .unwrap();
     let entries = lsdb.into_inner().entries;
     assert!(entries[1].body.contains("link 1 to node 1"), "{entries:?}");
     let prefixes = client.show_prefixes(PrefixesRequest::default()).await;
     assert_eq!(prefixes.unwrap().into_inner().total, 0);
-    let pods = client.show_pods(ShowRequest {}).await.unwrap();
+    let pods = client.show_pods(PageRequest::default()).await.unwrap();
     assert!(pods.into_inner().pods.is_empty());
     let stages = client.show_convergence(ShowRequest {}).await.unwrap();
     assert_eq!(stages.into_inner().stages.len(), 6);
@@ -306,6 +309,62 @@ async fn a_drain_tells_its_stages_and_is_taken_back() {
 }
 
 #[tokio::test]
+async fn what_the_root_took_back_is_given_to_one_and_known_to_all() {
+    let pair = Pair::start(16).await;
+    let now_s = dmsc_node::clock::wall().as_secs();
+    let node = dmsc_wire::NodeId(9);
+    let signed = pair.net.root.revoke_node(node, "stolen", now_s).unwrap();
+    let give = |root_revocation: &[u8]| GiveStatementRequest {
+        root_revocation: root_revocation.to_vec(),
+    };
+    let mut operate = pair.operator("operate").await;
+    let status = operate.give_statement(give(&signed)).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    let mut admin = pair.operator("admin").await;
+    let mut forged = signed.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    for bad in [&forged[..], b"", b"garbage"] {
+        let status = admin.give_statement(give(bad)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with("not believed: "), "{status}");
+    }
+    let rights = admin.show_authorisations(PageRequest::default()).await;
+    assert!(rights.unwrap().into_inner().revocations.is_empty());
+
+    let given = admin.give_statement(give(&signed)).await.unwrap();
+    let given = given.into_inner();
+    assert!(
+        given.what.starts_with("certificates of node 9"),
+        "{given:?}"
+    );
+    assert!(!given.known);
+    let again = admin.give_statement(give(&signed)).await.unwrap();
+    assert!(again.into_inner().known);
+    let rights = admin.show_authorisations(PageRequest::default()).await;
+    let revocations = rights.unwrap().into_inner().revocations;
+    assert_eq!(revocations.len(), 1);
+    assert!(
+        revocations[0].by_root && revocations[0].node == 9,
+        "{revocations:?}"
+    );
+    // The neighbour was told, and keeps it.
+    let kept = pair.net.path("state2").join("root-revocations");
+    until(
+        || async { std::fs::read_dir(&kept).unwrap().count() },
+        |kept| *kept == 1,
+    )
+    .await;
+    let audit = admin.show_audit(AuditRequest { limit: 0 }).await.unwrap();
+    let outcomes: Vec<bool> = audit
+        .get_ref()
+        .records
+        .iter()
+        .map(|one| one.outcome == "ok")
+        .collect();
+    assert_eq!(outcomes, [false, false, false, false, true, true]);
+}
+
+#[tokio::test]
 async fn a_gateway_tells_of_its_pods_and_their_rights() {
     let net = Net::new(14);
     let authority = format!("{}:35032", net.address(9));
@@ -325,7 +384,7 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
     let client = OperatorClient::new(connect(&folder, &format!("https://{own}:35033")).await);
     let pods = async |client: OperatorClient<Channel>| {
         let mut client = client;
-        let reply = client.show_pods(ShowRequest {}).await.unwrap();
+        let reply = client.show_pods(PageRequest::default()).await.unwrap();
         reply.into_inner().pods.remove(0)
     };
     let told = pods(client.clone()).await;
@@ -336,8 +395,8 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
     let told = until(|| pods(client.clone()), |told| told.announced == 1).await;
     assert_eq!((told.waiting, told.reason.as_str()), (0, ""));
     let request = PrefixesRequest {
-        limit: 0,
         under: net::pod::name("/shop"),
+        ..PrefixesRequest::default()
     };
     let prefixes = async |client: OperatorClient<Channel>| {
         let mut client = client;
@@ -352,7 +411,10 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
         ("spa1", "pod1/a")
     );
     let mut asked = client.clone();
-    let rights = asked.show_authorisations(ShowRequest {}).await.unwrap();
+    let rights = asked
+        .show_authorisations(PageRequest::default())
+        .await
+        .unwrap();
     let rights = rights.into_inner().authorisations;
     assert_eq!((rights[0].state.as_str(), rights[0].grants), ("valid", 1));
 
@@ -375,10 +437,207 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
         },
     )
     .await;
-    let rights = asked.show_authorisations(ShowRequest {}).await.unwrap();
+    let rights = asked
+        .show_authorisations(PageRequest::default())
+        .await
+        .unwrap();
     let rights = rights.into_inner();
     assert_eq!(rights.authorisations[0].state, "revoked");
     assert_eq!(rights.revocations[0].reason, "key was lost");
+}
+
+/// Names the socket to [`somebody_asks`], which is run as another user.
+const SOCKET: &str = "DMSC_TEST_OPERATOR_SOCKET";
+
+/// Not a test by itself: what a user of this machine is told.
+#[tokio::test]
+async fn somebody_asks() {
+    let Ok(socket) = std::env::var(SOCKET) else {
+        return;
+    };
+    let channel = dmsc_proto::connect_unix(Path::new(&socket)).await.unwrap();
+    let mut client = OperatorClient::new(channel);
+    match client.about(AboutRequest {}).await {
+        Ok(about) => println!("about: {}", about.get_ref().your_role),
+        Err(status) => println!("about: {}", status.message()),
+    }
+    match client.undrain(UndrainRequest {}).await {
+        Ok(_) => println!("undrain: ok"),
+        Err(status) => println!("undrain: {}", status.message()),
+    }
+}
+
+#[tokio::test]
+async fn members_of_every_group_and_strangers_are_answered_on_the_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    // Groups that are on every system, by number.
+    let name = |gid| {
+        let group = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid));
+        group.unwrap().unwrap().name
+    };
+    let net = Net::new(19);
+    net.write(1, "sr", &[], "");
+    let socket = net.path("operator").display().to_string();
+    let lines = format!(
+        "operator = {socket:?}\nview_group = {:?}\noperate_group = {:?}\nadmin_group = {:?}\n[linkstate]",
+        name(1),
+        name(2),
+        name(3)
+    );
+    net.rewrite(1, "[linkstate]", &lines);
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(net.path(""), open).unwrap();
+    let _one = net.dataplane(1, "sr", 0).await;
+    let _process = net.start(1, "sr");
+    net.until(1, |status| status["state"] == "running").await;
+
+    let ask = |gid: u32| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--regid"]);
+        command
+            .arg(gid.to_string())
+            .arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "somebody_asks", "--nocapture"]);
+        command.env(SOCKET, &socket).output()
+    };
+    let allowed = |output: &std::process::Output| output.status.success();
+    if !ask(1).is_ok_and(|output| allowed(&output)) {
+        eprintln!("skipped: needs root, setpriv, and a test binary that every user may run");
+        return;
+    }
+    for (gid, about, undrain) in [
+        (
+            1,
+            "about: view",
+            "undrain: this needs the role operate; uid 65534",
+        ),
+        (2, "about: operate", "undrain: ok"),
+        (3, "about: admin", "undrain: ok"),
+        (
+            65_533,
+            "about: this needs the role view; uid 65534",
+            "undrain: this needs the role view",
+        ),
+    ] {
+        let output = ask(gid).unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            told.contains(about) && told.contains(undrain),
+            "{gid}: {told}"
+        );
+    }
+}
+
+/// All pages of a list with so many entries on each, each of them filled but the last.
+async fn paged<R: dmsc_proto::Page, F>(limit: usize, ask: impl Fn(PageRequest) -> F) -> R
+where
+    F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
+{
+    let page = async |limit, after| {
+        let answer = ask(PageRequest { limit, after }).await?;
+        let (reply, most) = (answer.get_ref(), limit as usize);
+        assert!(limit == 0 || reply.count() <= most, "{}", reply.count());
+        Ok(answer)
+    };
+    let limit = u32::try_from(limit).unwrap();
+    // The limit of the helper is of all pages together.
+    dmsc_proto::all_pages(0, |_, after| page(limit, after))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn long_lists_come_in_pages() {
+    const NAMES: usize = 2_500;
+    let net = Net::new(15);
+    let authority = format!("{}:35032", net.address(9));
+    net.write(1, "sg", &[], &format!("authorities = [\"{authority}\"]\n"));
+    let own = net.address(1);
+    let lines = format!("operator_listen = \"{own}:35033\"\n[linkstate]");
+    net.rewrite(1, "[linkstate]", &lines);
+    let _one = net.dataplane(1, "sg", 1).await;
+    let _process = net.start(1, "sg");
+    let _spa = start_spa(&net, &authority).await;
+    let mut pod = net::pod::Pod::new(&net, 1, "pod1/a").await;
+    let names: Vec<String> = (0..NAMES).map(|n| format!("/shop/a/{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    pod.register(4_000, &names).await.unwrap();
+    let folder = net.credentials(&"operator/view/eve".parse().unwrap(), "eve");
+    let client = OperatorClient::new(connect(&folder, &format!("https://{own}:35033")).await);
+    let prefixes = |request: PageRequest| {
+        let mut client = client.clone();
+        let request = PrefixesRequest {
+            limit: request.limit,
+            after: request.after,
+            under: net::pod::name("/shop/a"),
+        };
+        async move { client.show_prefixes(request).await }
+    };
+    let valid = |reply: &PrefixesReply| {
+        let valid = |one: &PrefixInfo| one.members.iter().all(|one| one.state == "valid");
+        reply.prefixes.len() == NAMES && reply.prefixes.iter().all(valid)
+    };
+    let whole = until(|| paged(0, prefixes), valid).await;
+    assert_eq!(whole.total as usize, NAMES);
+    for limit in [1, 700] {
+        let pages: PrefixesReply = paged(limit, prefixes).await;
+        assert_eq!(pages.prefixes, whole.prefixes);
+    }
+    // A page of one goes on from where it ended, and says so only if there is more.
+    let first = prefixes(PageRequest {
+        limit: 2_499,
+        after: Vec::new(),
+    });
+    let first = first.await.unwrap().into_inner();
+    let last = PageRequest {
+        limit: 1,
+        after: first.next,
+    };
+    let last = prefixes(last).await.unwrap().into_inner();
+    assert_eq!((last.prefixes.len(), last.next.len()), (1, 0));
+    let bad = PageRequest {
+        limit: 1,
+        after: vec![0, 0, 0, 1, 9],
+    };
+    let status = prefixes(bad).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("ask from the start"), "{status}");
+
+    let lsdb = |request: PageRequest| {
+        let mut client = client.clone();
+        let request = LsdbRequest {
+            bodies: false,
+            limit: request.limit,
+            after: request.after,
+        };
+        async move { client.show_lsdb(request).await }
+    };
+    let key = |one: &LsdbEntry| (one.kind, one.origin, one.id);
+    let whole: LsdbReply = paged(0, lsdb).await;
+    assert!(whole.entries.len() > NAMES / 64, "{}", whole.entries.len());
+    assert_eq!(whole.total as usize, whole.entries.len());
+    assert!(whole.entries.is_sorted_by(|a, b| key(a) < key(b)));
+    let pages: LsdbReply = paged(1, lsdb).await;
+    assert!(
+        pages
+            .entries
+            .iter()
+            .map(key)
+            .eq(whole.entries.iter().map(key))
+    );
+    let rights: AuthorisationsReply = paged(1, |request| {
+        let mut client = client.clone();
+        async move { client.show_authorisations(request).await }
+    })
+    .await;
+    assert_eq!(rights.authorisations.len(), 1);
+    let pods: PodsReply = paged(1, |request| {
+        let mut client = client.clone();
+        async move { client.show_pods(request).await }
+    })
+    .await;
+    assert_eq!((pods.pods.len(), pods.pods[0].serves.len()), (1, NAMES));
 }
 
 /// The real process's inside, in this one.

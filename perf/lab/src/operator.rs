@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use dmsc_proto::v1;
 use dmsc_proto::v1::operator_client::OperatorClient;
+use dmsc_proto::{Page, all_pages};
 use tonic::transport::Channel;
+
+use crate::rpc::PATIENCE;
 
 /// A connection to one daemon.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Operator {
             .build()?;
         let client = runtime
             .block_on(async { dmsc_proto::connect_unix(socket).await })
-            .map(|channel| OperatorClient::new(channel).max_decoding_message_size(256 << 20))
+            .map(|channel| OperatorClient::new(channel).max_decoding_message_size(64 << 20))
             .map_err(|_| anyhow::anyhow!("no control plane answers on {}", socket.display()))?;
         Ok(Self { runtime, client })
     }
@@ -62,6 +65,26 @@ impl Operator {
         )
     }
 
+    /// All pages of a list.
+    fn list<R: Page, F>(
+        &mut self,
+        what: &str,
+        page: impl Fn(OperatorClient<Channel>, Vec<u8>) -> F,
+    ) -> anyhow::Result<R>
+    where
+        F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
+    {
+        let all = all_pages(0, |_, after| {
+            let page = page(self.client.clone(), after);
+            async move {
+                let late = |_| tonic::Status::deadline_exceeded("no page in time");
+                tokio::time::timeout(PATIENCE, page).await.map_err(late)?
+            }
+        });
+        let all = self.runtime.block_on(all);
+        all.with_context(|| format!("the control plane refused {what}"))
+    }
+
     /// Who it is and how it is.
     ///
     /// # Errors
@@ -77,8 +100,8 @@ impl Operator {
     /// # Errors
     /// When it does not answer.
     pub fn routes(&mut self) -> anyhow::Result<BTreeMap<u32, v1::RouteInfo>> {
-        let reply = self.ask("ShowRoutes", |mut c| async move {
-            c.show_routes(v1::PageRequest::default()).await
+        let reply: v1::RoutesReply = self.list("ShowRoutes", |mut c, after| async move {
+            c.show_routes(v1::PageRequest { limit: 0, after }).await
         })?;
         let metric = reply.routes.into_iter().filter(|r| r.topology == 0);
         Ok(metric.map(|r| (r.gateway, r)).collect())
@@ -89,8 +112,12 @@ impl Operator {
     /// # Errors
     /// When it does not answer.
     pub fn prefixes(&mut self) -> anyhow::Result<BTreeSet<Announced>> {
-        let reply = self.ask("ShowPrefixes", |mut c| async move {
-            c.show_prefixes(v1::PrefixesRequest::default()).await
+        let reply: v1::PrefixesReply = self.list("ShowPrefixes", |mut c, after| async move {
+            let request = v1::PrefixesRequest {
+                after,
+                ..v1::PrefixesRequest::default()
+            };
+            c.show_prefixes(request).await
         })?;
         let mut all = BTreeSet::new();
         for prefix in reply.prefixes {
@@ -127,15 +154,24 @@ impl Operator {
     /// When it does not answer.
     pub fn objects(&mut self, suspect: u32) -> anyhow::Result<BTreeSet<Header>> {
         const AUTHORISATION: u32 = 3;
-        let reply = self.ask("ShowLsdb", |mut c| async move {
-            c.show_lsdb(v1::LsdbRequest::default()).await
-        })?;
-        Ok(reply
+        Ok(self
+            .lsdb(false)?
             .entries
             .into_iter()
             .filter(|e| e.state != "waiting" && (e.kind != AUTHORISATION || e.origin == suspect))
             .map(|e| (e.kind, e.origin, e.id, e.sequence))
             .collect())
+    }
+
+    fn lsdb(&mut self, bodies: bool) -> anyhow::Result<v1::LsdbReply> {
+        self.list("ShowLsdb", |mut c, after| async move {
+            let request = v1::LsdbRequest {
+                bodies,
+                limit: 0,
+                after,
+            };
+            c.show_lsdb(request).await
+        })
     }
 
     /// Its links, and what its sessions did.
@@ -155,13 +191,7 @@ impl Operator {
     /// When it does not answer.
     pub fn everything(&mut self) -> anyhow::Result<String> {
         let about = self.about()?;
-        let lsdb = self.ask("ShowLsdb", |mut c| async move {
-            c.show_lsdb(v1::LsdbRequest {
-                bodies: true,
-                ..v1::LsdbRequest::default()
-            })
-            .await
-        })?;
+        let lsdb = self.lsdb(true)?;
         let (links, routes, prefixes) = (self.links()?, self.routes()?, self.prefixes()?);
         let (pods, authorisations) = (self.pods(), self.authorisations());
         Ok(format!(
@@ -174,8 +204,8 @@ impl Operator {
     /// # Errors
     /// When it does not answer.
     pub fn pods(&mut self) -> anyhow::Result<Vec<v1::PodInfo>> {
-        let reply = self.ask("ShowPods", |mut c| async move {
-            c.show_pods(v1::PageRequest::default()).await
+        let reply: v1::PodsReply = self.list("ShowPods", |mut c, after| async move {
+            c.show_pods(v1::PageRequest { limit: 0, after }).await
         })?;
         Ok(reply.pods)
     }
@@ -185,8 +215,9 @@ impl Operator {
     /// # Errors
     /// When it does not answer.
     pub fn authorisations(&mut self) -> anyhow::Result<v1::AuthorisationsReply> {
-        self.ask("ShowAuthorisations", |mut c| async move {
-            c.show_authorisations(v1::PageRequest::default()).await
+        self.list("ShowAuthorisations", |mut c, after| async move {
+            let request = v1::PageRequest { limit: 0, after };
+            c.show_authorisations(request).await
         })
     }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 /// A daemon that does not answer for this long is taken for gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes the call `what` to `whom` and waits for its answer.
 ///

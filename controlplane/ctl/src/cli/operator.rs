@@ -47,6 +47,9 @@ pub struct LsdbArgs {
     /// Print what each object says
     #[arg(long)]
     pub bodies: bool,
+    /// Most objects to print; 0 = all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub limit: u32,
 }
 
 /// `show prefixes`.
@@ -104,6 +107,17 @@ pub struct DrainArgs {
     /// Then leave the network for good: the control plane ends
     #[arg(long)]
     pub stop: bool,
+}
+
+/// `give FILE`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  dmscctl pki revoke --help                                  how to sign what the root takes back\n  dmscctl --node /run/dmsc/sr1.operator.sock give node5.revocation\n\nGive it to any one router: it verifies it, keeps it, and tells all others. The role admin is needed. `dmscctl show authorisations` lists what the root took back."
+)]
+pub struct GiveArgs {
+    /// A statement signed by the root, written by 'dmscctl pki revoke'; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `revoke NAME`.

@@ -1,12 +1,12 @@
 //! `show authorisations`: what prefix authorities signed, and what they took back.
 
-use dmsc_proto::v1::{AuthorisationInfo, PageRequest, RevocationInfo};
+use dmsc_proto::v1::{AuthorisationInfo, AuthorisationsReply, PageRequest, RevocationInfo};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::operator::Operator;
+use crate::operator::{Client, Operator};
 use crate::output::{Grid, Output};
-use crate::text::{joined, name, name_or_null, or_dash, or_none, remaining};
+use crate::text::{hexadecimal, joined, name, name_or_null, or_dash, or_none, remaining};
 
 /// Names that a line of the table has room for.
 const SHOWN: usize = 4;
@@ -47,6 +47,12 @@ struct RevocationView {
     /// `null`: any.
     gateway: Option<u32>,
     identity: Option<String>,
+    /// The root took back, not an authority: certificates of `node`, of `authority`, or of keys.
+    by_root: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    key_sha256: Vec<String>,
     reason: String,
     forgotten_in_s: i64,
 }
@@ -78,6 +84,9 @@ impl From<RevocationInfo> for RevocationView {
             name: name_or_null(&one.name),
             gateway: (one.gateway != 0).then_some(one.gateway),
             identity: (!one.identity.is_empty()).then_some(one.identity),
+            by_root: one.by_root,
+            node: (one.node != 0).then_some(one.node),
+            key_sha256: one.key_sha256.iter().map(|key| hexadecimal(key)).collect(),
             reason: one.reason,
             forgotten_in_s: one.forgotten_in_s,
         }
@@ -88,12 +97,12 @@ impl From<RevocationInfo> for RevocationView {
 ///
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
-pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator
-        .client
-        .show_authorisations(PageRequest::default())
-        .await;
-    let mut reply = operator.answer(reply)?;
+pub async fn run(operator: &Operator, output: &mut Output) -> Result<(), Failure> {
+    let ask = |mut client: Client, limit, after| async move {
+        let request = PageRequest { limit, after };
+        client.show_authorisations(request).await
+    };
+    let mut reply: AuthorisationsReply = operator.pages(0, ask).await?;
     reply.authorisations.sort_by(|a, b| {
         (a.gateway, &a.identity, a.serial).cmp(&(b.gateway, &b.identity, b.serial))
     });
@@ -117,11 +126,34 @@ pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Fai
         &authorisations(&view.authorisations),
         "no authorisations are known",
     )?;
-    if !view.revocations.is_empty() {
+    let (by_root, others): (Vec<_>, Vec<_>) = view.revocations.iter().partition(|one| one.by_root);
+    if !others.is_empty() {
         output.line("")?;
-        output.table(&revocations(&view.revocations), "")?;
+        output.table(&revocations(&others), "")?;
+    }
+    if !by_root.is_empty() {
+        output.line("")?;
+        output.table(&root_revocations(&by_root), "")?;
     }
     Ok(())
+}
+
+fn root_revocations(view: &[&RevocationView]) -> Grid {
+    let mut grid = Grid::new(&["revoked by", "certificates of", "forgotten", "reason"]);
+    for one in view {
+        let whose = match (one.node, one.key_sha256.as_slice()) {
+            (Some(node), _) => format!("node {node}"),
+            (None, []) => format!("authority {}", one.authority),
+            (None, keys) => format!("keys {}", joined(keys)),
+        };
+        grid.row([
+            "root".to_owned(),
+            whose,
+            remaining(one.forgotten_in_s),
+            or_dash(&one.reason),
+        ]);
+    }
+    grid
 }
 
 fn authorisations(view: &[AuthorisationView]) -> Grid {
@@ -158,7 +190,7 @@ fn authorisations(view: &[AuthorisationView]) -> Grid {
     grid
 }
 
-fn revocations(view: &[RevocationView]) -> Grid {
+fn revocations(view: &[&RevocationView]) -> Grid {
     let mut grid = Grid::new(&[
         "revoked by",
         ">serial",

@@ -1,17 +1,19 @@
 //! `show lsdb`: the link-state database, object by object.
 
-use dmsc_proto::v1::{LsdbEntry, LsdbRequest};
+use dmsc_proto::v1::{LsdbEntry, LsdbReply, LsdbRequest};
 use serde::Serialize;
 
 use crate::cli::operator::LsdbArgs;
 use crate::failure::Failure;
-use crate::operator::Operator;
+use crate::operator::{Client, Operator};
 use crate::output::{Grid, Output};
 use crate::text::{or_dash, sequence};
 
 /// JSON of `show lsdb`.
 #[derive(Debug, Serialize)]
 pub struct LsdbView {
+    /// Objects in the database in all.
+    total: u64,
     objects: Vec<ObjectView>,
 }
 
@@ -54,22 +56,21 @@ impl ObjectView {
 ///
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
-pub async fn run(
-    operator: &mut Operator,
-    args: &LsdbArgs,
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub async fn run(operator: &Operator, args: &LsdbArgs, output: &mut Output) -> Result<(), Failure> {
     let bodies = args.bodies;
-    let reply = operator
-        .client
-        .show_lsdb(LsdbRequest {
+    let ask = |mut client: Client, limit, after| async move {
+        let request = LsdbRequest {
             bodies,
-            ..LsdbRequest::default()
-        })
-        .await;
-    let mut entries = operator.answer(reply)?.entries;
+            limit,
+            after,
+        };
+        client.show_lsdb(request).await
+    };
+    let reply: LsdbReply = operator.pages(args.limit, ask).await?;
+    let (mut entries, total) = (reply.entries, reply.total);
     entries.sort_by_key(|entry| (entry.kind, entry.origin, entry.id));
     let view = LsdbView {
+        total,
         objects: entries
             .into_iter()
             .map(|entry| ObjectView::new(entry, bodies))
@@ -89,6 +90,13 @@ pub async fn run(
             for line in body.lines() {
                 output.line(&format!("  {line}"))?;
             }
+        }
+        if (view.objects.len() as u64) < view.total {
+            output.line(&format!(
+                "{} of {} objects are shown",
+                view.objects.len(),
+                view.total
+            ))?;
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! `show pods`: pods registered at this gateway.
 
-use dmsc_proto::v1::{PageRequest, PodInfo};
+use dmsc_proto::v1::{PageRequest, PodInfo, PodsReply};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::operator::Operator;
+use crate::operator::{Client, Operator};
 use crate::output::{Grid, Output};
 use crate::text::{joined, name, or_dash, yes};
 
@@ -60,9 +60,11 @@ impl From<PodInfo> for PodView {
 ///
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
-pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator.client.show_pods(PageRequest::default()).await;
-    let mut pods = operator.answer(reply)?.pods;
+pub async fn run(operator: &Operator, output: &mut Output) -> Result<(), Failure> {
+    let ask = |mut client: Client, limit, after| async move {
+        client.show_pods(PageRequest { limit, after }).await
+    };
+    let PodsReply { mut pods, .. } = operator.pages(0, ask).await?;
     pods.sort_by(|a, b| (&a.identity, a.attachment).cmp(&(&b.identity, b.attachment)));
     let view = PodsView {
         pods: pods.into_iter().map(PodView::from).collect(),

@@ -1,12 +1,12 @@
 //! `show prefixes`: who serves what, with which right.
 
-use dmsc_proto::v1::{PrefixInfo, PrefixesRequest};
+use dmsc_proto::v1::{PrefixInfo, PrefixesReply, PrefixesRequest};
 use dmsc_wire::NameBuf;
 use serde::Serialize;
 
 use crate::cli::operator::PrefixesArgs;
 use crate::failure::Failure;
-use crate::operator::Operator;
+use crate::operator::{Client, Operator};
 use crate::output::{Grid, Output};
 use crate::text::{name, or_dash};
 
@@ -59,20 +59,21 @@ impl From<PrefixInfo> for PrefixView {
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
 pub async fn run(
-    operator: &mut Operator,
+    operator: &Operator,
     args: &PrefixesArgs,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let request = PrefixesRequest {
-        limit: args.limit,
-        under: args
-            .under
-            .as_ref()
-            .map_or_else(Vec::new, |under: &NameBuf| under.as_bytes().to_vec()),
-        after: Vec::new(),
+    let under = args.under.as_ref();
+    let under = under.map_or_else(Vec::new, |under: &NameBuf| under.as_bytes().to_vec());
+    let ask = |mut client: Client, limit, after| {
+        let request = PrefixesRequest {
+            limit,
+            under: under.clone(),
+            after,
+        };
+        async move { client.show_prefixes(request).await }
     };
-    let reply = operator.client.show_prefixes(request).await;
-    let reply = operator.answer(reply)?;
+    let reply: PrefixesReply = operator.pages(args.limit, ask).await?;
     let view = PrefixesView {
         total: reply.total,
         prefixes: reply.prefixes.into_iter().map(PrefixView::from).collect(),

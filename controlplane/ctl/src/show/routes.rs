@@ -1,10 +1,10 @@
 //! `show routes`: computed ways to all nodes, before they are tables.
 
-use dmsc_proto::v1::{PageRequest, RouteInfo};
+use dmsc_proto::v1::{PageRequest, RouteInfo, RoutesReply};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::operator::Operator;
+use crate::operator::{Client, Operator};
 use crate::output::{Grid, Output};
 use crate::text::{joined, or_none};
 
@@ -63,9 +63,11 @@ impl From<RouteInfo> for RouteView {
 ///
 /// # Errors
 /// When the control plane refuses or the output cannot be written.
-pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Failure> {
-    let reply = operator.client.show_routes(PageRequest::default()).await;
-    let mut reply = operator.answer(reply)?;
+pub async fn run(operator: &Operator, output: &mut Output) -> Result<(), Failure> {
+    let ask = |mut client: Client, limit, after| async move {
+        client.show_routes(PageRequest { limit, after }).await
+    };
+    let mut reply: RoutesReply = operator.pages(0, ask).await?;
     reply
         .routes
         .sort_by_key(|route| (route.topology, route.gateway));

@@ -158,7 +158,13 @@ impl Operator for FakeOperator {
         }))
     }
 
-    async fn give_statement(&self, _: Request<GiveStatementRequest>) -> Answer<GiveStatementReply> {
+    async fn give_statement(
+        &self,
+        request: Request<GiveStatementRequest>,
+    ) -> Answer<GiveStatementReply> {
+        if request.into_inner().root_revocation != b"signed" {
+            return Err(Status::invalid_argument("not believed: bad signature"));
+        }
         Ok(Response::new(GiveStatementReply {
             what: "node 3: certificates issued before 2026-01-01T00:00:00Z".to_owned(),
             known: false,
@@ -166,7 +172,9 @@ impl Operator for FakeOperator {
     }
 
     async fn show_lsdb(&self, request: Request<LsdbRequest>) -> Answer<LsdbReply> {
-        let body = if request.into_inner().bodies {
+        let request = request.into_inner();
+        assert!(request.after.is_empty());
+        let body = if request.bodies {
             "link 1 to node 5"
         } else {
             ""
@@ -205,13 +213,19 @@ impl Operator for FakeOperator {
     }
 
     async fn show_prefixes(&self, request: Request<PrefixesRequest>) -> Answer<PrefixesReply> {
-        let under = request.into_inner().under;
-        assert!(under.is_empty() || under == b"\x04shop");
+        let request = request.into_inner();
+        assert!(request.under.is_empty() || request.under == b"\x04shop");
+        // Two pages.
+        let (last, next) = match request.after.as_slice() {
+            b"" => ("a", b"more".to_vec()),
+            b"more" => ("b", Vec::new()),
+            other => return Err(Status::invalid_argument(format!("after: {other:?}"))),
+        };
         Ok(Response::new(PrefixesReply {
             total: 2,
             prefixes: vec![PrefixInfo {
                 domain: 1,
-                name: shop("a"),
+                name: shop(last),
                 members: vec![PrefixMember {
                     gateway: 4,
                     metric: 30,
@@ -221,7 +235,7 @@ impl Operator for FakeOperator {
                     identity: "pod1/a".to_owned(),
                 }],
             }],
-            ..PrefixesReply::default()
+            next,
         }))
     }
 
@@ -246,7 +260,37 @@ impl Operator for FakeOperator {
         }))
     }
 
-    async fn show_authorisations(&self, _: Request<PageRequest>) -> Answer<AuthorisationsReply> {
+    async fn show_authorisations(
+        &self,
+        request: Request<PageRequest>,
+    ) -> Answer<AuthorisationsReply> {
+        // Revocations have a page of their own.
+        if request.into_inner().after == b"revocations" {
+            return Ok(Response::new(AuthorisationsReply {
+                revocations: vec![
+                    RevocationInfo {
+                        authority: "spa1".to_owned(),
+                        serial: 7,
+                        domain: 1,
+                        reason: "key was lost".to_owned(),
+                        forgotten_in_s: 60,
+                        ..RevocationInfo::default()
+                    },
+                    RevocationInfo {
+                        by_root: true,
+                        node: 5,
+                        reason: "stolen".to_owned(),
+                        ..RevocationInfo::default()
+                    },
+                    RevocationInfo {
+                        by_root: true,
+                        key_sha256: vec![vec![0xab; 32]],
+                        ..RevocationInfo::default()
+                    },
+                ],
+                ..AuthorisationsReply::default()
+            }));
+        }
         Ok(Response::new(AuthorisationsReply {
             authorisations: vec![AuthorisationInfo {
                 authority: "spa1".to_owned(),
@@ -261,14 +305,7 @@ impl Operator for FakeOperator {
                 fragment: 1,
                 fragments: 1,
             }],
-            revocations: vec![RevocationInfo {
-                authority: "spa1".to_owned(),
-                serial: 7,
-                domain: 1,
-                reason: "key was lost".to_owned(),
-                forgotten_in_s: 60,
-                ..RevocationInfo::default()
-            }],
+            next: b"revocations".to_vec(),
             ..AuthorisationsReply::default()
         }))
     }

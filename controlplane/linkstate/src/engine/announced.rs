@@ -1,6 +1,7 @@
 //! Prefixes of the own gateway: what pods want, packed into objects of at most 64 so that one changed prefix rewrites one object.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,10 +39,15 @@ pub struct Announced {
 }
 
 impl Announced {
-    /// Wanted prefixes at or below a name, in all domains, that are in no object.
-    pub fn unplaced<'a>(&'a self, under: Option<&'a NameBuf>) -> impl Iterator<Item = &'a Prefix> {
+    /// Wanted prefixes at or below a name, in all domains, that are in no object; from after one on.
+    pub fn unplaced<'a>(
+        &'a self,
+        under: Option<&'a NameBuf>,
+        after: Option<&'a Place>,
+    ) -> impl Iterator<Item = &'a Prefix> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.wanted
-            .iter()
+            .range::<Place, _>((from, Bound::Unbounded))
             .filter(move |((_, name), _)| {
                 under.is_none_or(|under| under.as_name().is_prefix_of(name.as_name()))
             })

@@ -1,6 +1,7 @@
 //! Authorisations, found by name: whether a gateway may announce a prefix (design §7).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -58,6 +59,17 @@ impl Authorisations {
     /// All, by gateway.
     pub fn iter(&self) -> impl Iterator<Item = &Authorisation> {
         self.held.values()
+    }
+
+    /// From after one on, by gateway and id.
+    pub fn iter_after(
+        &self,
+        after: Option<(NodeId, u64)>,
+    ) -> impl Iterator<Item = ((NodeId, u64), &Authorisation)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.held
+            .range((from, Bound::Unbounded))
+            .map(|(key, one)| (*key, one))
     }
 
     /// One.

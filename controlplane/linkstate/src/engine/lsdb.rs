@@ -1,6 +1,7 @@
 //! The link-state database: accepted objects, their digests and their ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use dmsc_wire::NodeId;
@@ -113,7 +114,15 @@ impl Lsdb {
 
     /// All, by key.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Stored)> {
-        self.objects.iter().map(|(key, stored)| (*key, stored))
+        self.iter_from(None)
+    }
+
+    /// From a key on, by key.
+    pub fn iter_from(&self, from: Option<Key>) -> impl Iterator<Item = (Key, &Stored)> {
+        let from = from.map_or(Bound::Unbounded, Bound::Included);
+        self.objects
+            .range((from, Bound::Unbounded))
+            .map(|(key, stored)| (*key, stored))
     }
 
     /// Keys in one bucket of the digest from `from` to `to`, purged ones too.

@@ -75,6 +75,14 @@ impl Revocations {
         self.kept.insert(statement, kept);
     }
 
+    /// From after one on, by id.
+    pub fn iter_after(&self, after: Option<u64>) -> impl Iterator<Item = (u64, &Revocation)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id
+            .range((from, Bound::Unbounded))
+            .map(|(id, one)| (*id, one))
+    }
+
     /// Adds one; whether it is new.
     pub fn insert(&mut self, id: u64, revocation: Revocation, body: Bytes) -> bool {
         if self.by_id.contains_key(&id) || self.by_id.len() >= MOST {

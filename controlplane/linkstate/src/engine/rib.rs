@@ -81,8 +81,13 @@ struct Count {
 fn below<'a, V>(
     names: &'a BTreeMap<NameBuf, V>,
     name: Option<&'a NameBuf>,
+    after: Option<&'a NameBuf>,
 ) -> impl Iterator<Item = (&'a NameBuf, &'a V)> {
     let from = name.map_or(Bound::Unbounded, |name| Bound::Included(name.as_bytes()));
+    let from = match after {
+        Some(after) if name.is_none_or(|name| name <= after) => Bound::Excluded(after.as_bytes()),
+        _ => from,
+    };
     names
         .range::<[u8], _>((from, Bound::Unbounded))
         .take_while(move |(at, _)| {
@@ -107,14 +112,14 @@ impl Rib {
             let names = self.of_gateway.get(&(gateway, domain));
             return names
                 .into_iter()
-                .flat_map(|names| below(names, name))
+                .flat_map(|names| below(names, name, None))
                 .map(|(name, ())| (name.clone(), vec![gateway]))
                 .collect();
         }
         let names = self.domains.get(&domain);
         names
             .into_iter()
-            .flat_map(|names| below(names, name))
+            .flat_map(|names| below(names, name, None))
             .map(|(name, entry)| {
                 let mut gateways: Vec<NodeId> =
                     entry.claims.iter().map(|claim| claim.gateway).collect();
@@ -124,14 +129,19 @@ impl Rib {
             .collect()
     }
 
-    /// Entries at or below a name in all domains.
+    /// Entries at or below a name in all domains, from after one on.
     pub fn iter_below<'a>(
         &'a self,
         name: Option<&'a NameBuf>,
+        after: Option<&'a (Domain, NameBuf)>,
     ) -> impl Iterator<Item = (Domain, &'a NameBuf, &'a Entry)> {
-        self.domains.iter().flat_map(move |(domain, names)| {
-            below(names, name).map(move |(name, entry)| (*domain, name, entry))
-        })
+        let first = after.map_or(Domain(0), |(domain, _)| *domain);
+        self.domains
+            .range(first..)
+            .flat_map(move |(domain, names)| {
+                let after = after.filter(|(of, _)| of == domain).map(|(_, name)| name);
+                below(names, name, after).map(move |(name, entry)| (*domain, name, entry))
+            })
     }
 
     /// Number of prefixes that somebody serves.

@@ -184,51 +184,13 @@ impl Engine {
         under: Option<&NameBuf>,
         limit: usize,
     ) -> Vec<(Domain, NameBuf, Vec<MemberInfo>)> {
-        let mut found: std::collections::BTreeMap<(Domain, NameBuf), Vec<MemberInfo>> =
-            std::collections::BTreeMap::new();
-        for (domain, name, entry) in self.rib.iter_below(under).take(limit) {
-            let members: Vec<MemberInfo> = entry
-                .claims
-                .iter()
-                .map(|claim| {
-                    let member = PrefixMember {
-                        gateway: claim.gateway,
-                        metric: claim.metric,
-                        weight: claim.weight,
-                    };
-                    self.member_info(domain, name, member, claim.stale, !claim.installed)
-                })
-                .collect();
-            if !members.is_empty() {
-                found.insert((domain, name.clone()), members);
-            }
-        }
-        for prefix in self.announced.unplaced(under).take(limit) {
-            let member = PrefixMember {
-                gateway: self.config.node,
-                metric: prefix.metric,
-                weight: prefix.weight,
-            };
-            let info = self.member_info(prefix.domain, &prefix.name, member, false, true);
-            let members = found
-                .entry((prefix.domain, prefix.name.clone()))
-                .or_default();
-            if members
-                .iter()
-                .all(|member| member.member.gateway != self.config.node)
-            {
-                members.push(info);
-                members.sort_by_key(|info| info.member.gateway);
-            }
-        }
-        found
-            .into_iter()
+        self.prefixes_after(under, None)
             .take(limit)
             .map(|((domain, name), members)| (domain, name, members))
             .collect()
     }
 
-    fn member_info(
+    pub(super) fn member_info(
         &self,
         domain: Domain,
         name: &NameBuf,

@@ -1,6 +1,7 @@
 //! Prefix objects that no authorisation covers yet: kept for a while, neither flooded nor used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use dmsc_wire::NodeId;
@@ -80,7 +81,15 @@ impl Waiting {
 
     /// All, by key.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Stored)> {
-        self.objects.iter().map(|(key, stored)| (*key, stored))
+        self.iter_from(None)
+    }
+
+    /// From a key on, by key.
+    pub fn iter_from(&self, from: Option<Key>) -> impl Iterator<Item = (Key, &Stored)> {
+        let from = from.map_or(Bound::Unbounded, Bound::Included);
+        self.objects
+            .range((from, Bound::Unbounded))
+            .map(|(key, stored)| (*key, stored))
     }
 
     /// Number of all.

@@ -2,6 +2,7 @@
 
 mod dataplane;
 mod neighbours;
+pub mod statements;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Node {
     pub setback: Option<String>,
     /// Why the configuration file as it is now is not in force, if so.
     pub mistake: Option<String>,
+    /// What the root took back.
+    pub root_revocations: statements::RootRevocations,
     /// SHA-256 of the root revocations that were seen to.
     noted: HashSet<[u8; 32]>,
     /// Since when this process runs.
@@ -174,6 +177,7 @@ impl Node {
             generation: 0,
             boot_nonce: 0,
             mistake: None,
+            root_revocations: statements::RootRevocations::default(),
             noted: HashSet::new(),
             setback: Some("the dataplane has not answered yet".into()),
             started: Instant::now(),
@@ -266,6 +270,7 @@ impl Node {
             }
             Action::KeepRootRevocation(body) => {
                 self.store.keep(Kept::RootRevocations, &body);
+                self.root_revocations.note(&body, self.now_s());
                 self.note_root_revocation(&body);
             }
             Action::Alarm(alarm) => error!("{}", alarm_text(alarm)),

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use dmsc_spa::identity::{Identity, Role};
 use dmsc_spa::verify::RootKey;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use tokio::net::unix::UCred;
 use tonic::Request;
 use tonic::transport::server::UdsConnectInfo;
 
@@ -21,15 +22,6 @@ pub struct RoleGroups {
     pub admin: Option<String>,
 }
 
-impl RoleGroups {
-    /// The group that may connect to the socket, which can have only one: the widest. Who has more rights is to be a member of it as well.
-    #[must_use]
-    pub fn of_socket(&self) -> Option<String> {
-        let widest = self.view.as_ref().or(self.operate.as_ref());
-        widest.or(self.admin.as_ref()).cloned()
-    }
-}
-
 /// One caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -44,10 +36,7 @@ impl Caller {
     #[must_use]
     pub fn of<T>(request: &Request<T>, groups: &RoleGroups, root: Option<&RootKey>) -> Self {
         if let Some(info) = request.extensions().get::<UdsConnectInfo>() {
-            return match info.peer_cred {
-                Some(peer) => Self::of_user(Uid::from_raw(peer.uid()), peer.gid(), groups),
-                None => Self::nobody("a process that the kernel does not name"),
-            };
+            return Self::of_peer(info.peer_cred.as_ref(), groups);
         }
         let certificate = request
             .peer_certs()
@@ -55,6 +44,15 @@ impl Caller {
         match (certificate, root) {
             (Some(certificate), Some(root)) => Self::of_certificate(&certificate, root),
             _ => Self::nobody("somebody without a certificate"),
+        }
+    }
+
+    /// Of the process at the other end of a Unix socket.
+    #[must_use]
+    pub fn of_peer(peer: Option<&UCred>, groups: &RoleGroups) -> Self {
+        match peer {
+            Some(peer) => Self::of_user(Uid::from_raw(peer.uid()), peer.gid(), groups),
+            None => Self::nobody("a process that the kernel does not name"),
         }
     }
 

@@ -43,6 +43,25 @@ impl Refusals {
     }
 }
 
+/// Whether a caller may, as far as the role goes.
+///
+/// # Errors
+/// A refusal that names both roles.
+pub fn permit(caller: &Caller, need: Role) -> Result<(), Status> {
+    match caller.role {
+        Some(role) if role >= need => Ok(()),
+        Some(role) => Err(Status::permission_denied(format!(
+            "this needs the role {need}; {} has the role {role}",
+            caller.who
+        ))),
+        None => Err(Status::permission_denied(format!(
+            "this needs the role {need}; {} has none: root has, and members of the Unix groups view_group, operate_group and admin_group in the \
+             daemon's configuration, or an operator's certificate",
+            caller.who
+        ))),
+    }
+}
+
 /// Roles and audit of one daemon.
 #[derive(Debug)]
 pub struct Gate {
@@ -73,23 +92,12 @@ impl Gate {
         Caller::of(request, &self.groups, self.root.as_ref())
     }
 
-    /// Whether they may, as far as the role goes.
+    /// As [`permit`].
     ///
     /// # Errors
     /// A refusal that names both roles.
     pub fn permit(&self, caller: &Caller, need: Role) -> Result<(), Status> {
-        match caller.role {
-            Some(role) if role >= need => Ok(()),
-            Some(role) => Err(Status::permission_denied(format!(
-                "this needs the role {need}; {} has the role {role}",
-                caller.who
-            ))),
-            None => Err(Status::permission_denied(format!(
-                "this needs the role {need}; {} has none: root has, and members of the Unix groups view_group, operate_group and admin_group in the \
-                 daemon's configuration, or an operator's certificate",
-                caller.who
-            ))),
-        }
+        permit(caller, need)
     }
 
     /// For calls that only look.

@@ -1,22 +1,22 @@
 //! Where the operator's API is served: a Unix socket, and TCP with client certificates.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dmsc_proto::v1::operator_server::{Operator, OperatorServer};
 use dmsc_spa::credentials::{Credentials, CredentialsError};
+use dmsc_spa::identity::Role;
 use dmsc_spa::verify::RootKey;
-use nix::unistd::Group;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tracing::{error, warn};
 
 use super::caller::{Caller, RoleGroups};
+use super::{gate, local};
 use crate::accept::incoming;
 use crate::tls::Tls;
 
@@ -24,8 +24,8 @@ use crate::tls::Tls;
 const MAX_REQUEST: usize = 2 << 20;
 /// Calls of one connection at a time.
 const CALLS: u32 = 32;
-/// A database of 500,000 objects.
-const MAX_ANSWER: usize = 512 << 20;
+/// Long lists come in pages of 3 MiB; nodes and links of the network come as a whole, and one pod may serve 65,536 names.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +34,8 @@ pub struct Addresses {
     pub socket: Option<PathBuf>,
     /// TCP, with client certificates.
     pub tcp: Option<SocketAddr>,
-    /// Unix group that may connect to the socket; without one it is the process's own.
-    pub group: Option<String>,
+    /// Unix groups that have a role on the socket.
+    pub groups: RoleGroups,
 }
 
 /// An address that cannot be used.
@@ -91,9 +91,15 @@ pub async fn serve<S: Operator>(
     };
     let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
     if let Some(path) = &addresses.socket {
-        let incoming =
-            UnixListenerStream::new(bind_socket(path, addresses.group.as_deref()).await?);
-        let server = Server::builder().add_service(service.clone());
+        let groups = addresses.groups.clone();
+        let incoming = local::incoming(bind_socket(path).await?, groups.clone());
+        let server =
+            Server::builder()
+                .max_concurrent_streams(CALLS)
+                .add_service(InterceptedService::new(
+                    service.clone(),
+                    move |request: tonic::Request<()>| members_only(request, &groups),
+                ));
         tokio::spawn(async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
                 error!(%error, "the operator's socket is served no more");
@@ -133,6 +139,16 @@ fn operators_only(
     }
 }
 
+/// Everybody may open the socket; who has no role gets no further, and into no log.
+fn members_only(
+    request: tonic::Request<()>,
+    groups: &RoleGroups,
+) -> Result<tonic::Request<()>, Status> {
+    let caller = Caller::of(&request, groups, None);
+    gate::permit(&caller, Role::View)?;
+    Ok(request)
+}
+
 /// A listener on `address`, which stands in `field` of the configuration.
 ///
 /// # Errors
@@ -147,15 +163,8 @@ pub async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListene
         })
 }
 
-/// Makes `path` the group's.
-fn give(path: &Path, group: &str) -> std::io::Result<()> {
-    let found = Group::from_name(group).map_err(std::io::Error::from)?;
-    let found = found.ok_or_else(|| std::io::Error::other("no such Unix group"))?;
-    std::os::unix::fs::chown(path, None, Some(found.gid.as_raw()))
-}
-
 /// A socket left by a process that is gone is taken over; one that answers is not.
-async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListener, ListenError> {
+async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
     let wrong = |source| ListenError::Socket {
         path: path.to_path_buf(),
         source,
@@ -168,43 +177,33 @@ async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListener, L
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(wrong)?;
-    if let Some(group) = group {
-        // Root comes in anyhow, and may correct it.
-        if let Err(error) = give(path, group) {
-            warn!(group, path = %path.display(), %error, "the operator's socket does not belong to its group: its members cannot connect");
-        }
+    // A file belongs to one group, and roles to several: everybody may connect, and is judged by what the kernel says of the process.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(wrong)?;
+    let searched = |folder: &Path| Ok::<_, std::io::Error>(folder.metadata()?.mode() & 0o001 != 0);
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        && !searched(folder).map_err(wrong)?
+    {
+        warn!(folder = %folder.display(), "only root and the folder's group reach the operator's socket in it: chmod 755 lets members of view_group, operate_group and admin_group in");
     }
-    // The group may connect; what it may do there is judged by role.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
     Ok(listener)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
-    use nix::unistd::{Gid, Uid};
-
     use super::*;
 
     #[tokio::test]
-    async fn the_socket_belongs_to_its_group() {
+    async fn everybody_may_open_the_socket_and_it_is_taken_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("operator");
-        // Group 1 (daemon) is on every system; only root may give to it.
-        let daemon = Group::from_gid(Gid::from_raw(1)).unwrap().unwrap().name;
-        let _listener = bind_socket(&path, Some(&daemon)).await.unwrap();
-        let metadata = std::fs::metadata(&path).unwrap();
-        assert_eq!(metadata.mode() & 0o777, 0o660);
-        if Uid::effective().is_root() {
-            assert_eq!(metadata.gid(), 1);
-        }
+        std::fs::write(&path, "left by a process that is gone").unwrap();
+        let _listener = bind_socket(&path).await.unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o666);
         assert!(matches!(
-            bind_socket(&path, None).await,
+            bind_socket(&path).await,
             Err(ListenError::Taken(_))
         ));
-        // An unknown group is said aloud, and root still comes in.
-        let other = folder.path().join("other");
-        assert!(bind_socket(&other, Some("no-such-group")).await.is_ok());
     }
 }

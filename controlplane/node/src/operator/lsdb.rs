@@ -1,12 +1,14 @@
 //! Answers about the link-state database, with bodies that people can read.
 
 use dmsc_linkstate::engine::body;
+use dmsc_linkstate::engine::pages::EntryKey;
 use dmsc_linkstate::{Kind, Object};
 use dmsc_proto::v1;
 use dmsc_wire::Name;
 use prost::Message as _;
 
 use crate::node::Node;
+use crate::node::statements::voids;
 
 /// Bytes of an unknown body that are shown.
 const SHOWN: usize = 64;
@@ -19,23 +21,27 @@ pub struct Taken {
 }
 
 /// What is told, taken quickly: bodies are shared, not copied.
-pub fn take(node: &Node) -> Vec<Taken> {
-    node.engine
-        .entries(node.clock.now())
-        .into_iter()
-        .map(|entry| Taken {
+pub fn take(node: &Node, after: Option<EntryKey>, most: usize) -> Vec<(EntryKey, Taken)> {
+    let entries = node.engine.entries_after(node.clock.now(), after);
+    let taken = entries.take(most).map(|(key, entry)| {
+        let taken = Taken {
             object: entry.object.clone(),
             lifetime_left_s: entry.lifetime_left_s,
             accepted: entry.accepted,
-        })
-        .collect()
+        };
+        (key, taken)
+    });
+    taken.collect()
 }
 
-/// The answer; the rest of the work.
-pub fn reply(taken: Vec<Taken>, bodies: bool) -> v1::LsdbReply {
-    let entries = taken.into_iter().map(|taken| {
-        let object = &taken.object;
-        let body = if bodies { text(object) } else { String::new() };
+impl Taken {
+    /// As it is told; the rest of the work.
+    pub fn told(self, bodies: bool) -> v1::LsdbEntry {
+        let object = &self.object;
+        let state = match self.accepted {
+            true => "accepted",
+            false => "waiting",
+        };
         v1::LsdbEntry {
             kind: u32::from(object.key.kind.0),
             kind_name: kind_name(object.key.kind),
@@ -43,20 +49,11 @@ pub fn reply(taken: Vec<Taken>, bodies: bool) -> v1::LsdbReply {
             id: object.key.id,
             sequence: object.sequence.0,
             purge: object.is_purge(),
-            lifetime_left_s: taken.lifetime_left_s,
+            lifetime_left_s: self.lifetime_left_s,
             bytes: u32::try_from(object.body.len()).unwrap_or(u32::MAX),
-            body,
-            state: if taken.accepted {
-                "accepted"
-            } else {
-                "waiting"
-            }
-            .into(),
+            body: if bodies { text(object) } else { String::new() },
+            state: state.into(),
         }
-    });
-    v1::LsdbReply {
-        entries: entries.collect(),
-        ..v1::LsdbReply::default()
     }
 }
 
@@ -190,10 +187,7 @@ fn revocation(body: &[u8]) -> Option<Vec<String>> {
 fn root_revocation(body: &[u8]) -> Option<Vec<String>> {
     let signed = v1::SignedRootRevocation::decode(body).ok()?;
     let one = v1::RootRevocation::decode(signed.statement.as_slice()).ok()?;
-    Some(vec![format!(
-        "node {}: certificates from before {} s: {}",
-        one.node, one.issued_before_s, one.reason
-    )])
+    Some(vec![voids(&one)])
 }
 
 #[cfg(test)]
@@ -257,7 +251,7 @@ mod tests {
             object(9, vec![0xab; 70]),
             object(2, vec![0xff]),
         ];
-        let entries = reply(taken, true).entries;
+        let entries: Vec<_> = taken.into_iter().map(|one| one.told(true)).collect();
         assert!(entries[0].body.contains("no transit"), "{entries:?}");
         assert!(
             entries[0]

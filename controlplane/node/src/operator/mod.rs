@@ -1,15 +1,17 @@
 //! The operator's API: what dmscctl says to this process.
 //!
-//! [`caller`] knows who asks, [`gate`] what they may and what is written down, [`listen`] where it is served; [`service`] answers for `sg` and `sr`, from
-//! [`network`], [`lsdb`], [`names`] and [`convergence`].
+//! [`caller`] knows who asks, [`gate`] what they may and what is written down, [`listen`] and [`local`] where it is served; [`service`] answers for `sg` and `sr`, from
+//! [`network`], [`lsdb`], [`names`] and [`convergence`], long lists by [`page`].
 
 pub mod caller;
 pub mod convergence;
 pub mod gate;
 pub mod listen;
+pub mod local;
 pub mod lsdb;
 pub mod names;
 pub mod network;
+pub mod page;
 pub mod service;
 
 use std::net::SocketAddr;
@@ -86,7 +88,7 @@ pub async fn start(
     let addresses = Addresses {
         socket: section.operator.clone(),
         tcp: section.operator_listen,
-        group: groups.of_socket(),
+        groups,
     };
     let tcp = listen::serve(service, &addresses, credentials).await?;
     let told = Arc::new(NodeMetrics::new(handle.clone(), convergence));

@@ -175,25 +175,28 @@ pub fn links(node: &Node) -> v1::LinksReply {
 }
 
 /// The RIB: ways to nodes.
-pub fn routes(node: &Node) -> v1::RoutesReply {
+pub fn routes(
+    node: &Node,
+    after: Option<(Topology, NodeId)>,
+    most: usize,
+) -> Vec<((Topology, NodeId), v1::RouteInfo)> {
     let peer = |id: &AdjacencyId| {
         let link = node.links.get(id);
         link.map_or(0, |link| link.adjacency.settings.peer.0)
     };
     let some = |id: Option<AdjacencyId>| id.map_or(0, |id| u32::from(id.0));
-    let routes = node.engine.gateway_routes().into_iter();
-    let routes = routes.map(|(topology, gateway, route)| v1::RouteInfo {
-        topology: number(topology),
-        gateway: gateway.0,
-        metric: route.metric,
-        peers: route.next_hops.iter().map(peer).collect(),
-        next_hops: route.next_hops.iter().map(|id| u32::from(id.0)).collect(),
-        node_protecting: some(route.node_protecting),
-        link_protecting: some(route.link_protecting),
+    let routes = node.engine.gateway_routes_after(after).take(most);
+    let routes = routes.map(|((topology, gateway), route)| {
+        let info = v1::RouteInfo {
+            topology: number(topology),
+            gateway: gateway.0,
+            metric: route.metric,
+            peers: route.next_hops.iter().map(peer).collect(),
+            next_hops: route.next_hops.iter().map(|id| u32::from(id.0)).collect(),
+            node_protecting: some(route.node_protecting),
+            link_protecting: some(route.link_protecting),
+        };
+        ((topology, gateway), info)
     });
-    v1::RoutesReply {
-        routes: routes.collect(),
-        version: node.engine.version(),
-        next: Vec::new(),
-    }
+    routes.collect()
 }

@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_linkstate::action::Topology;
+use dmsc_linkstate::engine::pages::EntryKey;
 use dmsc_proto::v1::operator_server::Operator;
 use dmsc_proto::v1::*;
 use dmsc_spa::identity::Role;
+use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -14,11 +17,13 @@ use tonic::{Request, Response, Status};
 use super::caller::Caller;
 use super::convergence::Convergence;
 use super::gate::Gate;
+use super::page::{PodKey, StatementKey, page};
 use super::{lsdb, names, network};
 use crate::config::{Config, Mistakes};
 use crate::drain::DrainStage;
 use crate::handle::{ApplyError, Handle};
 use crate::node::Node;
+use crate::node::statements::{GiveError, voids};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -46,6 +51,16 @@ impl From<ApplyError> for Status {
             ApplyError::NeedsRestart(_) => Self::failed_precondition(sentence),
             ApplyError::Dataplane(error) if error.is_refusal() => Self::invalid_argument(sentence),
             ApplyError::Dataplane(_) | ApplyError::Ending => Self::unavailable(sentence),
+        }
+    }
+}
+
+impl From<GiveError> for Status {
+    fn from(error: GiveError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            GiveError::NotBelieved(_) | GiveError::Over { .. } => Self::invalid_argument(sentence),
+            GiveError::NoRoom => Self::resource_exhausted(sentence),
         }
     }
 }
@@ -131,33 +146,83 @@ impl Operator for NodeOperator {
     }
 
     async fn show_lsdb(&self, request: Request<LsdbRequest>) -> Answer<LsdbReply> {
-        let taken = self.look(&request, lsdb::take).await?.into_inner();
-        Ok(Response::new(lsdb::reply(taken, request.get_ref().bodies)))
+        self.gate.view(&request)?;
+        let LsdbRequest {
+            bodies,
+            limit,
+            after,
+        } = request.into_inner();
+        let chunk = async |after: Option<EntryKey>, most: usize| {
+            let taken = self.ask(move |node| lsdb::take(node, after, most)).await?;
+            let told = taken.into_iter().map(|(key, one)| (key, one.told(bodies)));
+            Ok(told.collect())
+        };
+        let (entries, next) = page(limit, &after, chunk).await?;
+        let total = self.ask(|node| node.engine.entry_count()).await? as u64;
+        Ok(Response::new(LsdbReply {
+            entries,
+            next,
+            total,
+        }))
     }
 
     async fn show_routes(&self, request: Request<PageRequest>) -> Answer<RoutesReply> {
-        self.look(&request, network::routes).await
+        self.gate.view(&request)?;
+        let PageRequest { limit, after } = request.into_inner();
+        let chunk = |after: Option<(Topology, NodeId)>, most| {
+            self.ask(move |node| network::routes(node, after, most))
+        };
+        let (routes, next) = page(limit, &after, chunk).await?;
+        let version = self.ask(|node| node.engine.version()).await?;
+        Ok(Response::new(RoutesReply {
+            routes,
+            version,
+            next,
+        }))
     }
 
     async fn show_prefixes(&self, request: Request<PrefixesRequest>) -> Answer<PrefixesReply> {
-        let PrefixesRequest { limit, under, .. } = request.get_ref();
-        let (limit, under) = (*limit, names::subtree(under));
-        let under = under.map_err(Status::invalid_argument)?;
-        self.look(&request, move |node| {
-            names::prefixes(node, under.as_ref(), limit)
-        })
-        .await
+        self.gate.view(&request)?;
+        let PrefixesRequest {
+            limit,
+            under,
+            after,
+        } = request.into_inner();
+        let under = names::subtree(&under).map_err(Status::invalid_argument)?;
+        let chunk = |after: Option<(Domain, NameBuf)>, most| {
+            let under = under.clone();
+            self.ask(move |node| names::prefixes(node, under.as_ref(), after.as_ref(), most))
+        };
+        let (prefixes, next) = page(limit, &after, chunk).await?;
+        let total = self.ask(|node| node.engine.prefix_count()).await? as u64;
+        Ok(Response::new(PrefixesReply {
+            prefixes,
+            total,
+            next,
+        }))
     }
 
     async fn show_pods(&self, request: Request<PageRequest>) -> Answer<PodsReply> {
-        self.look(&request, names::pods).await
+        self.gate.view(&request)?;
+        let PageRequest { limit, after } = request.into_inner();
+        let chunk = |after: Option<PodKey>, most| {
+            self.ask(move |node| names::pods(node, after.as_ref(), most))
+        };
+        let (pods, next) = page(limit, &after, chunk).await?;
+        Ok(Response::new(PodsReply { pods, next }))
     }
 
     async fn show_authorisations(
         &self,
         request: Request<PageRequest>,
     ) -> Answer<AuthorisationsReply> {
-        self.look(&request, names::authorisations).await
+        self.gate.view(&request)?;
+        let PageRequest { limit, after } = request.into_inner();
+        let chunk = |after: Option<StatementKey>, most| {
+            self.ask(move |node| names::statements(node, after, most))
+        };
+        let (lists, next) = page(limit, &after, chunk).await?;
+        Ok(Response::new(names::joined(lists, next)))
     }
 
     async fn give_statement(
@@ -165,8 +230,21 @@ impl Operator for NodeOperator {
         request: Request<GiveStatementRequest>,
     ) -> Answer<GiveStatementReply> {
         let caller = self.gate.caller(&request);
-        self.gate.permit(&caller, Role::Admin)?;
-        Err(Status::unimplemented("statements are not taken yet"))
+        let mut what = "a root revocation".to_owned();
+        let mut given = self.gate.permit(&caller, Role::Admin).map(|()| None);
+        if given.is_ok() {
+            let body = request.into_inner().root_revocation.into();
+            let taken = self.ask(|node| node.give_root_revocation(body)).await;
+            given = taken.and_then(|taken| Ok(Some(taken?)));
+        }
+        if let Ok(Some(given)) = &given {
+            what = voids(&given.statement);
+        }
+        let generation = self.generation().await;
+        self.gate
+            .record(&caller, "GiveStatement", what.clone(), &given, generation);
+        let known = given?.is_some_and(|given| given.known);
+        Ok(Response::new(GiveStatementReply { what, known }))
     }
 
     async fn show_convergence(&self, request: Request<ShowRequest>) -> Answer<ConvergenceReply> {

@@ -162,7 +162,7 @@ impl SpaConfig {
         Addresses {
             socket: self.operator.clone(),
             tcp: self.operator_listen,
-            group: self.groups.of_socket(),
+            groups: self.groups.clone(),
         }
     }
 }

@@ -10,8 +10,10 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use super::state::{ReloadError, RevokeError, Spa};
+use super::state::{GiveError, ReloadError, RevokeError, Spa};
 use crate::clock::wall;
+use crate::operator::names;
+use crate::operator::page::{StatementKey, page};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -105,8 +107,23 @@ impl Operator for SpaOperator {
         request: Request<GiveStatementRequest>,
     ) -> Answer<GiveStatementReply> {
         let caller = self.0.gate.caller(&request);
-        self.0.gate.permit(&caller, Role::Admin)?;
-        Err(Status::unimplemented("statements are not taken yet"))
+        let mut what = "a root revocation".to_owned();
+        let given = self.0.gate.permit(&caller, Role::Admin).and_then(|()| {
+            let body = request.into_inner().root_revocation;
+            let given = self.0.give_root_revocation(&body);
+            given.map_err(|error| match error {
+                GiveError::NotBelieved(_) => Status::invalid_argument(error.to_string()),
+                GiveError::NotKept(_) => Status::internal(error.to_string()),
+                GiveError::Full => Status::resource_exhausted(error.to_string()),
+            })
+        });
+        if let Ok((voided, _)) = &given {
+            what.clone_from(voided);
+        }
+        self.0
+            .gate
+            .record(&caller, "GiveStatement", what, &given, 0);
+        given.map(|(what, known)| Response::new(GiveStatementReply { what, known }))
     }
 
     async fn show_convergence(&self, _: Request<ShowRequest>) -> Answer<ConvergenceReply> {
@@ -119,23 +136,31 @@ impl Operator for SpaOperator {
         request: Request<PageRequest>,
     ) -> Answer<AuthorisationsReply> {
         self.0.gate.view(&request)?;
+        let PageRequest { limit, after } = request.into_inner();
         let now_s = wall().as_secs();
-        let revocations = self.0.in_force().into_iter().map(|one| RevocationInfo {
-            authority: one.authority,
-            serial: one.serial,
-            domain: one.domain.map_or(0, |domain| domain.0),
-            name: one.name.map_or_else(Vec::new, |n| n.as_bytes().to_vec()),
-            gateway: one.gateway.map_or(0, |gateway| gateway.0),
-            identity: one.identity.unwrap_or_default(),
-            reason: one.reason,
-            forgotten_in_s: i64::try_from(one.until_s.saturating_sub(now_s)).unwrap_or(i64::MAX),
-            ..RevocationInfo::default()
-        });
-        Ok(Response::new(AuthorisationsReply {
-            authorisations: Vec::new(),
-            revocations: revocations.collect(),
-            next: Vec::new(),
-        }))
+        let mut known: Vec<(StatementKey, RevocationInfo)> = self
+            .0
+            .in_force()
+            .iter()
+            .map(|one| {
+                let key = StatementKey::Revocation(one.serial);
+                (key, names::revocation(one, now_s))
+            })
+            .collect();
+        known.extend(self.0.root_revocations().iter().map(|(id, one)| {
+            let key = StatementKey::RootRevocation(*id);
+            (key, names::root_revocation(one, now_s))
+        }));
+        known.sort_by_key(|(key, _)| *key);
+        let chunk = async |after: Option<StatementKey>, most: usize| {
+            let rest = known
+                .iter()
+                .filter(|(key, _)| after.is_none_or(|after| *key > after));
+            let told = rest.map(|(key, one)| (*key, names::taken_back(one.clone())));
+            Ok(told.take(most).collect())
+        };
+        let (lists, next) = page(limit, &after, chunk).await?;
+        Ok(Response::new(names::joined(lists, next)))
     }
 
     async fn show_audit(&self, request: Request<AuditRequest>) -> Answer<AuditReply> {

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use dmsc_linkstate::engine::body_id;
+use dmsc_proto::v1;
 use dmsc_spa::authority::{Answer, Authority, AuthorityError, Request};
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::policy::{Policy, PolicyError};
@@ -19,6 +21,7 @@ use super::config::{SpaConfig, SpaMistakes};
 use super::metrics::SpaMetrics;
 use super::store::{Store, StoreError};
 use crate::clock::wall;
+use crate::node::statements::said;
 use crate::operator::gate::Gate;
 use crate::trust::subject;
 
@@ -255,6 +258,16 @@ impl Spa {
         bodies
             .iter()
             .filter_map(|body| self.root.revocation(body).ok())
+            .collect()
+    }
+
+    /// What the root took back, with the ids of the statements.
+    #[must_use]
+    pub fn root_revocations(&self) -> Vec<(u64, v1::RootRevocation)> {
+        let kept = self.inner().store.root_revocations();
+        kept.iter()
+            .filter(|(_, body)| self.root.root_revocation(body).is_ok())
+            .filter_map(|(_, body)| Some((body_id(body), said(body)?)))
             .collect()
     }
 
