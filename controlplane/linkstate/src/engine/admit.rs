@@ -93,7 +93,7 @@ impl Engine {
     }
 
     fn set_network(&mut self, key: Key, body: Option<body::AdjacencyBody>) {
-        if self.network.set(key.origin, key.id, body) {
+        if self.network.set(key.origin, key.id, body, self.config.node) {
             self.backoff.trigger(self.now.mono);
             self.adjacency_changed_at.get_or_insert(self.now.mono);
         }

@@ -1,6 +1,7 @@
 //! Authorisations, found by name: whether a gateway may announce a prefix (design §7).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
@@ -37,6 +38,8 @@ pub struct Authorisations {
     held: BTreeMap<(NodeId, u64), Authorisation>,
     names: HashMap<(NodeId, Domain), HashMap<NameBuf, Vec<Part>>>,
     ends: BTreeSet<(u64, NodeId, u64)>,
+    /// Prefixes that were looked up.
+    judged: AtomicU64,
     /// What was taken back.
     pub revocations: Revocations,
     /// What the root took back.
@@ -162,8 +165,14 @@ impl Authorisations {
             .filter(move |authorisation| !self.revocations.hit(authorisation, name))
     }
 
+    /// How often [`Authorisations::cover`] was asked.
+    pub fn judged(&self) -> u64 {
+        self.judged.load(Ordering::Relaxed)
+    }
+
     /// Whether this gateway may announce this prefix now.
     pub fn cover(&self, gateway: NodeId, domain: Domain, name: &NameBuf, now_s: u64) -> Cover {
+        self.judged.fetch_add(1, Ordering::Relaxed);
         let mut cover = Cover::Nothing;
         for authorisation in self.matching(gateway, domain, name) {
             let [not_after, until_s] = ends(authorisation);

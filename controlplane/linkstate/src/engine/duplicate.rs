@@ -162,6 +162,7 @@ impl Engine {
                 }
             }
             Parsed::Prefixes(prefixes) => self.announced.adopt(key.id, prefixes),
+            Parsed::Purge if key.kind == Kind::PREFIX => self.announced.adopt(key.id, &[]),
             Parsed::Authorisation(_) => {
                 let own = super::own::OwnAuthorisation {
                     body: object.body.clone(),

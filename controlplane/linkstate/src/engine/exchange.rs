@@ -260,7 +260,8 @@ impl Engine {
             let later = self.deferred.get(key).map(|later| of(&later.object));
             let gone = self.buried.get(key).map(|stored| of(&stored.object));
             if mine.or(gone).is_some_and(|mine| mine > version) {
-                state.send.insert(key);
+                let purge = self.lsdb.live(key).is_none();
+                state.send.insert_version(key, purge);
             } else if [mine, held, later, gone].into_iter().flatten().max() < Some(version)
                 && state.wanted.len() < MOST_WANTED
             {
@@ -288,12 +289,13 @@ impl Engine {
             return;
         };
         for key in keys {
-            let here = self.lsdb.get(key).is_some();
+            let stored = self.lsdb.get(key);
+            let here = stored.is_some();
             if !pace.bucket.take(if here { NEW } else { KNOWN }, now) {
                 return;
             }
-            if here {
-                state.send.insert(key);
+            if let Some(stored) = stored {
+                state.send.insert_version(key, stored.object.is_purge());
             }
         }
     }

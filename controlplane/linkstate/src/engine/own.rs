@@ -227,10 +227,11 @@ impl Engine {
         } else {
             self.own.schedule_refresh(key, self.config.lifetime_s, now);
         }
-        match self.parse(&object) {
-            Ok(parsed) => self.accept(object, parsed, None, now),
-            Err(_) => self.accept(object, Parsed::Opaque, None, now),
-        }
+        let parsed = match self.unchanged(&object) {
+            Some(parsed) => parsed,
+            None => self.parse(&object).unwrap_or(Parsed::Opaque),
+        };
+        self.accept(object, parsed, None, now);
     }
 
     /// Own objects whose time has come.

@@ -26,6 +26,8 @@ pub enum Parsed {
     Revocation(Revocation),
     /// By the root.
     RootRevocation(RootRevocation),
+    /// Prefixes that are those of the version before, and all in use.
+    Unchanged,
     /// Withdrawn.
     Purge,
     /// Of an unknown kind, or not to be used: kept and flooded only.

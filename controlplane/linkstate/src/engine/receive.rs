@@ -157,7 +157,7 @@ impl Engine {
                 state.send.remove(key);
                 self.lsdb.extend(key, object.age_s, self.now, frozen);
             } else if self.buried.version(key) > Some(object.version()) {
-                state.send.insert(key); // it missed the purge
+                state.send.insert_version(key, true); // it missed the purge
             }
             return Err(Refusal::Known);
         }
@@ -289,15 +289,27 @@ impl Engine {
         Ok(())
     }
 
-    /// A statement with the same body as the version before was verified then.
-    fn unchanged(&self, object: &Object) -> Option<Parsed> {
+    /// A body that is that of the version before was looked at then: a statement is verified, and of prefixes that are all in use none is judged
+    /// again (what they depend on is judged when it changes).
+    pub(super) fn unchanged(&self, object: &Object) -> Option<Parsed> {
         let key = object.key;
-        let old = &self.lsdb.live(key)?.object;
-        if key.kind != Kind::AUTHORISATION || old.body != object.body || object.is_purge() {
+        let stored = self.lsdb.live(key)?;
+        if stored.object.body != object.body || object.is_purge() {
             return None;
         }
-        let authorisation = self.authorisations.get(key.origin, key.id)?;
-        Some(Parsed::Authorisation(authorisation.clone()))
+        match key.kind {
+            Kind::AUTHORISATION => {
+                let authorisation = self.authorisations.get(key.origin, key.id)?;
+                Some(Parsed::Authorisation(authorisation.clone()))
+            }
+            Kind::PREFIX
+                if stored.prefixes > 0
+                    && self.rib.is_installed(key.origin, key.id, stored.prefixes) =>
+            {
+                Some(Parsed::Unchanged)
+            }
+            _ => None,
+        }
     }
 
     /// Takes an object into the database and tells all neighbours but `from`.
@@ -334,12 +346,13 @@ impl Engine {
             if Some(*id) == from {
                 state.send.remove(key);
             } else {
-                state.send.insert(key);
+                state.send.insert_version(key, object.is_purge());
             }
         }
         let body = object.body.clone();
         let prefixes = match &parsed {
             Parsed::Prefixes(prefixes) => prefixes.len(),
+            Parsed::Unchanged => self.lsdb.get(key).map_or(0, |stored| stored.prefixes),
             _ => 0,
         };
         let old = self.lsdb.insert(object, prefixes, now);

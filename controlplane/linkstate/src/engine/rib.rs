@@ -65,8 +65,16 @@ pub struct Rib {
     domains: BTreeMap<Domain, BTreeMap<NameBuf, Entry>>,
     /// Names that a gateway claims, so that its authorisations cost nothing to others.
     of_gateway: BTreeMap<(NodeId, Domain), BTreeMap<NameBuf, ()>>,
+    /// Claims of one object: how many, and how many of them are installed.
+    of_object: BTreeMap<(NodeId, u64), Count>,
     changed: BTreeSet<(Domain, NameBuf)>,
     stale: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    claims: usize,
+    installed: usize,
 }
 
 /// Names at or below `name` are neighbours in the order of encodings.
@@ -149,6 +157,12 @@ impl Rib {
             })
     }
 
+    /// Whether an object claims so many prefixes, and all of them are installed.
+    pub fn is_installed(&self, gateway: NodeId, object: u64, prefixes: usize) -> bool {
+        let count = self.of_object.get(&(gateway, object));
+        count.is_some_and(|count| count.claims == prefixes && count.installed == prefixes)
+    }
+
     /// Adds or replaces the claim of one object.
     pub fn claim(
         &mut self,
@@ -175,6 +189,8 @@ impl Rib {
             .entry(prefix.name.clone())
             .or_default();
         self.stale += usize::from(stale);
+        let count = self.of_object.entry((gateway, object)).or_default();
+        count.installed += usize::from(installed);
         match entry
             .claims
             .binary_search_by_key(&(gateway, object), |claim| (claim.gateway, claim.object))
@@ -182,10 +198,14 @@ impl Rib {
             Ok(at) => {
                 if let Some(old) = entry.claims.get_mut(at) {
                     self.stale = self.stale.saturating_sub(usize::from(old.stale));
+                    count.installed = count.installed.saturating_sub(usize::from(old.installed));
                     *old = claim;
                 }
             }
-            Err(at) => entry.claims.insert(at, claim),
+            Err(at) => {
+                count.claims += 1;
+                entry.claims.insert(at, claim);
+            }
         }
         self.of_gateway
             .entry((gateway, prefix.domain))
@@ -204,13 +224,22 @@ impl Rib {
             return;
         };
         let stale = &mut self.stale;
+        let mut count = self
+            .of_object
+            .remove(&(gateway, object))
+            .unwrap_or_default();
         entry.claims.retain(|claim| {
             let gone = claim.gateway == gateway && claim.object == object;
-            if gone && claim.stale {
-                *stale = stale.saturating_sub(1);
+            if gone {
+                *stale = stale.saturating_sub(usize::from(claim.stale));
+                count.claims = count.claims.saturating_sub(1);
+                count.installed = count.installed.saturating_sub(usize::from(claim.installed));
             }
             !gone
         });
+        if count.claims > 0 {
+            self.of_object.insert((gateway, object), count);
+        }
         let claims_it = entry.claims.iter().any(|claim| claim.gateway == gateway);
         if !claims_it && let Some(names) = self.of_gateway.get_mut(&(gateway, domain)) {
             names.remove(name);
@@ -244,6 +273,12 @@ impl Rib {
             let (installed, stale) = judgement(claim.installed);
             if claim.installed != installed {
                 claim.installed = installed;
+                let count = self.of_object.entry((gateway, claim.object)).or_default();
+                count.installed = if installed {
+                    count.installed + 1
+                } else {
+                    count.installed.saturating_sub(1)
+                };
                 self.changed.insert((domain, name.clone()));
             }
             self.stale = (self.stale + usize::from(stale)).saturating_sub(usize::from(claim.stale));

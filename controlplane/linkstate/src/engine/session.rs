@@ -136,6 +136,14 @@ fn rank(key: Key) -> u8 {
     }
 }
 
+/// That of a purge: one of an authorisation comes after the objects of prefixes that it covered, or these would have to wait for another one.
+fn purge_rank(key: Key) -> u8 {
+    match key.kind {
+        Kind::AUTHORISATION => 5,
+        _ => rank(key),
+    }
+}
+
 /// A set of keys in the order in which objects are sent.
 #[derive(Debug, Default)]
 pub struct SendSet(BTreeSet<(u8, Key)>);
@@ -143,12 +151,23 @@ pub struct SendSet(BTreeSet<(u8, Key)>);
 impl SendSet {
     /// Adds a key.
     pub fn insert(&mut self, key: Key) {
-        self.0.insert((rank(key), key));
+        self.insert_version(key, false);
+    }
+
+    /// Adds a key of which a purge, or another version, is to be sent.
+    pub fn insert_version(&mut self, key: Key, purge: bool) {
+        let (now, before) = (rank(key), purge_rank(key));
+        let (now, before) = if purge { (before, now) } else { (now, before) };
+        if now != before {
+            self.0.remove(&(before, key));
+        }
+        self.0.insert((now, key));
     }
 
     /// Removes a key.
     pub fn remove(&mut self, key: Key) {
         self.0.remove(&(rank(key), key));
+        self.0.remove(&(purge_rank(key), key));
     }
 
     /// The first key; it is no longer in it.
@@ -249,6 +268,27 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_authorisation_covered_goes_before_its_purge() {
+        let key = |kind, id| Key {
+            kind,
+            origin: NodeId(1),
+            id,
+        };
+        let mut send = SendSet::default();
+        send.insert_version(key(Kind::AUTHORISATION, 1), true);
+        send.insert_version(key(Kind::PREFIX, 1), true);
+        send.insert_version(key(Kind::AUTHORISATION, 2), false);
+        send.insert_version(key(Kind::AUTHORISATION, 3), false);
+        send.insert_version(key(Kind::AUTHORISATION, 3), true);
+        send.insert_version(key(Kind::AUTHORISATION, 4), true);
+        send.remove(key(Kind::AUTHORISATION, 4));
+        let order: Vec<(u8, u64)> = std::iter::from_fn(|| send.pop())
+            .map(|key| (key.kind.0, key.id))
+            .collect();
+        assert_eq!(order, [(3, 2), (2, 1), (3, 1), (3, 3)]);
+    }
 
     #[test]
     fn only_the_adjacency_object_that_counts_goes_first() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use super::stage::Stage;
 use super::topology;
-use crate::action::{Action, GatewayChange, PrefixChange, RouteDelta};
+use crate::action::{Action, GatewayChange, PrefixChange, PrefixMember, RouteDelta, Topology};
 
 impl Engine {
     /// Shortest paths, when they are due.
@@ -18,6 +18,7 @@ impl Engine {
         let graph = self.network.graph(own, &self.own.links);
         self.routes = topology::compute(&graph, own);
         self.computed = true;
+        self.computations += 1;
         self.routes_changed = true;
         if let Some(since) = self.adjacency_changed_at.take() {
             self.stages
@@ -58,9 +59,15 @@ impl Engine {
                 None => self.told_routes.remove(&key),
             };
         }
-        let start = &self.start;
+        let (own, start, routes) = (self.config.node, &self.start, &self.routes);
+        // A member without a way would be taken out of service.
+        let lacks = |member: &PrefixMember| {
+            member.gateway != own
+                && start.had_gateway(member.gateway)
+                && !routes.contains_key(&(Topology::Metric, member.gateway))
+        };
         let (prefixes, times) = self.rib.take_changes(|domain, name, members| {
-            !adds || start.is_all_that_was(domain, name, members)
+            !adds || (start.is_all_that_was(domain, name, members) && !members.iter().any(lacks))
         });
         if !complete && gateways.is_empty() && prefixes.is_empty() {
             return;

@@ -1,6 +1,6 @@
 //! The graph that adjacency objects describe, and the routes over it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use dmsc_wire::NodeId;
 
@@ -15,6 +15,9 @@ const MOST_NEXT_HOPS: usize = 16;
 /// Ways by topology and node.
 pub type Routes = BTreeMap<(Topology, NodeId), GatewayRoute>;
 
+/// Peer, ids at both ends, metric and delay.
+type Edge = (u32, u32, u32, u32, u32);
+
 /// What the adjacency objects say.
 #[derive(Debug, Default)]
 pub struct Network {
@@ -22,14 +25,48 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes a new version, or none any more; whether the graph may have changed.
-    pub fn set(&mut self, origin: NodeId, id: u64, body: Option<AdjacencyBody>) -> bool {
-        let old = match &body {
-            Some(body) => self.bodies.insert((origin, id), body.clone()),
+    /// Takes a new version, or none any more; whether that changes ways: links that both ends name, their costs, or overload. What a node says
+    /// of itself besides, or of links that nobody else knows, costs no computation.
+    pub fn set(
+        &mut self,
+        origin: NodeId,
+        id: u64,
+        body: Option<AdjacencyBody>,
+        own: NodeId,
+    ) -> bool {
+        let before = self.shape(origin, id, own);
+        match body {
+            Some(body) => self.bodies.insert((origin, id), body),
             None => self.bodies.remove(&(origin, id)),
         };
-        let shape = |body: Option<AdjacencyBody>| body.map(|body| (body.links, body.overload));
-        shape(old) != shape(body)
+        before != self.shape(origin, id, own)
+    }
+
+    /// Links of a node that its neighbours name too (those to `own` are always among them: what this node says is not taken from here), and
+    /// whether it is overloaded. Nothing for one without such links: nobody reaches it.
+    fn shape(&self, origin: NodeId, id: u64, own: NodeId) -> Option<(BTreeSet<Edge>, bool)> {
+        let body = self.bodies.get(&(origin, id))?;
+        // Neighbours that name each other many times are looked up once.
+        let mut named: HashMap<NodeId, HashSet<(u32, u32)>> = HashMap::new();
+        let mut is_named = |link: &Link| {
+            let peer = link.peer();
+            let names = named.entry(peer).or_insert_with(|| {
+                let theirs = self.bodies.get(&(peer, id));
+                let links = theirs.into_iter().flat_map(|body| &body.links);
+                links
+                    .filter(|link| link.peer() == origin)
+                    .map(|link| (link.id, link.peer_id))
+                    .collect()
+            });
+            peer == own || names.contains(&(link.peer_id, link.id))
+        };
+        let edges: BTreeSet<Edge> = body
+            .links
+            .iter()
+            .filter(|link| origin == own || is_named(link))
+            .map(|link| (link.peer, link.id, link.peer_id, link.metric, link.delay_us))
+            .collect();
+        (!edges.is_empty()).then_some((edges, body.overload))
     }
 
     /// The graph. A link counts if both ends name it by the same pair of ids (two-way check). What `own` says of itself is taken from

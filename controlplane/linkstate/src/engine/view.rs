@@ -256,6 +256,18 @@ impl Engine {
         cover == Cover::Valid
     }
 
+    /// How often it was looked up whether a gateway may announce a prefix, since the start.
+    #[must_use]
+    pub fn judged(&self) -> u64 {
+        self.authorisations.judged()
+    }
+
+    /// How often shortest paths were computed since the start.
+    #[must_use]
+    pub fn computations(&self) -> u64 {
+        self.computations
+    }
+
     /// Number of prefixes in the RIB.
     #[must_use]
     pub fn prefix_count(&self) -> usize {

@@ -10,6 +10,7 @@ mod objects;
 mod revocations;
 mod root;
 mod time;
+mod work;
 
 use std::sync::atomic::Ordering;
 
