@@ -1,6 +1,10 @@
 //! What costs nothing: refreshes, and changes that change no way.
 
+use dmsc_linkstate::engine::body::{AdjacencyBody, Link};
+
 use super::*;
+
+type Change<'a> = &'a dyn Fn(&mut AdjacencyBody);
 
 #[test]
 fn a_refresh_of_prefixes_judges_none_again_and_changes_nothing() {
@@ -45,7 +49,6 @@ fn a_refresh_of_prefixes_judges_none_again_and_changes_nothing() {
 
 #[test]
 fn what_changes_no_way_is_not_computed() {
-    use dmsc_linkstate::engine::body::{AdjacencyBody, Link};
     let mut sim = line();
     sim.run(secs(2));
     sim.dropped.insert((2, 3)); // or node 3 would take it back
@@ -62,7 +65,7 @@ fn what_changes_no_way_is_not_computed() {
         assert_eq!(stored(sim, 2, Kind::ADJACENCY, 3).sequence.0, sequence);
         sim.engine(2).computations() - before
     };
-    let with = |change: &dyn Fn(&mut AdjacencyBody)| {
+    let with = |change: Change<'_>| {
         let mut body = body.clone();
         change(&mut body);
         body
@@ -75,7 +78,7 @@ fn what_changes_no_way_is_not_computed() {
         delay_us: 1,
         capacity_kbps: 0,
     };
-    let nothing: [(&str, &dyn Fn(&mut AdjacencyBody)); 3] = [
+    let nothing: [(&str, Change<'_>); 3] = [
         ("texts", &|body| {
             body.name = "another".into();
             body.software = "9".into();
@@ -86,7 +89,7 @@ fn what_changes_no_way_is_not_computed() {
     for (what, change) in nothing {
         assert_eq!(say_body(&mut sim, &with(change)), 0, "{what}");
     }
-    let something: [(&str, &dyn Fn(&mut AdjacencyBody)); 4] = [
+    let something: [(&str, Change<'_>); 4] = [
         ("metric", &|body| body.links[0].metric = 7),
         ("delay", &|body| body.links[0].delay_us = 7),
         ("overload", &|body| body.overload = true),
