@@ -1,10 +1,8 @@
 //! Who calls, and what they may: by the Unix groups behind the socket, or by the client certificate.
 
-use std::ffi::CString;
-
+use dmsc_proto::{Peer, group_exists};
 use dmsc_spa::identity::{Identity, Role};
 use dmsc_spa::verify::RootKey;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tokio::net::unix::UCred;
 use tonic::Request;
 use tonic::transport::server::UdsConnectInfo;
@@ -51,7 +49,7 @@ impl Caller {
     #[must_use]
     pub fn of_peer(peer: Option<&UCred>, groups: &RoleGroups) -> Self {
         match peer {
-            Some(peer) => Self::of_user(Uid::from_raw(peer.uid()), peer.gid(), groups),
+            Some(peer) => Self::of_user(Peer::of(peer), groups),
             None => Self::nobody("a process that the kernel does not name"),
         }
     }
@@ -72,34 +70,22 @@ impl Caller {
         }
     }
 
-    fn of_user(uid: Uid, gid: u32, groups: &RoleGroups) -> Self {
-        // A user without an entry has its primary group only.
-        let user = User::from_uid(uid).ok().flatten();
-        let name = user.as_ref().map_or("?", |user| user.name.as_str());
-        let who = format!("uid {uid} ({name})");
-        if uid.is_root() {
-            return Self {
-                who,
-                role: Some(Role::Admin),
-            };
-        }
-        let gid = Gid::from_raw(gid);
-        let mut member_of = vec![gid];
-        if let Some(name) = user.and_then(|user| CString::new(user.name).ok()) {
-            member_of.extend(getgrouplist(&name, gid).unwrap_or_default());
-        }
-        let member = |group: &Option<String>| {
-            let group = group.as_deref().and_then(gid_of);
-            group.is_some_and(|group| member_of.contains(&group))
+    fn of_user(peer: Peer, groups: &RoleGroups) -> Self {
+        let member = |group: &Option<String>| group.as_ref().is_some_and(|group| peer.is_in(group));
+        let role = match peer.is_root() {
+            true => Some(Role::Admin),
+            false => [
+                (&groups.admin, Role::Admin),
+                (&groups.operate, Role::Operate),
+                (&groups.view, Role::View),
+            ]
+            .into_iter()
+            .find_map(|(group, role)| member(group).then_some(role)),
         };
-        let role = [
-            (&groups.admin, Role::Admin),
-            (&groups.operate, Role::Operate),
-            (&groups.view, Role::View),
-        ]
-        .into_iter()
-        .find_map(|(group, role)| member(group).then_some(role));
-        Self { who, role }
+        Self {
+            who: peer.who,
+            role,
+        }
     }
 
     fn of_certificate(der: &[u8], root: &RootKey) -> Self {
@@ -123,22 +109,20 @@ impl Caller {
     }
 }
 
-fn gid_of(name: &str) -> Option<Gid> {
-    Some(Group::from_name(name).ok().flatten()?.gid)
-}
-
 /// Groups that are configured but not there: nobody has the role by them.
 #[must_use]
 pub fn missing_groups(groups: &RoleGroups) -> Vec<&str> {
     [&groups.view, &groups.operate, &groups.admin]
         .into_iter()
         .filter_map(|group| group.as_deref())
-        .filter(|name| gid_of(name).is_none())
+        .filter(|name| !group_exists(name))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::{Gid, Group};
+
     use super::*;
 
     #[test]
@@ -150,15 +134,15 @@ mod tests {
             operate: Some(daemon),
             admin: Some("no-such-group".into()),
         };
-        let caller = Caller::of_user(Uid::from_raw(4_000_000), 1, &groups);
+        let caller = Caller::of_user(Peer::new(4_000_000, 1), &groups);
         assert_eq!(caller.role, Some(Role::Operate));
         assert_eq!(caller.who, "uid 4000000 (?)");
-        let stranger = Caller::of_user(Uid::from_raw(4_000_000), 4_000_000, &groups);
+        let stranger = Caller::of_user(Peer::new(4_000_000, 4_000_000), &groups);
         assert_eq!(
             (stranger.role, stranger.role_name().as_str()),
             (None, "none")
         );
-        let root = Caller::of_user(Uid::from_raw(0), 0, &RoleGroups::default());
+        let root = Caller::of_user(Peer::new(0, 0), &RoleGroups::default());
         assert_eq!(root.role, Some(Role::Admin));
         assert_eq!(missing_groups(&groups), ["no-such-group"]);
     }

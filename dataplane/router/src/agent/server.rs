@@ -8,7 +8,10 @@ use dmsc_proto::v1::dataplane_agent_server::DataplaneAgentServer;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 
-use super::Agent;
+use super::{Agent, Groups};
+
+/// Calls of one connection at a time.
+const CALLS: u32 = 64;
 
 /// The socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,11 +46,12 @@ impl Drop for OwnedPath {
 }
 
 impl Socket {
-    /// Binds `path`, in the place of a socket that a dead process left. Owner and group may connect.
+    /// Binds `path`, in the place of a socket that a dead process left. With groups everybody may connect, and is judged call by call; without,
+    /// owner and group of the file may.
     ///
     /// # Errors
     /// When somebody answers there, or the directory does not let.
-    pub fn bind(path: &Path) -> Result<Socket, AgentError> {
+    pub fn bind(path: &Path, groups: &Groups) -> Result<Socket, AgentError> {
         let error = |cause| AgentError::Bind {
             path: path.to_path_buf(),
             cause,
@@ -60,7 +64,11 @@ impl Socket {
         }
         let _ = std::fs::remove_file(path); // not there is fine
         let listener = UnixListener::bind(path).map_err(error)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
+        for group in groups.missing() {
+            tracing::warn!(group, "no such Unix group: nobody has a role by it");
+        }
+        let mode = if groups.are_given() { 0o666 } else { 0o660 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(error)?;
         Ok(Socket {
             listener,
             path: OwnedPath(path.to_path_buf()),
@@ -81,6 +89,7 @@ impl Socket {
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(64 << 20);
         let result = tonic::transport::Server::builder()
+            .max_concurrent_streams(CALLS)
             .add_service(service)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
             .await;

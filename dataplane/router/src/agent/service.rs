@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::herald::Herald;
+use super::roles::Role;
 use super::{audit, configure, describe, echo, explain};
 use crate::handover::Offer;
 use crate::packet::Origin;
@@ -62,6 +63,10 @@ impl Agent {
         }
     }
 
+    fn permit<T>(&self, request: &Request<T>, need: Role) -> Result<(), Status> {
+        self.shared.config.groups.permit(request, need)
+    }
+
     fn port(&self, name: &str) -> Result<usize, Status> {
         let known = || {
             self.shared
@@ -87,6 +92,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::GreetRequest>,
     ) -> Result<Response<v1::GreetReply>, Status> {
+        self.permit(&request, Role::View)?;
         let request = request.into_inner();
         let (min, max) = dmsc_proto::AGENT_VERSIONS;
         let version = request.version_max.min(max);
@@ -119,6 +125,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::Transaction>,
     ) -> Result<Response<v1::TransactionAck>, Status> {
+        self.permit(&request, Role::Operate)?;
         let transaction = request.into_inner();
         let count = transaction.ops.len();
         let _admitted = self.offer.admit().await;
@@ -149,6 +156,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::DumpRequest>,
     ) -> Result<Response<v1::DumpReply>, Status> {
+        self.permit(&request, Role::View)?;
         Ok(Response::new(describe::dump(
             &self.shared,
             &self.publishing.view(),
@@ -158,8 +166,9 @@ impl DataplaneAgent for Agent {
 
     async fn list_ports(
         &self,
-        _: Request<v1::ListPortsRequest>,
+        request: Request<v1::ListPortsRequest>,
     ) -> Result<Response<v1::ListPortsReply>, Status> {
+        self.permit(&request, Role::View)?;
         let handles = self.handles.read();
         let ports = self
             .shared
@@ -173,8 +182,9 @@ impl DataplaneAgent for Agent {
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
+        self.permit(&request, Role::View)?;
         let observed = self.publishing.view().generation.0;
         Ok(Response::new(v1::ListWorkersReply {
             workers: describe::workers(&self.shared, observed),
@@ -185,6 +195,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::ListCountersRequest>,
     ) -> Result<Response<v1::ListCountersReply>, Status> {
+        self.permit(&request, Role::View)?;
         let only = request.into_inner().port;
         let ports = if only.is_empty() {
             self.shared
@@ -205,6 +216,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainReply>, Status> {
+        self.permit(&request, Role::View)?;
         let mut request = request.into_inner();
         let name = name(&request.name)?;
         if request.domain == 0 {
@@ -235,6 +247,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::EchoRequest>,
     ) -> Result<Response<Self::EchoStream>, Status> {
+        self.permit(&request, Role::Operate)?;
         let request = request.into_inner();
         let name = name(&request.name)?;
         if request.count > 1_000 || request.record_slots > 20 {
@@ -258,6 +271,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::CaptureRequest>,
     ) -> Result<Response<Self::CaptureStream>, Status> {
+        self.permit(&request, Role::Operate)?;
         let request = request.into_inner();
         let port = self.port(&request.port)?;
         let snap = if request.snap_length == 0 {
@@ -303,6 +317,7 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::TracePacketsRequest>,
     ) -> Result<Response<Self::TracePacketsStream>, Status> {
+        self.permit(&request, Role::Operate)?;
         let request = request.into_inner();
         if !(1..=1_000).contains(&request.count) {
             return Err(Status::invalid_argument("count must be 1 to 1,000"));
@@ -323,7 +338,13 @@ impl DataplaneAgent for Agent {
         request: Request<v1::AgentConfigRequest>,
     ) -> Result<Response<v1::AgentConfigReply>, Status> {
         let generation = self.publishing.view().generation.0;
-        let result = configure::serve(&self.shared, generation, request.get_ref());
+        let need = match request.get_ref().action.as_str() {
+            "apply" => Role::Operate,
+            _ => Role::View,
+        };
+        let permitted = self.permit(&request, need);
+        let result =
+            permitted.and_then(|()| configure::serve(&self.shared, generation, request.get_ref()));
         if request.get_ref().action == "apply" {
             audit::record(&request, "Config apply", generation, &result);
         }
@@ -336,14 +357,16 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::HandoverRequest>,
     ) -> Result<Response<Self::HandoverStream>, Status> {
+        self.permit(&request, Role::Operate)?;
         Ok(stream(self.offer.serve(request.into_inner()).await?))
     }
 
     type WatchStream = Replies<v1::Event>;
     async fn watch(
         &self,
-        _: Request<v1::WatchRequest>,
+        request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        self.permit(&request, Role::View)?;
         let (sender, receiver) = mpsc::channel(256);
         let (shared, publishing, handles) = (
             self.shared.clone(),

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::raw::{RawConfig, RawPort};
 use super::{Budget, Config, ConfigError, PortConfig, PortKind, PortRole, Role};
+use crate::agent::Groups;
 use crate::mac::MacAddress;
 
 /// Turns byte spans into errors that name file, line and field.
@@ -343,6 +344,10 @@ impl Checker<'_> {
                 .map_or(0, |c| self.line(c.span().start)),
             idle: raw.workers.idle,
             socket: raw.agent.socket.get_ref().clone(),
+            groups: Groups {
+                view: raw.agent.view_group.clone(),
+                operate: raw.agent.operate_group.clone(),
+            },
             ports,
         })
     }

@@ -65,6 +65,13 @@ fn sections(config: &Config) -> Vec<Section> {
         Idle::Poll => "poll",
     };
     let cores = config.cores.iter().map(|core| number(*core as u64));
+    let mut agent = vec![("socket", text(config.socket.display()))];
+    let groups = [
+        ("view_group", &config.groups.view),
+        ("operate_group", &config.groups.operate),
+    ];
+    let groups = groups.into_iter();
+    agent.extend(groups.filter_map(|(field, group)| Some((field, text(group.as_ref()?)))));
     let mut all = vec![
         section(
             "[node]",
@@ -85,11 +92,7 @@ fn sections(config: &Config) -> Vec<Section> {
                 ("idle", text(idle)),
             ],
         ),
-        section(
-            "[agent]",
-            "agent",
-            vec![("socket", text(config.socket.display()))],
-        ),
+        section("[agent]", "agent", agent),
     ];
     all.extend(config.ports.iter().map(|port| Section {
         header: "[[port]]",

@@ -11,6 +11,7 @@ use dmsc_wire::{Domain, NodeId};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::agent::Groups;
 use crate::mac::MacAddress;
 use check::Checker;
 pub use fields::Difference;
@@ -282,6 +283,8 @@ pub struct Config {
     pub idle: Idle,
     /// The agent's Unix socket.
     pub socket: PathBuf,
+    /// Unix groups that have a role on it.
+    pub groups: Groups,
     /// All ports; a port's id is its place here, from 1.
     pub ports: Vec<PortConfig>,
 }

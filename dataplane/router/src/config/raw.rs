@@ -48,6 +48,8 @@ pub(super) struct RawWorkers {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAgent {
     pub(super) socket: Spanned<PathBuf>,
+    pub(super) view_group: Option<String>,
+    pub(super) operate_group: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -330,7 +330,7 @@ fn serve(
             let taps = make_taps(&shared)?;
             let socket = {
                 let _inside = runtime.enter();
-                Socket::bind(&shared.config.socket)?
+                Socket::bind(&shared.config.socket, &shared.config.groups)?
             };
             let control = |name: &str, body: Box<dyn FnOnce() + Send>| {
                 let cores = control_cores.clone();
