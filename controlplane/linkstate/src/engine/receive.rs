@@ -157,7 +157,7 @@ impl Engine {
                 state.send.remove(key);
                 self.lsdb.extend(key, object.age_s, self.now, frozen);
             } else if self.buried.version(key) > Some(object.version()) {
-                state.send.insert(key); // it missed the purge
+                state.send.insert_version(key, true); // it missed the purge
             }
             return Err(Refusal::Known);
         }
