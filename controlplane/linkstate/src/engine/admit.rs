@@ -261,10 +261,7 @@ impl Engine {
             };
             self.revoke_root(id, revocation, &body);
         }
-        let revocations = &self.authorisations.revocations;
-        if revocations.is_needed((kind, id), self.now_s()) {
-            self.pass_on(kind, id, body);
-        }
+        self.pass_on_given(kind, id, body);
     }
 
     /// Prefixes of the dataplane that are not in the RIB yet.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dmsc_wire::NodeId;
 
 use super::Engine;
 use super::revocations::StatementId;
@@ -16,8 +17,25 @@ const SPREAD_MS: u64 = 60_000;
 const UNREFRESHED: u32 = 4;
 
 impl Engine {
+    /// A statement that was given to this node, if it is still good for something and no other carries it.
+    pub(super) fn pass_on_given(&mut self, kind: Kind, id: u64, body: Bytes) {
+        let revocations = &self.authorisations.revocations;
+        if !revocations.is_needed((kind, id), self.now_s()) {
+            return;
+        }
+        let node = self.config.node;
+        // Before this node speaks nobody knows what others carry.
+        let others = self.start.ready && {
+            let others = self.carried_by(|origin| origin != node);
+            others.contains(&(kind, id))
+        };
+        if !others {
+            self.pass_on(kind, id, body);
+        }
+    }
+
     /// Originates a statement under this node's id.
-    pub(super) fn pass_on(&mut self, kind: Kind, id: u64, body: Bytes) {
+    fn pass_on(&mut self, kind: Kind, id: u64, body: Bytes) {
         let key = self.own_key(kind, id);
         self.own.statements.insert(key, body);
         if self.start.ready && !self.start.left {
@@ -45,16 +63,7 @@ impl Engine {
         if !self.start.ready || self.start.left {
             return;
         }
-        let of_kind = [Kind::REVOCATION, Kind::ROOT_REVOCATION];
-        let carried: BTreeSet<StatementId> = of_kind
-            .into_iter()
-            .flat_map(|kind| self.lsdb.of_kind(kind))
-            .filter(|(_, stored)| {
-                let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
-                !stored.object.is_purge() && stored.until > now + lifetime / UNREFRESHED
-            })
-            .map(|(key, _)| (key.kind, key.id))
-            .collect();
+        let carried = self.carried_by(|_| true);
         let node = u64::from(self.config.node.0);
         let turn = |statement: StatementId| {
             // Another order of nodes for each statement.
@@ -64,6 +73,36 @@ impl Engine {
         self.authorisations
             .revocations
             .watch(&carried, now_s, now, turn);
+    }
+
+    /// Statements that nodes carry whose objects are refreshed.
+    fn carried_by(&self, who: impl Fn(NodeId) -> bool) -> BTreeSet<StatementId> {
+        let now = self.now.mono;
+        [Kind::REVOCATION, Kind::ROOT_REVOCATION]
+            .into_iter()
+            .flat_map(|kind| self.lsdb.of_kind(kind))
+            .filter(|(key, stored)| {
+                let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
+                let refreshed = stored.until > now + lifetime / UNREFRESHED;
+                who(key.origin) && refreshed && !stored.object.is_purge()
+            })
+            .map(|(key, _)| (key.kind, key.id))
+            .collect()
+    }
+
+    /// Says for the first time what this node has from its disk, or said in an earlier life: not what others carry already, or after a restart of
+    /// the network every node would say everything.
+    pub(super) fn speak_statements(&mut self) {
+        let node = self.config.node;
+        let others = self.carried_by(|origin| origin != node);
+        let lsdb = &self.lsdb;
+        self.own
+            .statements
+            .retain(|key, _| lsdb.live(*key).is_some() || !others.contains(&(key.kind, key.id)));
+        let statements: Vec<Key> = self.own.statements.keys().copied().collect();
+        for key in statements {
+            self.tell(key);
+        }
     }
 
     /// Statements whose turn has come, and that nobody else carried on meanwhile.

@@ -236,10 +236,7 @@ impl Engine {
         for id in authorisations {
             self.tell(self.own_key(Kind::AUTHORISATION, id));
         }
-        let statements: Vec<Key> = self.own.statements.keys().copied().collect();
-        for key in statements {
-            self.tell(key);
-        }
+        self.speak_statements();
         let node = self.config.node;
         let unknown: Vec<Key> = self
             .lsdb

@@ -53,6 +53,26 @@ fn a_revocation_outlives_its_originator_once() {
 }
 
 #[test]
+fn what_another_carries_is_not_said_twice() {
+    let mut sim = line();
+    revoke_at(&mut sim, 3, 86_400);
+    let body = sim.nodes[&2].kept[0].1.clone();
+    // The authority tells another gateway too; and a third has it on its disk.
+    sim.handle(2, Event::Revocation(body.clone()));
+    sim.kill(1);
+    sim.start(1, true);
+    sim.handle(1, Event::Revocation(body));
+    sim.run(secs(100));
+    assert_eq!(carriers(&sim, 2), [3]);
+    assert_eq!(sim.engine(1).revocations().len(), 1);
+    // One that said it before its restart says it again.
+    sim.kill(3);
+    sim.start(3, true);
+    sim.run(secs(100));
+    assert_eq!(carriers(&sim, 2), [3]);
+}
+
+#[test]
 fn a_revocation_outlives_an_originator_that_leaves() {
     let mut sim = line();
     revoke_at(&mut sim, 3, 86_400);
