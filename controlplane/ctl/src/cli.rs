@@ -110,6 +110,9 @@ pub enum Command {
     /// Take a drained node back into service
     Undrain,
     /// End authorisations early (at a prefix authority)
+    #[command(
+        after_help = "What any authority signed until now is ended, as far as this one may speak for it; and this one refuses to sign it again until the revocation is over.\nAnother authority that may speak for the same names would sign again: give the revocation to each of them, or take the names from its policy."
+    )]
     Revoke(operator::RevokeArgs),
     /// Give the network what the root took back: a node, an authority or keys
     Give(operator::GiveArgs),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dmsc_linkstate::event::LinkSettings;
 use dmsc_linkstate::trust::{Authorisation, Grant, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError};
-use dmsc_linkstate::{AdjacencyId, Engine, EngineConfig, Event, Key, Kind, Message, NodeId, Now, Object, Sequence, SessionId, Signer, Trust};
+use dmsc_linkstate::{AdjacencyId, Engine, EngineConfig, Event, Header, Key, Kind, Message, NodeId, Now, Object, Sequence, SessionId, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
 use libfuzzer_sys::fuzz_target;
 
@@ -64,6 +64,8 @@ impl Trust for Anything {
             identity: None,
             issued_before_s: now.wall.as_secs(),
             until_s: now.wall.as_secs() + 100,
+            subtrees: Vec::new(),
+            domains: Vec::new(),
             reason: String::new(),
         })
     }
@@ -121,8 +123,11 @@ fuzz_target!(|data: &[u8]| {
             2 => Event::SessionDown(session),
             3 => {
                 let mask = bytes.iter().fold(0u64, |mask, byte| mask.rotate_left(8) ^ u64::from(*byte));
-                let headers = bytes.chunks(2).map(|b| (Key { kind: Kind(b[0] % 8), origin: NodeId(u32::from(b[0] >> 6)), id: 1 }, Sequence(b.len() as u64)));
-                Event::Received { session, message: Message::Summary { bucket_mask: mask, headers: headers.collect() } }
+                let key = |byte: u8| Key { kind: Kind(byte % 8), origin: NodeId(u32::from(byte >> 6)), id: 1 };
+                let headers = bytes.chunks(2).map(|b| Header { key: key(b[0]), sequence: Sequence(b.len() as u64), tag: u64::from(b[0]) });
+                let bound = |at: usize| bytes.get(at).copied().filter(|byte| byte % 2 == 0).map(key);
+                let message = Message::Summary { bucket_mask: mask, headers: headers.collect(), from: bound(0), to: bound(1) };
+                Event::Received { session, message }
             }
             4 => {
                 let mut digest = dmsc_linkstate::Digest::default();

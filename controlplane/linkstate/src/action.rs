@@ -56,7 +56,8 @@ pub enum Topology {
 pub struct RouteDelta {
     /// Counts up by one.
     pub version: u64,
-    /// Everything is told, nothing else is valid: the first after start or restart. What the dataplane has besides is to be removed.
+    /// Everything is told, nothing else is valid: once after start or restart. What the dataplane has besides is to be removed. Those before
+    /// it, after a restart, add to what the dataplane has and change it.
     pub complete: bool,
     /// Changed gateways.
     pub gateways: Vec<GatewayChange>,

@@ -17,9 +17,11 @@ mod lsdb;
 mod own;
 pub mod pages;
 mod parse;
+mod passing;
 mod receive;
 mod revocations;
 mod rib;
+mod root;
 mod session;
 mod stage;
 mod start;
@@ -58,6 +60,7 @@ pub struct Engine {
     sessions: BTreeMap<SessionId, session::Session>,
     /// Objects refused over each adjacency, in sessions that have ended.
     refused_before: BTreeMap<AdjacencyId, u64>,
+    paces: BTreeMap<AdjacencyId, session::Pace>,
     links: links::Links,
     network: topology::Network,
     backoff: backoff::Backoff,
@@ -102,6 +105,7 @@ impl Engine {
             deferred: deferred::Deferred::default(),
             sessions: BTreeMap::new(),
             refused_before: BTreeMap::new(),
+            paces: BTreeMap::new(),
             links: links::Links::default(),
             network: topology::Network::default(),
             routes: topology::Routes::new(),

@@ -61,8 +61,9 @@ pub struct Known {
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// First, at most once, before any session: this is a restart, and these are the gateways and prefixes that the dataplane has. No routes are
-    /// told until all of them are known again, or `hold` has passed. Without any of both it is a start: own prefixes are announced, and
+    /// First, at most once, before any session: this is a restart, and these are the gateways and prefixes that the dataplane has. Until all of
+    /// them are known again, or `hold` has passed, routes are told that come or change, none is taken away that was there, and none of the
+    /// deltas is complete. Without any of both it is a start: own prefixes are announced, and
     /// transit is offered, after the first [`Event::Programmed`].
     Restarted {
         /// Gateways in the dataplane's tables.

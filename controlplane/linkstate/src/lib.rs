@@ -19,7 +19,7 @@ pub use action::{Action, Alarm, RouteDelta};
 pub use dmsc_wire::NodeId;
 pub use engine::{Engine, EngineConfig, Sizes};
 pub use event::{AdjacencyId, Event, SessionId};
-pub use message::{Digest, Message};
+pub use message::{Digest, Header, Message};
 pub use object::{Key, Kind, Object, Sequence};
 pub use spf::{Cost, Graph, LinkId, Route, ShortestPaths, routes, routes_by};
 pub use time::Now;

@@ -2,6 +2,35 @@
 
 use crate::object::{Key, Object, Sequence};
 
+/// One version of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Which object.
+    pub key: Key,
+    /// Which version of it …
+    pub sequence: Sequence,
+    /// … and of two under one sequence, which: [`Object::tag`].
+    pub tag: u64,
+}
+
+impl Header {
+    /// Of an object.
+    #[must_use]
+    pub fn of(object: &Object) -> Self {
+        Self {
+            key: object.key,
+            sequence: object.sequence,
+            tag: object.tag(),
+        }
+    }
+
+    /// Its place among the versions of the object.
+    #[must_use]
+    pub fn version(&self) -> (Sequence, u64) {
+        (self.sequence, self.tag)
+    }
+}
+
 /// Buckets of a digest.
 pub const BUCKETS: usize = 64;
 
@@ -14,18 +43,22 @@ pub enum Message {
     Flood(Vec<Object>),
     /// What the sender has.
     Digest(Digest),
-    /// Headers of the buckets in `bucket_mask`, completely.
+    /// Headers of the buckets in `bucket_mask`, completely from `from` to `to`.
     Summary {
         /// Bit n: bucket n.
         bucket_mask: u64,
-        /// All of its objects.
-        headers: Vec<(Key, Sequence)>,
+        /// All of its objects in the range.
+        headers: Vec<Header>,
+        /// First key of the range; `None`: from the beginning.
+        from: Option<Key>,
+        /// Last key of the range; `None`: to the end.
+        to: Option<Key>,
     },
     /// Objects that the sender lacks.
     Request(Vec<Key>),
 }
 
-/// XOR of the first 8 bytes of SHA-256 over (kind, origin, id, sequence) of all accepted objects, in buckets by the same over (kind, origin, id).
+/// XOR of the first 8 bytes of SHA-256 over (kind, origin, id, sequence, signature) of all accepted objects, in buckets by the same over (kind, origin, id).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     /// Number of objects.

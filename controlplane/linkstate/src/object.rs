@@ -78,6 +78,32 @@ pub struct Object {
     pub age_s: u32,
 }
 
+impl Key {
+    /// The next one in order.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        let Self { kind, origin, id } = self;
+        if let Some(id) = id.checked_add(1) {
+            return Some(Self { id, ..self });
+        }
+        if let Some(origin) = origin.0.checked_add(1) {
+            let origin = NodeId(origin);
+            return Some(Self {
+                kind,
+                origin,
+                id: 0,
+            });
+        }
+        let kind = Kind(kind.0.checked_add(1)?);
+        let origin = NodeId(0);
+        Some(Self {
+            kind,
+            origin,
+            id: 0,
+        })
+    }
+}
+
 impl Object {
     /// Whether this withdraws the object.
     #[must_use]
@@ -89,6 +115,14 @@ impl Object {
     #[must_use]
     pub fn version(&self) -> Version {
         (self.sequence, self.signature)
+    }
+
+    /// First 8 bytes of the signature, big endian: tells versions under one sequence apart, and orders them as [`Object::version`] does.
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        self.signature
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first))
     }
 
     /// What the signature covers: context, then all fixed fields in network byte order, length of the body and the body.

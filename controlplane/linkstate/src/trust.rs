@@ -70,7 +70,8 @@ pub trait Trust {
     /// # Errors
     /// Why not.
     fn root_revocation(&mut self, body: &[u8], now: Now) -> Result<RootRevocation, TrustError>;
-    /// From now on what this names is void: [`Trust::node_key`] and the others answer [`TrustError::Revoked`].
+    /// From now on certificates that this names are void: [`Trust::node_key`] answers [`TrustError::Revoked`]. Statements of an authority are
+    /// verified as before: the engine knows which of them count.
     fn revoke(&mut self, revocation: &RootRevocation);
 }
 
@@ -116,7 +117,7 @@ pub struct Grant {
     pub maximum_depth: u8,
 }
 
-/// Ends authorisations of one authority issued at or before `issued_before_s`, for names at or below `name`.
+/// Ends authorisations, whichever authority signed them, issued at or before `issued_before_s`, for names at or below `name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     /// Name of the authority.
@@ -135,6 +136,10 @@ pub struct Revocation {
     pub issued_before_s: u64,
     /// May be forgotten then.
     pub until_s: u64,
+    /// Names that its authority may speak for: it ends nothing for others. Empty = all.
+    pub subtrees: Vec<NameBuf>,
+    /// Domains that its authority may speak for. Empty = all.
+    pub domains: Vec<Domain>,
     /// For people.
     pub reason: String,
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dmsc_linkstate::action::Topology;
 use dmsc_linkstate::{
-    Action, AdjacencyId, Cost, Digest, Event, Graph, Key, Kind, LinkId, Message, NodeId, Object,
-    Sequence, SessionId, routes_by,
+    Action, AdjacencyId, Cost, Digest, Event, Graph, Header, Key, Kind, LinkId, Message, NodeId,
+    Object, Sequence, SessionId, routes_by,
 };
 use proptest::prelude::*;
 use sim::{Sim, ms, secs};
@@ -310,6 +310,14 @@ fn object() -> impl Strategy<Value = Object> {
     })
 }
 
+fn header() -> impl Strategy<Value = Header> {
+    (key(), any::<u64>(), any::<u64>()).prop_map(|(key, sequence, tag)| Header {
+        key,
+        sequence: Sequence(sequence),
+        tag,
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         prop::collection::vec(object(), 0..5).prop_map(Message::Flood),
@@ -319,11 +327,15 @@ fn message() -> impl Strategy<Value = Message> {
         })),
         (
             any::<u64>(),
-            prop::collection::vec((key(), any::<u64>().prop_map(Sequence)), 0..20)
+            prop::collection::vec(header(), 0..20),
+            prop::option::of(key()),
+            prop::option::of(key()),
         )
-            .prop_map(|(bucket_mask, headers)| Message::Summary {
+            .prop_map(|(bucket_mask, headers, from, to)| Message::Summary {
                 bucket_mask,
-                headers
+                headers,
+                from,
+                to,
             }),
         prop::collection::vec(key(), 0..20).prop_map(Message::Request),
     ]

@@ -208,6 +208,10 @@ async fn believed(root: &RootKey, bodies: Vec<Vec<u8>>, address: SocketAddr) -> 
     let root = root.clone();
     let verify = move || {
         let held = |body: Vec<u8>| match root.authorisation(&body) {
+            Ok(authorisation) if root.has_revoked_authority_of(&authorisation) => {
+                warn!(authority = authorisation.authority, %address, "the root took this authority back; what it signs is not believed");
+                None
+            }
             Ok(authorisation) => Some(Held {
                 body: Bytes::from(body),
                 authorisation,

@@ -159,12 +159,20 @@ impl<'a> Revoked<'a> {
         name: &'s NameBuf,
     ) -> impl Iterator<Item = &'s Told<'a>> {
         let depth = name.as_name().component_count();
-        self.of(domain, identity).flat_map(move |of| {
-            let below = (1..=depth)
-                .filter_map(move |level| of.below.get(name.as_name().prefix(level).as_bytes()))
-                .flatten();
-            of.everything.iter().chain(below)
-        })
+        self.of(domain, identity)
+            .flat_map(move |of| {
+                let below = (1..=depth)
+                    .filter_map(move |level| of.below.get(name.as_name().prefix(level).as_bytes()))
+                    .flatten();
+                of.everything.iter().chain(below)
+            })
+            .filter(move |told| {
+                // An authority ends nothing that it may not speak for.
+                let (domains, subtrees) = (&told.revocation.domains, &told.revocation.subtrees);
+                let covers = |subtree: &NameBuf| subtree.as_name().is_prefix_of(name.as_name());
+                (domains.is_empty() || domains.contains(&domain))
+                    && (subtrees.is_empty() || subtrees.iter().any(covers))
+            })
     }
 }
 
@@ -335,14 +343,13 @@ impl Claims {
         now_s: u64,
     ) -> Right {
         let mut best = None;
-        // A revocation of everything that an authority may speak for is about the names that this authority granted, and no others.
+        // A revocation of everything is about names that were granted; what nobody ever granted is unknown, and not revoked.
         let mut by = None;
         for one in covering(&self.index, &self.held, (domain, identity), name) {
             let mut told = revoked.told(domain, identity, name);
             let hit = told.find(|told| {
-                // By name it ends what any authority granted; without, only its own.
-                (told.revocation.name.is_some() || told.revocation.authority == one.authority)
-                    && one.issued_at_s <= told.revocation.issued_before_s
+                // Whichever authority granted it.
+                one.issued_at_s <= told.revocation.issued_before_s
             });
             if hit.is_some() {
                 by = by.or(hit);
@@ -523,10 +530,10 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_of_everything_is_about_its_authority_only() {
+    fn a_revocation_of_everything_is_about_what_its_authority_may_speak_for() {
         let mut claims = Claims::new(NodeId(1));
         claims.add(vec![held(1, "/shop", false, (0, 30))]);
-        let all = |authority: &str| Revocation {
+        let all = |authority: &str, scope: &str| Revocation {
             authority: authority.into(),
             serial: 1,
             domain: Some(Domain(1)),
@@ -535,12 +542,14 @@ mod tests {
             identity: Some("pod1/a".into()),
             issued_before_s: 5,
             until_s: 100,
+            subtrees: vec![NameBuf::parse(scope).unwrap()],
+            domains: vec![Domain(1)],
             reason: "closed".into(),
         };
-        let other = [all("spa2")];
+        let other = [all("spa2", "/lab")];
         assert_eq!(right(&claims, "/shop/a", &other, 6), Right::Valid);
         assert_eq!(right(&claims, "/bank", &other, 6), Right::Unknown);
-        let own = [all("spa1"), all("spa2")];
+        let own = [all("spa1", "/shop"), all("spa2", "/lab")];
         assert!(matches!(
             right(&claims, "/shop/a", &own, 6),
             Right::Revoked(_)
@@ -561,6 +570,8 @@ mod tests {
             identity: None,
             issued_before_s: 5,
             until_s: 100,
+            subtrees: Vec::new(),
+            domains: Vec::new(),
             reason: "sold".into(),
         };
         let list = [revocation];

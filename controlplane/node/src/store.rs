@@ -14,8 +14,8 @@ use crate::clock::wall;
 const MAX_FILE: u64 = 65_536;
 /// Most files of one kind.
 const MAX_FILES: usize = 100_000;
-/// How long a statement that is over stays on disk: the clock at the start may be wrong by hours.
-const GRACE_S: u64 = 86_400;
+/// How long a statement that is over stays on disk: the clock at the start may be ahead by a year, and what it ended may last longer than it.
+const GRACE_S: u64 = 400 * 86_400;
 
 /// A state directory that cannot be used.
 #[derive(Debug, Error)]
@@ -155,7 +155,7 @@ impl Store {
             .collect()
     }
 
-    /// The same for statements that end at `until_s`: those that ended more than a day before `now_s` are forgotten.
+    /// The same for statements that end at `until_s`: those that ended more than 400 days before `now_s` are forgotten.
     #[must_use]
     pub fn load_current(
         &self,

@@ -448,9 +448,7 @@ async fn the_unix_socket_knows_its_callers() {
         assert_eq!(about.expect_err("refused").code(), Code::PermissionDenied);
     }
     // A second process does not steal the socket.
-    let mut again = config(scene.folder.path());
-    again.operator = None;
-    let again = spa::start(again).await;
+    let again = spa::start(config(scene.folder.path())).await;
     let error = again.err().expect("refused").to_string();
     assert!(error.contains("another process serves there"), "{error}");
 }

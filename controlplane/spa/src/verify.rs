@@ -360,6 +360,8 @@ impl RootKey {
             identity: Some(body.identity).filter(|identity| !identity.is_empty()),
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
+            subtrees: authority.subtrees,
+            domains: authority.domains,
             reason: body.reason,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use dmsc_spa::identity::{Identity, IdentityError, Role};
 use dmsc_spa::pki::Scope;
 use dmsc_wire::{Domain, NameBuf, NodeId};
@@ -14,12 +14,12 @@ use crate::text::parse_name;
 pub enum Pki {
     /// Make a root: the one key that all routers trust
     #[command(
-        after_help = "Example:\n  dmscctl pki init pki --trust-domain dmsc.test\n\nMakes pki/root.pem and pki/root.key.pem. The key is needed to issue and to revoke nodes, and by no daemon: keep it offline."
+        after_help = "Example:\n  dmscctl pki init pki --trust-domain dmsc.test\n\nMakes pki/root.pem and pki/root.key.pem. The key is needed to issue and to revoke, and by no daemon: keep it offline."
     )]
     Init(Init),
     /// Issue credentials of a node, pod, authority or operator: cert.pem, key.pem, root.pem
     #[command(
-        after_help = "Examples:\n  dmscctl pki issue --root pki --out sg1 node 1 sg\n  dmscctl pki issue --root pki --out pod1 pod pod1/a --days 30\n  dmscctl pki issue --root pki --out spa1 spa spa1 --subtree /shop --subtree /lab --domain 1\n  dmscctl pki issue --root pki --out eva operator eva operate\n\nThe same again renews: the key stays, unless --new-key. Daemons read the folder when they start."
+        after_help = "Examples:\n  dmscctl pki issue --root pki --out sg1 node 1 sg\n  dmscctl pki issue --root pki --out pod1 pod pod1/a --days 30\n  dmscctl pki issue --root pki --out spa1 spa spa1 --subtree /shop --subtree /lab --domain 1\n  dmscctl pki issue --root pki --out eva operator eva operate\n\nThe same again renews, with a new key: one that was copied or revoked is of no use any more. Daemons read the folder when they start."
     )]
     Issue(Issue),
     /// Verify and show credentials, certificates, authorisations and revocations
@@ -27,11 +27,11 @@ pub enum Pki {
         after_help = "Examples:\n  dmscctl pki show sg1                            a folder of credentials\n  dmscctl pki show pki/root.pem\n  dmscctl pki show spa1/authority.bin             what may this authority speak for?\n  dmscctl pki show --root sg1 /var/lib/dmsc/sg1/authorisations/17.bin\n\nThe root is the root.pem beside the file, unless --root names another. Exit status 2 when it is not believed, or not valid now."
     )]
     Show(Show),
-    /// Sign a revocation of all certificates that a node has had until now
+    /// Sign a revocation of certificates: of a node or an authority until now, or of keys for good
     #[command(
-        after_help = "Example:\n  dmscctl pki revoke-node --root pki 5 --reason \"stolen\" --out node5.revocation\n\nGive the file to one router; it floods it, and all remove what the node says. Credentials that are issued afterwards are good again."
+        after_help = "Examples:\n  dmscctl pki revoke --root pki --node 5 --reason \"stolen\" --out node5.revocation\n  dmscctl pki revoke --root pki --authority spa1 --reason \"sold\" --out spa1.revocation\n  dmscctl pki revoke --root pki --certificate pod1/cert.pem pod2 --reason \"leaked\" --out pods.revocation\n\nGive the file to one router, which floods it, and to every authority. All remove what a revoked node says, and no prefix stays by what a revoked authority signed.\nCredentials that are issued to the node or authority afterwards are good again. A key is void whoever certifies it, and whenever: 'pki issue' makes a new one."
     )]
-    RevokeNode(RevokeNode),
+    Revoke(Revoke),
 }
 
 /// `pki init`.
@@ -60,9 +60,6 @@ pub struct Issue {
     /// How long they are valid
     #[arg(long, global = true, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500), value_name = "N")]
     pub days: u32,
-    /// Make a new key, even if there is one in the folder
-    #[arg(long, global = true)]
-    pub new_key: bool,
     /// For whom.
     #[command(subcommand)]
     pub whom: Whom,
@@ -134,15 +131,22 @@ pub struct Show {
     pub root: Option<PathBuf>,
 }
 
-/// `pki revoke-node`.
+/// `pki revoke`.
 #[derive(Debug, Args)]
-pub struct RevokeNode {
+#[command(group = ArgGroup::new("subject").required(true).multiple(false))]
+pub struct Revoke {
     /// Folder of the root, made by 'pki init'
     #[arg(long, value_name = "DIR")]
     pub root: PathBuf,
-    /// Node id
-    #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub node: u32,
+    /// All certificates that this node has had until now
+    #[arg(long, group = "subject", value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub node: Option<u32>,
+    /// All certificates that this authority has had until now, and all that it authorised with them
+    #[arg(long, group = "subject", value_name = "NAME")]
+    pub authority: Option<String>,
+    /// The keys of these certificates, or folders of credentials, of any kind; at most 16
+    #[arg(long, group = "subject", num_args = 1.., value_name = "FILE")]
+    pub certificate: Vec<PathBuf>,
     /// Why, for whoever reads the database; at most 255 bytes
     #[arg(long, value_name = "TEXT")]
     pub reason: String,

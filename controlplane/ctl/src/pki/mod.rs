@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::Output;
-use cli::{Init, Issue, Pki, RevokeNode};
+use cli::{Init, Issue, Pki, Revoke};
 
 /// Why credentials were not made or not shown.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum PkiFailure {
     },
 }
 
-/// JSON of `pki init`, `issue` and `revoke-node`.
+/// JSON of `pki init`, `issue` and `revoke`.
 #[derive(Debug, Serialize)]
 struct Made<'a> {
     /// Folder or file.
@@ -92,7 +92,7 @@ pub fn run(what: &Pki, output: &mut Output) -> Result<(), Failure> {
         Pki::Init(args) => init(args, output),
         Pki::Issue(args) => issue(args, output),
         Pki::Show(args) => show::run(args, output),
-        Pki::RevokeNode(args) => revoke_node(args, output),
+        Pki::Revoke(args) => revoke(args, output),
     }
 }
 
@@ -124,7 +124,8 @@ fn issue(args: &Issue, output: &mut Output) -> Result<(), Failure> {
         .whom
         .identity()
         .map_err(|error| PkiFailure::from(PkiError::from(error)))?;
-    root.issue(&identity, &scope, args.days, args.new_key, &out)
+    // Always with a new key: who renews because the old one leaked must not have to know of a switch.
+    root.issue(&identity, &scope, args.days, true, &out)
         .map_err(PkiFailure::from)?;
     // Read as a daemon will read it: what does not load now must not be noticed there.
     let credentials = Credentials::load(&out).map_err(PkiFailure::from)?;
@@ -163,26 +164,45 @@ fn speaks_for(credentials: &Credentials, scope: &Scope) -> String {
     )
 }
 
-fn revoke_node(args: &RevokeNode, output: &mut Output) -> Result<(), Failure> {
+fn revoke(args: &Revoke, output: &mut Output) -> Result<(), Failure> {
     let root = Root::load(&args.root).map_err(PkiFailure::from)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let signed = root
-        .revoke_node(args.node.into(), &args.reason, now.as_secs())
-        .map_err(PkiFailure::from)?;
-    write_new(&args.out, &signed)?;
+    let (reason, now_s) = (args.reason.as_str(), now.as_secs());
+    let id = |path: String| format!("spiffe://{}{path}", root.root_key().trust_domain());
+    let (signed, spiffe_id, what) = match (args.node, &args.authority) {
+        (Some(node), _) => (
+            root.revoke_node(node.into(), reason, now_s),
+            id(format!("/node/{node}")),
+            format!("all certificates of node {node} that were issued until now are void"),
+        ),
+        (None, Some(name)) => (
+            root.revoke_authority(name, reason, now_s),
+            id(format!("/spa/{name}")),
+            format!(
+                "all certificates of authority {name} that were issued until now, and what it signed with them, are void"
+            ),
+        ),
+        (None, None) => {
+            let keys = args.certificate.iter();
+            let keys = keys
+                .map(|path| show::public_key(root.root_key(), path))
+                .collect::<Result<Vec<_>, _>>()?;
+            let what = match keys.len() {
+                1 => "the key is void".to_owned(),
+                count => format!("{count} keys are void"),
+            };
+            let signed = root.revoke_keys(&keys, reason, now_s);
+            (signed, id(String::new()), what)
+        }
+    };
+    write_new(&args.out, &signed.map_err(PkiFailure::from)?)?;
     // Certificates of this second are void too; whoever issues new ones after this command must get good ones.
     sleep(Duration::from_secs(now.as_secs() + 1).saturating_sub(now));
-    let spiffe_id = format!(
-        "spiffe://{}/node/{}",
-        root.root_key().trust_domain(),
-        args.node
-    );
     let sentence = format!(
-        "{}: all certificates of node {} that were issued until now are void wherever this becomes known; one router is enough, it tells the others",
-        args.out.display(),
-        args.node
+        "{}: {what} wherever this becomes known; one router is enough, it tells the others; authorities are told one by one",
+        args.out.display()
     );
     said(output, &args.out, spiffe_id, None, &sentence)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use dmsc_spa::credentials::{AUTHORITY_FILE, CERTIFICATE_FILE, Credentials, ROOT_FILE};
 use dmsc_spa::pki::now_s;
 use dmsc_spa::verify::{
-    Authorisation, AuthorityCertificate, Certificate, Revocation, RootKey, RootRevocation,
-    VerifyError,
+    Authorisation, AuthorityCertificate, Certificate, Revocation, RevokedSubject, RootKey,
+    RootRevocation, VerifyError,
 };
 use dmsc_wire::{Domain, NameBuf};
 use serde::Serialize;
@@ -65,7 +65,8 @@ pub(super) enum View {
     Revocation {
         authority: String,
         serial: u64,
-        domain: u32,
+        /// `None`: every one that the authority may speak for.
+        domain: Option<u32>,
         name: Option<String>,
         gateway: Option<u32>,
         identity: Option<String>,
@@ -75,9 +76,15 @@ pub(super) enum View {
         /// Still in force.
         valid: bool,
     },
-    /// Voids certificates of a node.
+    /// Voids certificates of a node or an authority, or keys: one of the three.
     RootRevocation {
-        node: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        authority: Option<String>,
+        /// SHA-256 of public keys.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        key_sha256: Vec<String>,
         issued_before_s: u64,
         until_s: u64,
         reason: String,
@@ -220,6 +227,19 @@ fn find_root(path: &Path, named: Option<&Path>) -> Result<RootKey, PkiFailure> {
     RootKey::from_certificate(&der).map_err(|source| PkiFailure::Root { path: file, source })
 }
 
+/// The key of a certificate, or of the one in a folder of credentials: certified by this root, whenever that was.
+pub(super) fn public_key(root: &RootKey, path: &Path) -> Result<[u8; 32], PkiFailure> {
+    let path = match path.is_dir() {
+        true => path.join(CERTIFICATE_FILE),
+        false => path.to_path_buf(),
+    };
+    let bytes = read_file(&path)?;
+    let certificate = root.certificate_of_any_time(&der(&bytes).unwrap_or(bytes));
+    certificate
+        .map(|certificate| certificate.public_key)
+        .map_err(|source| not_believed(&path, source))
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, PkiFailure> {
     fs::read(path).map_err(|source| PkiFailure::Read {
         path: path.to_path_buf(),
@@ -298,7 +318,7 @@ impl View {
         Self::Revocation {
             authority: body.authority,
             serial: body.serial,
-            domain: body.domain.0,
+            domain: body.domain.map(|domain| domain.0),
             name: body.name.map(|name| name.to_string()),
             gateway: body.gateway.map(|gateway| gateway.0),
             identity: body.identity,
@@ -310,8 +330,16 @@ impl View {
     }
 
     fn root_revocation(body: RootRevocation, now_s: u64) -> Self {
+        let (mut node, mut authority, mut key_sha256) = (None, None, Vec::new());
+        match body.subject {
+            RevokedSubject::Node(id) => node = Some(id.0),
+            RevokedSubject::Authority(name) => authority = Some(name),
+            RevokedSubject::Keys(keys) => key_sha256 = keys.iter().map(|key| hex(key)).collect(),
+        }
         Self::RootRevocation {
-            node: body.node.0,
+            node,
+            authority,
+            key_sha256,
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
             reason: body.reason,
@@ -410,9 +438,12 @@ impl View {
                 line(
                     "ends",
                     format!(
-                        "authorisations issued until {}: {} in domain {domain}, gateway {}, identity {}",
+                        "authorisations issued until {}: {} in {}, gateway {}, identity {}",
                         utc(*issued_before_s),
                         name.as_deref().unwrap_or("all names"),
+                        domain.map_or("all its domains".to_owned(), |domain| format!(
+                            "domain {domain}"
+                        )),
                         gateway.map_or("any".to_owned(), |gateway| gateway.to_string()),
                         identity.as_deref().unwrap_or("any")
                     ),
@@ -421,21 +452,38 @@ impl View {
             ],
             Self::RootRevocation {
                 node,
+                authority,
+                key_sha256,
                 issued_before_s,
                 until_s,
                 reason,
                 valid,
-            } => vec![
-                format!("revocation of node {node} by the root: {reason}"),
-                line(
-                    "voids",
-                    format!(
-                        "certificates whose validity began before {}",
-                        utc(*issued_before_s)
-                    ),
-                ),
-                line("in force", force(*until_s, *valid)),
-            ],
+            } => {
+                let whom = match (node, authority, key_sha256.len()) {
+                    (Some(node), _, _) => format!("node {node}"),
+                    (_, Some(name), _) => format!("authority {name}"),
+                    (_, _, 1) => "1 key".to_owned(),
+                    (_, _, count) => format!("{count} keys"),
+                };
+                let mut lines = vec![format!("revocation of {whom} by the root: {reason}")];
+                match key_sha256.as_slice() {
+                    [] => lines.push(line(
+                        "voids",
+                        format!(
+                            "certificates whose validity began before {}",
+                            utc(*issued_before_s)
+                        ),
+                    )),
+                    keys => lines.extend(keys.iter().map(|key| {
+                        line(
+                            "voids",
+                            format!("whatever is certified for key SHA-256 {key}"),
+                        )
+                    })),
+                }
+                lines.push(line("in force", force(*until_s, *valid)));
+                lines
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::parse::Parsed;
 use crate::action::Action;
 use crate::event::Known;
 use crate::object::{Key, Kind};
-use crate::trust::{Revocation, RevokedSubject, RootRevocation};
+use crate::trust::Revocation;
 
 impl Engine {
     /// Wall clock that is believed, s.
@@ -86,7 +86,7 @@ impl Engine {
                 self.revoke(key.id, revocation, body);
             }
             (Kind::ROOT_REVOCATION, Parsed::RootRevocation(revocation)) => {
-                self.revoke_node(key.id, revocation, body);
+                self.revoke_root(key.id, revocation, body);
             }
             _ => {}
         }
@@ -102,7 +102,7 @@ impl Engine {
     fn set_prefixes(&mut self, key: Key, new: &[Prefix], old: Option<Stored>) {
         let old: Vec<Prefix> = old
             .filter(|old| !old.object.is_purge())
-            .and_then(|old| body::prefixes(&old.object.body).ok())
+            .and_then(|old| body::used_prefixes(&old.object.body, key.origin).ok())
             .unwrap_or_default();
         let draining = self.start.draining && key.origin == self.config.node;
         for prefix in new {
@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// What is covered at a gateway may have changed at or below these names.
-    fn recheck<'a>(
+    pub(super) fn recheck<'a>(
         &mut self,
         gateway: NodeId,
         domain: Domain,
@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
+    pub(super) fn recheck_all(&mut self, name: Option<&NameBuf>, gateway: Option<NodeId>) {
         for domain in self.rib.domains() {
             self.recheck_below(domain, name, gateway);
         }
@@ -192,7 +192,7 @@ impl Engine {
                 let Some(waiting) = self.waiting.get(key) else {
                     continue;
                 };
-                let Ok(prefixes) = body::prefixes(&waiting.object.body) else {
+                let Ok(prefixes) = body::used_prefixes(&waiting.object.body, origin) else {
                     continue;
                 };
                 if !self.admissible(origin, &prefixes) {
@@ -201,6 +201,11 @@ impl Engine {
                 if let Some(waiting) = self.waiting.remove(key) {
                     // To all neighbours: from whom it came is not remembered, and an object too many is answered by nobody.
                     let since = waiting.since;
+                    if self.check_room(&waiting.object).is_err()
+                        || self.check_prefixes(key, prefixes.len()).is_err()
+                    {
+                        continue;
+                    }
                     self.accept_waited(waiting.object, prefixes, since);
                 }
             }
@@ -225,10 +230,13 @@ impl Engine {
             domain,
             name,
             gateway,
-            until_s,
             ..
         } = revocation.clone();
-        if until_s <= self.now_s() || !self.authorisations.revocations.insert(id, revocation) {
+        self.authorisations
+            .revocations
+            .carried((Kind::REVOCATION, id));
+        // One that is over is taken too: the clock may be wrong, and it is forgotten in its time.
+        if !self.authorisations.revoke(id, revocation, body.clone()) {
             return;
         }
         self.actions.push(Action::KeepRevocation(body.clone()));
@@ -239,73 +247,23 @@ impl Engine {
         self.own.prefixes_due = self.own.prefixes_due.map(|due| due.min(self.now.mono));
     }
 
-    /// A verified revocation of a node: its objects are gone, and do not come back with that certificate.
-    pub(super) fn revoke_node(&mut self, id: u64, revocation: RootRevocation, body: &Bytes) {
-        self.trust.revoke(&revocation);
-        let RevokedSubject::Node(node) = revocation.subject else {
-            return;
-        };
-        if !self.authorisations.revocations.insert_node(id, revocation) {
-            return;
-        }
-        self.actions.push(Action::KeepRootRevocation(body.clone()));
-        if node == self.config.node {
-            return; // the others no longer listen; what is here still forwards
-        }
-        self.deferred.remove_origin(node);
-        let mut void: Vec<Key> = Vec::new();
-        for (key, stored) in self.lsdb.iter().chain(self.waiting.iter()) {
-            if key.origin == node
-                && self
-                    .trust
-                    .node_key(node, &stored.object.certificate, self.now)
-                    .is_err()
-            {
-                void.push(key);
-            }
-        }
-        for key in void {
-            self.waiting.remove(key);
-            let old = self.lsdb.remove(key);
-            if old.is_some() {
-                self.index(key, Parsed::Purge, &Bytes::new(), old);
-            }
-        }
-        let its: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, state)| state.peer == node)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in its {
-            self.close(session, "the certificate of this neighbour was revoked");
-        }
-    }
-
     /// A statement that came by another way than a neighbour: verified, applied and originated.
     pub(super) fn state(&mut self, kind: Kind, body: Bytes) {
         let id = body_id(&body);
-        let key = self.own_key(kind, id);
-        let until_s = if kind == Kind::REVOCATION {
+        if kind == Kind::REVOCATION {
             let Ok(revocation) = self.trust.revocation(&body, self.now) else {
                 return;
             };
-            let until_s = revocation.until_s;
             self.revoke(id, revocation, &body);
-            until_s
         } else {
             let Ok(revocation) = self.trust.root_revocation(&body, self.now) else {
                 return;
             };
-            let until_s = revocation.until_s;
-            self.revoke_node(id, revocation, &body);
-            until_s
-        };
-        if until_s > self.now_s() {
-            self.own.statements.insert(key, (body, until_s));
-            if self.start.ready {
-                self.tell(key);
-            }
+            self.revoke_root(id, revocation, &body);
+        }
+        let revocations = &self.authorisations.revocations;
+        if revocations.is_needed((kind, id), self.now_s()) {
+            self.pass_on(kind, id, body);
         }
     }
 

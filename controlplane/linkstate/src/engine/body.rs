@@ -13,6 +13,10 @@ pub const MAX_LINKS: usize = 1_024;
 pub const MAX_PREFIXES: usize = 64;
 /// Largest metric or delay of a link.
 pub const MAX_METRIC: u32 = 16_777_215;
+/// Largest weight of a prefix.
+pub const MAX_WEIGHT: u32 = 65_535;
+/// Most domains that a prefix is exported to.
+const MAX_EXPORTS: usize = 16;
 /// Most bytes of a text.
 const MAX_TEXT: usize = 64;
 
@@ -31,6 +35,9 @@ pub enum BodyError {
     /// A link that cannot be.
     #[error("a link with a {0} outside of its range")]
     Link(&'static str),
+    /// A prefix that cannot be.
+    #[error("a prefix with a {0} outside of its range")]
+    Prefix(&'static str),
     /// A name that is not canonical, or reserved for routers.
     #[error("a name that is not canonical or reserved")]
     Name,
@@ -114,6 +121,9 @@ pub struct AnnouncedPrefix {
     /// Reserved.
     #[prost(bytes = "bytes", tag = "7")]
     pub export_name: Bytes,
+    /// Reserved: whose it is, if not the originator's.
+    #[prost(uint32, tag = "8")]
+    pub gateway: u32,
 }
 
 /// A checked prefix of an object.
@@ -180,11 +190,41 @@ pub fn adjacency(body: &[u8]) -> Result<AdjacencyBody, BodyError> {
     Ok(body)
 }
 
-/// Decodes and checks the body of a prefix object.
+impl AnnouncedPrefix {
+    fn check(&self) -> Result<(), BodyError> {
+        if self.metric > MAX_METRIC {
+            return Err(BodyError::Prefix("metric"));
+        }
+        if self.weight > MAX_WEIGHT {
+            return Err(BodyError::Prefix("weight"));
+        }
+        if self.export_domains.len() > MAX_EXPORTS {
+            return Err(BodyError::TooMany("16 domains of an export"));
+        }
+        if !self.export_name.is_empty() {
+            NameBuf::from_bytes(&self.export_name).map_err(|_| BodyError::Name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Decodes and checks the body of a prefix object: all prefixes in it.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn prefixes(body: &[u8]) -> Result<Vec<Prefix>, BodyError> {
+    prefixes_where(body, |_| true)
+}
+
+/// As [`prefixes`], but only those that are used when `origin` says so: those of another gateway are checked and ignored.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn used_prefixes(body: &[u8], origin: NodeId) -> Result<Vec<Prefix>, BodyError> {
+    prefixes_where(body, |gateway| !gateway.is_some() || gateway == origin)
+}
+
+fn prefixes_where(body: &[u8], used: impl Fn(NodeId) -> bool) -> Result<Vec<Prefix>, BodyError> {
     let body = PrefixBody::decode(body).map_err(|_| BodyError::Encoding)?;
     if body.prefixes.is_empty() {
         return Err(BodyError::Empty);
@@ -195,18 +235,20 @@ pub fn prefixes(body: &[u8]) -> Result<Vec<Prefix>, BodyError> {
     body.prefixes
         .into_iter()
         .map(|prefix| {
+            prefix.check()?;
             let name = NameBuf::from_bytes(&prefix.name).map_err(|_| BodyError::Name)?;
             if name.as_name().is_reserved() {
                 return Err(BodyError::Name);
             }
-            Ok(Prefix {
+            Ok(used(NodeId(prefix.gateway)).then_some(Prefix {
                 domain: Domain(prefix.domain),
                 name,
                 metric: prefix.metric,
                 weight: prefix.weight.max(1),
                 announced_at_ms: prefix.announced_at_ms,
-            })
+            }))
         })
+        .filter_map(Result::transpose)
         .collect()
 }
 
@@ -216,11 +258,13 @@ pub fn encode_prefixes<'a>(prefixes: impl Iterator<Item = &'a Prefix>) -> Bytes 
         .map(|prefix| AnnouncedPrefix {
             domain: prefix.domain.0,
             name: Bytes::copy_from_slice(prefix.name.as_bytes()),
-            metric: prefix.metric,
-            weight: prefix.weight,
+            // A value that nobody takes would take 63 others along.
+            metric: prefix.metric.min(MAX_METRIC),
+            weight: prefix.weight.min(MAX_WEIGHT),
             announced_at_ms: prefix.announced_at_ms,
             export_domains: Vec::new(),
             export_name: Bytes::new(),
+            gateway: 0,
         })
         .collect();
     Bytes::from(PrefixBody { prefixes }.encode_to_vec())

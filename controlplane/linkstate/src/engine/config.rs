@@ -37,8 +37,12 @@ pub struct EngineConfig {
     pub session_timeout: Duration,
     /// How long an adjacency stays without a session while hellos run.
     pub restart_time: Duration,
-    /// Most objects of one originator.
+    /// Most headers in one summary.
+    pub most_headers: usize,
+    /// Most objects of one originator, and never more than a quarter of all.
     pub objects_per_origin: usize,
+    /// Most prefixes of one originator.
+    pub prefixes_per_origin: usize,
     /// Most objects of all.
     pub objects: usize,
     /// Objects per second that a neighbour may send, after a burst of ten times as many that are new.
@@ -65,7 +69,9 @@ impl EngineConfig {
             digest_interval: Duration::from_secs(2),
             session_timeout: Duration::from_secs(15),
             restart_time: Duration::from_secs(120),
+            most_headers: 8_000,
             objects_per_origin: 20_000,
+            prefixes_per_origin: 262_144,
             objects: 500_000,
             objects_per_second: 2_000,
         }

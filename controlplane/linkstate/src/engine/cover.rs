@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
+use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use super::revocations::Revocations;
-use crate::trust::Authorisation;
+use super::root::Voided;
+use crate::trust::{Authorisation, Revocation};
 
 /// Whether a prefix is covered, with the authorisation that lasts longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Authorisations {
     ends: BTreeSet<(u64, NodeId, u64)>,
     /// What was taken back.
     pub revocations: Revocations,
+    /// What the root took back.
+    pub voided: Voided,
 }
 
 fn ends(authorisation: &Authorisation) -> [u64; 2] {
@@ -96,7 +100,25 @@ impl Authorisations {
                 self.ends.insert((end, gateway, id));
             }
         }
+        let [_, until_s] = ends(&authorisation);
+        self.revocations.came(&authorisation, until_s);
         self.held.insert((gateway, id), authorisation);
+    }
+
+    /// Takes a revocation; whether it is new. It is needed as long as what it ends here could be used.
+    pub fn revoke(&mut self, id: u64, revocation: Revocation, body: Bytes) -> bool {
+        if !self.revocations.insert(id, revocation, body) {
+            return false;
+        }
+        let ended = self.held.values();
+        let until_s = ended
+            .filter(|held| self.revocations.touches(id, held))
+            .map(|held| ends(held)[1])
+            .max();
+        if let Some(until_s) = until_s {
+            self.revocations.needed(id, until_s);
+        }
+        true
     }
 
     /// Removes one.
@@ -148,6 +170,7 @@ impl Authorisations {
                 })
             })
             .filter_map(move |part| self.held.get(&(gateway, part.id)))
+            .filter(move |authorisation| !self.voided.hits(authorisation))
             .filter(move |authorisation| !self.revocations.hit(authorisation, name))
     }
 
@@ -181,6 +204,15 @@ impl Authorisations {
     /// When (wall clock, s) the next one expires, or ends altogether.
     pub fn deadline_s(&self) -> Option<u64> {
         self.ends.first().map(|(end, ..)| *end)
+    }
+
+    /// The time is another: which ends still have to be told.
+    pub fn end_anew(&mut self, now_s: u64) {
+        let held = self.held.iter();
+        self.ends = held
+            .flat_map(|((gateway, id), held)| ends(held).map(|end| (end, *gateway, *id)))
+            .filter(|(end, ..)| *end > now_s)
+            .collect();
     }
 
     /// One that just did.

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use dmsc_wire::NodeId;
 
+use super::lsdb::bytes_of;
 use crate::event::SessionId;
 use crate::object::{Key, Object};
+
+/// Most bytes of all.
+const BYTES: usize = 64 << 20;
 
 /// A version that is taken later.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ pub struct Later {
 pub struct Deferred {
     objects: BTreeMap<Key, Later>,
     by_due: BTreeSet<(Duration, Key)>,
+    bytes: usize,
 }
 
 impl Deferred {
@@ -38,15 +43,21 @@ impl Deferred {
         self.objects.len()
     }
 
-    /// Keeps a version that is newer than the one kept.
+    /// Keeps a version that is newer than the one kept, if there is room; else the digest exchange brings it again.
     pub fn insert(
         &mut self,
         object: Object,
         session: SessionId,
         received: Duration,
         due: Duration,
-    ) {
+    ) -> bool {
         let key = object.key;
+        let before = self.objects.get(&key).map_or(0, |l| bytes_of(&l.object));
+        let bytes = self.bytes.saturating_sub(before) + bytes_of(&object);
+        if bytes > BYTES {
+            return false;
+        }
+        self.bytes = bytes;
         // The deadline of the first one stays: a stream of versions does not put it off.
         let due = self.objects.get(&key).map_or(due, |later| later.due);
         self.by_due.insert((due, key));
@@ -59,11 +70,19 @@ impl Deferred {
                 due,
             },
         );
+        true
     }
 
     /// Drops those of an originator.
     pub fn remove_origin(&mut self, origin: NodeId) {
-        self.objects.retain(|key, _| key.origin != origin);
+        let bytes = &mut self.bytes;
+        self.objects.retain(|key, later| {
+            let stays = key.origin != origin;
+            if !stays {
+                *bytes = bytes.saturating_sub(bytes_of(&later.object));
+            }
+            stays
+        });
         self.by_due.retain(|(_, key)| key.origin != origin);
     }
 
@@ -79,6 +98,8 @@ impl Deferred {
             return None;
         }
         self.by_due.remove(&(due, key));
-        self.objects.remove(&key)
+        let later = self.objects.remove(&key)?;
+        self.bytes = self.bytes.saturating_sub(bytes_of(&later.object));
+        Some(later)
     }
 }

@@ -108,11 +108,19 @@ impl Engine {
         }
         if self.own.fights.stopped.is_some() {
             self.own.fights.stopped = Some(now);
+            if self
+                .newest(key)
+                .is_some_and(|known| object.version() <= known)
+            {
+                return Err(Refusal::Known); // under the same sequence, but not the one that the others keep
+            }
+            self.check_room(&object)?;
             // Both stay as they are; the others decide by sequence. Passed on, so that digests agree; not used.
             self.accept(object, Parsed::Opaque, Some(session), received);
             return Ok(());
         }
         if object.is_purge() && self.own_body(key).is_none() {
+            self.check_room(&object)?;
             self.accept(object, Parsed::Opaque, Some(session), received);
             return Ok(());
         }
@@ -140,7 +148,11 @@ impl Engine {
         received: Duration,
     ) -> Result<(), Refusal> {
         let key = object.key;
+        self.check_room(&object)?;
         let parsed = self.parse(&object)?;
+        if let Parsed::Prefixes(prefixes) = &parsed {
+            self.check_prefixes(key, prefixes.len())?;
+        }
         match &parsed {
             Parsed::Adjacency(body) if self.start.is_restart() => {
                 for link in &body.links {
@@ -150,6 +162,7 @@ impl Engine {
                 }
             }
             Parsed::Prefixes(prefixes) => self.announced.adopt(key.id, prefixes),
+            Parsed::Purge if key.kind == Kind::PREFIX => self.announced.adopt(key.id, &[]),
             Parsed::Authorisation(_) => {
                 let own = super::own::OwnAuthorisation {
                     body: object.body.clone(),
@@ -158,13 +171,8 @@ impl Engine {
                 };
                 self.own.authorisations.entry(key.id).or_insert(own);
             }
-            Parsed::Revocation(revocation) => {
-                let body = object.body.clone();
-                self.own.statements.insert(key, (body, revocation.until_s));
-            }
-            Parsed::RootRevocation(revocation) => {
-                let body = object.body.clone();
-                self.own.statements.insert(key, (body, revocation.until_s));
+            Parsed::Revocation(_) | Parsed::RootRevocation(_) => {
+                self.own.statements.insert(key, object.body.clone());
             }
             _ => {}
         }

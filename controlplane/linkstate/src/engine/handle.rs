@@ -40,15 +40,36 @@ impl Engine {
 
     fn set_time(&mut self, now: Now) {
         let mono = now.mono.max(self.now.mono);
-        match self.clock.observe(Now { mono, ..now }) {
-            Some(Change::Jumped) => self.raise(Alarm::ClockJump),
-            Some(Change::Over) => self.clear(Alarm::ClockJump),
-            None => {}
-        }
+        let lsdb = &self.lsdb;
+        let node = self.config.node;
+        let agree = |wall| lsdb.shows(node, mono, wall);
+        let change = self.clock.observe(Now { mono, ..now }, agree);
         self.now = Now {
             mono,
             wall: self.clock.wall(mono),
         };
+        match change {
+            Some(Change::Jumped) => self.raise(Alarm::ClockJump),
+            Some(Change::Over) => self.clear(Alarm::ClockJump),
+            Some(Change::Adopted) => {
+                self.clear(Alarm::ClockJump);
+                self.time_is_another();
+            }
+            None => {}
+        }
+    }
+
+    /// Another time is believed: what it decides is decided anew, own objects say it, and what others were refused for it they may send again.
+    fn time_is_another(&mut self) {
+        let now = self.now.mono;
+        self.authorisations.end_anew(self.now_s());
+        self.recheck_all(None, None);
+        self.reexamine
+            .extend(self.waiting.iter().map(|(key, _)| key.origin));
+        self.own.refresh_all(now);
+        for pace in self.paces.values_mut() {
+            pace.exchange.reset(now);
+        }
     }
 
     /// Tells people, once.
@@ -86,6 +107,7 @@ impl Engine {
             }
             Event::LinkRemoved(id) => {
                 self.links.remove(id);
+                self.paces.remove(&id);
                 self.close_where(
                     |state| state.link == id,
                     "the adjacency is configured no more",
@@ -142,7 +164,7 @@ impl Engine {
         }
     }
 
-    fn close_where(&mut self, which: impl Fn(&Session) -> bool, why: &'static str) {
+    pub(super) fn close_where(&mut self, which: impl Fn(&Session) -> bool, why: &'static str) {
         let found: Vec<SessionId> = self
             .sessions
             .iter()
@@ -176,13 +198,8 @@ impl Engine {
             Ok(_) => {}
         }
         self.start.session(now);
-        let state = Session::new(
-            link,
-            peer,
-            self.config.objects_per_second,
-            self.config.digest_interval,
-            now,
-        );
+        let state = Session::new(link, peer, self.config.digest_interval, now);
+        self.pace_of(link);
         self.sessions.insert(session, state);
         self.touch_adjacency(self.config.originate_delay);
     }
@@ -256,6 +273,7 @@ impl Engine {
             self.touch_adjacency(Duration::ZERO); // a link was without a session for too long
         }
         self.originate_due();
+        self.pass_on_due();
         self.answer_due();
         self.reexamine_waiting();
         self.compute_due();
@@ -285,20 +303,6 @@ impl Engine {
         if self.clock.is_frozen() {
             return;
         }
-        let now_s = self.now_s();
-        self.authorisations.revocations.expire(now_s);
-        let over: Vec<_> = self
-            .own
-            .statements
-            .iter()
-            .filter(|(_, (_, until_s))| *until_s <= now_s)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in over {
-            self.own.statements.remove(&key);
-            if self.start.ready {
-                self.tell(key);
-            }
-        }
+        self.keep_statements();
     }
 }

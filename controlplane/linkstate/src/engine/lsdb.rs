@@ -7,19 +7,29 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 use sha2::{Digest as _, Sha256};
 
+use super::own::ADJACENCY_ID;
+use super::parse::AHEAD;
 use crate::message::{BUCKETS, Digest};
-use crate::object::{Key, Kind, Object, Sequence};
+use crate::object::{Key, Kind, Object, Version};
+use crate::time::Now;
 
 /// How long a purge is remembered, so that old versions do not come back.
 pub const PURGE_TIME: Duration = Duration::from_secs(60);
+
+/// Two clocks that differ by less show the same time.
+const AGREE: Duration = Duration::from_secs(300);
 
 /// An accepted object.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// As it was received.
     pub object: Object,
+    /// Prefixes that it names.
+    pub prefixes: usize,
     /// When it was accepted.
     pub since: Duration,
+    /// When it was as old as `object.age_s` says.
+    pub aged_at: Duration,
     /// When it is forgotten.
     pub until: Duration,
 }
@@ -27,7 +37,7 @@ pub struct Stored {
 impl Stored {
     /// Seconds it has spent on the way by now; rounded up, so that an object never lives longer by being passed on.
     pub fn age_s(&self, now: Duration) -> u32 {
-        let here = now.saturating_sub(self.since);
+        let here = now.saturating_sub(self.aged_at);
         let seconds = here.as_secs() + u64::from(here.subsec_nanos() != 0);
         self.object
             .age_s
@@ -42,6 +52,8 @@ pub struct Size {
     pub objects: usize,
     /// Bytes of bodies and certificates.
     pub bytes: usize,
+    /// Prefixes.
+    pub prefixes: usize,
 }
 
 /// Bytes that an object takes besides its fixed fields.
@@ -60,13 +72,14 @@ pub struct Lsdb {
     digest: Digest,
 }
 
-fn hash(key: Key, sequence: Option<Sequence>) -> u64 {
+fn hash(key: Key, version: Option<Version>) -> u64 {
     let mut hash = Sha256::new();
     hash.update([key.kind.0]);
     hash.update(key.origin.0.to_be_bytes());
     hash.update(key.id.to_be_bytes());
-    if let Some(sequence) = sequence {
+    if let Some((sequence, signature)) = version {
         hash.update(sequence.0.to_be_bytes());
+        hash.update(signature);
     }
     first_8_bytes(&hash.finalize())
 }
@@ -110,17 +123,50 @@ impl Lsdb {
             .map(|(key, stored)| (*key, stored))
     }
 
-    /// Keys in one bucket of the digest, purged ones too.
-    pub fn in_bucket(&self, bucket: u8) -> impl Iterator<Item = (Key, &Stored)> {
-        let first = Key {
+    /// Keys in one bucket of the digest from `from` to `to`, purged ones too.
+    pub fn in_bucket(
+        &self,
+        bucket: u8,
+        from: Option<Key>,
+        to: Option<Key>,
+    ) -> impl Iterator<Item = (Key, &Stored)> {
+        let first = from.unwrap_or(Key {
             kind: Kind(0),
             origin: NodeId(0),
             id: 0,
-        };
+        });
         self.by_bucket
             .range((bucket, first)..)
-            .take_while(move |(at, _)| *at == bucket)
+            .take_while(move |(at, key)| *at == bucket && to.is_none_or(|to| *key <= to))
             .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
+    }
+
+    /// Those of one kind, by key.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (Key, &Stored)> {
+        let from = Key {
+            kind,
+            origin: NodeId(0),
+            id: 0,
+        };
+        self.objects
+            .range(from..)
+            .take_while(move |(key, _)| key.kind == kind)
+            .map(|(key, stored)| (*key, stored))
+    }
+
+    /// Whether most nodes but `own`, and at least two, show this time: by when they originated their adjacency object, and its age.
+    pub fn shows(&self, own: NodeId, now: Duration, wall: Duration) -> bool {
+        let (mut all, mut agree) = (0_usize, 0_usize);
+        for (key, stored) in self.of_kind(Kind::ADJACENCY) {
+            if key.origin == own || key.id != ADJACENCY_ID || stored.object.is_purge() {
+                continue;
+            }
+            let theirs = Duration::from_millis(stored.object.originated_at_ms)
+                .saturating_add(Duration::from_secs(u64::from(stored.age_s(now))));
+            all += 1;
+            agree += usize::from(theirs.abs_diff(wall) <= AGREE);
+        }
+        agree >= 2 && agree > all / 2
     }
 
     /// Number of all.
@@ -148,7 +194,7 @@ impl Lsdb {
             return;
         }
         if let Some(sum) = self.digest.buckets.get_mut(usize::from(bucket)) {
-            *sum ^= hash(object.key, Some(object.sequence));
+            *sum ^= hash(object.key, Some(object.version()));
         }
         self.digest.count = if add {
             self.digest.count.saturating_add(1)
@@ -158,7 +204,7 @@ impl Lsdb {
     }
 
     /// Puts an object in the place of its earlier version, which is returned.
-    pub fn insert(&mut self, object: Object, now: Duration) -> Option<Stored> {
+    pub fn insert(&mut self, object: Object, prefixes: usize, now: Duration) -> Option<Stored> {
         let key = object.key;
         let old = self.remove(key);
         let bucket = bucket_of(key);
@@ -175,16 +221,47 @@ impl Lsdb {
         let size = self.of_origin.entry(key.origin).or_default();
         size.objects += 1;
         size.bytes += bytes_of(&object);
+        size.prefixes += prefixes;
         self.bytes += bytes_of(&object);
         self.objects.insert(
             key,
             Stored {
                 object,
+                prefixes,
                 since: now,
+                aged_at: now,
                 until,
             },
         );
         old
+    }
+
+    /// The same version came by another way and is younger there: it ends later, but never after what its originator signed.
+    pub fn extend(&mut self, key: Key, age_s: u32, now: Now, frozen: bool) {
+        let Some(stored) = self.objects.get_mut(&key) else {
+            return;
+        };
+        if age_s >= stored.age_s(now.mono) {
+            return;
+        }
+        let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
+        let mut left = lifetime.saturating_sub(Duration::from_secs(u64::from(age_s)));
+        if stored.object.is_purge() {
+            left = left.min(PURGE_TIME.saturating_sub(Duration::from_secs(u64::from(age_s))));
+        }
+        if !frozen {
+            let end = Duration::from_millis(stored.object.originated_at_ms) + lifetime;
+            left = left.min(end.saturating_sub(now.wall) + AHEAD);
+        }
+        let until = now.mono + left;
+        if until <= stored.until {
+            return;
+        }
+        self.by_end.remove(&(stored.until, key));
+        self.by_end.insert((until, key));
+        stored.until = until;
+        stored.aged_at = now.mono;
+        stored.object.age_s = age_s;
     }
 
     /// Removes an object without a trace.
@@ -198,6 +275,7 @@ impl Lsdb {
         if let Some(size) = self.of_origin.get_mut(&key.origin) {
             size.objects = size.objects.saturating_sub(1);
             size.bytes = size.bytes.saturating_sub(bytes_of(&old.object));
+            size.prefixes = size.prefixes.saturating_sub(old.prefixes);
             if size.objects == 0 {
                 self.of_origin.remove(&key.origin);
             }

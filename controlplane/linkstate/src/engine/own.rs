@@ -15,6 +15,8 @@ use crate::object::{FLAG_PURGE, Key, Kind, Object, Sequence};
 
 /// An authorisation that was replaced is withdrawn so much later, when its successor has arrived everywhere.
 pub const REPLACED: Duration = Duration::from_secs(2);
+/// Between two objects, when all are refreshed: slower than what a neighbour takes.
+const REFRESHED: Duration = Duration::from_millis(1);
 /// The one adjacency object.
 pub const ADJACENCY_ID: u64 = 1;
 
@@ -44,8 +46,8 @@ pub struct Own {
     pub objects: BTreeSet<u64>,
     /// By id.
     pub authorisations: BTreeMap<u64, OwnAuthorisation>,
-    /// Revocations that this node passes on: body, and the wall clock (s) of their end.
-    pub statements: BTreeMap<Key, (Bytes, u64)>,
+    /// Revocations that this node passes on.
+    pub statements: BTreeMap<Key, Bytes>,
     refresh: BTreeSet<(Duration, Key)>,
     refresh_of: BTreeMap<Key, Duration>,
     /// Others who speak with this node's id.
@@ -81,6 +83,17 @@ impl Own {
         let at = now + third - third / 256 * u32::try_from(spread).unwrap_or(0);
         self.refresh.insert((at, key));
         self.refresh_of.insert(key, at);
+    }
+
+    /// Refreshes all objects soon, one after the other.
+    pub fn refresh_all(&mut self, now: Duration) {
+        self.refresh.clear();
+        let mut at = now;
+        for (key, refresh) in &mut self.refresh_of {
+            *refresh = at;
+            self.refresh.insert((at, *key));
+            at += REFRESHED;
+        }
     }
 
     /// No longer refreshes it.
@@ -161,9 +174,7 @@ impl Engine {
                 .authorisations
                 .get(&key.id)
                 .map(|own| own.body.clone()),
-            Kind::REVOCATION | Kind::ROOT_REVOCATION => {
-                self.own.statements.get(&key).map(|(body, _)| body.clone())
-            }
+            Kind::REVOCATION | Kind::ROOT_REVOCATION => self.own.statements.get(&key).cloned(),
             _ => None,
         }
     }

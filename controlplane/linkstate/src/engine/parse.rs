@@ -8,10 +8,10 @@ use super::lsdb::body_id;
 use super::own::ADJACENCY_ID;
 use super::receive::Refusal;
 use crate::object::{Kind, MAX_BODY, MAX_CERTIFICATE, MAX_LIFETIME_S, Object};
-use crate::trust::{Authorisation, Revocation, RootRevocation};
+use crate::trust::{Authorisation, Revocation, RootRevocation, TrustError};
 
 /// How far ahead of this node's wall clock another's may be.
-const AHEAD: Duration = Duration::from_secs(300);
+pub const AHEAD: Duration = Duration::from_secs(300);
 
 /// A checked body.
 #[derive(Debug)]
@@ -33,6 +33,22 @@ pub enum Parsed {
 }
 
 impl Engine {
+    /// The age of an object is not signed: it is believed as far as the clocks allow, so that no router on the way can end an object.
+    pub(super) fn believed_age_s(&self, object: &Object) -> u32 {
+        if self.clock.is_frozen() {
+            return object.age_s;
+        }
+        let originated = Duration::from_millis(object.originated_at_ms);
+        let most = self
+            .now
+            .wall
+            .saturating_add(AHEAD)
+            .saturating_sub(originated);
+        object
+            .age_s
+            .min(u32::try_from(most.as_secs()).unwrap_or(u32::MAX))
+    }
+
     /// Limits and times that cost nothing to look at.
     pub(super) fn check_shape(&self, object: &Object) -> Result<(), Refusal> {
         if object.body.len() > MAX_BODY || object.certificate.len() > MAX_CERTIFICATE {
@@ -93,10 +109,18 @@ impl Engine {
             // One object says all links of a node; others are reserved, and must not make a graph larger than the limits of one.
             Kind::ADJACENCY if key.id == ADJACENCY_ID => Parsed::Adjacency(body::adjacency(body)?),
             Kind::ADJACENCY => Parsed::Opaque,
-            Kind::PREFIX => Parsed::Prefixes(body::prefixes(body)?),
+            Kind::PREFIX => Parsed::Prefixes(body::used_prefixes(body, key.origin)?),
             Kind::AUTHORISATION => {
                 is_its_id()?;
-                let authorisation = self.trust.authorisation(body, self.now)?;
+                let authorisation = match self.trust.authorisation(body, self.now) {
+                    // Kept by those who had it before its authority was revoked, so by all: else digests differ.
+                    Err(TrustError::Revoked) => return Ok(Parsed::Opaque),
+                    answer => answer?,
+                };
+                if !authorisation.gateway.is_some() {
+                    // For any gateway, on conditions that this version does not know.
+                    return Ok(Parsed::Opaque);
+                }
                 if authorisation.gateway != key.origin {
                     return Err(Refusal::Malformed("authorises another gateway"));
                 }

@@ -1,28 +1,51 @@
-//! Revocations in force, found by name in as many look-ups as the name has components.
+//! Revocations in force, found by name in as many look-ups as the name has components; and until when each is needed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::time::Duration;
 
-use dmsc_wire::{Domain, NameBuf, NodeId};
+use bytes::Bytes;
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
+use crate::object::Kind;
 use crate::trust::{Authorisation, Revocation, RootRevocation};
 
 /// Most that are kept; authorities sign them, so this is never reached by accident.
 const MOST: usize = 100_000;
+/// A statement must be over for so long, by the monotonic clock and without a break, before it is forgotten: a wall clock that is wrong for some
+/// hours, and was believed, erases nothing.
+pub const FORGET: Duration = Duration::from_secs(86_400);
 
-/// Of one authority in one domain.
+/// A statement: its kind, and the id that stands for its body.
+pub type StatementId = (Kind, u64);
+
+/// In one domain, or in all.
 #[derive(Debug, Default)]
 struct Of {
     everything: Vec<u64>,
-    below: HashMap<NameBuf, Vec<u64>>,
+    below: BTreeMap<NameBuf, Vec<u64>>,
 }
 
-/// Revocations of authorisations and of nodes.
+/// What is known of a statement of either kind.
+#[derive(Debug)]
+struct Kept {
+    body: Bytes,
+    /// Wall clock, s: its own end, or that of the last authorisation that it ended, whichever is later.
+    end_s: u64,
+    /// When it was first seen to be over.
+    over: Option<Duration>,
+    /// When this node passes it on.
+    due: Option<Duration>,
+}
+
+/// Revocations by authorities and by the root.
 #[derive(Debug, Default)]
 pub struct Revocations {
     by_id: BTreeMap<u64, Revocation>,
-    index: HashMap<Option<Domain>, HashMap<String, Of>>,
-    nodes: BTreeMap<u64, RootRevocation>,
+    index: HashMap<Option<Domain>, Of>,
+    roots: BTreeMap<u64, RootRevocation>,
+    kept: BTreeMap<StatementId, Kept>,
+    due: BTreeSet<(Duration, StatementId)>,
 }
 
 impl Revocations {
@@ -39,31 +62,49 @@ impl Revocations {
             .map(|(id, one)| (*id, one))
     }
 
+    /// Whether this statement is in force.
+    pub fn contains(&self, statement: StatementId) -> bool {
+        self.kept.contains_key(&statement)
+    }
+
+    /// Whether this statement, or something that it ended, is not over by the wall clock.
+    pub fn is_needed(&self, statement: StatementId, wall_s: u64) -> bool {
+        let kept = self.kept.get(&statement);
+        kept.is_some_and(|kept| kept.end_s > wall_s)
+    }
+
+    fn keep(&mut self, statement: StatementId, body: Bytes, end_s: u64) {
+        let kept = Kept {
+            body,
+            end_s,
+            over: None,
+            due: None,
+        };
+        self.kept.insert(statement, kept);
+    }
+
     /// Adds one; whether it is new.
-    pub fn insert(&mut self, id: u64, revocation: Revocation) -> bool {
+    pub fn insert(&mut self, id: u64, revocation: Revocation, body: Bytes) -> bool {
         if self.by_id.contains_key(&id) || self.by_id.len() >= MOST {
             return false;
         }
-        let of = self
-            .index
-            .entry(revocation.domain)
-            .or_default()
-            .entry(revocation.authority.clone())
-            .or_default();
+        let of = self.index.entry(revocation.domain).or_default();
         match &revocation.name {
             None => of.everything.push(id),
             Some(name) => of.below.entry(name.clone()).or_default().push(id),
         }
+        self.keep((Kind::REVOCATION, id), body, revocation.until_s);
         self.by_id.insert(id, revocation);
         true
     }
 
-    /// Adds one of a node; whether it is new.
-    pub fn insert_node(&mut self, id: u64, revocation: RootRevocation) -> bool {
-        if self.nodes.contains_key(&id) || self.nodes.len() >= MOST {
+    /// Adds one by the root; whether it is new.
+    pub fn insert_root(&mut self, id: u64, revocation: RootRevocation, body: Bytes) -> bool {
+        if self.roots.contains_key(&id) || self.roots.len() >= MOST {
             return false;
         }
-        self.nodes.insert(id, revocation);
+        self.keep((Kind::ROOT_REVOCATION, id), body, revocation.until_s);
+        self.roots.insert(id, revocation);
         true
     }
 
@@ -71,30 +112,25 @@ impl Revocations {
     pub fn hit(&self, authorisation: &Authorisation, name: &NameBuf) -> bool {
         [None, Some(authorisation.domain)]
             .iter()
-            .filter_map(|domain| self.index.get(domain)?.get(&authorisation.authority))
+            .filter_map(|domain| self.index.get(domain))
             .any(|of| self.hit_by(of, authorisation, name))
     }
 
     fn hit_by(&self, of: &Of, authorisation: &Authorisation, name: &NameBuf) -> bool {
+        let covers = |subtree: &NameBuf| subtree.as_name().is_prefix_of(name.as_name());
         let applies = |ids: &Vec<u64>| {
             ids.iter()
                 .filter_map(|id| self.by_id.get(id))
-                .any(|revocation| Self::applies(revocation, authorisation))
+                .any(|revocation| {
+                    applies(revocation, authorisation)
+                        && (revocation.subtrees.is_empty()
+                            || revocation.subtrees.iter().any(covers))
+                })
         };
         applies(&of.everything)
             || (1..=name.as_name().component_count())
                 .filter_map(|depth| of.below.get(name.as_name().prefix(depth).as_bytes()))
                 .any(applies)
-    }
-
-    fn applies(revocation: &Revocation, authorisation: &Authorisation) -> bool {
-        let gateway = |gateway: NodeId| gateway == authorisation.gateway;
-        authorisation.issued_at_s <= revocation.issued_before_s
-            && revocation.gateway.is_none_or(gateway)
-            && revocation
-                .identity
-                .as_ref()
-                .is_none_or(|identity| *identity == authorisation.identity)
     }
 
     /// Whether all of an authorisation is revoked.
@@ -106,19 +142,76 @@ impl Revocations {
                 .all(|grant| self.hit(authorisation, &grant.name))
     }
 
-    /// Forgets those whose time is over by the wall clock, when there are many: they match nothing new.
-    pub fn expire(&mut self, wall_s: u64) {
-        self.nodes
-            .retain(|_, revocation| revocation.until_s > wall_s);
-        let before = self.by_id.len();
-        self.by_id
-            .retain(|_, revocation| revocation.until_s > wall_s);
-        if self.by_id.len() == before {
-            return;
+    /// Whether one revocation ends any part of an authorisation.
+    pub fn touches(&self, id: u64, authorisation: &Authorisation) -> bool {
+        self.by_id.get(&id).is_some_and(|revocation| {
+            revocation
+                .domain
+                .is_none_or(|domain| domain == authorisation.domain)
+                && applies(revocation, authorisation)
+                && authorisation
+                    .grants
+                    .iter()
+                    .any(|grant| meets(revocation, grant.name.as_name()))
+        })
+    }
+
+    /// What one ended could be used until then (wall clock, s): it is needed as long.
+    pub fn needed(&mut self, id: u64, until_s: u64) {
+        if let Some(kept) = self.kept.get_mut(&(Kind::REVOCATION, id)) {
+            kept.end_s = kept.end_s.max(until_s);
         }
-        let by_id = &self.by_id;
-        for domain in self.index.values_mut() {
-            for of in domain.values_mut() {
+    }
+
+    /// An authorisation that could be used until `until_s` came: those that end some of it are needed as long.
+    pub fn came(&mut self, authorisation: &Authorisation, until_s: u64) {
+        let mut found = Vec::new();
+        for of in [None, Some(authorisation.domain)]
+            .iter()
+            .filter_map(|domain| self.index.get(domain))
+        {
+            found.extend(of.everything.iter().copied());
+            for grant in &authorisation.grants {
+                let name = grant.name.as_name();
+                let above = (1..name.component_count())
+                    .filter_map(|depth| of.below.get(name.prefix(depth).as_bytes()));
+                let from = Bound::Included(name.as_bytes());
+                let below = of
+                    .below
+                    .range::<[u8], _>((from, Bound::Unbounded))
+                    .take_while(|(at, _)| name.is_prefix_of(at.as_name()))
+                    .map(|(_, ids)| ids);
+                found.extend(above.chain(below).flatten().copied());
+            }
+        }
+        found.retain(|id| self.touches(*id, authorisation));
+        for id in found {
+            self.needed(id, until_s);
+        }
+    }
+
+    /// Forgets those that were over for long enough: past their end by the wall clock, and all that they ended too. Which.
+    pub fn expire(&mut self, wall_s: u64, now: Duration) -> Vec<StatementId> {
+        let mut over = Vec::new();
+        for (statement, kept) in &mut self.kept {
+            if kept.end_s > wall_s {
+                kept.over = None;
+            } else if now.saturating_sub(*kept.over.get_or_insert(now)) >= FORGET {
+                over.push(*statement);
+            }
+        }
+        for statement in &over {
+            self.carried(*statement);
+            self.kept.remove(statement);
+            if statement.0 == Kind::ROOT_REVOCATION {
+                self.roots.remove(&statement.1);
+            } else {
+                self.by_id.remove(&statement.1);
+            }
+        }
+        if over.iter().any(|(kind, _)| *kind == Kind::REVOCATION) {
+            let by_id = &self.by_id;
+            for of in self.index.values_mut() {
                 of.everything.retain(|id| by_id.contains_key(id));
                 of.below.retain(|_, ids| {
                     ids.retain(|id| by_id.contains_key(id));
@@ -126,5 +219,81 @@ impl Revocations {
                 });
             }
         }
+        over
+    }
+
+    /// Somebody carries it.
+    pub fn carried(&mut self, statement: StatementId) {
+        if let Some(due) = self
+            .kept
+            .get_mut(&statement)
+            .and_then(|kept| kept.due.take())
+        {
+            self.due.remove(&(due, statement));
+        }
+    }
+
+    /// Of those that are needed and that nobody carries, this node passes on each after a delay of its own.
+    pub fn watch(
+        &mut self,
+        carried: &BTreeSet<StatementId>,
+        wall_s: u64,
+        now: Duration,
+        delay: impl Fn(StatementId) -> Duration,
+    ) {
+        for (statement, kept) in &mut self.kept {
+            let lost = kept.end_s > wall_s && !carried.contains(statement);
+            match kept.due {
+                None if lost => {
+                    let due = now + delay(*statement);
+                    kept.due = Some(due);
+                    self.due.insert((due, *statement));
+                }
+                Some(due) if !lost => {
+                    kept.due = None;
+                    self.due.remove(&(due, *statement));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// When the next one is to be passed on.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// One that is to be passed on now: its body, and its end (wall clock, s).
+    pub fn take_due(&mut self, now: Duration) -> Option<(StatementId, Bytes)> {
+        let (due, statement) = *self.due.first()?;
+        if due > now {
+            return None;
+        }
+        self.carried(statement);
+        let kept = self.kept.get(&statement)?;
+        Some((statement, kept.body.clone()))
     }
 }
+
+fn applies(revocation: &Revocation, authorisation: &Authorisation) -> bool {
+    let gateway = |gateway: NodeId| gateway == authorisation.gateway;
+    authorisation.issued_at_s <= revocation.issued_before_s
+        && (revocation.domains.is_empty() || revocation.domains.contains(&authorisation.domain))
+        && revocation.gateway.is_none_or(gateway)
+        && revocation
+            .identity
+            .as_ref()
+            .is_none_or(|identity| *identity == authorisation.identity)
+}
+
+/// Whether there may be names both of a grant of `name` and of a revocation.
+fn meets(revocation: &Revocation, name: Name<'_>) -> bool {
+    let meets =
+        |other: &NameBuf| other.as_name().is_prefix_of(name) || name.is_prefix_of(other.as_name());
+    revocation.name.as_ref().is_none_or(meets)
+        && (revocation.subtrees.is_empty() || revocation.subtrees.iter().any(meets))
+}
+
+#[cfg(test)]
+#[path = "revocations/tests.rs"]
+mod tests;

@@ -266,8 +266,22 @@ impl Rib {
         !self.changed.is_empty()
     }
 
+    /// Nothing counts as told.
+    pub fn tell_all(&mut self) {
+        for (domain, names) in &mut self.domains {
+            for (name, entry) in names {
+                entry.told.clear();
+                self.changed.insert((*domain, name.clone()));
+            }
+        }
+    }
+
     /// What changed since it was told; it is told now. With each, the claims that are new since `told_at` (accepted, announced).
-    pub fn take_changes(&mut self) -> (Vec<PrefixChange>, Vec<(Duration, u64)>) {
+    /// One that `may` not be told is told when it changes again, or all are.
+    pub fn take_changes(
+        &mut self,
+        may: impl Fn(Domain, &NameBuf, &[PrefixMember]) -> bool,
+    ) -> (Vec<PrefixChange>, Vec<(Duration, u64)>) {
         let mut changes = Vec::new();
         let mut times = Vec::new();
         for (domain, name) in std::mem::take(&mut self.changed) {
@@ -278,7 +292,7 @@ impl Rib {
                 continue;
             };
             let members = entry.members();
-            if members != entry.told {
+            if members != entry.told && may(domain, &name, &members) {
                 let new = |claim: &&Claim| {
                     claim.installed && !entry.told.iter().any(|told| told.gateway == claim.gateway)
                 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 
 use super::bucket::Bucket;
+use super::own::ADJACENCY_ID;
 use super::receive::Refusal;
 use crate::event::AdjacencyId;
 use crate::object::{Key, Kind};
@@ -14,6 +15,8 @@ use crate::object::{Key, Kind};
 pub const MOST_WANTED: usize = 20_000;
 /// An exchange that brings nothing is repeated later and later, at most so late.
 const LONGEST: Duration = Duration::from_secs(30);
+/// So many intervals digests are put off because of objects that are on their way.
+pub const PATIENCE: u32 = 3;
 /// What the other end is about to send anyway is not asked for.
 pub const ASK_AFTER: Duration = Duration::from_millis(50);
 
@@ -50,11 +53,35 @@ pub struct Exchange {
     pub told: Window,
     /// Summaries heeded.
     pub heard: Window,
+    /// The last one was a part of these buckets up to this key: the next part is heeded too.
+    pub heard_to: Option<(u64, Key)>,
     /// Time between two of them.
     pub pace: Duration,
     interval: Duration,
     since: Duration,
-    accepted: u64,
+    /// Objects accepted, in all sessions.
+    pub accepted: u64,
+    accepted_before: u64,
+    waits: Option<Duration>,
+}
+
+/// What a neighbour may cost. It belongs to the adjacency: a new stream over it does not renew it.
+#[derive(Debug)]
+pub struct Pace {
+    /// How much it may send.
+    pub bucket: Bucket,
+    /// Pace of summaries.
+    pub exchange: Exchange,
+}
+
+impl Pace {
+    /// Nothing was spent yet.
+    pub fn new(objects_per_second: u32, interval: Duration, now: Duration) -> Self {
+        Self {
+            bucket: Bucket::new(objects_per_second, now),
+            exchange: Exchange::new(interval, now),
+        }
+    }
 }
 
 impl Exchange {
@@ -62,39 +89,58 @@ impl Exchange {
         Self {
             told: Window::default(),
             heard: Window::default(),
+            heard_to: None,
             pace: interval,
             interval,
             since: now,
             accepted: 0,
+            accepted_before: 0,
+            waits: None,
         }
     }
 
-    /// Digests differ: `accepted` objects came from there so far. Slower if there was an exchange since and it brought nothing.
-    pub fn differ(&mut self, accepted: u64, now: Duration) {
-        if accepted != self.accepted {
+    /// Digests differ. Slower if there was an exchange since and it brought nothing.
+    pub fn differ(&mut self, now: Duration) {
+        self.waits = None;
+        if self.accepted != self.accepted_before {
             self.reset(now);
-            self.accepted = accepted;
+            self.accepted_before = self.accepted;
         } else if now.saturating_sub(self.since) >= self.pace {
             self.since = now;
             self.pace = (self.pace * 2).min(LONGEST.max(self.interval));
         }
     }
 
+    /// Digests differ while objects are on their way there: whether to wait for them.
+    pub fn wait(&mut self, now: Duration) -> bool {
+        let from = *self.waits.get_or_insert(now);
+        now.saturating_sub(from) < self.interval * PATIENCE
+    }
+
     /// At full pace again.
     pub fn reset(&mut self, now: Duration) {
         self.pace = self.interval;
         self.since = now;
+        self.waits = None;
     }
 }
 
 /// In which order objects are sent: what carries traffic, then what admits prefixes, then these.
-fn rank(kind: Kind) -> u8 {
-    match kind {
-        Kind::ADJACENCY => 0,
+fn rank(key: Key) -> u8 {
+    match key.kind {
+        Kind::ADJACENCY if key.id == ADJACENCY_ID => 0, // others say nothing that is used
         Kind::ROOT_REVOCATION | Kind::REVOCATION => 1,
         Kind::AUTHORISATION => 2,
         Kind::PREFIX => 3,
         _ => 4,
+    }
+}
+
+/// That of a purge: one of an authorisation comes after the objects of prefixes that it covered, or these would have to wait for another one.
+fn purge_rank(key: Key) -> u8 {
+    match key.kind {
+        Kind::AUTHORISATION => 5,
+        _ => rank(key),
     }
 }
 
@@ -105,12 +151,23 @@ pub struct SendSet(BTreeSet<(u8, Key)>);
 impl SendSet {
     /// Adds a key.
     pub fn insert(&mut self, key: Key) {
-        self.0.insert((rank(key.kind), key));
+        self.insert_version(key, false);
+    }
+
+    /// Adds a key of which a purge, or another version, is to be sent.
+    pub fn insert_version(&mut self, key: Key, purge: bool) {
+        let (now, before) = (rank(key), purge_rank(key));
+        let (now, before) = if purge { (before, now) } else { (now, before) };
+        if now != before {
+            self.0.remove(&(before, key));
+        }
+        self.0.insert((now, key));
     }
 
     /// Removes a key.
     pub fn remove(&mut self, key: Key) {
-        self.0.remove(&(rank(key.kind), key));
+        self.0.remove(&(rank(key), key));
+        self.0.remove(&(purge_rank(key), key));
     }
 
     /// The first key; it is no longer in it.
@@ -144,8 +201,12 @@ pub struct Session {
     pub ask_at: Option<Duration>,
     /// Buckets whose headers are to be sent.
     pub summary: u64,
+    /// A bucket of which a part was sent, and where the rest begins.
+    pub rest: Option<(u8, Key)>,
     /// A digest is to be sent.
     pub digest: bool,
+    /// Then it goes before objects, however many there are.
+    pub digest_by: Duration,
     /// When the next one is due.
     pub digest_at: Duration,
     /// The caller knows that there is something to send.
@@ -164,21 +225,11 @@ pub struct Session {
     pub last_refusal: Option<Refusal>,
     /// Objects accepted.
     pub accepted: u64,
-    /// How much it may send.
-    pub bucket: Bucket,
-    /// Pace of summaries.
-    pub exchange: Exchange,
 }
 
 impl Session {
     /// A new one: says its digest first.
-    pub fn new(
-        link: AdjacencyId,
-        peer: NodeId,
-        objects_per_second: u32,
-        interval: Duration,
-        now: Duration,
-    ) -> Self {
+    pub fn new(link: AdjacencyId, peer: NodeId, interval: Duration, now: Duration) -> Self {
         Self {
             link,
             peer,
@@ -186,7 +237,9 @@ impl Session {
             wanted: SendSet::default(),
             ask_at: None,
             summary: 0,
+            rest: None,
             digest: true,
+            digest_by: now + interval * PATIENCE,
             digest_at: now + interval,
             woken: false,
             heard_at: now,
@@ -196,8 +249,6 @@ impl Session {
             refused: 0,
             last_refusal: None,
             accepted: 0,
-            bucket: Bucket::new(objects_per_second, now),
-            exchange: Exchange::new(interval, now),
         }
     }
 
@@ -207,8 +258,51 @@ impl Session {
             && (!self.send.is_empty()
                 || self.digest
                 || self.summary != 0
+                || self.rest.is_some()
                 || self
                     .ask_at
                     .is_some_and(|at| at <= now && !self.wanted.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_authorisation_covered_goes_before_its_purge() {
+        let key = |kind, id| Key {
+            kind,
+            origin: NodeId(1),
+            id,
+        };
+        let mut send = SendSet::default();
+        send.insert_version(key(Kind::AUTHORISATION, 1), true);
+        send.insert_version(key(Kind::PREFIX, 1), true);
+        send.insert_version(key(Kind::AUTHORISATION, 2), false);
+        send.insert_version(key(Kind::AUTHORISATION, 3), false);
+        send.insert_version(key(Kind::AUTHORISATION, 3), true);
+        send.insert_version(key(Kind::AUTHORISATION, 4), true);
+        send.remove(key(Kind::AUTHORISATION, 4));
+        let order: Vec<(u8, u64)> = std::iter::from_fn(|| send.pop())
+            .map(|key| (key.kind.0, key.id))
+            .collect();
+        assert_eq!(order, [(3, 2), (2, 1), (3, 1), (3, 3)]);
+    }
+
+    #[test]
+    fn only_the_adjacency_object_that_counts_goes_first() {
+        let mut send = SendSet::default();
+        for (kind, id) in [(1, 2), (2, 1), (1, 1), (200, 0)] {
+            send.insert(Key {
+                kind: Kind(kind),
+                origin: NodeId(1),
+                id,
+            });
+        }
+        let order: Vec<(u8, u64)> = std::iter::from_fn(|| send.pop())
+            .map(|key| (key.kind.0, key.id))
+            .collect();
+        assert_eq!(order, [(1, 1), (2, 1), (1, 2), (200, 0)]);
     }
 }

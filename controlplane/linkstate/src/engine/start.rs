@@ -8,6 +8,7 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 use super::Engine;
 use super::links::Restart;
 use super::own::ADJACENCY_ID;
+use crate::action::PrefixMember;
 use crate::event::Known;
 use crate::object::{Key, Kind};
 
@@ -19,7 +20,7 @@ const NO_SESSION: Duration = Duration::from_secs(2);
 /// What the dataplane had.
 #[derive(Debug)]
 struct Before {
-    gateways: Vec<NodeId>,
+    gateways: BTreeSet<NodeId>,
     known: BTreeSet<Known>,
     unseen: Vec<Known>,
     until: Duration,
@@ -70,7 +71,7 @@ impl Start {
         self.restart = true;
         let known: BTreeSet<Known> = prefixes.into_iter().collect();
         self.before = Some(Before {
-            gateways,
+            gateways: gateways.into_iter().collect(),
             unseen: known.iter().cloned().collect(),
             known,
             until,
@@ -96,6 +97,36 @@ impl Start {
                 gateway,
             })
         })
+    }
+
+    /// Whether the dataplane had a way to this gateway before a restart that is not over.
+    pub fn had_gateway(&self, gateway: NodeId) -> bool {
+        let before = self.before.as_ref();
+        before.is_some_and(|before| before.gateways.contains(&gateway))
+    }
+
+    /// Whether every member that the dataplane had of a prefix before a restart is among these.
+    pub fn is_all_that_was(
+        &self,
+        domain: Domain,
+        name: &NameBuf,
+        members: &[PrefixMember],
+    ) -> bool {
+        let Some(before) = &self.before else {
+            return true;
+        };
+        let known = |gateway| Known {
+            domain,
+            name: name.clone(),
+            gateway,
+        };
+        before
+            .known
+            .range(known(NodeId(0))..=known(NodeId(u32::MAX)))
+            .all(|known| {
+                let found = members.binary_search_by_key(&known.gateway, |member| member.gateway);
+                found.is_ok()
+            })
     }
 
     /// A session is up.
@@ -166,6 +197,14 @@ impl Engine {
         if !self.start.ready && self.is_ready() {
             self.start.ready = true;
             self.speak();
+        }
+        if !self.start.ready && self.start.restart {
+            // The graph is known before this node speaks: its ways are told, if they are good for something.
+            let links = self.links.list(self.now.mono, self.restart());
+            if links != self.own.links {
+                self.own.links = links;
+                self.backoff.trigger(self.now.mono);
+            }
         }
         if self.start.adopting
             && self.start.ready
@@ -259,10 +298,19 @@ impl Engine {
         complete
     }
 
+    /// Whether what comes may be told during the hold: one neighbour said all that it has, and every link that runs is in the graph.
+    pub(super) fn may_add(&self) -> bool {
+        self.computed
+            && self.backoff.deadline().is_none()
+            && self.own.links.len() >= self.links.running().count()
+            && self.sessions.values().any(|state| state.synced_once)
+    }
+
     /// The first delta is told.
     pub(super) fn first_told(&mut self, version: u64) {
         self.start.first_version = Some(version);
         if let Some(before) = &mut self.start.before {
+            before.gateways.clear();
             before.known.clear();
             before.unseen.clear();
         }

@@ -232,7 +232,8 @@ impl Engine {
             .iter()
             .map(|authorisation| {
                 let not_after = i64::try_from(authorisation.not_after_s).unwrap_or(i64::MAX);
-                let revoked = self.authorisations.revocations.hit_all(authorisation);
+                let revoked = self.authorisations.revocations.hit_all(authorisation)
+                    || self.authorisations.voided.hits(authorisation);
                 (
                     authorisation.clone(),
                     not_after.saturating_sub(now_s),
@@ -297,12 +298,14 @@ impl Engine {
             .deadline(self.start.may_attract())
             .filter(|_| speaks);
         let damped = self.announced.deadline().filter(|_| speaks);
+        let lost = self.authorisations.revocations.deadline();
         [
             self.lsdb.deadline(),
             self.waiting.deadline(),
             self.deferred.deadline(),
             own,
             damped,
+            lost.filter(|_| speaks),
             self.backoff.deadline(),
             self.start.deadline(),
             self.links.deadline(now, self.restart()),

@@ -42,7 +42,9 @@ impl Waiting {
             key,
             Stored {
                 object,
+                prefixes: 0,
                 since: now,
+                aged_at: now,
                 until,
             },
         );

@@ -67,7 +67,11 @@ fn summaries_and_requests_that_lie_are_bounded_too() {
                     origin: NodeId(3),
                     id: step * 1_000 + n,
                 };
-                (key, Sequence(HIGH))
+                Header {
+                    key,
+                    sequence: Sequence(HIGH),
+                    tag: n,
+                }
             })
             .collect();
         let bucket_mask = u64::MAX;
@@ -76,6 +80,8 @@ fn summaries_and_requests_that_lie_are_bounded_too() {
             Message::Summary {
                 bucket_mask,
                 headers,
+                from: None,
+                to: None,
             },
         );
         let all: Vec<Key> = sim

@@ -3,9 +3,12 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+mod exchange;
 mod floods;
 mod lies;
 mod objects;
+mod revocations;
+mod root;
 mod time;
 
 use std::sync::atomic::Ordering;
@@ -14,8 +17,8 @@ use bytes::Bytes;
 use dmsc_linkstate::engine::body::{AnnouncedPrefix, PrefixBody};
 use dmsc_linkstate::object::{FLAG_PURGE, MAX_BODY};
 use dmsc_linkstate::{
-    Alarm, Digest, EngineConfig, Event, Key, Kind, Message, NodeId, Object, Sequence, SessionId,
-    Signer as _,
+    Alarm, Digest, EngineConfig, Event, Header, Key, Kind, Message, NodeId, Object, Sequence,
+    SessionId, Signer as _,
 };
 use prost::Message as _;
 use sim::crypto::{NodeSigner, WireAuthorisation, WireRevocation};

@@ -65,9 +65,40 @@ fn objects_that_are_wrong_change_nothing_and_go_nowhere() {
             "from the future",
             signed(&|o| o.originated_at_ms = now_ms + 400_000),
         ),
-        ("spent on the way", signed(&|o| o.age_s = 3_600)),
+        (
+            "spent on the way",
+            signed(&|o| {
+                o.originated_at_ms = now_ms - 3_400_000;
+                o.age_s = 3_600;
+            }),
+        ),
         ("kind 0", signed(&|o| o.key.kind = Kind(0))),
         ("origin 0", signed(&|o| o.key.origin = NodeId(0))),
+        (
+            "metric of a prefix",
+            signed(&|o| o.body = one_prefix(|p| p.metric = 16_777_216)),
+        ),
+        (
+            "weight of a prefix",
+            signed(&|o| o.body = one_prefix(|p| p.weight = 65_536)),
+        ),
+        (
+            "17 domains of an export",
+            signed(&|o| o.body = one_prefix(|p| p.export_domains = vec![1; 17])),
+        ),
+        (
+            "exported under what is no name",
+            signed(&|o| o.body = one_prefix(|p| p.export_name = Bytes::from_static(b"/x"))),
+        ),
+        (
+            "of another gateway, beyond a limit",
+            signed(&|o| {
+                o.body = one_prefix(|p| {
+                    p.gateway = 9;
+                    p.metric = 16_777_216;
+                });
+            }),
+        ),
         ("no prefixes", signed(&|o| o.body = prefixes(&[]))),
         (
             "reserved name",
@@ -196,6 +227,7 @@ fn a_revocation_holds_after_its_object_is_purged() {
         gateway: 0,
         issued_before_s: now_s,
         until_s: now_s + 86_400,
+        ..WireRevocation::default()
     };
     sim.handle(3, Event::Revocation(revocation.signed()));
     sim.run(ms(100));
@@ -269,5 +301,79 @@ fn only_the_first_adjacency_object_of_a_node_counts() {
     let object = object(&sim, 4, 4, Kind::ADJACENCY, 2, HIGH, body);
     say(&mut sim, Message::Flood(vec![object]));
     sim.run(secs(1));
+    assert_eq!(tables(&sim), before);
+}
+
+fn one_prefix(change: impl Fn(&mut AnnouncedPrefix)) -> Bytes {
+    let mut prefix = AnnouncedPrefix {
+        domain: 1,
+        name: Bytes::copy_from_slice(name("/three/b").as_bytes()),
+        ..AnnouncedPrefix::default()
+    };
+    change(&mut prefix);
+    let prefixes = vec![prefix];
+    Bytes::from(PrefixBody { prefixes }.encode_to_vec())
+}
+
+#[test]
+fn limits_of_a_prefix_are_what_may_just_be() {
+    let mut sim = line();
+    let body = one_prefix(|prefix| {
+        prefix.metric = 16_777_215;
+        prefix.weight = 65_535;
+        prefix.export_domains = vec![2; 16];
+        prefix.export_name = Bytes::copy_from_slice(name("/here").as_bytes());
+        prefix.gateway = 3;
+    });
+    sim.dropped.insert((2, 3));
+    let object = object(&sim, 3, 3, Kind::PREFIX, 7, HIGH, body);
+    say(&mut sim, Message::Flood(vec![object]));
+    sim.run(ms(100));
+    assert_eq!(sim.members(1, "/three/b"), [3]);
+}
+
+#[test]
+fn a_prefix_of_another_gateway_is_passed_on_and_not_used() {
+    let mut sim = line();
+    let before = tables(&sim);
+    sim.dropped.insert((2, 3));
+    let body = one_prefix(|prefix| prefix.gateway = 9);
+    let object = object(&sim, 3, 3, Kind::PREFIX, 7, HIGH, body.clone());
+    say(&mut sim, Message::Flood(vec![object]));
+    sim.run(secs(1));
+    assert_eq!(tables(&sim), before);
+    assert_eq!(sim.engine(2).sizes().waiting, 0);
+    let entries = sim.engine(1).entries(sim.time(1));
+    assert!(entries.iter().any(|entry| entry.object.body == body));
+}
+
+#[test]
+fn an_authorisation_that_is_not_understood_is_passed_on_and_covers_nothing() {
+    let mut sim = line();
+    let before = tables(&sim);
+    sim.dropped.insert((2, 3));
+    for (gateway, conditions) in [(0, 0), (3, 1)] {
+        let body = WireAuthorisation {
+            serial: 9,
+            domain: 1,
+            gateway,
+            issued_at_s: sim.wall_s(),
+            not_after_s: sim.wall_s() + 600,
+            names: vec!["/more".into()],
+            conditions,
+            ..WireAuthorisation::default()
+        }
+        .signed();
+        let id = dmsc_linkstate::engine::body_id(&body);
+        let object = object(&sim, 3, 3, Kind::AUTHORISATION, id, HIGH, body.clone());
+        say(&mut sim, Message::Flood(vec![object]));
+        sim.run(ms(100));
+        let entries = sim.engine(1).entries(sim.time(1));
+        assert!(entries.iter().any(|entry| entry.object.body == body));
+    }
+    let claim = object(&sim, 3, 3, Kind::PREFIX, 7, HIGH, prefixes(&["/more/x"]));
+    say(&mut sim, Message::Flood(vec![claim]));
+    sim.run(ms(100));
+    assert_eq!(sim.engine(2).sizes().waiting, 1);
     assert_eq!(tables(&sim), before);
 }

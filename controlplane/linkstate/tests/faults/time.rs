@@ -21,6 +21,7 @@ fn a_silent_stream_is_closed_and_the_adjacency_stays() {
 #[test]
 fn a_clock_that_jumps_raises_an_alarm_and_nothing_expires() {
     let mut sim = line();
+    sim.run(secs(700));
     let before = tables(&sim);
     for jump in [86_400, -172_800] {
         sim.node(2).wall_skew += jump;
@@ -85,4 +86,93 @@ fn stages_of_a_change_are_timed() {
     assert_eq!(time(&at_3, Stage::RoutedProgrammed), Some(1_000));
     assert_eq!(time(&at_3, Stage::AnnouncedProgrammed), Some(7_000));
     assert_eq!(sim.engine_mut(3).take_stage_times(), []);
+}
+
+fn holds(sim: &Sim, at: u32, origin: u32) -> bool {
+    let entries = sim.engine(at).entries(sim.time(at));
+    entries
+        .iter()
+        .any(|entry| entry.object.key.origin == NodeId(origin))
+}
+
+#[test]
+fn no_router_on_the_way_ends_an_object_by_its_age() {
+    let mut sim = line();
+    sim.set_session_timeout(2, secs(9_000));
+    let fresh = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    let mut aged = fresh.clone();
+    aged.age_s = 3_600;
+    say(&mut sim, Message::Flood(vec![aged.clone()]));
+    assert_eq!(stored(&sim, 2, Kind(77), 4).age_s, 300);
+    sim.run(secs(3_000));
+    assert!(holds(&sim, 1, 4) && holds(&sim, 2, 4));
+    // The same version by a better way: what its originator signed counts, and no more.
+    say(&mut sim, Message::Flood(vec![fresh.clone()]));
+    sim.run(secs(500));
+    assert!(holds(&sim, 2, 4));
+    say(&mut sim, Message::Flood(vec![aged]));
+    sim.run(secs(50));
+    assert!(holds(&sim, 2, 4));
+    for _ in 0..5 {
+        say(&mut sim, Message::Flood(vec![fresh.clone()]));
+        sim.run(secs(100));
+    }
+    assert!(!holds(&sim, 2, 4));
+}
+
+/// Node 2 boots with a wrong clock, which is set after `after`.
+fn boots_wrong(wrong: i64, after: std::time::Duration) -> Sim {
+    let mut sim = line();
+    sim.kill(2);
+    sim.node(2).wall_skew = wrong;
+    sim.start(2, false);
+    sim.run(after);
+    assert!(sim.members(2, "/three/a").is_empty(), "of another time");
+    sim.node(2).wall_skew = 0;
+    sim
+}
+
+const YEAR: i64 = 365 * 86_400;
+
+#[test]
+fn a_clock_that_is_wrong_at_boot_and_set_soon_is_believed_at_once() {
+    for wrong in [-50 * YEAR, YEAR] {
+        let mut sim = boots_wrong(wrong, secs(60));
+        sim.run(secs(5));
+        assert!(sim.nodes[&2].alarms.is_empty());
+        assert!(sim.digests_equal(), "{wrong}: {}", sim.describe());
+        assert_eq!(sim.members(1, "/three/a"), [3]);
+        assert_eq!(sim.members(2, "/three/a"), [3]);
+        let originated = stored(&sim, 3, Kind::ADJACENCY, 2).originated_at_ms / 1_000;
+        assert!(sim.wall_s() - originated < 60, "says the right time");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_late_is_believed_when_most_others_show_that_time() {
+    for wrong in [-50 * YEAR, YEAR] {
+        let mut sim = boots_wrong(wrong, secs(1_000));
+        sim.run(secs(60));
+        assert!(sim.alarms(2).is_empty(), "{wrong}");
+        assert!(sim.digests_equal(), "{wrong}: {}", sim.describe());
+        assert_eq!(sim.members(1, "/three/a"), [3]);
+    }
+}
+
+#[test]
+fn a_jump_that_nobody_shows_too_is_not_believed() {
+    let mut sim = line();
+    sim.run(secs(700));
+    sim.node(2).wall_skew = YEAR;
+    sim.run(secs(3_000));
+    assert_eq!(sim.alarms(2), [Alarm::ClockJump]);
+    // One other is no majority.
+    let mut sim = line();
+    sim.run(secs(700));
+    sim.set_link(2, 3, false);
+    sim.kill(3);
+    sim.run(secs(3_700));
+    sim.node(2).wall_skew = 400;
+    sim.run(secs(1_000));
+    assert_eq!(sim.alarms(2), [Alarm::ClockJump]);
 }

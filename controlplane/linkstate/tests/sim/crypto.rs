@@ -1,6 +1,6 @@
 //! Real Ed25519 with certificates that are as small as possible: node, moment of issue, key, signature of the root.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +11,8 @@ use dmsc_linkstate::trust::{
 use dmsc_linkstate::{NodeId, Now, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
 use prost::Message as _;
+
+use super::EPOCH_S;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 /// A key from a seed.
@@ -22,6 +24,8 @@ pub fn key(seed: u32) -> Ed25519KeyPair {
 
 const ROOT: u32 = 1_000_000;
 const AUTHORITY: u32 = 1_000_001;
+/// Stands for the hash of the authority's key.
+pub const AUTHORITY_KEY: [u8; 32] = [0xa5; 32];
 
 fn signed(key: &Ed25519KeyPair, mut bytes: Vec<u8>) -> Bytes {
     let signature = key.sign(&bytes);
@@ -75,6 +79,7 @@ impl Signer for NodeSigner {
 pub struct TestTrust {
     pub certificates: HashMap<Vec<u8>, (u32, u64, [u8; 32])>,
     pub revoked: HashMap<u32, u64>,
+    pub keys: HashSet<[u8; 32]>,
     pub verifications: Arc<AtomicU64>,
 }
 
@@ -105,6 +110,7 @@ impl Trust for TestTrust {
             .revoked
             .get(&node)
             .is_some_and(|before| issued_s < *before)
+            || self.keys.contains(&key)
         {
             return Err(TrustError::Revoked);
         }
@@ -123,8 +129,8 @@ impl Trust for TestTrust {
         let body = WireAuthorisation::decode(opened(AUTHORITY, body)?).map_err(malformed)?;
         Ok(Authorisation {
             authority: "test".into(),
-            authority_key: [AUTHORITY as u8; 32],
-            authority_issued_s: 0,
+            authority_key: AUTHORITY_KEY,
+            authority_issued_s: EPOCH_S,
             serial: body.serial,
             domain: Domain(body.domain),
             gateway: NodeId(body.gateway),
@@ -135,6 +141,7 @@ impl Trust for TestTrust {
             grants: body
                 .names
                 .iter()
+                .filter(|_| body.conditions == 0)
                 .map(|name| Grant {
                     name: NameBuf::parse(name).unwrap(),
                     exact: body.exact,
@@ -158,6 +165,8 @@ impl Trust for TestTrust {
             identity: None,
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
+            subtrees: Vec::new(),
+            domains: Vec::new(),
             reason: String::new(),
         })
     }
@@ -166,7 +175,15 @@ impl Trust for TestTrust {
         let malformed = |_| TrustError::Malformed("root revocation");
         let body = WireRevocation::decode(opened(ROOT, body)?).map_err(malformed)?;
         Ok(RootRevocation {
-            subject: RevokedSubject::Node(NodeId(body.gateway)),
+            subject: match body.keys.as_slice() {
+                [] if !body.name.is_empty() => RevokedSubject::Authority(body.name),
+                [] => RevokedSubject::Node(NodeId(body.gateway)),
+                keys => RevokedSubject::Keys(
+                    keys.iter()
+                        .map(|key| key.as_slice().try_into().unwrap())
+                        .collect(),
+                ),
+            },
             issued_before_s: body.issued_before_s,
             until_s: body.until_s,
             reason: String::new(),
@@ -174,8 +191,12 @@ impl Trust for TestTrust {
     }
 
     fn revoke(&mut self, revocation: &RootRevocation) {
-        if let RevokedSubject::Node(node) = revocation.subject {
-            self.revoked.insert(node.0, revocation.issued_before_s);
+        match &revocation.subject {
+            RevokedSubject::Node(node) => {
+                self.revoked.insert(node.0, revocation.issued_before_s);
+            }
+            RevokedSubject::Keys(keys) => self.keys.extend(keys),
+            RevokedSubject::Authority(_) => {}
         }
     }
 }
@@ -199,6 +220,9 @@ pub struct WireAuthorisation {
     pub names: Vec<String>,
     #[prost(bool, tag = "8")]
     pub exact: bool,
+    /// Not understood: covers nothing.
+    #[prost(uint32, tag = "9")]
+    pub conditions: u32,
 }
 
 impl WireAuthorisation {
@@ -219,6 +243,9 @@ pub struct WireRevocation {
     pub issued_before_s: u64,
     #[prost(uint64, tag = "5")]
     pub until_s: u64,
+    /// By the root: instead of a node or an authority.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub keys: Vec<Vec<u8>>,
 }
 
 impl WireRevocation {

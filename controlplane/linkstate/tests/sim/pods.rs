@@ -24,6 +24,7 @@ impl Sim {
             stale_s,
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             exact: false,
+            ..WireAuthorisation::default()
         };
         node.authorisations.push(body.signed());
         let all = node.authorisations.clone();

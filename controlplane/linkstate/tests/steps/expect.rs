@@ -182,6 +182,12 @@ impl Run {
                     .any(|delta| delta.complete);
                 holds(found, "no complete delta")
             }
+            ["no", "action", at, "complete"] => {
+                let at = self.node(at)?;
+                let deltas = &self.sim.nodes[&at].deltas;
+                let found = deltas.iter().any(|delta| delta.complete);
+                holds(!found, "a complete delta")
+            }
             ["action", at, "alarm", which] => {
                 let at = self.node(at)?;
                 let alarms = &self.sim.nodes[&at].alarms;

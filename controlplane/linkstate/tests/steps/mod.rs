@@ -148,6 +148,7 @@ impl Run {
                     gateway: number(node)?,
                     issued_before_s: now_s,
                     until_s: now_s + 86_400,
+                    ..WireRevocation::default()
                 };
                 let id = self.node(id)?;
                 let event = Event::RootRevocation(revocation.signed_by_root());
@@ -249,6 +250,7 @@ impl Run {
             gateway,
             issued_before_s: now_s,
             until_s: now_s + 86_400,
+            ..WireRevocation::default()
         };
         let id = self.node(told)?;
         self.sim.handle(id, Event::Revocation(revocation.signed()));

@@ -303,7 +303,8 @@ impl Node {
     }
 
     /// Takes own authorisations: kept, told to the engine. Those that are not for this gateway are left out.
-    pub(crate) fn add_authorisations(&mut self, held: Vec<Held>) {
+    pub(crate) fn add_authorisations(&mut self, mut held: Vec<Held>) {
+        held.retain(|held| !self.root.has_revoked_authority_of(&held.authorisation));
         let new = self.claims.add(held);
         for body in &new {
             self.store.keep(Kept::Authorisations, body);

@@ -1,7 +1,7 @@
 //! Messages of the engine, and the same in protobuf. What breaks a limit ends the stream: no neighbour that works sends it.
 
 use bytes::Bytes;
-use dmsc_linkstate::message::BUCKETS;
+use dmsc_linkstate::message::{BUCKETS, Header};
 use dmsc_linkstate::object::{MAX_BODY, MAX_CERTIFICATE};
 use dmsc_linkstate::{Digest, Key, Kind, Message, Object, Sequence};
 use dmsc_proto::v1::{self, neighbour_message::Message as Wire};
@@ -24,20 +24,16 @@ pub fn to_wire(message: Message) -> v1::NeighbourMessage {
         Message::Summary {
             bucket_mask,
             headers,
+            from,
+            to,
         } => Wire::Summary(v1::Summary {
             bucket_mask,
-            headers: headers
-                .into_iter()
-                .map(|(key, sequence)| header(key, sequence))
-                .collect(),
-            from: None,
-            to: None,
+            headers: headers.into_iter().map(header).collect(),
+            from: from.map(key_to_wire),
+            to: to.map(key_to_wire),
         }),
         Message::Request(keys) => Wire::Request(v1::ObjectRequest {
-            wanted: keys
-                .into_iter()
-                .map(|key| header(key, Sequence(0)))
-                .collect(),
+            wanted: keys.into_iter().map(key_to_wire).collect(),
         }),
     };
     v1::NeighbourMessage {
@@ -75,8 +71,16 @@ pub fn from_wire(message: v1::NeighbourMessage) -> Result<Message, Reason> {
                 headers: summary
                     .headers
                     .iter()
-                    .map(|header| Ok((key(header)?, Sequence(header.sequence))))
+                    .map(|header| {
+                        Ok(Header {
+                            key: key(header)?,
+                            sequence: Sequence(header.sequence),
+                            tag: header.version_tag,
+                        })
+                    })
                     .collect::<Result<_, Reason>>()?,
+                from: summary.from.as_ref().map(key).transpose()?,
+                to: summary.to.as_ref().map(key).transpose()?,
             },
             Wire::Request(request) => {
                 Message::Request(request.wanted.iter().map(key).collect::<Result<_, _>>()?)
@@ -85,13 +89,20 @@ pub fn from_wire(message: v1::NeighbourMessage) -> Result<Message, Reason> {
     )
 }
 
-fn header(key: Key, sequence: Sequence) -> v1::ObjectHeader {
+fn header(header: Header) -> v1::ObjectHeader {
+    v1::ObjectHeader {
+        sequence: header.sequence.0,
+        version_tag: header.tag,
+        ..key_to_wire(header.key)
+    }
+}
+
+fn key_to_wire(key: Key) -> v1::ObjectHeader {
     v1::ObjectHeader {
         kind: u32::from(key.kind.0),
         origin: key.origin.0,
         id: key.id,
-        sequence: sequence.0,
-        version_tag: 0,
+        ..v1::ObjectHeader::default()
     }
 }
 
@@ -189,7 +200,13 @@ mod tests {
             }),
             Message::Summary {
                 bucket_mask: 9,
-                headers: vec![(key, Sequence(4))],
+                headers: vec![Header {
+                    key,
+                    sequence: Sequence(4),
+                    tag: 7,
+                }],
+                from: Some(key),
+                to: key.next(),
             },
             Message::Request(vec![key]),
         ] {

@@ -69,6 +69,10 @@ impl Pod {
         })
     }
 
+    pub fn public_key(&self) -> [u8; 32] {
+        self.credentials.signing_key().unwrap().public_key()
+    }
+
     /// A request with a fresh proof.
     pub async fn request(
         &mut self,
