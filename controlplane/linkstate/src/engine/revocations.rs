@@ -54,6 +54,14 @@ impl Revocations {
         self.by_id.values()
     }
 
+    /// From after one on, by id.
+    pub fn iter_after(&self, after: Option<u64>) -> impl Iterator<Item = (u64, &Revocation)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id
+            .range((from, Bound::Unbounded))
+            .map(|(id, one)| (*id, one))
+    }
+
     /// Whether this statement is in force.
     pub fn contains(&self, statement: StatementId) -> bool {
         self.kept.contains_key(&statement)
@@ -73,14 +81,6 @@ impl Revocations {
             due: None,
         };
         self.kept.insert(statement, kept);
-    }
-
-    /// From after one on, by id.
-    pub fn iter_after(&self, after: Option<u64>) -> impl Iterator<Item = (u64, &Revocation)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_id
-            .range((from, Bound::Unbounded))
-            .map(|(id, one)| (*id, one))
     }
 
     /// Adds one; whether it is new.
