@@ -403,7 +403,9 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
         let reply = client.show_prefixes(request.clone()).await.unwrap();
         reply.into_inner().prefixes
     };
-    let one = until(|| prefixes(client.clone()), |list| list.len() == 1).await;
+    // It is told as waiting until it is in an object.
+    let valid = |list: &Vec<PrefixInfo>| list.len() == 1 && list[0].members[0].state == "valid";
+    let one = until(|| prefixes(client.clone()), valid).await;
     let member = &one[0].members[0];
     assert_eq!((member.gateway, member.state.as_str()), (1, "valid"));
     assert_eq!(
