@@ -50,6 +50,10 @@ counters!(
     unsendable,
     /// Packets that the socket did not take.
     send_failed,
+    /// Datagrams handed to whoever took them.
+    datagrams,
+    /// Datagrams dropped because too many waited to be taken.
+    datagrams_dropped,
 );
 
 /// Adds one.

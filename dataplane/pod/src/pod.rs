@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder, RouterName};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -14,6 +15,7 @@ use crate::answer::{Answer, Pong};
 use crate::call::{CallError, CallOptions};
 use crate::config::PodConfig;
 use crate::counters::{Counters, Counts, count};
+use crate::datagram::{Datagram, Datagrams};
 use crate::error::PodError;
 use crate::health::Health;
 use crate::inflight::InFlight;
@@ -45,6 +47,7 @@ pub(crate) struct Inner {
     pub in_hand: AtomicUsize,
     pub in_hand_limit: usize,
     pub counters: Counters,
+    pub datagrams: OnceLock<mpsc::Sender<Datagram>>,
     in_flight_limit: u16,
     next_flow: AtomicU32,
 }
@@ -98,6 +101,7 @@ impl Pod {
             in_hand: AtomicUsize::new(0),
             in_hand_limit,
             counters: Counters::default(),
+            datagrams: OnceLock::new(),
             in_flight_limit,
             next_flow: AtomicU32::new(rand::random()),
         });
@@ -243,6 +247,12 @@ impl Pod {
         F: Future<Output = Vec<u8>> + Send + 'static,
     {
         let _ = self.inner.handler.set(handler(handle));
+    }
+
+    /// The pod's datagrams, once: packets with request id 0, for a transport of its own over names. `None` when they were taken before.
+    #[must_use]
+    pub fn datagrams(&self) -> Option<Datagrams> {
+        Datagrams::take(&self.inner)
     }
 
     /// Says how the pod is, now and after every new registration.

@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::call::CallError;
 use crate::counters::count;
+use crate::datagram;
 use crate::pod::Inner;
 use crate::serve::Request;
 
@@ -64,6 +65,9 @@ fn packet(inner: &Arc<Inner>, bytes: &[u8]) {
     let Ok(header) = dmsc_wire::parse(bytes) else {
         return count(&counters.malformed);
     };
+    if datagram::offer(inner, &header, bytes) {
+        return;
+    }
     match header.kind {
         Kind::Response | Kind::EchoReply => answer(inner, &header, bytes),
         Kind::Error => error(inner, &header, bytes),

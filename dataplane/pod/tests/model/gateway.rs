@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use crate::pki::Pki;
@@ -11,7 +11,7 @@ use crate::pki::Pki;
 use dmsc_proto::v1;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
 use dmsc_wire::{
-    AttachmentId, Domain, EchoSource, ErrorCode, Kind, NameBuf, NodeId, PortId, RecordSlot,
+    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, NameBuf, NodeId, PortId, RecordSlot,
     RouterName, build_echo_reply, build_error, parse, patch, record,
 };
 use prost::Message;
@@ -24,6 +24,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 const NODE: NodeId = NodeId(1);
+/// Header and payload that fit a pod's link.
+const MAX_PACKET: usize = 1_472;
 /// A name that is taken, and waits for an authority.
 pub const WAITING: &str = "/shop/later";
 
@@ -45,6 +47,19 @@ struct State {
     public: Option<Vec<u8>>,
     nonces: Mutex<BTreeSet<Vec<u8>>>,
     proofs: AtomicU32,
+    delivery: Delivery,
+}
+
+/// What becomes of packets beside delivery.
+#[derive(Debug, Default)]
+struct Delivery {
+    packets: AtomicU32,
+    /// Every so manieth is lost; 0 = none.
+    lose: AtomicU32,
+    too_big: AtomicU32,
+    largest: AtomicU32,
+    /// Whether those that can bear it are marked "congestion experienced".
+    mark: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -86,6 +101,7 @@ impl Gateway {
             public,
             nonces: Mutex::default(),
             proofs: AtomicU32::new(0),
+            delivery: Delivery::default(),
         });
         let service = RegistrarServer::new(Service(Arc::clone(&state)));
         let serve = tokio::spawn(async move {
@@ -135,6 +151,31 @@ impl Gateway {
         self.tasks[1].abort();
     }
 
+    /// Loses every so manieth packet from now on; 0 = none.
+    pub fn lose_every(&self, packets: u32) {
+        self.state.delivery.lose.store(packets, Relaxed);
+    }
+
+    /// Marks packets that can bear it, as a router with a full queue does.
+    pub fn mark_congestion(&self) {
+        self.state.delivery.mark.store(true, Relaxed);
+    }
+
+    /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
+    pub fn sizes(&self) -> (u32, u32) {
+        let delivery = &self.state.delivery;
+        (
+            delivery.too_big.load(Relaxed),
+            delivery.largest.load(Relaxed),
+        )
+    }
+
+    /// A pod that died: nothing reaches it any more.
+    pub fn detach(&self, attachment: AttachmentId) {
+        let mut attachments = self.state.attachments.lock().unwrap();
+        attachments.remove(&attachment.0);
+    }
+
     /// Forgets leases and health, as a restart does.
     pub fn forget(&self) {
         self.state.attachments.lock().unwrap().clear();
@@ -163,12 +204,31 @@ impl Drop for Gateway {
     }
 }
 
+impl Delivery {
+    fn passes(&self, length: usize) -> bool {
+        if length > MAX_PACKET {
+            self.too_big.fetch_add(1, Relaxed);
+            return false;
+        }
+        self.largest.fetch_max(length as u32, Relaxed);
+        let packet = self.packets.fetch_add(1, Relaxed) + 1;
+        let lose = self.lose.load(Relaxed);
+        lose == 0 || !packet.is_multiple_of(lose)
+    }
+}
+
 async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
     let mut buffer = vec![0; 65_536];
     while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
         let Ok(header) = parse(&buffer[..length]) else {
             continue;
         };
+        if !state.delivery.passes(length) {
+            continue;
+        }
+        if state.delivery.mark.load(Relaxed) {
+            patch::set_ecn(&mut buffer[..length], header.ecn.mark());
+        }
         let attachments = state.attachments.lock().unwrap().clone();
         let source = attachments
             .iter()
@@ -185,6 +245,11 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
         let name = header.destination_name(packet).unwrap();
         let target = match header.kind {
             Kind::Response | Kind::EchoReply => attachments.get(&header.destination_attachment.0),
+            _ if header.flags.contains(Flags::PINNED)
+                && header.destination_attachment != AttachmentId::ANY =>
+            {
+                attachments.get(&header.destination_attachment.0)
+            }
             _ => attachments.values().find(|one| {
                 one.serves
                     .iter()
@@ -331,7 +396,7 @@ impl Registrar for Service {
             source_name: source.as_bytes().to_vec(),
             data_address: self.0.data.ip().to_string(),
             data_port: u32::from(self.0.data.port()),
-            max_packet: 1_472,
+            max_packet: MAX_PACKET as u32,
             refused: refused
                 .iter()
                 .map(|name| v1::RefusedPrefix {

@@ -1,0 +1,52 @@
+//! What an endpoint may be told; the defaults suit a service in one data centre.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Configuration of an endpoint.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder with the pod's `cert.pem`, `key.pem` and `root.pem`.
+    pub credentials: PathBuf,
+    /// Of a server: SignedAuthorisation bytes that prove its prefixes; at most 64 of at most 65,536 bytes.
+    pub proofs: Vec<Bytes>,
+    /// How often a quiet connection is kept alive.
+    pub keep_alive: Duration,
+    /// A connection whose other end is silent for this long is lost.
+    pub idle_timeout: Duration,
+    /// How long a connection may take until it is proven.
+    pub handshake_timeout: Duration,
+    /// Routers must say for this long that there is no way to an instance before it is given up: routes come and go while they converge.
+    pub unreachable_after: Duration,
+    /// Peers that are known at the same time.
+    pub peers: usize,
+    /// Names that a connector keeps connections to.
+    pub names: usize,
+    /// Handshakes and connections that wait to be accepted.
+    pub backlog: usize,
+    /// Streams that the other end may have open on one connection.
+    pub streams: u32,
+    /// Largest answer of [`crate::Connector::call`] in bytes.
+    pub max_answer: usize,
+}
+
+impl Config {
+    /// The defaults, with the pod's credentials from a folder.
+    pub fn new(credentials: impl Into<PathBuf>) -> Self {
+        Self {
+            credentials: credentials.into(),
+            proofs: Vec::new(),
+            keep_alive: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(5),
+            unreachable_after: Duration::from_secs(1),
+            peers: 4_096,
+            names: 1_024,
+            backlog: 256,
+            streams: 1_024,
+            max_answer: 4 << 20,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The calling end: one proven connection per name, shared, and calls on it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dmsc_wire::{FlowLabel, NameBuf};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::connection::{Connection, Stream, close, code};
+use crate::endpoint::{Inner, now_s};
+use crate::error::{NotProven, QuicError, Unproven};
+use crate::peer::Peer;
+use crate::proof::{self, Claim};
+use crate::tls::{self, NO_NAME};
+
+/// Attempts of a call that has not been sent, or may be sent again.
+const ATTEMPTS: usize = 3;
+
+/// Whoever dials holds the lock; the others wait and share.
+type Place = Arc<AsyncMutex<Option<Connection>>>;
+
+/// Calls names. Clones share connections.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    inner: Arc<Inner>,
+    places: Arc<Mutex<HashMap<NameBuf, Place>>>,
+}
+
+impl Connector {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self {
+            inner,
+            places: Arc::default(),
+        }
+    }
+
+    fn place(&self, name: &NameBuf) -> Result<Place, QuicError> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(name) {
+            return Ok(Arc::clone(place));
+        }
+        if places.len() >= self.inner.config.names {
+            // Connections that nobody has at the moment make room.
+            places.retain(|_, place| {
+                Arc::strong_count(place) > 1
+                    || place.try_lock().is_ok_and(|kept| {
+                        kept.as_ref()
+                            .is_some_and(|kept| kept.is_open() && kept.is_shared())
+                    })
+            });
+        }
+        if places.len() >= self.inner.config.names {
+            return Err(QuicError::Full);
+        }
+        Ok(Arc::clone(places.entry(name.clone()).or_default()))
+    }
+
+    /// The connection to an instance of `name`: the one there is, or a new one to whichever instance answers.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with a proof of the name.
+    pub async fn connect(&self, name: &NameBuf) -> Result<Connection, QuicError> {
+        let place = self.place(name)?;
+        let mut kept = place.lock().await;
+        if let Some(connection) = kept.as_ref().filter(|kept| kept.is_open()) {
+            return Ok(connection.clone());
+        }
+        // Before the new one: its address may be needed.
+        *kept = None;
+        let limit = self.inner.config.handshake_timeout;
+        let connection = tokio::time::timeout(limit, self.dial(name))
+            .await
+            .map_err(|_| QuicError::Timeout(name.clone()))??;
+        *kept = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn dial(&self, name: &NameBuf) -> Result<Connection, QuicError> {
+        let inner = &*self.inner;
+        let (address, peer) = inner
+            .socket
+            .table
+            .call(name.clone(), FlowLabel(first_flow()))
+            .ok_or(QuicError::Full)?;
+        let config = inner.client_config(&peer)?;
+        let connecting = inner
+            .quic
+            .connect_with(config, address, NO_NAME)
+            .map_err(|error| match error {
+                quinn::ConnectError::EndpointStopping => QuicError::Closed,
+                other => QuicError::Tls(other.to_string()),
+            })?;
+        let failed = |source| QuicError::Connect {
+            name: name.clone(),
+            source,
+        };
+        let proven = async {
+            let quic = connecting.await.map_err(failed)?;
+            let mut proofs = quic.accept_uni().await.map_err(failed)?;
+            let result = self.judge(&quic, &peer, &mut proofs).await;
+            // A server that refused the certificate ends the connection instead of showing anything.
+            if let Err(QuicError::NotProven(NotProven {
+                why: Unproven::Unreadable(_),
+                ..
+            })) = &result
+                && let Some(source) = quic.close_reason()
+            {
+                return Err(failed(source));
+            }
+            match result {
+                Ok(()) => Ok(quic),
+                Err(error) => {
+                    close(&quic, code::NOT_PROVEN, "the name is not proven");
+                    Err(error)
+                }
+            }
+        };
+        let quic = tokio::select! {
+            proven = proven => proven?,
+            () = peer.unreachable() => return Err(QuicError::NoRoute(name.clone())),
+        };
+        let lost = |quic: quinn::Connection| {
+            failed(
+                quic.close_reason()
+                    .unwrap_or(quinn::ConnectionError::LocallyClosed),
+            )
+        };
+        inner.identified(quic, Arc::clone(&peer)).map_err(lost)
+    }
+
+    async fn judge(
+        &self,
+        quic: &quinn::Connection,
+        peer: &Peer,
+        proofs: &mut quinn::RecvStream,
+    ) -> Result<(), QuicError> {
+        let identity = tls::identity(quic, &self.inner.root).unwrap_or_default();
+        let name = peer.called();
+        let not_proven = |why| NotProven {
+            name: name.clone(),
+            identity: identity.clone(),
+            why,
+        };
+        let place = peer.place().ok_or_else(|| not_proven(Unproven::Gateway))?;
+        let claim = Claim {
+            identity: &identity,
+            name: name.as_name(),
+            domain: self.inner.pod.registered().domain,
+            place,
+            now_s: now_s(),
+        };
+        proof::read(proofs, &self.inner.root, claim)
+            .await
+            .map_err(|why| not_proven(why).into())
+    }
+
+    /// A stream to an instance of `name`. When the instance of the shared connection is gone, to another: nothing was sent yet.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn open(&self, name: &NameBuf) -> Result<Stream, QuicError> {
+        let mut attempt = 1;
+        loop {
+            let connection = self.connect(name).await?;
+            match connection.open_bi().await {
+                Ok(stream) => return Ok(stream),
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                Err(source) => {
+                    let name = name.clone();
+                    return Err(QuicError::NotSent { name, source });
+                }
+            }
+        }
+    }
+
+    /// One request, one answer. Sent again only if it was not sent, or is `idempotent`.
+    ///
+    /// # Errors
+    /// [`QuicError::Lost`]: whether it was executed is not known. Others: it was not.
+    pub async fn call(
+        &self,
+        name: &NameBuf,
+        request: &[u8],
+        idempotent: bool,
+    ) -> Result<Vec<u8>, QuicError> {
+        let max = self.inner.config.max_answer;
+        let mut attempt = 1;
+        loop {
+            let mut stream = self.open(name).await?;
+            let why = match exchange(&mut stream, request, max).await {
+                Ok(answer) => return Ok(answer),
+                Err(Broken::TooLong) => {
+                    let name = name.clone();
+                    return Err(QuicError::TooLong { name, max });
+                }
+                Err(Broken::Lost(why)) => why,
+            };
+            if !idempotent || attempt == ATTEMPTS {
+                return Err(QuicError::Lost {
+                    name: name.clone(),
+                    instance: stream.connection().instance(),
+                    why,
+                });
+            }
+            attempt += 1;
+        }
+    }
+}
+
+enum Broken {
+    TooLong,
+    Lost(String),
+}
+
+async fn exchange(stream: &mut Stream, request: &[u8], max: usize) -> Result<Vec<u8>, Broken> {
+    let lost = |error: std::io::Error| Broken::Lost(error.to_string());
+    stream.write_all(request).await.map_err(lost)?;
+    stream.shutdown().await.map_err(lost)?;
+    stream.read_to_end(max).await.map_err(|error| match error {
+        quinn::ReadToEndError::TooLong => Broken::TooLong,
+        quinn::ReadToEndError::Read(error) => Broken::Lost(error.to_string()),
+    })
+}
+
+/// A label that no earlier run of this pod is likely to have used.
+fn first_flow() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(now_s()) as u32
+}

@@ -1,0 +1,194 @@
+//! One end of QUIC over names: a pod with its certificate, which calls and is called.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use dmsc_pod::Pod;
+use dmsc_spa::credentials::Credentials;
+use dmsc_spa::verify::RootKey;
+use quinn::{
+    ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
+    VarInt,
+};
+
+use crate::config::Config;
+use crate::connection::{Connection, close, code};
+use crate::connector::Connector;
+use crate::error::QuicError;
+use crate::listener::Listener;
+use crate::peer::Peer;
+use crate::proof;
+use crate::socket::Socket;
+use crate::table::Table;
+use crate::tls::{self, Tls};
+
+/// Smallest datagram that QUIC can live with (RFC 9000, 14).
+pub(crate) const MIN_DATAGRAM: usize = 1_200;
+/// Largest that it can say it takes.
+const MAX_DATAGRAM: usize = 65_527;
+
+/// An endpoint. Dropping its last part ends the connections.
+#[derive(Debug)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+    connector: Connector,
+}
+
+pub(crate) struct Inner {
+    pub pod: Pod,
+    pub config: Config,
+    pub quic: quinn::Endpoint,
+    pub socket: Arc<Socket>,
+    pub root: RootKey,
+    /// What is said on a server's first stream.
+    pub proofs: Bytes,
+    tls: Tls,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("pod", &self.pod)
+            .field("identity", &self.tls.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Takes the pod's datagrams over. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// Credentials that are of no use, or datagrams that somebody else has.
+    pub fn new(pod: Pod, config: Config) -> Result<Self, QuicError> {
+        let credentials = Credentials::load(&config.credentials)?;
+        let tls = Tls::new(&credentials)?;
+        if !proof::fit(&config.proofs) {
+            return Err(QuicError::Proofs);
+        }
+        let datagrams = pod.datagrams().ok_or(QuicError::Taken)?;
+        let largest = pod.registered().max_packet;
+        let socket = Arc::new(Socket {
+            datagrams,
+            table: Table::new(config.peers),
+            unreachable_after: config.unreachable_after,
+        });
+        let mut limits = EndpointConfig::default();
+        let largest = largest.clamp(MIN_DATAGRAM, MAX_DATAGRAM) as u16;
+        limits
+            .max_udp_payload_size(largest)
+            .map_err(|error| QuicError::Tls(error.to_string()))?;
+        // Without a listener nobody is answered.
+        let quic = quinn::Endpoint::new_with_abstract_socket(
+            limits,
+            None,
+            Arc::clone(&socket) as Arc<dyn quinn::AsyncUdpSocket>,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(|error| QuicError::Tls(error.to_string()))?;
+        let inner = Arc::new(Inner {
+            proofs: proof::encode(&config.proofs),
+            root: tls.root.clone(),
+            pod,
+            config,
+            quic,
+            socket,
+            tls,
+        });
+        Ok(Self {
+            connector: Connector::new(Arc::clone(&inner)),
+            inner,
+        })
+    }
+
+    /// Calls names; all clones share connections.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        self.connector.clone()
+    }
+
+    /// Is called from now on, under the names that the pod serves. A second listener takes the first one's place.
+    #[must_use]
+    pub fn listen(&self) -> Listener {
+        Listener::new(Arc::clone(&self.inner))
+    }
+
+    /// The pod underneath.
+    #[must_use]
+    pub fn pod(&self) -> &Pod {
+        &self.inner.pod
+    }
+
+    /// Ends all connections, and waits until the other ends know.
+    pub async fn close(&self) {
+        self.inner.quic.close(VarInt::from_u32(code::DONE), b"closed");
+        self.inner.quic.wait_idle().await;
+    }
+}
+
+impl Inner {
+    /// QUIC's parameters towards a peer: what fits the pod's link between these names.
+    fn transport(&self, peer: &Peer) -> Result<Arc<TransportConfig>, QuicError> {
+        let largest = self.socket.datagrams.max_payload(peer.towards());
+        if largest < MIN_DATAGRAM {
+            return Err(QuicError::TooSmall(largest));
+        }
+        let config = &self.config;
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(largest.min(MAX_DATAGRAM) as u16);
+        let mut transport = TransportConfig::default();
+        transport
+            .initial_mtu(MIN_DATAGRAM as u16)
+            .mtu_discovery_config(Some(discovery))
+            .keep_alive_interval(Some(config.keep_alive))
+            .max_idle_timeout(config.idle_timeout.try_into().ok())
+            .max_concurrent_bidi_streams(VarInt::from_u32(config.streams))
+            // The proofs, and nothing else.
+            .max_concurrent_uni_streams(VarInt::from_u32(1))
+            .datagram_receive_buffer_size(None);
+        Ok(Arc::new(transport))
+    }
+
+    pub fn client_config(&self, peer: &Peer) -> Result<ClientConfig, QuicError> {
+        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
+        config.transport_config(self.transport(peer)?);
+        Ok(config)
+    }
+
+    /// Of connections in general; the limits of one are set when its caller is known.
+    pub fn server_config(&self) -> ServerConfig {
+        let mut config = ServerConfig::with_crypto(Arc::clone(&self.tls.server) as _);
+        config
+            // A caller that moves is another caller.
+            .migration(false)
+            .max_incoming(self.config.backlog);
+        config
+    }
+
+    pub fn server_config_for(&self, peer: &Peer) -> Result<Arc<ServerConfig>, QuicError> {
+        let mut config = self.server_config();
+        config.transport_config(self.transport(peer)?);
+        Ok(Arc::new(config))
+    }
+
+    /// A connection whose handshake is over, with the pod at its other end.
+    pub fn identified(
+        &self,
+        quic: quinn::Connection,
+        peer: Arc<Peer>,
+    ) -> Result<Connection, quinn::Connection> {
+        match tls::identity(&quic, &self.root) {
+            Some(identity) => Ok(Connection::new(quic, peer, identity)),
+            None => {
+                close(&quic, code::NOT_THE_CALLER, "no pod");
+                Err(quic)
+            }
+        }
+    }
+}
+
+/// Wall clock, s since 1970.
+pub(crate) fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,107 @@
+//! The other end of a connection, as packets see it.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use dmsc_pod::{Pin, Towards};
+use dmsc_wire::{AttachmentId, FlowLabel, NameBuf, NodeId};
+use tokio::sync::Notify;
+
+/// Who it is.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// An instance of a name that this end calls; pinned to the one that answers first.
+    Instance { name: NameBuf, pin: OnceLock<Pin> },
+    /// Somebody who called this end.
+    Caller(Caller),
+}
+
+/// A caller: its gateway wrote where it is, and checked that the name is its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub gateway: NodeId,
+    pub attachment: AttachmentId,
+    pub name: NameBuf,
+    pub called: NameBuf,
+}
+
+/// One entry of the table. Whoever has a clone of its `Arc` keeps it there.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub role: Role,
+    /// Of every packet there and back: one connection, one way.
+    pub flow: FlowLabel,
+    /// Since the table last looked for somebody to forget.
+    pub used: AtomicBool,
+    /// When routers began to say that there is no way.
+    no_route: Mutex<Option<Instant>>,
+    unreachable: Notify,
+}
+
+impl Peer {
+    pub fn new(role: Role, flow: FlowLabel) -> Self {
+        Self {
+            role,
+            flow,
+            used: AtomicBool::new(true),
+            no_route: Mutex::default(),
+            unreachable: Notify::new(),
+        }
+    }
+
+    /// Where its packets go.
+    pub fn towards(&self) -> Towards<'_> {
+        match &self.role {
+            Role::Instance { name, pin } => Towards::Name {
+                name: name.as_name(),
+                pin: pin.get().copied(),
+            },
+            Role::Caller(caller) => Towards::Caller {
+                caller: caller.name.as_name(),
+                gateway: caller.gateway,
+                attachment: caller.attachment,
+                called: caller.called.as_name(),
+            },
+        }
+    }
+
+    /// The name that was called.
+    pub const fn called(&self) -> &NameBuf {
+        match &self.role {
+            Role::Instance { name, .. } => name,
+            Role::Caller(caller) => &caller.called,
+        }
+    }
+
+    /// Where it is, once that is known.
+    pub fn place(&self) -> Option<Pin> {
+        match &self.role {
+            Role::Instance { pin, .. } => pin.get().copied(),
+            Role::Caller(caller) => Some(Pin {
+                gateway: caller.gateway,
+                attachment: caller.attachment,
+            }),
+        }
+    }
+
+    /// A packet came from it.
+    pub fn heard(&self) {
+        self.used.store(true, Relaxed);
+        *self.no_route.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A router says that there is no way to it.
+    pub fn no_route(&self, now: Instant, patience: Duration) {
+        let mut since = self.no_route.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= patience {
+            self.unreachable.notify_one();
+        }
+    }
+
+    /// Until routers have said for long enough that there is no way.
+    pub async fn unreachable(&self) {
+        self.unreachable.notified().await;
+    }
+}

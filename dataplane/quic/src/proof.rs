@@ -1,0 +1,117 @@
+//! The server's proof of the name that was called: its authorisations, on its first unidirectional stream, before the client says anything.
+//!
+//! The stream is a number (u32, big endian) of proofs, then each as its length (u32, big endian) and SignedAuthorisation bytes.
+
+use bytes::Bytes;
+use dmsc_pod::Pin;
+use dmsc_spa::verify::{Authorisation, Grant, RootKey};
+use dmsc_wire::{Domain, Name};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::error::Unproven;
+
+/// Most proofs of one server.
+pub const MAX_PROOFS: usize = 64;
+/// Most bytes of one.
+pub const MAX_PROOF: usize = 65_536;
+/// How far clocks may differ, s.
+const SKEW_S: u64 = 300;
+
+/// Whether they can be sent.
+pub(crate) fn fit(proofs: &[Bytes]) -> bool {
+    proofs.len() <= MAX_PROOFS && proofs.iter().all(|proof| proof.len() <= MAX_PROOF)
+}
+
+/// The stream's bytes.
+pub(crate) fn encode(proofs: &[Bytes]) -> Bytes {
+    let length = |bytes: usize| (bytes as u32).to_be_bytes();
+    let mut out = length(proofs.len()).to_vec();
+    for proof in proofs {
+        out.extend(length(proof.len()));
+        out.extend_from_slice(proof);
+    }
+    out.into()
+}
+
+/// What is to be proven.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The pod of the certificate.
+    pub identity: &'a str,
+    /// The name that was called.
+    pub name: Name<'a>,
+    /// The caller's tenant.
+    pub domain: Domain,
+    /// Where the answers come from.
+    pub place: Pin,
+    /// Wall clock, s since 1970.
+    pub now_s: u64,
+}
+
+/// Reads proofs one by one until one proves the claim; keeps none.
+///
+/// # Errors
+/// Why the last of them does not.
+pub async fn read<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    root: &RootKey,
+    claim: Claim<'_>,
+) -> Result<(), Unproven> {
+    let unreadable = |error: std::io::Error| Unproven::Unreadable(error.to_string());
+    let limit = |what: &str| Unproven::Unreadable(format!("too many {what}"));
+    let count = stream.read_u32().await.map_err(unreadable)?;
+    if count as usize > MAX_PROOFS {
+        return Err(limit("proofs"));
+    }
+    let mut why = Unproven::Nothing;
+    let mut proof = Vec::new();
+    for _ in 0..count {
+        let length = stream.read_u32().await.map_err(unreadable)? as usize;
+        if length > MAX_PROOF {
+            return Err(limit("bytes in one proof"));
+        }
+        proof.resize(length, 0);
+        stream.read_exact(&mut proof).await.map_err(unreadable)?;
+        match check(&proof, root, claim) {
+            Ok(()) => return Ok(()),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// Whether one proof proves a claim.
+///
+/// # Errors
+/// Why not.
+pub fn check(proof: &[u8], root: &RootKey, claim: Claim<'_>) -> Result<(), Unproven> {
+    let shown = root.authorisation(proof).map_err(Unproven::NotBelieved)?;
+    judge(&shown, claim)
+}
+
+fn judge(shown: &Authorisation, claim: Claim<'_>) -> Result<(), Unproven> {
+    let end = shown.not_after_s.saturating_add(u64::from(shown.stale_s));
+    if shown.identity != claim.identity {
+        Err(Unproven::Identity(shown.identity.clone()))
+    } else if shown.domain != claim.domain {
+        Err(Unproven::Domain)
+    } else if shown.gateway != claim.place.gateway {
+        Err(Unproven::Gateway)
+    } else if claim.now_s > end || shown.issued_at_s > claim.now_s.saturating_add(SKEW_S) {
+        Err(Unproven::Validity)
+    } else if !shown.grants.iter().any(|grant| covers(grant, claim.name)) {
+        Err(Unproven::Name)
+    } else {
+        Ok(())
+    }
+}
+
+/// The grant's own words: an exact one is for nothing below its name, though packets for that come here too.
+fn covers(grant: &Grant, name: Name<'_>) -> bool {
+    if grant.exact {
+        grant.name.as_name() == name
+    } else {
+        grant.name.as_name().is_prefix_of(name)
+            && name.component_count() <= usize::from(grant.maximum_depth)
+    }
+}

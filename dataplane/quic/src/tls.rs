@@ -1,0 +1,205 @@
+//! TLS 1.3 between pods: both show the certificate that the root gave their pod. DNS names mean nothing here.
+
+use std::sync::Arc;
+
+use dmsc_spa::credentials::Credentials;
+use dmsc_spa::identity::Identity;
+use dmsc_spa::verify::RootKey;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::version::TLS13;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
+    SignatureScheme,
+};
+
+use crate::error::QuicError;
+
+/// What is spoken inside; another version of the proofs would have another.
+const ALPN: &[u8] = b"dmsc-quic/1";
+/// Asked for by quinn, never sent or looked at.
+pub(crate) const NO_NAME: &str = "pod.dmsc.internal";
+
+/// TLS of both roles.
+pub(crate) struct Tls {
+    pub client: Arc<QuicClientConfig>,
+    pub server: Arc<QuicServerConfig>,
+    pub root: RootKey,
+    pub identity: String,
+}
+
+impl Tls {
+    /// # Errors
+    /// Credentials that are not a pod's.
+    pub fn new(credentials: &Credentials) -> Result<Self, QuicError> {
+        let Identity::Pod(identity) = &credentials.identity else {
+            return Err(QuicError::Tls(format!(
+                "{} is no pod",
+                credentials.identity
+            )));
+        };
+        let root = credentials.root_key()?;
+        let bad = |error: &dyn std::fmt::Display| QuicError::Tls(error.to_string());
+        let provider = Arc::new(ring::default_provider());
+        let pods = Arc::new(Pods {
+            root: root.clone(),
+            provider: Arc::clone(&provider),
+        });
+        let chain = vec![CertificateDer::from(credentials.certificate_der.to_vec())];
+        let key = PrivateKeyDer::from_pem_slice(credentials.key_pem.as_bytes())
+            .map_err(|error| bad(&error))?;
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| bad(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&pods) as Arc<dyn ServerCertVerifier>)
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|error| bad(&error))?;
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.enable_sni = false;
+        // Every connection proves everything again, and no data goes before that.
+        client.resumption = Resumption::disabled();
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| bad(&error))?
+            .with_client_cert_verifier(pods)
+            .with_single_cert(chain, key)
+            .map_err(|error| bad(&error))?;
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.send_tls13_tickets = 0;
+        server.max_early_data_size = 0;
+        Ok(Self {
+            client: Arc::new(client.try_into().map_err(|error| bad(&error))?),
+            server: Arc::new(server.try_into().map_err(|error| bad(&error))?),
+            root,
+            identity: identity.clone(),
+        })
+    }
+}
+
+/// The pod that the other end of a connection has shown to be.
+pub(crate) fn identity(connection: &quinn::Connection, root: &RootKey) -> Option<String> {
+    let shown = connection.peer_identity()?;
+    let chain = shown.downcast_ref::<Vec<CertificateDer<'static>>>()?;
+    // The handshake judged its validity.
+    match root.certificate_of_any_time(chain.first()?).ok()?.identity {
+        Identity::Pod(identity) => Some(identity),
+        _ => None,
+    }
+}
+
+/// Believes certificates of pods, by the root, valid now.
+#[derive(Debug)]
+struct Pods {
+    root: RootKey,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Pods {
+    fn check(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+        let refused = CertificateError::ApplicationVerificationFailure;
+        match self.root.certificate(certificate, now.as_secs()) {
+            Ok(certificate) if matches!(certificate.identity, Identity::Pod(_)) => Ok(()),
+            Ok(_) => Err(refused.into()),
+            Err(error) => Err(Error::InvalidCertificate(match error {
+                dmsc_spa::verify::VerifyError::Validity => CertificateError::Expired,
+                dmsc_spa::verify::VerifyError::Signature => CertificateError::UnknownIssuer,
+                _ => refused,
+            })),
+        }
+    }
+
+    fn signed(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+}
+
+/// TLS 1.2 is not spoken.
+fn old() -> Result<HandshakeSignatureValid, Error> {
+    Err(Error::General("TLS 1.3 only".into()))
+}
+
+impl ServerCertVerifier for Pods {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(certificate, now)
+            .map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        old()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+impl ClientCertVerifier for Pods {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(certificate, now)
+            .map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        old()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
