@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use dmsc_wire::{
-    AttachmentId, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind, Name, NodeId, PacketBuilder,
-    RequestId,
+    AttachmentId, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind, Name, NodeId,
+    PacketBuilder, RequestId,
 };
 use tokio::sync::mpsc;
 

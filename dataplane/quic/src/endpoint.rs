@@ -119,9 +119,17 @@ impl Endpoint {
         &self.inner.pod
     }
 
+    /// Connections in both directions that are not over.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.inner.quic.open_connections()
+    }
+
     /// Ends all connections, and waits until the other ends know.
     pub async fn close(&self) {
-        self.inner.quic.close(VarInt::from_u32(code::DONE), b"closed");
+        self.inner
+            .quic
+            .close(VarInt::from_u32(code::DONE), b"closed");
         self.inner.quic.wait_idle().await;
     }
 }

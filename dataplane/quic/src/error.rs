@@ -16,7 +16,11 @@ pub enum QuicError {
     #[error("the credentials are of no use for TLS between pods: {0}")]
     Tls(String),
     /// More proofs than the other end would read.
-    #[error("at most {} proofs of at most {} bytes each can be shown", crate::proof::MAX_PROOFS, crate::proof::MAX_PROOF)]
+    #[error(
+        "at most {} proofs of at most {} bytes each can be shown",
+        crate::proof::MAX_PROOFS,
+        crate::proof::MAX_PROOF
+    )]
     Proofs,
     /// Somebody else has them.
     #[error("the datagrams of this pod were taken before; one endpoint per pod")]
@@ -27,7 +31,9 @@ pub enum QuicError {
     )]
     TooSmall(usize),
     /// The configured number of peers or names is in use.
-    #[error("too many connections are in use at the same time; close some, or raise `peers` and `names`")]
+    #[error(
+        "too many connections are in use at the same time; close some, or raise `peers` and `names`"
+    )]
     Full,
     /// No connection in time.
     #[error("{0}: no instance answered and proved itself in time")]
@@ -67,7 +73,9 @@ pub enum QuicError {
         why: String,
     },
     /// The answer is larger than the configuration takes.
-    #[error("{name}: the answer has more than {max} bytes; raise `max_answer`, or read it from a stream")]
+    #[error(
+        "{name}: the answer has more than {max} bytes; raise `max_answer`, or read it from a stream"
+    )]
     TooLong {
         /// What was called.
         name: NameBuf,

@@ -88,7 +88,11 @@ async fn establish(inner: &Inner, incoming: Incoming) -> Option<Connection> {
         .inspect_err(|error| debug!(%error, "a caller was refused"))
         .ok()?;
     if !is_caller(inner, &quic, &peer) {
-        close(&quic, code::NOT_THE_CALLER, "the certificate is not the caller's");
+        close(
+            &quic,
+            code::NOT_THE_CALLER,
+            "the certificate is not the caller's",
+        );
         return None;
     }
     let mut proofs = quic.open_uni().await.ok()?;

@@ -35,9 +35,8 @@ impl Socket {
         let (from, to) = (datagram.source_name()?, datagram.name()?);
         match datagram.kind() {
             Kind::Request => {
-                let is = |known: &Caller| {
-                    known.name.as_name() == from && known.called.as_name() == to
-                };
+                let is =
+                    |known: &Caller| known.name.as_name() == from && known.called.as_name() == to;
                 let new = || Caller {
                     gateway: place.gateway,
                     attachment: place.attachment,
@@ -112,7 +111,9 @@ impl AsyncUdpSocket for Socket {
             let (datagram, address) = loop {
                 let datagram = match self.datagrams.poll_recv(context) {
                     Poll::Ready(Some(datagram)) => datagram,
-                    Poll::Ready(None) => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+                    Poll::Ready(None) => {
+                        return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+                    }
                     Poll::Pending if filled > 0 => return Poll::Ready(Ok(filled)),
                     Poll::Pending => return Poll::Pending,
                 };

@@ -203,3 +203,52 @@ impl ClientCertVerifier for Pods {
         vec![SignatureScheme::ED25519]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, SocketAddr};
+
+    use dmsc_spa::pki::{Root, Scope};
+
+    use super::*;
+
+    /// Over plain UDP: the library itself always shows a certificate.
+    #[tokio::test]
+    async fn a_caller_without_a_certificate_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::init(&folder.path().join("root"), "dmsc.test", 30).unwrap();
+        let at = folder.path().join("pod");
+        let pod = Identity::pod("cart/a").unwrap();
+        root.issue(&pod, &Scope::default(), 10, false, &at).unwrap();
+        let tls = Tls::new(&Credentials::load(&at).unwrap()).unwrap();
+        let local = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0);
+        let config = quinn::ServerConfig::with_crypto(Arc::clone(&tls.server) as _);
+        let server = quinn::Endpoint::server(config, local).unwrap();
+        let to = server.local_addr().unwrap();
+        let accepting = tokio::spawn(async move {
+            let incoming = server.accept().await.unwrap();
+            incoming.await.is_err()
+        });
+        let provider = Arc::new(ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pods {
+                root: tls.root.clone(),
+                provider,
+            }))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let config: QuicClientConfig = config.try_into().unwrap();
+        let client = quinn::Endpoint::client(local).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(config));
+        let connecting = client.connect_with(config, to, NO_NAME).unwrap();
+        // The client learns of it with the server's first words.
+        if let Ok(connection) = connecting.await {
+            let error = connection.accept_uni().await.unwrap_err().to_string();
+            assert!(error.contains("certificate"), "{error}");
+        }
+        assert!(accepting.await.unwrap());
+    }
+}

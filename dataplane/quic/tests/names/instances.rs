@@ -1,0 +1,56 @@
+//! Two instances of one name.
+
+use std::time::Duration;
+
+use dmsc_quic::QuicError;
+use dmsc_wire::AttachmentId;
+
+use crate::world::{World, name};
+
+#[tokio::test]
+async fn a_connection_stays_where_it_began_and_a_new_one_goes_where_there_is_one() {
+    let world = World::new().await;
+    let _first = world.echo("cart/a").await;
+    let client = world.client().await;
+    let connector = client.connector();
+    let cart = name("/shop/cart");
+    let connection = connector.connect(&cart).await.unwrap();
+    let _second = world.echo("cart/b").await;
+    for _ in 0..20 {
+        connector.call(&cart, b"x", false).await.unwrap();
+    }
+    assert_eq!(connection.stats().path.lost_packets, 0);
+    let again = connector.connect(&cart).await.unwrap();
+    assert_eq!(again.peer_identity(), "cart/a", "shared");
+
+    // The instance dies. A call that it has is not made again, unless it may be.
+    let told = b"silence";
+    let lost = connector.call(&cart, told, false);
+    let died = async {
+        // The stream is there once its request was acknowledged.
+        while connection.stats().frame_tx.stream < 21 {
+            tokio::task::yield_now().await;
+        }
+        world.gateway.detach(AttachmentId(1));
+        connection.closed().await
+    };
+    let both = tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(lost, died) });
+    let (lost, _) = both.await.unwrap();
+    let error = lost.unwrap_err();
+    assert!(
+        matches!(&error, QuicError::Lost { instance: Some(pin), .. } if pin.attachment == AttachmentId(1)),
+        "{error}"
+    );
+    // What was not sent goes to the other.
+    assert_eq!(connector.call(&cart, b"y", false).await.unwrap(), b"y");
+    let other = connector.connect(&cart).await.unwrap();
+    assert_eq!(other.peer_identity(), "cart/b");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_serves_is_told_soon() {
+    let world = World::new().await;
+    let client = world.client().await;
+    let error = client.connector().connect(&name("/shop/cart")).await;
+    assert!(matches!(error, Err(QuicError::NoRoute(_))), "{error:?}");
+}
