@@ -22,6 +22,8 @@ pub struct Config {
     pub unreachable_after: Duration,
     /// Peers that are known at the same time.
     pub peers: usize,
+    /// Of those, connections that one caller may have.
+    pub per_caller: usize,
     /// Names that a connector keeps connections to.
     pub names: usize,
     /// Handshakes and connections that wait to be accepted.
@@ -43,6 +45,7 @@ impl Config {
             handshake_timeout: Duration::from_secs(5),
             unreachable_after: Duration::from_secs(1),
             peers: 4_096,
+            per_caller: 64,
             names: 1_024,
             backlog: 256,
             streams: 1_024,

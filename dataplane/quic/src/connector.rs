@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dmsc_wire::{FlowLabel, NameBuf};
+use dmsc_pod::Pin;
+use dmsc_wire::{AttachmentId, FlowLabel, NameBuf, NodeId};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -17,6 +18,8 @@ use crate::tls::{self, NO_NAME};
 /// Attempts of a call that has not been sent, or may be sent again.
 const ATTEMPTS: usize = 3;
 
+/// A name, and the instance if the caller chose it.
+type Key = (NameBuf, Option<(NodeId, AttachmentId)>);
 /// Whoever dials holds the lock; the others wait and share.
 type Place = Arc<AsyncMutex<Option<Connection>>>;
 
@@ -24,7 +27,7 @@ type Place = Arc<AsyncMutex<Option<Connection>>>;
 #[derive(Debug, Clone)]
 pub struct Connector {
     inner: Arc<Inner>,
-    places: Arc<Mutex<HashMap<NameBuf, Place>>>,
+    places: Arc<Mutex<HashMap<Key, Place>>>,
 }
 
 impl Connector {
@@ -35,9 +38,10 @@ impl Connector {
         }
     }
 
-    fn place(&self, name: &NameBuf) -> Result<Place, QuicError> {
+    fn place(&self, name: &NameBuf, pin: Option<Pin>) -> Result<Place, QuicError> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get(name) {
+        let key = (name.clone(), pin.map(|pin| (pin.gateway, pin.attachment)));
+        if let Some(place) = places.get(&key) {
             return Ok(Arc::clone(place));
         }
         if places.len() >= self.inner.config.names {
@@ -53,7 +57,7 @@ impl Connector {
         if places.len() >= self.inner.config.names {
             return Err(QuicError::Full);
         }
-        Ok(Arc::clone(places.entry(name.clone()).or_default()))
+        Ok(Arc::clone(places.entry(key).or_default()))
     }
 
     /// The connection to an instance of `name`: the one there is, or a new one to whichever instance answers.
@@ -61,7 +65,19 @@ impl Connector {
     /// # Errors
     /// Nobody answers, or not with a proof of the name.
     pub async fn connect(&self, name: &NameBuf) -> Result<Connection, QuicError> {
-        let place = self.place(name)?;
+        self.connect_at(name, None).await
+    }
+
+    /// The connection to one instance of `name`, for example one that [`dmsc_pod::Pod::resolve`] told.
+    ///
+    /// # Errors
+    /// That one does not answer, or not with a proof of the name.
+    pub async fn connect_to(&self, name: &NameBuf, pin: Pin) -> Result<Connection, QuicError> {
+        self.connect_at(name, Some(pin)).await
+    }
+
+    async fn connect_at(&self, name: &NameBuf, pin: Option<Pin>) -> Result<Connection, QuicError> {
+        let place = self.place(name, pin)?;
         let mut kept = place.lock().await;
         if let Some(connection) = kept.as_ref().filter(|kept| kept.is_open()) {
             return Ok(connection.clone());
@@ -69,19 +85,19 @@ impl Connector {
         // Before the new one: its address may be needed.
         *kept = None;
         let limit = self.inner.config.handshake_timeout;
-        let connection = tokio::time::timeout(limit, self.dial(name))
+        let connection = tokio::time::timeout(limit, self.dial(name, pin))
             .await
             .map_err(|_| QuicError::Timeout(name.clone()))??;
         *kept = Some(connection.clone());
         Ok(connection)
     }
 
-    async fn dial(&self, name: &NameBuf) -> Result<Connection, QuicError> {
+    async fn dial(&self, name: &NameBuf, pin: Option<Pin>) -> Result<Connection, QuicError> {
         let inner = &*self.inner;
         let (address, peer) = inner
             .socket
             .table
-            .call(name.clone(), FlowLabel(first_flow()))
+            .call(name.clone(), pin, FlowLabel(first_flow()))
             .ok_or(QuicError::Full)?;
         let config = inner.client_config(&peer)?;
         let connecting = inner

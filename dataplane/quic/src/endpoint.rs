@@ -70,7 +70,7 @@ impl Endpoint {
         let largest = pod.registered().max_packet;
         let socket = Arc::new(Socket {
             datagrams,
-            table: Table::new(config.peers),
+            table: Table::new(config.peers, config.per_caller),
             unreachable_after: config.unreachable_after,
         });
         let mut limits = EndpointConfig::default();
@@ -107,7 +107,7 @@ impl Endpoint {
         self.connector.clone()
     }
 
-    /// Is called from now on, under the names that the pod serves. A second listener takes the first one's place.
+    /// Is called from now on, under the names that the pod serves, until the listener is dropped. One at a time.
     #[must_use]
     pub fn listen(&self) -> Listener {
         Listener::new(Arc::clone(&self.inner))

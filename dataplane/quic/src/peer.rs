@@ -5,14 +5,19 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use dmsc_pod::{Pin, Towards};
-use dmsc_wire::{AttachmentId, FlowLabel, NameBuf, NodeId};
+use dmsc_wire::{AttachmentId, FlowLabel, Name, NameBuf, NodeId};
 use tokio::sync::Notify;
 
 /// Who it is.
 #[derive(Debug)]
 pub(crate) enum Role {
     /// An instance of a name that this end calls; pinned to the one that answers first.
-    Instance { name: NameBuf, pin: OnceLock<Pin> },
+    Instance {
+        name: NameBuf,
+        /// Chosen by the caller; attachment 0 = any at that gateway.
+        wanted: Option<Pin>,
+        pin: OnceLock<Pin>,
+    },
     /// Somebody who called this end.
     Caller(Caller),
 }
@@ -53,9 +58,9 @@ impl Peer {
     /// Where its packets go.
     pub fn towards(&self) -> Towards<'_> {
         match &self.role {
-            Role::Instance { name, pin } => Towards::Name {
+            Role::Instance { name, wanted, pin } => Towards::Name {
                 name: name.as_name(),
-                pin: pin.get().copied(),
+                pin: pin.get().copied().or(*wanted),
             },
             Role::Caller(caller) => Towards::Caller {
                 caller: caller.name.as_name(),
@@ -64,6 +69,19 @@ impl Peer {
                 called: caller.called.as_name(),
             },
         }
+    }
+
+    /// Whether a response from there is of the instance: the first that answers is the one, and a second that got a repeated packet is not
+    /// listened to.
+    pub fn is_answered_by(&self, from: Name<'_>, place: Pin) -> bool {
+        let Role::Instance { name, wanted, pin } = &self.role else {
+            return false;
+        };
+        let meant = wanted.is_none_or(|wanted| {
+            wanted.gateway == place.gateway
+                && [AttachmentId::ANY, place.attachment].contains(&wanted.attachment)
+        });
+        name.as_name() == from && meant && *pin.get_or_init(|| place) == place
     }
 
     /// The name that was called.

@@ -14,7 +14,7 @@ use dmsc_wire::{Ecn, ErrorCode, Kind};
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
-use crate::peer::{Caller, Role};
+use crate::peer::Caller;
 use crate::table::{Table, own_address};
 
 /// The socket.
@@ -50,11 +50,7 @@ impl Socket {
             }
             Kind::Response => {
                 let (address, peer) = self.table.instance(datagram.flow_label())?;
-                let Role::Instance { name, pin } = &peer.role else {
-                    return None;
-                };
-                // The first that answers is the one; a second that got a repeated packet is not listened to.
-                if name.as_name() != from || *pin.get_or_init(|| place) != place {
+                if !peer.is_answered_by(from, place) {
                     return None;
                 }
                 peer.heard();

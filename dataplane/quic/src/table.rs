@@ -1,10 +1,11 @@
 //! Synthetic addresses for quinn, which knows peers by socket address only: `fd64:6d73::<generation>:<index>` and who that is. Bounded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use dmsc_pod::Pin;
 use dmsc_wire::{AttachmentId, FlowLabel, NameBuf, NodeId};
 
 use crate::peer::{Caller, Peer, Role};
@@ -52,7 +53,8 @@ type CallerKey = (NodeId, AttachmentId, FlowLabel);
 struct Slots {
     slots: Vec<(u32, Arc<Peer>)>,
     instances: HashMap<FlowLabel, u32>,
-    callers: HashMap<CallerKey, u32>,
+    /// In order, so that those of one attachment are beside each other.
+    callers: BTreeMap<CallerKey, u32>,
     /// Where to look for somebody to forget.
     hand: usize,
 }
@@ -62,13 +64,16 @@ struct Slots {
 pub(crate) struct Table {
     slots: Mutex<Slots>,
     capacity: usize,
+    /// Of one attachment: nobody alone fills the table.
+    per_caller: usize,
 }
 
 impl Table {
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, per_caller: usize) -> Self {
         Self {
             slots: Mutex::default(),
             capacity: capacity.clamp(1, 1 << 24),
+            per_caller: per_caller.max(1),
         }
     }
 
@@ -85,7 +90,12 @@ impl Table {
     }
 
     /// A new peer for a call of `name`, with a flow label of its own; `None` when connections use the whole table.
-    pub fn call(&self, name: NameBuf, first_flow: FlowLabel) -> Option<(SocketAddr, Arc<Peer>)> {
+    pub fn call(
+        &self,
+        name: NameBuf,
+        wanted: Option<Pin>,
+        first_flow: FlowLabel,
+    ) -> Option<(SocketAddr, Arc<Peer>)> {
         let mut slots = self.lock();
         let mut flow = first_flow;
         while slots.instances.contains_key(&flow) {
@@ -93,9 +103,12 @@ impl Table {
         }
         let role = Role::Instance {
             name,
+            wanted,
             pin: OnceLock::new(),
         };
-        slots.insert(Arc::new(Peer::new(role, flow)), self.capacity)
+        let peer = Arc::new(Peer::new(role, flow));
+        let index = slots.room(self.capacity)?;
+        slots.put(index, peer)
     }
 
     /// Whose response or error this flow label belongs to.
@@ -120,10 +133,17 @@ impl Table {
         {
             return Some((address, peer));
         }
-        slots.insert(
-            Arc::new(Peer::new(Role::Caller(new()), flow)),
-            self.capacity,
-        )
+        let all = (place.0, place.1, FlowLabel(0))..=(place.0, place.1, FlowLabel(u32::MAX));
+        let index = if slots.callers.range(all.clone()).count() < self.per_caller {
+            slots.room(self.capacity)?
+        } else {
+            // One of its own makes way.
+            let mut own = slots.callers.range(all).map(|(_, index)| *index as usize);
+            let index = own.find(|index| slots.is_unused(*index))?;
+            slots.forget(index);
+            Some(index)
+        };
+        slots.put(index, Arc::new(Peer::new(Role::Caller(new()), flow)))
     }
 }
 
@@ -133,19 +153,41 @@ impl Slots {
         Some((address(*generation, index), Arc::clone(peer)))
     }
 
-    fn insert(&mut self, peer: Arc<Peer>, capacity: usize) -> Option<(SocketAddr, Arc<Peer>)> {
-        let index = if self.slots.len() < capacity {
-            self.slots.push((0, peer));
-            self.slots.len() - 1
-        } else {
-            let index = self.forget()?;
-            let (generation, place) = &mut self.slots[index];
-            // The old address is nobody's from now on.
-            *generation = generation.wrapping_add(1);
-            *place = peer;
-            index
-        };
-        let index = index as u32;
+    fn is_unused(&self, index: usize) -> bool {
+        Arc::strong_count(&self.slots[index].1) == 1
+    }
+
+    /// `Some(None)`: a new slot.
+    fn room(&mut self, capacity: usize) -> Option<Option<usize>> {
+        if self.slots.len() < capacity {
+            return Some(None);
+        }
+        // One that no connection uses and that was quiet for a round of the hand (the clock algorithm).
+        for _ in 0..2 * self.slots.len() {
+            let index = self.hand;
+            self.hand = (index + 1) % self.slots.len();
+            if self.is_unused(index) && !self.slots[index].1.used.swap(false, Relaxed) {
+                self.forget(index);
+                return Some(Some(index));
+            }
+        }
+        None
+    }
+
+    fn put(&mut self, index: Option<usize>, peer: Arc<Peer>) -> Option<(SocketAddr, Arc<Peer>)> {
+        let index = match index {
+            None => {
+                self.slots.push((0, peer));
+                self.slots.len() - 1
+            }
+            Some(index) => {
+                let (generation, place) = &mut self.slots[index];
+                // The old address is nobody's from now on.
+                *generation = generation.wrapping_add(1);
+                *place = peer;
+                index
+            }
+        } as u32;
         let peer = &self.slots[index as usize].1;
         match &peer.role {
             Role::Instance { .. } => self.instances.insert(peer.flow, index),
@@ -156,31 +198,22 @@ impl Slots {
         self.at(index)
     }
 
-    /// Chooses one that no connection uses and that was quiet for a round of the hand (the clock algorithm), and removes its keys.
-    fn forget(&mut self) -> Option<usize> {
-        for _ in 0..2 * self.slots.len() {
-            let index = self.hand;
-            self.hand = (index + 1) % self.slots.len();
-            let peer = &self.slots[index].1;
-            if Arc::strong_count(peer) > 1 || peer.used.swap(false, Relaxed) {
-                continue;
+    /// Removes its keys; its slot is to be taken at once.
+    fn forget(&mut self, index: usize) {
+        let peer = &self.slots[index].1;
+        let flow = peer.flow;
+        match &peer.role {
+            Role::Instance { .. } => {
+                self.instances.remove(&flow);
             }
-            let flow = peer.flow;
-            match &peer.role {
-                Role::Instance { .. } => {
-                    self.instances.remove(&flow);
-                }
-                Role::Caller(caller) => {
-                    let key = (caller.gateway, caller.attachment, flow);
-                    // Another may have its place already.
-                    if self.callers.get(&key) == Some(&(index as u32)) {
-                        self.callers.remove(&key);
-                    }
+            Role::Caller(caller) => {
+                let key = (caller.gateway, caller.attachment, flow);
+                // Another may have its place already.
+                if self.callers.get(&key) == Some(&(index as u32)) {
+                    self.callers.remove(&key);
                 }
             }
-            return Some(index);
         }
-        None
     }
 }
 
@@ -194,13 +227,13 @@ mod tests {
 
     #[test]
     fn addresses_are_forgotten_only_when_nobody_uses_them() {
-        let table = Table::new(2);
-        let (first, held) = table.call(name("/a"), FlowLabel(7)).unwrap();
-        let (second, other) = table.call(name("/a"), FlowLabel(7)).unwrap();
+        let table = Table::new(2, 2);
+        let (first, held) = table.call(name("/a"), None, FlowLabel(7)).unwrap();
+        let (second, other) = table.call(name("/a"), None, FlowLabel(7)).unwrap();
         assert_eq!((held.flow, other.flow), (FlowLabel(7), FlowLabel(8)));
-        assert!(table.call(name("/b"), FlowLabel(1)).is_none(), "full");
+        assert!(table.call(name("/b"), None, FlowLabel(1)).is_none(), "full");
         drop(other);
-        let (third, _) = table.call(name("/b"), FlowLabel(1)).unwrap();
+        let (third, _) = table.call(name("/b"), None, FlowLabel(1)).unwrap();
         assert!(table.get(second).is_none(), "the address is not used again");
         assert!(table.instance(FlowLabel(8)).is_none());
         assert_eq!(table.get(first).unwrap().called(), &name("/a"));
@@ -211,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_caller_keeps_its_address_and_a_flood_of_labels_stays_bounded() {
-        let table = Table::new(4);
+        let table = Table::new(6, 4);
         let place = (NodeId(1), AttachmentId(2));
         let call = |flow, called: &str| {
             let caller = Caller {
@@ -234,7 +267,12 @@ mod tests {
             call(flow, "/a").unwrap();
         }
         assert_eq!(table.get(address).unwrap().called(), peer.called());
-        let slots = table.lock();
-        assert!(slots.slots.len() == 4 && slots.callers.len() <= 4);
+        assert!(table.lock().callers.len() <= 4);
+        // Nobody else is kept away by it.
+        for flow in 0..10 {
+            table.call(name("/c"), None, FlowLabel(flow)).unwrap();
+        }
+        assert_eq!(table.get(address).unwrap().called(), peer.called());
+        assert_eq!(table.lock().slots.len(), 6);
     }
 }

@@ -23,6 +23,13 @@ async fn a_connection_stays_where_it_began_and_a_new_one_goes_where_there_is_one
     let again = connector.connect(&cart).await.unwrap();
     assert_eq!(again.peer_identity(), "cart/a", "shared");
 
+    // Who chooses is obeyed.
+    let chosen = connector
+        .connect_to(&cart, "1:2".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(chosen.peer_identity(), "cart/b");
+
     // The instance dies. A call that it has is not made again, unless it may be.
     let told = b"silence";
     let lost = connector.call(&cart, told, false);
