@@ -23,9 +23,9 @@ async fn a_connection_stays_where_it_began_and_a_new_one_goes_where_there_is_one
     let again = connector.connect(&cart).await.unwrap();
     assert_eq!(again.peer_identity(), "cart/a", "shared");
 
-    // Who chooses is obeyed.
+    // Who chooses is obeyed: the caller itself has attachment 2.
     let chosen = connector
-        .connect_to(&cart, "1:2".parse().unwrap())
+        .connect_to(&cart, "1:3".parse().unwrap())
         .await
         .unwrap();
     assert_eq!(chosen.peer_identity(), "cart/b");
