@@ -124,7 +124,7 @@ fuzz_target!(|data: &[u8]| {
             3 => {
                 let mask = bytes.iter().fold(0u64, |mask, byte| mask.rotate_left(8) ^ u64::from(*byte));
                 let key = |byte: u8| Key { kind: Kind(byte % 8), origin: NodeId(u32::from(byte >> 6)), id: 1 };
-                let headers = bytes.chunks(2).map(|b| Header { key: key(b[0]), sequence: Sequence(b.len() as u64), tag: u64::from(b[0]) });
+                let headers = bytes.chunks(2).map(|b| Header { key: key(b[0]), sequence: Sequence(b.len() as u64), tag: u128::from(b[0]) });
                 let bound = |at: usize| bytes.get(at).copied().filter(|byte| byte % 2 == 0).map(key);
                 let message = Message::Summary { bucket_mask: mask, headers: headers.collect(), from: bound(0), to: bound(1) };
                 Event::Received { session, message }

@@ -1,6 +1,6 @@
 //! What neighbours say to each other once they have greeted (linkstate.proto without its hello).
 
-use crate::object::{Key, Object, Sequence};
+use crate::object::{Key, Object, Sequence, Version};
 
 /// One version of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Header {
     /// Which version of it …
     pub sequence: Sequence,
     /// … and of two under one sequence, which: [`Object::tag`].
-    pub tag: u64,
+    pub tag: u128,
 }
 
 impl Header {
@@ -26,7 +26,7 @@ impl Header {
 
     /// Its place among the versions of the object.
     #[must_use]
-    pub fn version(&self) -> (Sequence, u64) {
+    pub fn version(&self) -> Version {
         (self.sequence, self.tag)
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use dmsc_wire::NodeId;
+use sha2::{Digest as _, Sha256};
 
 /// Context of an object's signature.
 pub const OBJECT_CONTEXT: &[u8] = b"dmsc-object-v1\0";
@@ -49,9 +50,9 @@ pub struct Sequence(pub u64);
 /// Bit 0 of flags: the object is withdrawn by its originator.
 pub const FLAG_PURGE: u8 = 1;
 
-/// Orders the versions of one object: by sequence, then by signature, so that of two versions under one number (two processes with one key)
+/// Orders the versions of one object: by sequence, then by [`Object::tag`], so that of two versions under one number (two processes with one key)
 /// every router keeps the same one.
-pub type Version = (Sequence, [u8; 64]);
+pub type Version = (Sequence, u128);
 
 /// One object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +115,16 @@ impl Object {
     /// Its place among the versions of it.
     #[must_use]
     pub fn version(&self) -> Version {
-        (self.sequence, self.signature)
+        (self.sequence, self.tag())
     }
 
-    /// First 8 bytes of the signature, big endian: tells versions under one sequence apart, and orders them as [`Object::version`] does.
+    /// First 16 bytes of SHA-256 over the signature, big endian: tells versions under one sequence apart. Not of the signature itself, half of which
+    /// its originator may choose.
     #[must_use]
-    pub fn tag(&self) -> u64 {
-        self.signature
+    pub fn tag(&self) -> u128 {
+        Sha256::digest(self.signature)
             .first_chunk()
-            .map_or(0, |first| u64::from_be_bytes(*first))
+            .map_or(0, |first| u128::from_be_bytes(*first))
     }
 
     /// What the signature covers: context, then all fixed fields in network byte order, length of the body and the body.

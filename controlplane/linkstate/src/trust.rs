@@ -28,6 +28,9 @@ pub enum TrustError {
     /// The authority may not speak for what it signed.
     #[error("the authority may not speak for this")]
     NotItsSubtree,
+    /// Genuine, and of a later version.
+    #[error("of a later version")]
+    NotUnderstood,
     /// Revoked.
     #[error("revoked")]
     Revoked,

@@ -311,7 +311,7 @@ fn object() -> impl Strategy<Value = Object> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    (key(), any::<u64>(), any::<u64>()).prop_map(|(key, sequence, tag)| Header {
+    (key(), any::<u64>(), any::<u128>()).prop_map(|(key, sequence, tag)| Header {
         key,
         sequence: Sequence(sequence),
         tag,

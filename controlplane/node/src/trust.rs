@@ -66,6 +66,7 @@ fn trust_error(error: VerifyError) -> TrustError {
     match error {
         VerifyError::Malformed(what) => TrustError::Malformed(what),
         VerifyError::Signature => TrustError::Signature,
+        VerifyError::NotUnderstood => TrustError::NotUnderstood,
         VerifyError::Validity => TrustError::Validity,
         VerifyError::Revoked => TrustError::Revoked,
         VerifyError::Scope => TrustError::NotItsSubtree,

@@ -72,6 +72,7 @@ fn both_crates_speak_of_the_same_statements() {
         issued_before_s: 4,
         until_s: 5,
         reason: "sold".into(),
+        conditions: 3,
     });
     same::<_, v1::SignedRootRevocation>(&spa::SignedRootRevocation {
         statement: some("s"),
@@ -84,6 +85,7 @@ fn both_crates_speak_of_the_same_statements() {
         reason: "stolen".into(),
         authority: "spa1".into(),
         key_sha256: vec![vec![7; 32].into()],
+        conditions: 4,
     });
     same::<_, v1::PodStatement>(&spa::PodStatement {
         nonce: some("n"),

@@ -195,6 +195,9 @@ pub struct Revocation {
     /// For people.
     #[prost(string, tag = "9")]
     pub reason: String,
+    /// Bits that must be understood: none is by version 1.
+    #[prost(uint32, tag = "10")]
+    pub conditions: u32,
 }
 
 /// A root revocation, signed by the root.
@@ -229,6 +232,9 @@ pub struct RootRevocation {
     /// Instead: whatever is certified for keys with these hashes.
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub key_sha256: Vec<Bytes>,
+    /// Bits that must be understood: none is by version 1.
+    #[prost(uint32, tag = "7")]
+    pub conditions: u32,
 }
 
 /// What a pod signs when it registers.

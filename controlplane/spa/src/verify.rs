@@ -79,6 +79,9 @@ pub enum VerifyError {
     /// The root took it back.
     #[error("revoked by the root; a new key and certificate are needed: dmscctl pki issue")]
     Revoked,
+    /// Genuine, and of a later version: kept and flooded, and not applied.
+    #[error("of a later version")]
+    NotUnderstood,
     /// The authority may not speak for what it signed.
     #[error("the authority may not speak for this name or domain")]
     Scope,
@@ -213,7 +216,7 @@ impl RootKey {
             statement::MAX_AUTHORITY_CERTIFICATE,
             "an authority certificate of more than 16,384 bytes",
         )?;
-        let signed: statement::SignedAuthorityCertificate = decode(signed)?;
+        let signed: statement::SignedAuthorityCertificate = decode_canonical(signed)?;
         if !statement::verify(
             &self.public_key,
             statement::AUTHORITY_CERTIFICATE,
@@ -263,7 +266,7 @@ impl RootKey {
             statement::MAX_AUTHORISATION,
             "an authorisation of more than 65,536 bytes",
         )?;
-        let signed: statement::SignedAuthorisation = decode(signed)?;
+        let signed: statement::SignedAuthorisation = decode_canonical(signed)?;
         let authority = self.authority_certificate(&signed.authority_certificate)?;
         authority.verify(
             statement::AUTHORISATION,
@@ -325,10 +328,13 @@ impl RootKey {
             statement::MAX_REVOCATION,
             "a revocation of more than 20,000 bytes",
         )?;
-        let signed: statement::SignedRevocation = decode(signed)?;
+        let signed: statement::SignedRevocation = decode_canonical(signed)?;
         let authority = self.authority_certificate(&signed.authority_certificate)?;
         authority.verify(statement::REVOCATION, &signed.statement, &signed.signature)?;
         let body: statement::Revocation = decode_shared(signed.statement)?;
+        if body.conditions != 0 {
+            return Err(VerifyError::NotUnderstood);
+        }
         match body.domain {
             // Every domain that it may speak for.
             0 => authority.check_name(&body.authority)?,
@@ -376,7 +382,7 @@ impl RootKey {
             statement::MAX_ROOT_REVOCATION,
             "a root revocation of more than 1,024 bytes",
         )?;
-        let signed: statement::SignedRootRevocation = decode(signed)?;
+        let signed: statement::SignedRootRevocation = decode_canonical(signed)?;
         if !statement::verify(
             &self.public_key,
             statement::ROOT_REVOCATION,
@@ -386,6 +392,9 @@ impl RootKey {
             return Err(VerifyError::Signature);
         }
         let body: statement::RootRevocation = decode_shared(signed.statement)?;
+        if body.conditions != 0 {
+            return Err(VerifyError::NotUnderstood);
+        }
         check_text(&body.reason)?;
         let subject = subject(&body)?;
         if body.until_s < body.issued_before_s {
@@ -479,7 +488,7 @@ fn subject(body: &statement::RootRevocation) -> Result<RevokedSubject, VerifyErr
         body.authority.as_str(),
         body.key_sha256.as_slice(),
     ) {
-        (0, "", []) => one,
+        (0, "", []) => Err(VerifyError::NotUnderstood),
         (node, "", []) => Ok(RevokedSubject::Node(NodeId(node))),
         (0, authority, []) => {
             check_authority_name(authority)?;
@@ -514,6 +523,18 @@ pub(crate) fn limit(bytes: &[u8], most: usize, what: &'static str) -> Result<(),
         return Err(VerifyError::Malformed(what));
     }
     Ok(())
+}
+
+/// What carries a statement is not signed: with more than one form of it, anybody could make many of one statement.
+fn decode_canonical<M: Message + Default>(bytes: &[u8]) -> Result<M, VerifyError> {
+    let message: M = decode(bytes)?;
+    if message.encode_to_vec() == bytes {
+        Ok(message)
+    } else {
+        Err(VerifyError::Malformed(
+            "a statement that is not carried canonically",
+        ))
+    }
 }
 
 pub(crate) fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, VerifyError> {

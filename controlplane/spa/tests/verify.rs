@@ -378,3 +378,43 @@ fn what_is_not_understood_covers_nothing() {
     assert_eq!(believed.authority_key, statement::sha256(&key));
     assert_eq!(believed.authority_issued_s, NOW_S - 300);
 }
+
+/// A statement has one form: nobody can make many of it that all are believed.
+#[test]
+fn what_carries_a_statement_is_canonical() {
+    let pki = Pki::new();
+    let root = pki.root.root_key();
+    let spa = authority(&pki, &["/shop"], &[]);
+    let revocation = sign_revocation(&spa, &revocation("spa1", NOW_S));
+    let authorisation = sign_authorisation(&spa, &authorisation("spa1", NOW_S));
+    let by_root = pki
+        .root
+        .revoke_node(NodeId(3), "lost", NOW_S)
+        .expect("revocation");
+    assert!(root.revocation(&revocation).is_ok());
+    assert!(root.authorisation(&authorisation).is_ok());
+    assert!(root.root_revocation(&by_root).is_ok());
+    // A field that nobody knows, and an empty one again.
+    for more in [&[0x7a, 1, 0][..], &[0x12, 0]] {
+        let longer = |bytes: &[u8]| [bytes, more].concat();
+        assert!(root.revocation(&longer(&revocation)).is_err());
+        assert!(root.authorisation(&longer(&authorisation)).is_err());
+        assert!(root.root_revocation(&longer(&by_root)).is_err());
+        let certificate = spa.authority_certificate.clone().expect("authority");
+        assert!(root.authority_certificate(&longer(&certificate)).is_err());
+    }
+}
+
+/// A revocation on conditions is genuine, and not applied.
+#[test]
+fn a_revocation_on_conditions_is_of_a_later_version() {
+    let pki = Pki::new();
+    let spa = authority(&pki, &["/shop"], &[]);
+    let mut body = revocation("spa1", NOW_S);
+    body.conditions = 2;
+    let signed = sign_revocation(&spa, &body);
+    assert_eq!(
+        pki.root.root_key().revocation(&signed),
+        Err(VerifyError::NotUnderstood)
+    );
+}

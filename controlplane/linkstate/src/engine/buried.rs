@@ -66,6 +66,19 @@ impl Buried {
         Some(old)
     }
 
+    /// Forgets objects, by key and the certificate of what is remembered.
+    pub fn forget_where(&mut self, mut forget: impl FnMut(Key, &[u8]) -> bool) {
+        let gone: Vec<Key> = self
+            .last
+            .iter()
+            .filter(|(key, stored)| forget(**key, &stored.object.certificate))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.remove(key);
+        }
+    }
+
     /// Forgets those whose time is over.
     pub fn expire(&mut self, now: Duration) {
         while let Some(&(until, key)) = self.by_end.first() {

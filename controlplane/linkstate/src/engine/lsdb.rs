@@ -79,9 +79,9 @@ fn hash(key: Key, version: Option<Version>) -> u64 {
     hash.update([key.kind.0]);
     hash.update(key.origin.0.to_be_bytes());
     hash.update(key.id.to_be_bytes());
-    if let Some((sequence, signature)) = version {
+    if let Some((sequence, tag)) = version {
         hash.update(sequence.0.to_be_bytes());
-        hash.update(signature);
+        hash.update(tag.to_be_bytes());
     }
     first_8_bytes(&hash.finalize())
 }

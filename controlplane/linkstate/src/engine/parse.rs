@@ -41,10 +41,12 @@ impl Engine {
             return object.age_s;
         }
         let originated = Duration::from_millis(object.originated_at_ms);
+        // Less for short lives: one that is refreshed after a third is never ended by this.
+        let ahead = AHEAD.min(Duration::from_secs(u64::from(object.lifetime_s)) / 4);
         let most = self
             .now
             .wall
-            .saturating_add(AHEAD)
+            .saturating_add(ahead)
             .saturating_sub(originated);
         object
             .age_s
@@ -125,11 +127,17 @@ impl Engine {
             }
             Kind::REVOCATION => {
                 is_its_id()?;
-                Parsed::Revocation(self.trust.revocation(body, self.now)?)
+                match self.trust.revocation(body, self.now) {
+                    Err(TrustError::NotUnderstood) => Parsed::Opaque,
+                    answer => Parsed::Revocation(answer?),
+                }
             }
             Kind::ROOT_REVOCATION => {
                 is_its_id()?;
-                Parsed::RootRevocation(self.trust.root_revocation(body, self.now)?)
+                match self.trust.root_revocation(body, self.now) {
+                    Err(TrustError::NotUnderstood) => Parsed::Opaque,
+                    answer => Parsed::RootRevocation(answer?),
+                }
             }
             _ => Parsed::Opaque,
         })

@@ -134,7 +134,7 @@ impl Engine {
         let known = self.newest(key).is_some_and(|known| {
             let own = key.origin == self.config.node;
             if own && known.0 == object.sequence {
-                known.1 == object.signature // another one under the same number is not by this process
+                known.1 == object.tag() // another one under the same number is not by this process
             } else {
                 object.version() <= known
             }

@@ -94,6 +94,14 @@ impl Engine {
                 self.index(key, Parsed::Purge, &Bytes::new(), old);
             }
         }
+        // Nor does what somebody else signed with its key keep a new certificate's objects out.
+        let trust = &mut self.trust;
+        let now = self.now;
+        self.buried.forget_where(|key, certificate| {
+            key.origin != own
+                && node.is_none_or(|node| key.origin == node)
+                && trust.node_key(key.origin, certificate, now) == Err(TrustError::Revoked)
+        });
         for peer in peers {
             self.deferred.remove_origin(peer);
             self.close_where(

@@ -70,7 +70,7 @@ fn summaries_and_requests_that_lie_are_bounded_too() {
                 Header {
                     key,
                     sequence: Sequence(HIGH),
-                    tag: n,
+                    tag: u128::from(n),
                 }
             })
             .collect();

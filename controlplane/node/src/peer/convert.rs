@@ -75,7 +75,7 @@ pub fn from_wire(message: v1::NeighbourMessage) -> Result<Message, Reason> {
                         Ok(Header {
                             key: key(header)?,
                             sequence: Sequence(header.sequence),
-                            tag: header.version_tag,
+                            tag: tag(&header.version_tag)?,
                         })
                     })
                     .collect::<Result<_, Reason>>()?,
@@ -89,10 +89,16 @@ pub fn from_wire(message: v1::NeighbourMessage) -> Result<Message, Reason> {
     )
 }
 
+fn tag(bytes: &[u8]) -> Result<u128, Reason> {
+    <[u8; 16]>::try_from(bytes)
+        .map(u128::from_be_bytes)
+        .map_err(|_| "a version tag of another length than 16 bytes")
+}
+
 fn header(header: Header) -> v1::ObjectHeader {
     v1::ObjectHeader {
         sequence: header.sequence.0,
-        version_tag: header.tag,
+        version_tag: header.tag.to_be_bytes().to_vec(),
         ..key_to_wire(header.key)
     }
 }

@@ -399,6 +399,7 @@ impl Authority {
             // Not before the last of what it ends would have gone, whatever policy that was signed under.
             until_s: (issued_before_s + self.horizon_s).max(self.end_s) + CLOCK_MARGIN_S,
             reason: reason.to_owned(),
+            conditions: 0,
         };
         let statement = Bytes::from(body.encode_to_vec());
         let signed = statement::SignedRevocation {

@@ -104,6 +104,7 @@ pub fn revocation(authority: &str, now_s: u64) -> statement::Revocation {
         issued_before_s: now_s,
         until_s: now_s + 60,
         reason: "lost".to_owned(),
+        conditions: 0,
     }
 }
 
