@@ -312,11 +312,7 @@ impl Rib {
     }
 
     /// What changed since it was told; it is told now. With each, the claims that are new since `told_at` (accepted, announced).
-    /// One that `may` not be told is told when it changes again, or all are.
-    pub fn take_changes(
-        &mut self,
-        may: impl Fn(Domain, &NameBuf, &[PrefixMember]) -> bool,
-    ) -> (Vec<PrefixChange>, Vec<(Duration, u64)>) {
+    pub fn take_changes(&mut self) -> (Vec<PrefixChange>, Vec<(Duration, u64)>) {
         let mut changes = Vec::new();
         let mut times = Vec::new();
         for (domain, name) in std::mem::take(&mut self.changed) {
@@ -327,7 +323,7 @@ impl Rib {
                 continue;
             };
             let members = entry.members();
-            if members != entry.told && may(domain, &name, &members) {
+            if members != entry.told {
                 let new = |claim: &&Claim| {
                     claim.installed && !entry.told.iter().any(|told| told.gateway == claim.gateway)
                 };

@@ -8,7 +8,6 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 use super::Engine;
 use super::links::Restart;
 use super::own::ADJACENCY_ID;
-use crate::action::PrefixMember;
 use crate::event::Known;
 use crate::object::{Key, Kind};
 
@@ -99,36 +98,6 @@ impl Start {
         })
     }
 
-    /// Whether the dataplane had a way to this gateway before a restart that is not over.
-    pub fn had_gateway(&self, gateway: NodeId) -> bool {
-        let before = self.before.as_ref();
-        before.is_some_and(|before| before.gateways.contains(&gateway))
-    }
-
-    /// Whether every member that the dataplane had of a prefix before a restart is among these.
-    pub fn is_all_that_was(
-        &self,
-        domain: Domain,
-        name: &NameBuf,
-        members: &[PrefixMember],
-    ) -> bool {
-        let Some(before) = &self.before else {
-            return true;
-        };
-        let known = |gateway| Known {
-            domain,
-            name: name.clone(),
-            gateway,
-        };
-        before
-            .known
-            .range(known(NodeId(0))..=known(NodeId(u32::MAX)))
-            .all(|known| {
-                let found = members.binary_search_by_key(&known.gateway, |member| member.gateway);
-                found.is_ok()
-            })
-    }
-
     /// A session is up.
     pub fn session(&mut self, now: Duration) {
         self.first_session.get_or_insert(now);
@@ -197,14 +166,6 @@ impl Engine {
         if !self.start.ready && self.is_ready() {
             self.start.ready = true;
             self.speak();
-        }
-        if !self.start.ready && self.start.restart {
-            // The graph is known before this node speaks: its ways are told, if they are good for something.
-            let links = self.links.list(self.now.mono, self.restart());
-            if links != self.own.links {
-                self.own.links = links;
-                self.backoff.trigger(self.now.mono);
-            }
         }
         if self.start.adopting
             && self.start.ready
@@ -293,14 +254,6 @@ impl Engine {
         let complete = reachable && before.unseen.is_empty();
         self.start.before = Some(before);
         complete
-    }
-
-    /// Whether what comes may be told during the hold: one neighbour said all that it has, and every link that runs is in the graph.
-    pub(super) fn may_add(&self) -> bool {
-        self.computed
-            && self.backoff.deadline().is_none()
-            && self.own.links.len() >= self.links.running().count()
-            && self.sessions.values().any(|state| state.synced_once)
     }
 
     /// The first delta is told.

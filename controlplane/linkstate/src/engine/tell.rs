@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use super::stage::Stage;
 use super::topology;
-use crate::action::{Action, GatewayChange, PrefixChange, PrefixMember, RouteDelta, Topology};
+use crate::action::{Action, GatewayChange, PrefixChange, RouteDelta};
 
 impl Engine {
     /// Shortest paths, when they are due.
@@ -26,13 +26,12 @@ impl Engine {
         }
     }
 
-    /// Tells what changed, if it may be told. While routes are held back after a restart, what comes and what changes is told, and nothing that the
-    /// dataplane had from before is taken away.
+    /// Tells what changed, if it may be told: nothing before the first, complete delta.
     pub(super) fn tell_routes(&mut self) {
         let first = self.start.first_version.is_none();
         let complete = first && self.may_tell_first();
-        let adds = first && !complete;
-        if adds && !(self.start.holding() && self.may_add()) {
+        if first && !complete {
+            // Not even what is new: while all restart at once every node agrees with its neighbours on half a network, and its ways would go astray.
             return;
         }
         if !complete && !self.routes_changed && !self.rib.is_changed() {
@@ -45,11 +44,6 @@ impl Engine {
         }
         if self.routes_changed || complete {
             gateways = topology::difference(&self.told_routes, &self.routes);
-            if adds {
-                let start = &self.start;
-                gateways
-                    .retain(|change| change.route.is_some() || !start.had_gateway(change.gateway));
-            }
             self.routes_changed = false;
         }
         for change in &gateways {
@@ -59,16 +53,7 @@ impl Engine {
                 None => self.told_routes.remove(&key),
             };
         }
-        let (own, start, routes) = (self.config.node, &self.start, &self.routes);
-        // A member without a way would be taken out of service.
-        let lacks = |member: &PrefixMember| {
-            member.gateway != own
-                && start.had_gateway(member.gateway)
-                && !routes.contains_key(&(Topology::Metric, member.gateway))
-        };
-        let (prefixes, times) = self.rib.take_changes(|domain, name, members| {
-            !adds || (start.is_all_that_was(domain, name, members) && !members.iter().any(lacks))
-        });
+        let (prefixes, times) = self.rib.take_changes();
         if !complete && gateways.is_empty() && prefixes.is_empty() {
             return;
         }
