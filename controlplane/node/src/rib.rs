@@ -77,7 +77,7 @@ impl Rib {
         }
     }
 
-    /// What the dataplane is to have; nothing of it is taken away before the first complete delta.
+    /// What the dataplane is to have; before the first complete delta adjacencies and access rules only.
     #[must_use]
     pub fn want(&self) -> &Tables {
         &self.want
@@ -336,21 +336,19 @@ impl Rib {
 
     /// The operations that are due; `None` if nothing is to be told. One batch at a time: [`Rib::done`] or [`Rib::found`] comes before the next.
     pub fn next_batch(&mut self) -> Option<Batch> {
-        // Before the first complete delta no version is acknowledged.
-        if self.dirty.is_empty() && (self.acknowledged == self.version || !self.complete) {
+        if self.dirty.is_empty() && self.acknowledged == self.version {
             return None;
         }
         let mut keys = std::mem::take(&mut self.dirty);
         if !self.complete {
-            // Nothing that was found is taken away before all routes are known; what is new or changed is put there.
-            let want = &self.want;
+            // Nothing that was found is touched before all routes are known.
             keys.adjacencies
-                .retain(|id| want.adjacencies.contains_key(id));
+                .retain(|id| self.want.adjacencies.contains_key(id));
             keys.access_rules
-                .retain(|id| want.access_rules.contains_key(id));
-            keys.gateways.retain(|id| want.gateways.contains_key(id));
-            keys.groups.retain(|id| want.groups.contains_key(id));
-            keys.prefixes.retain(|id| want.prefixes.contains_key(id));
+                .retain(|id| self.want.access_rules.contains_key(id));
+            keys.gateways.clear();
+            keys.groups.clear();
+            keys.prefixes.clear();
         }
         self.hold(&mut keys.adjacencies);
         let ops = difference_at(&keys, &self.have, &self.want, Some(&self.before));

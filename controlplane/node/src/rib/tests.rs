@@ -147,27 +147,3 @@ fn a_dataplane_that_lost_everything_gets_everything() {
     rib.found(Tables::default());
     assert_eq!(run(&mut rib), 1 + 3 + 4);
 }
-
-#[test]
-fn before_all_is_known_things_come_and_change_and_nothing_goes() {
-    let found = running().have().clone();
-    let mut rib = Rib::new(NodeId(1));
-    rib.found(found);
-    let mut first = delta(1, vec![way(4, 30)], vec![prefix("/new", &[4])]);
-    first.complete = false;
-    rib.take(first);
-    run(&mut rib);
-    assert_eq!(rib.acknowledged(), 0, "it is still a restart");
-    let new = (Domain(1), NameBuf::parse("/new").unwrap());
-    let old = (Domain(1), NameBuf::parse("/a").unwrap());
-    assert!(rib.have().prefixes.contains_key(&new));
-    assert!(rib.have().prefixes.contains_key(&old));
-    assert_eq!(rib.have().gateways[&(0, 4)].metric, 30);
-    let mut all = delta(2, vec![way(4, 30)], vec![prefix("/new", &[4])]);
-    all.complete = true;
-    rib.take(all);
-    run(&mut rib);
-    assert_eq!(rib.acknowledged(), 2);
-    assert!(rib.have().prefixes.contains_key(&new));
-    assert!(!rib.have().prefixes.contains_key(&old));
-}
