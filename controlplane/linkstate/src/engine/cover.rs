@@ -1,4 +1,13 @@
 //! Authorisations, found by name: whether a gateway may announce a prefix (design §7).
+//!
+//! Expiry stops admission, never forwarding; and a router that starts while no authority answers must not cut off what the others forward. So an
+//! object whose authorisations expired is kept and flooded by everybody, whenever it came, and each prefix in it is installed, as stale, if it was
+//! installed here before or if its gateway signed that the pod announced it before the expiry (`announced_at_ms`; the originator's time of the object
+//! would not do: it is refreshed as long as its gateway lives). What was announced later is new, and installed by nobody.
+//!
+//! A gateway can lie about that moment, and so can whoever has its key. What this gains is bounded by what an authority signed: names that it granted
+//! to this very gateway, until `stale_s` after the expiry (0: nothing), and nothing from the moment of a revocation on. The same gateway could have announced
+//! the same names an hour earlier without asking anybody; who has lost trust in it revokes, and does not wait for an expiry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -16,8 +25,10 @@ use crate::trust::{Authorisation, Revocation};
 pub enum Cover {
     /// By a valid authorisation.
     Valid,
-    /// By one that expired: enough for what is installed, until this wall clock (s).
+    /// By one that expired (wall clock, s): enough for what is installed, or was announced before.
     Expired {
+        /// When that was.
+        not_after_s: u64,
         /// When forwarding ends too.
         until_s: u64,
     },
@@ -192,8 +203,11 @@ impl Authorisations {
                 return Cover::Valid;
             }
             cover = match cover {
-                Cover::Expired { until_s: best } if best >= until_s => cover,
-                _ => Cover::Expired { until_s },
+                Cover::Expired { until_s: best, .. } if best >= until_s => cover,
+                _ => Cover::Expired {
+                    not_after_s: not_after,
+                    until_s,
+                },
             };
         }
         cover
