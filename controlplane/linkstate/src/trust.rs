@@ -10,6 +10,15 @@ use crate::time::Now;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
+/// What a certificate binds to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeKey {
+    /// Signs for it.
+    pub key: PublicKey,
+    /// Wall clock, s since 1970: what it signed is not kept for long after.
+    pub not_after_s: u64,
+}
+
 /// Why a certificate or statement is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TrustError {
@@ -46,7 +55,7 @@ pub trait Signer {
 
 /// Verifies what others signed. Implementations cache: the same certificate comes with every object of a node.
 pub trait Trust {
-    /// The key that `certificate` binds to `origin`.
+    /// The key that `certificate` binds to `origin`, and until when.
     ///
     /// # Errors
     /// Why not.
@@ -55,7 +64,7 @@ pub trait Trust {
         origin: NodeId,
         certificate: &[u8],
         now: Now,
-    ) -> Result<PublicKey, TrustError>;
+    ) -> Result<NodeKey, TrustError>;
     /// Whether `signature` is by `key` over `message`.
     fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
     /// Body of an authorisation object: verified against the root, but not for expiry (the engine keeps time).

@@ -15,7 +15,7 @@ use crate::event::SessionId;
 use crate::message::Message;
 use crate::object::{Key, Kind, Object, Version};
 use crate::time::Now;
-use crate::trust::TrustError;
+use crate::trust::{NodeKey, TrustError};
 
 /// After the last change the neighbours are told the digest.
 const QUIET: Duration = Duration::from_millis(50);
@@ -129,7 +129,6 @@ impl Engine {
         let now = self.now.mono;
         let key = object.key;
         object.age_s = self.believed_age_s(&object);
-        let frozen = self.clock.is_frozen();
         self.check_shape(&object)?;
         let known = self.newest(key).is_some_and(|known| {
             let own = key.origin == self.config.node;
@@ -155,7 +154,7 @@ impl Engine {
                 .is_some_and(|stored| stored.object.version() == object.version())
             {
                 state.send.remove(key);
-                self.lsdb.extend(key, object.age_s, self.now, frozen);
+                self.extend(key, object.age_s);
             } else if self.buried.version(key) > Some(object.version()) {
                 state.send.insert_version(key, true); // it missed the purge
             }
@@ -235,7 +234,8 @@ impl Engine {
         Refusal::Full
     }
 
-    fn verify(&mut self, object: &Object) -> Result<(), Refusal> {
+    /// The key that signs for its originator, by the certificate that the object brings.
+    fn key_of(&mut self, object: &Object) -> Result<NodeKey, Refusal> {
         let origin = object.key.origin;
         let mut key = self.trust.node_key(origin, &object.certificate, self.now);
         if key == Err(TrustError::Validity) && self.clock.is_frozen() {
@@ -246,7 +246,11 @@ impl Engine {
             };
             key = self.trust.node_key(origin, &object.certificate, shown);
         }
-        let key = key?;
+        Ok(key?)
+    }
+
+    fn verify(&mut self, object: &Object) -> Result<(), Refusal> {
+        let NodeKey { key, .. } = self.key_of(object)?;
         if self
             .trust
             .verify(&key, &object.signed_bytes(), &object.signature)
@@ -359,6 +363,7 @@ impl Engine {
         if let Some(before) = self.buried.remove(key) {
             self.lsdb.shade(key, before.shadow);
         }
+        self.bound(key);
         self.quiet_at = Some(now + QUIET);
         self.index(key, parsed, &body, old);
     }

@@ -176,3 +176,45 @@ fn a_jump_that_nobody_shows_too_is_not_believed() {
     sim.run(secs(1_000));
     assert_eq!(sim.alarms(2), [Alarm::ClockJump]);
 }
+
+#[test]
+fn an_age_that_is_always_0_keeps_nothing_alive() {
+    let mut sim = line();
+    sim.set_session_timeout(2, secs(9_000));
+    let old = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    sim.run(secs(3_500));
+    say(&mut sim, Message::Flood(vec![old.clone()]));
+    sim.run(ms(100));
+    assert!(holds(&sim, 1, 4) && holds(&sim, 2, 4));
+    assert!(stored(&sim, 1, Kind(77), 4).age_s < 5, "passed on as told");
+    // Again and again, at both.
+    for _ in 0..8 {
+        say(&mut sim, Message::Flood(vec![old.clone()]));
+        let session = sim.session_between(1, 2).unwrap();
+        let message = Message::Flood(vec![old.clone()]);
+        sim.handle(1, Event::Received { session, message });
+        sim.run(secs(50));
+    }
+    assert!(!holds(&sim, 1, 4) && !holds(&sim, 2, 4));
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn an_object_does_not_outlive_its_certificate() {
+    let mut sim = line();
+    sim.set_session_timeout(2, secs(9_000));
+    let mut short = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    let signer = NodeSigner::until(4, 4, EPOCH_S, sim.wall_s() + 100);
+    short.certificate = signer.certificate();
+    say(&mut sim, Message::Flood(vec![short.clone()]));
+    sim.run(secs(390));
+    assert!(holds(&sim, 1, 4) && holds(&sim, 2, 4));
+    say(&mut sim, Message::Flood(vec![short.clone()]));
+    sim.run(secs(20));
+    assert!(!holds(&sim, 1, 4) && !holds(&sim, 2, 4));
+    // Nor does it come back.
+    say(&mut sim, Message::Flood(vec![short]));
+    sim.run(secs(1));
+    assert!(!holds(&sim, 2, 4));
+    assert!(sim.digests_equal());
+}
