@@ -104,7 +104,7 @@ pub struct Authorisation {
     pub gateway: NodeId,
     /// The pod's identity.
     pub identity: String,
-    /// Wall clock, s since 1970.
+    /// Wall clock, s since 1970. More than 300 s ahead of this node's: it covers nothing until then.
     pub issued_at_s: u64,
     /// Wall clock, s since 1970: ends admission, not forwarding.
     pub not_after_s: u64,
@@ -144,7 +144,8 @@ pub struct Revocation {
     pub gateway: Option<NodeId>,
     /// Only for this identity.
     pub identity: Option<String>,
-    /// Wall clock, s since 1970.
+    /// Wall clock, s since 1970. One in the future counts at once: a clock that is wrong must not keep alive what somebody took back, and what
+    /// counts only later would end as much then.
     pub issued_before_s: u64,
     /// May be forgotten then.
     pub until_s: u64,

@@ -191,17 +191,18 @@ impl Engine {
         }
     }
 
-    /// Authorisations that expired, or whose time as stale is over.
+    /// Authorisations that began, that expired, or whose time as stale is over.
     pub(super) fn expire_authorisations(&mut self) {
         let now_s = self.now_s();
-        while let Some(ended) = self.authorisations.ended(now_s) {
-            let (gateway, domain) = (ended.gateway, ended.domain);
-            let names: Vec<NameBuf> = ended
+        while let Some(turned) = self.authorisations.turned(now_s) {
+            let (gateway, domain) = (turned.gateway, turned.domain);
+            let names: Vec<NameBuf> = turned
                 .grants
                 .iter()
                 .map(|grant| grant.name.clone())
                 .collect();
             self.recheck(gateway, domain, names.iter());
+            self.reexamine.insert(gateway);
         }
     }
 

@@ -98,3 +98,42 @@ fn what_expired_and_was_revoked_stays_away_whenever_it_was_announced() {
         assert!(sim.members(at, "/old/a").is_empty(), "at {at}");
     }
 }
+
+#[test]
+fn an_authorisation_of_the_future_covers_nothing_until_then() {
+    let mut sim = line_with(|config| config.session_timeout = secs(9_000));
+    let body = WireAuthorisation {
+        serial: 9,
+        domain: 1,
+        gateway: 1,
+        issued_at_s: sim.wall_s() + 1_000,
+        not_after_s: sim.wall_s() + 9_000,
+        names: vec!["/soon".into()],
+        ..WireAuthorisation::default()
+    }
+    .signed();
+    sim.node(1).authorisations.push(body.clone());
+    let all = sim.nodes[&1].authorisations.clone();
+    sim.handle(1, Event::Authorisations(all));
+    sim.announce(1, &["/soon/a"]);
+    sim.dropped.insert((2, 1));
+    sim.run(secs(1));
+    let claim = claim(&sim, 71, "/soon/b", sim.wall_s() * 1_000);
+    say(&mut sim, Message::Flood(vec![claim.clone()]));
+    for at in [2, 3] {
+        let entries = sim.engine(at).entries(sim.time(at));
+        assert!(entries.iter().any(|entry| entry.object.body == body));
+    }
+    assert_eq!(sim.engine(2).sizes().waiting, 1);
+    sim.run(secs(660));
+    say(&mut sim, Message::Flood(vec![claim]));
+    for at in 1..=3 {
+        assert!(sim.members(at, "/soon/a").is_empty());
+    }
+    // By a clock that is as wrong as clocks may be, it was issued.
+    sim.run(secs(45));
+    for at in 1..=3 {
+        assert_eq!(sim.members(at, "/soon/a"), [1], "at {at}");
+    }
+    assert_eq!(sim.members(3, "/soon/b"), [1], "it waited at 2");
+}

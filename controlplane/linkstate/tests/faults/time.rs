@@ -218,3 +218,29 @@ fn an_object_does_not_outlive_its_certificate() {
     assert!(!holds(&sim, 2, 4));
     assert!(sim.digests_equal());
 }
+
+#[test]
+fn an_object_of_the_future_is_refused_and_a_frozen_clock_lets_it_live_once() {
+    let mut sim = line_with(|config| config.session_timeout = secs(90_000));
+    sim.run(secs(700));
+    let mut future = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    future.originated_at_ms += 10 * 365 * 86_400_000;
+    let future = resigned(future, 4);
+    say(&mut sim, Message::Flood(vec![future.clone()]));
+    assert!(!holds(&sim, 2, 4));
+    sim.node(2).wall_skew = 86_400;
+    sim.run(secs(1));
+    say(&mut sim, Message::Flood(vec![future.clone()]));
+    assert!(holds(&sim, 2, 4), "which of two times is right?");
+    sim.node(2).wall_skew = 0;
+    for _ in 0..37 {
+        sim.run(secs(100));
+        say(&mut sim, Message::Flood(vec![future.clone()]));
+    }
+    assert!(!holds(&sim, 2, 4));
+    // Nothing of it outranks what its originator says now.
+    let now = object(&sim, 4, 4, Kind(77), 1, 1, Bytes::from_static(b"y"));
+    say(&mut sim, Message::Flood(vec![now]));
+    sim.run(ms(100));
+    assert!(holds(&sim, 2, 4));
+}
