@@ -223,7 +223,8 @@ impl Engine {
                 if let Some(waiting) = self.waiting.remove(key) {
                     // To all neighbours: from whom it came is not remembered, and an object too many is answered by nobody.
                     let since = waiting.since;
-                    if self.check_room(&waiting.object).is_err()
+                    if self.key_of(&waiting.object).is_err()
+                        || self.check_room(&waiting.object).is_err()
                         || self.check_prefixes(key, prefixes.len()).is_err()
                     {
                         continue;

@@ -235,7 +235,7 @@ impl Engine {
     }
 
     /// The key that signs for its originator, by the certificate that the object brings.
-    fn key_of(&mut self, object: &Object) -> Result<NodeKey, Refusal> {
+    pub(super) fn key_of(&mut self, object: &Object) -> Result<NodeKey, Refusal> {
         let origin = object.key.origin;
         let mut key = self.trust.node_key(origin, &object.certificate, self.now);
         if key == Err(TrustError::Validity) && self.clock.is_frozen() {
@@ -376,7 +376,11 @@ impl Engine {
             if self.lsdb.get(key).is_some_and(known) || self.waiting.get(key).is_some_and(known) {
                 continue;
             }
-            if let Err(refusal) = self.admit(later.session, later.object, later.received) {
+            // Signatures do not change; what the certificate is worth may have, since it came.
+            let admitted = self
+                .key_of(&later.object)
+                .and_then(|_| self.admit(later.session, later.object, later.received));
+            if let Err(refusal) = admitted {
                 self.count_refusal(later.session, refusal, 1);
             }
         }
