@@ -33,7 +33,7 @@ pub struct LinkSettings {
 /// A prefix that this gateway announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// Tenant.
+    /// Tenant; in domain 0, which is none, nothing is announced.
     pub domain: Domain,
     /// The prefix.
     pub name: NameBuf,
