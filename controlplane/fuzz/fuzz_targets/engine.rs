@@ -134,7 +134,7 @@ fuzz_target!(|data: &[u8]| {
                 for (bucket, byte) in digest.buckets.iter_mut().zip(bytes) {
                     *bucket = u64::from(*byte);
                 }
-                Event::Received { session, message: Message::Digest(digest) }
+                Event::Received { session, message: Message::Digest { digest, restoring: bytes.len() % 2 == 1 } }
             }
             _ => match object(head[0] >> 3, bytes, wall_ms) {
                 Some(object) => Event::Received { session, message: Message::Flood(vec![object]) },

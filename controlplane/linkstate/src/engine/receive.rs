@@ -76,7 +76,9 @@ impl Engine {
         state.heard_at = now;
         match message {
             Message::Flood(objects) => self.receive_objects(session, objects),
-            Message::Digest(digest) => self.receive_digest(session, digest),
+            Message::Digest { digest, restoring } => {
+                self.receive_digest(session, digest, restoring);
+            }
             Message::Summary {
                 bucket_mask,
                 headers,
