@@ -459,7 +459,7 @@ async fn put(handle: &Handle) -> Option<()> {
             );
             continue;
         }
-        pods.leases().put(lease);
+        pods.keep(lease);
     }
     drop(slot);
     handle.query(|node| node.sync_leases(wall_ms())).await?;

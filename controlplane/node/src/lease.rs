@@ -205,6 +205,15 @@ impl LeaseTable {
         self.leases.insert(lease.id, lease);
     }
 
+    /// Replaces a lease that is still there; tells whether it was.
+    pub fn replace(&mut self, lease: Lease) -> bool {
+        let there = self.leases.contains_key(&lease.id);
+        if there {
+            self.put(lease);
+        }
+        there
+    }
+
     /// The lease with this id, if the caller at `address` holds it.
     pub fn held(&mut self, id: LeaseId, address: IpAddr) -> Option<&mut Lease> {
         self.leases

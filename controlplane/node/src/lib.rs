@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod driver;
+pub mod guests;
 pub mod handle;
 pub mod keeper;
 pub mod lease;
