@@ -317,9 +317,12 @@ impl Operator for NodeOperator {
                 .record(&caller, "Drain", String::new(), &outcome, generation);
             return Err(status);
         }
+        let times = self.ask(|node| node.engine.take_stage_times()).await?;
+        self.convergence.add(times);
+        let settle = self.convergence.settle();
         let stages = match request.get_ref().stop {
-            false => self.handle.drain(timeout),
-            true => self.handle.drain_and_stop(timeout),
+            false => self.handle.drain(timeout, settle),
+            true => self.handle.drain_and_stop(timeout, settle),
         };
         let (sender, receiver) = mpsc::channel(STAGES);
         let this = self.clone();
