@@ -22,6 +22,7 @@ pub mod keeper;
 pub mod lease;
 pub mod links;
 pub mod metrics;
+mod mistake;
 pub mod node;
 pub mod operator;
 pub mod peer;

@@ -70,9 +70,12 @@ impl From<GiveError> for Status {
 /// The caller's file has no name here: mistakes are told by line only.
 fn lines(mistakes: &Mistakes) -> Status {
     let lines = mistakes.0.iter().map(|mistake| {
-        mistake
-            .strip_prefix("line:")
-            .map_or_else(|| mistake.clone(), |rest| format!("line {rest}"))
+        match mistake.strip_prefix("line:") {
+            // Of the file as a whole.
+            Some(rest) if rest.starts_with(' ') => rest.trim_start().to_owned(),
+            Some(rest) => format!("line {rest}"),
+            None => mistake.clone(),
+        }
     });
     Status::invalid_argument(lines.collect::<Vec<_>>().join("\n"))
 }

@@ -84,4 +84,15 @@ async fn a_gateway_tells_of_its_pods_and_their_rights() {
     let rights = rights.into_inner();
     assert_eq!(rights.authorisations[0].state, "revoked");
     assert_eq!(rights.revocations[0].reason, "key was lost");
+
+    // A file of a router is none for a gateway: told of the whole file, not of a line.
+    let text = std::fs::read_to_string(net.config(2)).unwrap();
+    let status = asked
+        .check_config(ConfigRequest { text })
+        .await
+        .unwrap_err();
+    assert!(
+        status.message().starts_with("[gateway]: missing"),
+        "{status}"
+    );
 }

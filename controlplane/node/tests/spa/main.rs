@@ -243,6 +243,10 @@ async fn a_policy_is_taken_as_a_whole_or_not_at_all() {
             .contains("spa.listen, spa.operator_listen, spa.metrics"),
         "{status}"
     );
+    let other = "[node]\nid = 1\n";
+    let status = operator.apply_config(request(other)).await;
+    let status = status.expect_err("refused");
+    assert!(status.message().contains("file of a gateway"), "{status}");
     let dumped = operator.dump_config(DumpConfigRequest {}).await;
     assert_eq!(dumped.expect("dump").into_inner().text, dump);
 

@@ -15,6 +15,8 @@ use toml::Spanned;
 
 use super::error::{Problem, RoutesError};
 use super::identity::{Identity, source_name};
+use crate::mistake::told;
+
 use super::{Routes, Tables, names, raw};
 
 /// Most members of a group and next hops of a gateway (limits of the agent's API).
@@ -23,10 +25,13 @@ const MAX_NEXT_HOPS: usize = 16;
 
 pub(super) fn check(path: &Path, text: &str) -> Result<Routes, RoutesError> {
     let checker = Checker { path, text };
-    let file: raw::File = toml::from_str(text).map_err(|error| RoutesError::Syntax {
-        file: path.to_path_buf(),
-        line: checker.line(error.span().unwrap_or(0..0)),
-        message: error.message().to_owned(),
+    let file: raw::File = toml::from_str(text).map_err(|error| {
+        let (line, message) = told(text, &error);
+        RoutesError::Syntax {
+            file: path.to_path_buf(),
+            line,
+            message,
+        }
     })?;
     checker.range("[node] id", &file.node.id, 1, u32::MAX)?;
     let domain = Domain(
