@@ -256,7 +256,7 @@ impl Pods {
                 leases.iter().map(|lease| lease.attachment).collect();
             let ended = self.ended();
             for attachment in found {
-                if ended.iter().any(|lease| lease.is(attachment)) {
+                if ended.iter().any(|lease| lease.is_at(attachment)) {
                     continue;
                 }
                 let id = LeaseId(rand::random());
