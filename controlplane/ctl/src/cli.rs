@@ -32,7 +32,7 @@ Examples:
   dmscctl --json show ports | jq '.ports[] | select(.carrier | not)'
 
 Exit status: 0 done; 1 nobody answered (ping, trace) or the packet would be dropped (explain); 2 failed, the reason is on standard error.
-Looking never stops or slows forwarding. Only config apply, drain, undrain and revoke change something; they need a role, and leave an audit record.";
+Looking never stops or slows forwarding. Only config apply, drain, undrain, revoke and give change something; they need a role, and leave an audit record.";
 
 /// Looks into one running DMSC dataplane or control plane, and operates it (DMSC = Distributed Micro Service Communication)
 #[derive(Debug, Parser)]

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tracing::warn;
 
+use crate::guests::{Guests, Stay};
 use crate::handle::Handle;
 
 /// Most connections in all, and from one address.
@@ -62,11 +63,11 @@ fn counted(address: IpAddr) -> IpAddr {
 }
 
 /// One connection; counted while it lives.
-#[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     silent: Pin<Box<Sleep>>,
     _place: Place,
+    stay: Option<Stay>,
 }
 
 #[derive(Debug)]
@@ -113,9 +114,12 @@ impl Drop for Place {
     }
 }
 
-/// Connections of a listener, for a tonic server. Never ends by itself.
-pub(crate) fn incoming(listener: TcpListener) -> ReceiverStream<io::Result<Connection>> {
-    accept(listener, None)
+/// Connections of a listener, for a tonic server, each of them one of its `guests`. Never ends by itself.
+pub(crate) fn incoming(
+    listener: TcpListener,
+    guests: Guests,
+) -> ReceiverStream<io::Result<Connection>> {
+    accept(listener, Some(guests), None)
 }
 
 /// As [`incoming`] for neighbours: the addresses of the adjacencies always find a place, however many others call.
@@ -123,7 +127,7 @@ pub(crate) fn incoming_neighbours(
     listener: TcpListener,
     handle: Handle,
 ) -> ReceiverStream<io::Result<Connection>> {
-    accept(listener, Some(handle))
+    accept(listener, None, Some(handle))
 }
 
 /// Addresses of neighbours; at the end of the process everybody is a stranger.
@@ -138,6 +142,7 @@ async fn remotes(handle: &Handle) -> HashSet<IpAddr> {
 
 fn accept(
     listener: TcpListener,
+    guests: Option<Guests>,
     neighbours: Option<Handle>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(16);
@@ -151,8 +156,8 @@ fn accept(
                 () = sender.closed() => return,
             };
             let trouble = match accepted {
-                Ok((stream, from)) => {
-                    let address = from.ip().to_canonical();
+                Ok((stream, peer)) => {
+                    let address = peer.ip().to_canonical();
                     let from = match &neighbours {
                         None => From::Anywhere,
                         Some(handle) => {
@@ -173,6 +178,7 @@ fn accept(
                             stream,
                             silent: Box::pin(sleep(SILENT)),
                             _place: place,
+                            stay: guests.as_ref().map(|guests| guests.enter(peer)),
                         };
                         if sender.send(Ok(connection)).await.is_err() {
                             return;
@@ -213,6 +219,10 @@ impl AsyncRead for Connection {
         if read.is_ready() {
             self.silent.as_mut().reset(Instant::now() + SILENT);
             return read;
+        }
+        let stay = self.stay.as_mut();
+        if stay.is_some_and(|stay| stay.poll_over(context).is_ready()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         match self.silent.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

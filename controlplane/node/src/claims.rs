@@ -15,6 +15,8 @@ use crate::lease::LeaseId;
 pub struct Proof {
     /// X.509 DER.
     pub certificate: Bytes,
+    /// Of the certificate.
+    pub public_key: [u8; 32],
     /// PodStatement.
     pub statement: Bytes,
     /// By the certificate's key.

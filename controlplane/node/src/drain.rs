@@ -1,4 +1,7 @@
 //! Taking a node out of service without losing a packet: withdraw, wait until everybody knows, wait until nobody comes any more.
+//!
+//! Neighbours acknowledge; of routers behind them nothing is heard, and one of them may still choose this node, and be silent just now. So silence counts
+//! only once they had [`Times::settle`] to act.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,15 @@ const QUIET: Duration = Duration::from_secs(10);
 const LEAVE: Duration = Duration::from_secs(2);
 /// For the last answer to be on its way.
 const ENDING: Duration = Duration::from_millis(200);
+
+/// How long a drain waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// For all of it but leaving.
+    pub timeout: Duration,
+    /// For routers behind the neighbours to act, after the neighbours have everything and before silence counts.
+    pub settle: Duration,
+}
 
 /// How far a drain is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +65,11 @@ impl DrainStage {
 /// and the process ends.
 pub(crate) async fn drain(
     handle: Handle,
-    timeout: Duration,
+    times: Times,
     stop: bool,
     stages: mpsc::Sender<DrainStage>,
 ) {
-    let Some(last) = stage_by_stage(&handle, timeout, stop, &stages).await else {
+    let Some(last) = stage_by_stage(&handle, times, stop, &stages).await else {
         return;
     };
     let drained = last.stage == "drained";
@@ -73,14 +85,14 @@ pub(crate) async fn drain(
 /// Gives the last stage; `None` while the process ends.
 async fn stage_by_stage(
     handle: &Handle,
-    timeout: Duration,
+    times: Times,
     stop: bool,
     stages: &mpsc::Sender<DrainStage>,
 ) -> Option<DrainStage> {
     let tell = async |stage, what| {
         let _ = stages.send(DrainStage::new(stage, what)).await;
     };
-    let limit = Instant::now() + timeout;
+    let limit = Instant::now() + times.timeout;
     tell(
         "withdrawing",
         "own prefixes are withdrawn, no transit is offered",
@@ -98,8 +110,13 @@ async fn stage_by_stage(
             return Some(DrainStage::last("flooding", what));
         }
     }
-    tell("waiting", "until no requests come through this node").await;
-    let quiet = (Instant::now() + QUIET).min(limit);
+    tell(
+        "waiting",
+        "until far routers had time to act, and no requests come through this node",
+    )
+    .await;
+    let settled = Instant::now() + times.settle;
+    let quiet = (settled + QUIET).min(limit);
     let mut before: Option<u64> = None;
     let (mut silent, mut passed) = (0, 0);
     while Instant::now() < quiet && silent < 4 {
@@ -109,15 +126,15 @@ async fn stage_by_stage(
         }
         let now = forwarded(handle).await;
         passed = now.unwrap_or(0).saturating_sub(before.unwrap_or(u64::MAX));
-        silent = if now.is_some() && before.is_some() && passed == 0 {
-            silent + 1
-        } else {
-            0
-        };
+        let counts = Instant::now() > settled && now.is_some() && before.is_some();
+        silent = if counts && passed == 0 { silent + 1 } else { 0 };
         before = now;
     }
     let mut what = match (silent >= 4, before) {
         (true, _) => "nothing comes through this node any more".to_owned(),
+        (false, Some(_)) if passed == 0 => {
+            "no time was left to see whether anything still comes through this node".to_owned()
+        }
         (false, Some(_)) => format!(
             "traffic still passes ({passed} packets in the last {} ms): calls of pods at this node, or of nodes that know no other way",
             LOOK.as_millis()

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::agent::AgentError;
 use crate::config::Config;
-use crate::drain::{self, DrainStage};
+use crate::drain::{self, DrainStage, Times};
 use crate::node::Node;
 use crate::pods::{Dataplane, Pods};
 
@@ -136,19 +136,25 @@ impl Handle {
         }
     }
 
-    /// Takes this node out of service; tells stages until one has `done` set.
+    /// Takes this node out of service; tells stages until one has `done` set. `settle`: how long routers behind the neighbours may take to act on it.
     #[must_use]
-    pub fn drain(&self, timeout: Duration) -> mpsc::Receiver<DrainStage> {
+    pub fn drain(&self, timeout: Duration, settle: Duration) -> mpsc::Receiver<DrainStage> {
         let (stages, receiver) = mpsc::channel(8);
-        tokio::spawn(drain::drain(self.clone(), timeout, false, stages));
+        let times = Times { timeout, settle };
+        tokio::spawn(drain::drain(self.clone(), times, false, stages));
         receiver
     }
 
     /// As [`Handle::drain`], then purges all that this node originated, and ends the process when the receiver is dropped.
     #[must_use]
-    pub fn drain_and_stop(&self, timeout: Duration) -> mpsc::Receiver<DrainStage> {
+    pub fn drain_and_stop(
+        &self,
+        timeout: Duration,
+        settle: Duration,
+    ) -> mpsc::Receiver<DrainStage> {
         let (stages, receiver) = mpsc::channel(8);
-        tokio::spawn(drain::drain(self.clone(), timeout, true, stages));
+        let times = Times { timeout, settle };
+        tokio::spawn(drain::drain(self.clone(), times, true, stages));
         receiver
     }
 

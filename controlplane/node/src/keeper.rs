@@ -322,16 +322,25 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
             return;
         };
         let asked = !questions.is_empty();
+        let mut news = false;
         for question in questions {
             let now = Arc::clone(&authorities.borrow());
-            let answer = now
-                .ask(
-                    &root,
-                    (question.who.0, &question.who.1),
-                    &question.proof,
-                    question.names,
-                )
-                .await;
+            let who = (question.who.0, question.who.1.as_str());
+            let proof = question.proof.clone();
+            let asking = now.ask(&root, who, &proof, question.names);
+            let mut asking = std::pin::pin!(asking);
+            let answer = loop {
+                tokio::select! {
+                    answer = &mut asking => break answer,
+                    // What is taken away does not wait for an authority that is slow to answer.
+                    () = claimed.notified() => {
+                        news = true;
+                        if put(&handle).await.is_none() {
+                            return;
+                        }
+                    }
+                }
+            };
             let stated = question.proof.statement.clone();
             let Some(outcome) = handle
                 .query(move |node| node.answered(&stated, answer))
@@ -376,6 +385,9 @@ pub async fn keep(handle: Handle, tls: Tls, authorities: watch::Sender<Arc<Autho
             .filter(|at| *at > Instant::now())
             .min();
         let next = [renewal, retry].into_iter().flatten().min();
+        if news {
+            continue;
+        }
         tokio::select! {
             () = claimed.notified() => {}
             () = until(next) => {}
@@ -459,7 +471,7 @@ async fn put(handle: &Handle) -> Option<()> {
             );
             continue;
         }
-        pods.leases().put(lease);
+        pods.keep(lease);
     }
     drop(slot);
     handle.query(|node| node.sync_leases(wall_ms())).await?;

@@ -136,11 +136,17 @@ impl Lease {
     #[must_use]
     pub fn is(&self, attachment: &v1::Attachment) -> bool {
         let mine: Vec<&[u8]> = self.told_serves().iter().map(NameBuf::as_bytes).collect();
+        self.is_at(attachment)
+            && attachment.domain == self.domain.0
+            && same_set(attachment.serves.iter().map(Vec::as_slice).collect(), mine)
+    }
+
+    /// Whether `attachment` is this lease's, whatever it serves.
+    #[must_use]
+    pub fn is_at(&self, attachment: &v1::Attachment) -> bool {
         attachment.id == u32::from(self.attachment.0)
             && attachment.identity == self.identity
-            && attachment.domain == self.domain.0
             && Endpoint::of(attachment).as_ref() == Some(&self.endpoint)
-            && same_set(attachment.serves.iter().map(Vec::as_slice).collect(), mine)
     }
 
     /// Whether it answers `name`; gives the depth of the covering prefix.
@@ -203,6 +209,15 @@ impl LeaseTable {
             self.leases.remove(&old);
         }
         self.leases.insert(lease.id, lease);
+    }
+
+    /// Replaces a lease that is still there; tells whether it was.
+    pub fn replace(&mut self, lease: Lease) -> bool {
+        let there = self.leases.contains_key(&lease.id);
+        if there {
+            self.put(lease);
+        }
+        there
     }
 
     /// The lease with this id, if the caller at `address` holds it.

@@ -65,6 +65,8 @@ impl PodPort {
 #[derive(Debug)]
 pub struct Pods {
     leases: Mutex<LeaseTable>,
+    /// Leases that were ended, and whose attachments are not gone yet.
+    ended: Mutex<Vec<Lease>>,
     /// `None` while the dataplane is away or not reconciled. Held over a transaction, so transactions come one by one.
     pub dataplane: AsyncMutex<Option<Dataplane>>,
     /// Told whenever answers of Resolve may have changed, and when leases end at another time.
@@ -75,6 +77,7 @@ impl Default for Pods {
     fn default() -> Self {
         Self {
             leases: Mutex::default(),
+            ended: Mutex::default(),
             dataplane: AsyncMutex::new(None),
             changed: watch::Sender::new(0),
         }
@@ -85,6 +88,58 @@ impl Pods {
     /// The leases; not to be held over an await.
     pub fn leases(&self) -> MutexGuard<'_, LeaseTable> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Vec<Lease>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends leases at once, whether the dataplane is there or not; their attachments go with [`Pods::detach_ended`]. Waits for nothing.
+    pub fn end(&self, ids: &[LeaseId]) {
+        let mut leases = self.leases();
+        let gone: Vec<Lease> = ids.iter().filter_map(|id| leases.remove(*id)).collect();
+        drop(leases);
+        for lease in &gone {
+            info!(identity = lease.identity, attachment = %lease.attachment, "lease ended before its time");
+        }
+        self.ended().extend(gone);
+        self.change();
+    }
+
+    /// Keeps a lease that was attached anew, unless it was ended meanwhile: it is detached again then.
+    pub(crate) fn keep(&self, lease: Lease) {
+        if !self.leases().replace(lease.clone()) {
+            self.ended().push(lease);
+            self.change();
+        }
+    }
+
+    /// Detaches what [`Pods::end`] left. Without a dataplane it waits for [`Pods::adopt`]; tells when to try again, if it failed.
+    pub(crate) async fn detach_ended(&self) -> Option<Instant> {
+        if self.ended().is_empty() {
+            return None;
+        }
+        let mut slot = self.dataplane.lock().await;
+        let dataplane = slot.as_mut()?;
+        let ended = std::mem::take(&mut *self.ended());
+        let ended = self.not_taken(ended);
+        match dataplane.agent.detach_all(&ended).await {
+            // What it refuses is not there any more.
+            Err(error) if !error.is_refusal() => {
+                warn!(%error, ended = ended.len(), "not all detached; tried again");
+                self.ended().extend(ended);
+                Some(Instant::now() + DETACH_AGAIN)
+            }
+            _ => None,
+        }
+    }
+
+    /// Leases whose attachments no other lease has by now.
+    fn not_taken(&self, mut ended: Vec<Lease>) -> Vec<Lease> {
+        let leases = self.leases();
+        let kept: HashSet<AttachmentId> = leases.iter().map(|one| one.attachment).collect();
+        ended.retain(|lease| !kept.contains(&lease.attachment));
+        ended
     }
 
     /// Wakes whoever depends on routes or leases.
@@ -199,7 +254,11 @@ impl Pods {
             }
             let known: HashSet<AttachmentId> =
                 leases.iter().map(|lease| lease.attachment).collect();
+            let ended = self.ended();
             for attachment in found {
+                if ended.iter().any(|lease| lease.is_at(attachment)) {
+                    continue;
+                }
                 let id = LeaseId(rand::random());
                 if let Some(lease) = Lease::from_attachment(id, attachment, now)
                     && !known.contains(&lease.attachment)
@@ -300,13 +359,8 @@ impl Pods {
             info!(identity = lease.identity, attachment = %lease.attachment, "lease ended");
         }
         if let Some(dataplane) = slot.as_mut() {
-            let mut ended = expired;
-            {
-                // Registered again meanwhile, under the same id.
-                let leases = self.leases();
-                let kept: HashSet<AttachmentId> = leases.iter().map(|one| one.attachment).collect();
-                ended.retain(|lease| !kept.contains(&lease.attachment));
-            }
+            // Some registered again meanwhile, under the same id.
+            let ended = self.not_taken(expired);
             if let Err(error) = dataplane.agent.detach_all(&ended).await {
                 warn!(%error, ended = ended.len(), "not all detached; tried again");
                 let at = Instant::now() + DETACH_AGAIN;

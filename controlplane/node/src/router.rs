@@ -25,6 +25,7 @@ use crate::bodies::{Bounded, May, WINDOW};
 use crate::clock::wall_ms;
 use crate::config::{Config, GatewaySection, Role};
 use crate::driver::{drive, program, until};
+use crate::guests::Guests;
 use crate::handle::Handle;
 use crate::keeper::keep;
 use crate::node::Node;
@@ -226,8 +227,10 @@ async fn expire(handle: Handle) {
     let pods = Arc::clone(handle.pods());
     let mut changed = pods.changed.subscribe();
     loop {
+        let again = pods.detach_ended().await;
         let expiry = pods.leases().next_expiry();
         tokio::select! {
+            () = until(again) => {}
             () = until(expiry) => {
                 if !pods.expire_if_there().await {
                     // Told when it is back.
@@ -399,7 +402,17 @@ impl Router {
             follower.clone(),
         );
         let root = self.credentials.root_key()?;
-        let pods_only: May = Arc::new(move |request| pod(request, &root).map(drop));
+        let revoked = self.handle.query(|node| node.signals.revoked.subscribe());
+        let guests = Guests::default();
+        if let Some(revoked) = revoked.await {
+            tokio::spawn(guests.clone().watch(root.clone(), revoked));
+        }
+        let incoming = incoming(listener, guests.clone());
+        let pods_only: May = Arc::new(move |request| {
+            pod(request, &root)?;
+            guests.greet(request, &root);
+            Ok(())
+        });
         let service = PodRegistrar::service(Arc::new(registrar));
         let server = Server::builder()
             .tls_config(self.tls.server())?
@@ -407,7 +420,7 @@ impl Router {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(2 * WINDOW)
             .add_service(Bounded::new(service, pods_only))
-            .serve_with_incoming(incoming(listener));
+            .serve_with_incoming(incoming);
         tokio::spawn(async move {
             if let Err(error) = server.await {
                 error!(%error, "registrar ended");

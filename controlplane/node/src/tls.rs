@@ -82,6 +82,14 @@ pub fn caller<T>(request: &Request<T>, root: &RootKey) -> Result<(Verified, Vec<
     Ok((certificate, der.as_ref().to_vec()))
 }
 
+/// What whoever is connected is told when the root took its certificate or key back.
+#[must_use]
+pub fn revoked() -> Status {
+    Status::permission_denied(
+        "your certificate was revoked by the root; get a new one with another key: dmscctl pki issue",
+    )
+}
+
 /// For messages: what kind of thing `who` is.
 #[must_use]
 pub fn describe(who: &Who) -> String {

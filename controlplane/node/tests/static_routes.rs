@@ -422,7 +422,7 @@ fn a_mistake_at_the_start_is_told_and_ends_it() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            text.contains("routes.toml:12: invalid type: string \"far\""),
+            text.contains("routes.toml:12: [[gateway]] metric: invalid type: string \"far\""),
             "{text}"
         );
     }

@@ -2,7 +2,7 @@
 
 // The example's `main` has no caller here.
 #[allow(dead_code)]
-#[path = "../examples/vectors.rs"]
+#[path = "../examples/vectors/main.rs"]
 mod generator;
 mod support;
 

@@ -1,7 +1,7 @@
 //! Checks a configuration as a whole, and tells all mistakes at once.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dmsc_linkstate::event::LinkSettings;
@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::raw;
 use super::{Adjacency, Config, GatewaySection, LinkstateSection, Mistakes, NodeSection, Role};
+use crate::mistake::told;
 use crate::routes::check::Checker;
 use crate::routes::raw as routes;
 use crate::routes::{Problem, RoutesError, Tables};
@@ -23,21 +24,20 @@ const MAX_COST: u32 = 16_777_215;
 struct Collector<'a> {
     checker: Checker<'a>,
     mistakes: Vec<String>,
+    /// Addresses that this process is to listen on so far, and the fields that say so.
+    listens: Vec<(SocketAddr, &'static str)>,
 }
 
 pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mistakes> {
     let checker = Checker { path: file, text };
     let raw: raw::File = toml::from_str(text).map_err(|error| {
-        let line = checker.line(error.span().unwrap_or(0..0));
-        Mistakes(vec![format!(
-            "{}:{line}: {}",
-            file.display(),
-            error.message()
-        )])
+        let (line, sentence) = told(text, &error);
+        Mistakes(vec![format!("{}:{line}: {sentence}", file.display())])
     })?;
     let mut collector = Collector {
         checker,
         mistakes: Vec::new(),
+        listens: Vec::new(),
     };
     let node = collector.node(raw.node);
     let linkstate = collector.linkstate(&raw.linkstate, node.id);
@@ -67,6 +67,11 @@ pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mista
             None
         }
     };
+    // One value may be wrong for two reasons that read the same.
+    let mut seen = std::collections::HashSet::new();
+    collector
+        .mistakes
+        .retain(|mistake| seen.insert(mistake.clone()));
     if !collector.mistakes.is_empty() {
         return Err(Mistakes(collector.mistakes));
     }
@@ -122,6 +127,32 @@ impl Collector<'_> {
         }
     }
 
+    /// As [`Collector::socket`], of an address that nobody else may have.
+    fn listen(
+        &mut self,
+        field: &'static str,
+        value: Option<&Spanned<String>>,
+        default: Option<SocketAddr>,
+    ) -> Option<SocketAddr> {
+        let address = self.socket(field, value, default)?;
+        let taken = self
+            .listens
+            .iter()
+            .find(|(one, _)| *one == address && address.port() != 0);
+        match (taken, value) {
+            (Some((_, other)), Some(value)) => self.at(field, value, Problem::Taken(other)),
+            _ => self.listens.push((address, field)),
+        }
+        Some(address)
+    }
+
+    fn path(&mut self, field: &'static str, value: Spanned<PathBuf>) -> PathBuf {
+        if value.get_ref().as_os_str().is_empty() {
+            self.at(field, &value, Problem::NoPath);
+        }
+        value.into_inner()
+    }
+
     fn node(&mut self, raw: raw::Node) -> NodeSection {
         let id = self.number("[node] id", Some(&raw.id), 1, 1, u32::MAX);
         let name = match raw.name {
@@ -138,16 +169,16 @@ impl Collector<'_> {
             name,
             area: raw.area,
             domain: Domain(raw.domain.unwrap_or(1)),
-            agent: raw.agent,
-            state_dir: raw.state_dir,
-            credentials: raw.credentials,
-            operator: raw.operator,
-            operator_listen: self.socket(
+            agent: self.path("[node] agent", raw.agent),
+            state_dir: self.path("[node] state_dir", raw.state_dir),
+            credentials: self.path("[node] credentials", raw.credentials),
+            operator: raw.operator.map(|path| self.path("[node] operator", path)),
+            operator_listen: self.listen(
                 "[node] operator_listen",
                 raw.operator_listen.as_ref(),
                 None,
             ),
-            metrics: self.socket("[node] metrics", raw.metrics.as_ref(), None),
+            metrics: self.listen("[node] metrics", raw.metrics.as_ref(), None),
             view_group: raw.view_group,
             operate_group: raw.operate_group,
             admin_group: raw.admin_group,
@@ -157,7 +188,7 @@ impl Collector<'_> {
     fn linkstate(&mut self, raw: &raw::Linkstate, node: NodeId) -> LinkstateSection {
         let usual = EngineConfig::new(node, 0);
         let any = SocketAddr::from(([0u16; 8], LINKSTATE_PORT));
-        let listen = self.socket("[linkstate] listen", raw.listen.as_ref(), Some(any));
+        let listen = self.listen("[linkstate] listen", raw.listen.as_ref(), Some(any));
         let mut ms = |field, value: &Option<Spanned<u32>>, default: Duration, low, high| {
             let default = u32::try_from(default.as_millis()).unwrap_or(u32::MAX);
             let number = self.number(field, value.as_ref(), default, low, high);
@@ -332,7 +363,7 @@ impl Collector<'_> {
 
     fn gateway(&mut self, raw: raw::Gateway) -> GatewaySection {
         let any = SocketAddr::from(([0u8; 4], REGISTRAR_PORT));
-        let listen = self.socket("[gateway] listen", raw.listen.as_ref(), Some(any));
+        let listen = self.listen("[gateway] listen", raw.listen.as_ref(), Some(any));
         let authorities = raw
             .authorities
             .iter()

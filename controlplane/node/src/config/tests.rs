@@ -98,6 +98,31 @@ fn all_mistakes_are_told_with_file_line_and_field() {
 }
 
 #[test]
+fn wrong_types_empty_paths_and_addresses_taken_twice_name_the_field() {
+    for (old, new, told) in [
+        (
+            "id = 1\nname",
+            "id = \"one\"\nname",
+            "sg1.toml:3: [node] id: invalid type: string \"one\", expected a whole number",
+        ),
+        (
+            "/run/dmsc/sg1.operator.sock",
+            "",
+            "sg1.toml:8: [node] operator: is empty; write a path",
+        ),
+        (
+            "[gateway]",
+            "[gateway]\nlisten = \"[::]:35031\"",
+            "[gateway] listen: is the address of [linkstate] listen already; give each its own port",
+        ),
+    ] {
+        let Mistakes(list) = parse(&GOOD.replace(old, new), Role::Gateway).unwrap_err();
+        assert_eq!(list.len(), 1, "{list:?}");
+        assert!(list[0].contains(told), "{list:?}");
+    }
+}
+
+#[test]
 fn the_examples_are_right() {
     for (file, role) in [("sg.toml", Role::Gateway), ("sr.toml", Role::Router)] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -16,12 +16,13 @@ use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::statement::sha256;
 use dmsc_spa::verify::RootKey;
 use prost::Message as _;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
-use crate::claims::{Claims, Held};
-use crate::clock::Clock;
+use crate::claims::{Claims, Held, Proof};
+use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Role};
+use crate::lease::LeaseId;
 use crate::links::{Link, Sessions};
 use crate::pods::Pods;
 use crate::rib::{Batch, Rib};
@@ -89,6 +90,8 @@ pub(crate) struct Signals {
     pub dial: Arc<Notify>,
     /// Claims, rights or revocations changed.
     pub claimed: Arc<Notify>,
+    /// The root took something back: whoever is connected with it is to go.
+    pub revoked: Arc<watch::Sender<usize>>,
     /// Status may have changed.
     pub status: Arc<Notify>,
     /// The process is to end.
@@ -363,6 +366,21 @@ impl Node {
         }
     }
 
+    /// Ends leases that were registered with a key which the root took back; tells whether there were any. Of a lease that was found after a restart the
+    /// key is not known: its pod is refused when it calls, and the lease ends in time.
+    pub(crate) fn end_revoked_leases(&mut self) -> bool {
+        let revoked = |proof: &Proof| self.root.has_revoked_key(&proof.public_key);
+        let claims = self.claims.by_lease.iter();
+        let ended: Vec<LeaseId> = claims
+            .filter(|(_, claim)| claim.proof.as_ref().is_some_and(revoked))
+            .map(|(id, _)| *id)
+            .collect();
+        if !ended.is_empty() {
+            self.pods.end(&ended);
+        }
+        !ended.is_empty()
+    }
+
     /// Node revocations on disk: of before, or put there by hand.
     pub(crate) fn load_root_revocations(&mut self) {
         let until = |body: &Bytes| {
@@ -403,6 +421,10 @@ impl Node {
                 for session in sessions {
                     self.end_session(session, "the neighbour's certificate was revoked");
                 }
+                if self.end_revoked_leases() {
+                    self.sync_leases(wall_ms());
+                }
+                self.signals.revoked.send_modify(|count| *count += 1);
                 let root = &self.root;
                 let gone = self
                     .claims

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use dmsc_linkstate::engine::Stage;
 use dmsc_proto::v1;
@@ -17,6 +18,9 @@ const MOST_US: u64 = 3_600_000_000;
 const BOUNDS_S: [f64; 15] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
 ];
+
+/// Least and most of [`Convergence::settle`].
+const SETTLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
 /// All stages, in the order of a change.
 const STAGES: [Stage; 6] = [
@@ -87,6 +91,28 @@ impl Convergence {
         }
     }
 
+    /// How long a router anywhere in the network may take to act on what all neighbours of this node have: twice the time that changes of others take to
+    /// come here and into the tables here (p99 of the last ones), because nobody tells when a far router has acted. 200 ms at least: there may be no
+    /// example yet; 2 s at most: what a partition or a wrong clock delayed says nothing of flooding.
+    #[must_use]
+    pub fn settle(&self) -> Duration {
+        let report = self.report();
+        let way = [
+            Stage::OriginatedReceived,
+            Stage::ReceivedVerified,
+            Stage::VerifiedRouted,
+            Stage::RoutedProgrammed,
+        ];
+        let on_the_way = |time: &&v1::StageTime| way.iter().any(|one| name(*one) == time.stage);
+        let us = report
+            .stages
+            .iter()
+            .filter(on_the_way)
+            .map(|time| time.p99_us);
+        let twice = Duration::from_micros(us.sum()) * 2;
+        twice.clamp(SETTLE.0, SETTLE.1)
+    }
+
     /// Since the start of the process, for metrics.
     #[must_use]
     pub fn buckets(&self) -> StageBuckets {
@@ -136,5 +162,21 @@ mod tests {
         assert!((4_990..=5_010).contains(&stage.p50_us), "{stage:?}");
         assert!((9_880..=9_920).contains(&stage.p99_us), "{stage:?}");
         assert_eq!(reply.stages[0].count, 0);
+    }
+
+    #[test]
+    fn far_routers_have_twice_the_time_that_others_take_to_come_here() {
+        let convergence = Convergence::default();
+        assert_eq!(convergence.settle(), SETTLE.0);
+        convergence.add(vec![
+            (Stage::OriginatedReceived, 200_000),
+            (Stage::RoutedProgrammed, 50_000),
+            // Before anything is flooded.
+            (Stage::AnnouncedOriginated, 900_000),
+        ]);
+        let about = convergence.settle().as_millis();
+        assert!((498..=502).contains(&about), "{about}");
+        convergence.add(vec![(Stage::OriginatedReceived, MOST_US)]);
+        assert_eq!(convergence.settle(), SETTLE.1);
     }
 }

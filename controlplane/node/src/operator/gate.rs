@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_proto::v1;
 use dmsc_spa::identity::Role;
-use dmsc_spa::verify::RootKey;
+use dmsc_spa::verify::{Certificate, RootKey};
 use tonic::{Code, Request, Status};
 use tracing::warn;
 
@@ -90,6 +90,20 @@ impl Gate {
     #[must_use]
     pub fn caller<T>(&self, request: &Request<T>) -> Caller {
         Caller::of(request, &self.groups, self.root.as_ref())
+    }
+
+    /// The certificate of a caller who has one, for calls that take long.
+    #[must_use]
+    pub fn certificate<T>(&self, request: &Request<T>) -> Option<Certificate> {
+        let root = self.root.as_ref()?;
+        crate::tls::caller(request, root).ok().map(|(one, _)| one)
+    }
+
+    /// Whether a caller's certificate was taken back.
+    #[must_use]
+    pub fn has_revoked(&self, certificate: &Certificate) -> bool {
+        let root = self.root.as_ref();
+        root.is_some_and(|root| root.has_revoked(certificate))
     }
 
     /// As [`permit`].

@@ -10,6 +10,7 @@ use dmsc_spa::identity::Role;
 use dmsc_spa::verify::RootKey;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -18,6 +19,7 @@ use tracing::{error, warn};
 use super::caller::{Caller, RoleGroups};
 use super::{gate, local};
 use crate::accept::incoming;
+use crate::guests::Guests;
 use crate::tls::Tls;
 
 /// A configuration of 1 MiB, and what is around it.
@@ -72,7 +74,8 @@ pub enum ListenError {
     Tls(#[from] tonic::transport::Error),
 }
 
-/// Listens at once, then serves until the process ends. Returns the TCP address, if there is one.
+/// Listens at once, then serves until the process ends. Returns the TCP address, if there is one. When `revoked` tells of something that the root took
+/// back, whoever is connected with it is let go.
 ///
 /// # Errors
 /// When an address cannot be used; nothing is served then.
@@ -80,6 +83,7 @@ pub async fn serve<S: Operator>(
     service: S,
     addresses: &Addresses,
     credentials: &Credentials,
+    revoked: watch::Receiver<usize>,
 ) -> Result<Option<SocketAddr>, ListenError> {
     let root = credentials.root_key()?;
     let service = OperatorServer::new(service)
@@ -107,14 +111,16 @@ pub async fn serve<S: Operator>(
         });
     }
     if let Some(listener) = tcp {
+        let guests = Guests::default();
+        tokio::spawn(guests.clone().watch(root.clone(), revoked));
+        let incoming = incoming(listener, guests.clone());
         let server = Server::builder()
             .tls_config(Tls::new(credentials).server())?
             .max_concurrent_streams(CALLS)
             .add_service(InterceptedService::new(
                 service,
-                move |request: tonic::Request<()>| operators_only(request, &root),
+                move |request: tonic::Request<()>| operators_only(request, &root, &guests),
             ));
-        let incoming = incoming(listener);
         tokio::spawn(async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
                 error!(%error, "the operator's TCP address is served no more");
@@ -128,10 +134,14 @@ pub async fn serve<S: Operator>(
 fn operators_only(
     request: tonic::Request<()>,
     root: &RootKey,
+    guests: &Guests,
 ) -> Result<tonic::Request<()>, Status> {
     let caller = Caller::of(&request, &RoleGroups::default(), Some(root));
     match caller.role {
-        Some(_) => Ok(request),
+        Some(_) => {
+            guests.greet(&request, root);
+            Ok(request)
+        }
         None => Err(Status::permission_denied(format!(
             "{} has no role here; show the certificate of an operator: dmscctl pki issue",
             caller.who

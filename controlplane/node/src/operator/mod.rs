@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::audit::{AuditError, AuditLog};
 use crate::config::Config;
@@ -90,7 +91,10 @@ pub async fn start(
         tcp: section.operator_listen,
         groups,
     };
-    let tcp = listen::serve(service, &addresses, credentials).await?;
+    let revoked = handle.query(|node| node.signals.revoked.subscribe()).await;
+    // None while the process ends: nothing is served for long.
+    let revoked = revoked.unwrap_or_else(|| watch::channel(0).1);
+    let tcp = listen::serve(service, &addresses, credentials, revoked).await?;
     let told = Arc::new(NodeMetrics::new(handle.clone(), convergence));
     tokio::spawn(Arc::clone(&told).collect(COLLECT));
     let metrics = match section.metrics {

@@ -9,6 +9,7 @@ use dmsc_linkstate::engine::pages::EntryKey;
 use dmsc_proto::v1::operator_server::Operator;
 use dmsc_proto::v1::*;
 use dmsc_spa::identity::Role;
+use dmsc_spa::verify::Certificate;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +25,7 @@ use crate::drain::DrainStage;
 use crate::handle::{ApplyError, Handle};
 use crate::node::Node;
 use crate::node::statements::{GiveError, voids};
+use crate::tls::revoked;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -68,9 +70,12 @@ impl From<GiveError> for Status {
 /// The caller's file has no name here: mistakes are told by line only.
 fn lines(mistakes: &Mistakes) -> Status {
     let lines = mistakes.0.iter().map(|mistake| {
-        mistake
-            .strip_prefix("line:")
-            .map_or_else(|| mistake.clone(), |rest| format!("line {rest}"))
+        match mistake.strip_prefix("line:") {
+            // Of the file as a whole.
+            Some(rest) if rest.starts_with(' ') => rest.trim_start().to_owned(),
+            Some(rest) => format!("line {rest}"),
+            None => mistake.clone(),
+        }
     });
     Status::invalid_argument(lines.collect::<Vec<_>>().join("\n"))
 }
@@ -304,6 +309,7 @@ impl Operator for NodeOperator {
 
     async fn drain(&self, request: Request<DrainRequest>) -> Answer<Self::DrainStream> {
         let caller = self.gate.caller(&request);
+        let certificate = self.gate.certificate(&request);
         let timeout = match request.get_ref().timeout_ms {
             0 => DRAIN,
             ms => Duration::from_millis(u64::from(ms)),
@@ -314,12 +320,18 @@ impl Operator for NodeOperator {
                 .record(&caller, "Drain", String::new(), &outcome, generation);
             return Err(status);
         }
+        let times = self.ask(|node| node.engine.take_stage_times()).await?;
+        self.convergence.add(times);
+        let settle = self.convergence.settle();
         let stages = match request.get_ref().stop {
-            false => self.handle.drain(timeout),
-            true => self.handle.drain_and_stop(timeout),
+            false => self.handle.drain(timeout, settle),
+            true => self.handle.drain_and_stop(timeout, settle),
         };
         let (sender, receiver) = mpsc::channel(STAGES);
-        tokio::spawn(self.clone().follow(caller, stages, sender));
+        let this = self.clone();
+        tokio::spawn(async move {
+            this.follow((caller, certificate), stages, sender).await;
+        });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -351,22 +363,55 @@ impl Operator for NodeOperator {
 }
 
 impl NodeOperator {
+    /// Returns when the certificate is taken back; never for a caller without one.
+    async fn dismissed(&self, certificate: Option<Certificate>) {
+        let revoked = self.handle.query(|node| node.signals.revoked.subscribe());
+        if let (Some(certificate), Some(mut revoked)) = (certificate, revoked.await) {
+            while !self.gate.has_revoked(&certificate) {
+                if revoked.changed().await.is_err() {
+                    break;
+                }
+            }
+            if self.gate.has_revoked(&certificate) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Tells the caller each stage, and writes down how it ended, whether the caller waits for it or not.
     async fn follow(
-        self,
-        caller: Caller,
+        &self,
+        (caller, certificate): (Caller, Option<Certificate>),
         mut stages: mpsc::Receiver<DrainStage>,
         sender: mpsc::Sender<Result<DrainProgress, Status>>,
     ) {
         let mut last = None;
-        while let Some(DrainStage { stage, what, done }) = stages.recv().await {
+        let mut sender = Some(sender);
+        let mut dismissed = std::pin::pin!(self.dismissed(certificate));
+        loop {
+            let next = tokio::select! {
+                next = stages.recv() => next,
+                () = &mut dismissed, if sender.is_some() => {
+                    // What was ordered while it counted goes on.
+                    if let Some(sender) = sender.take() {
+                        let _ = sender.send(Err(revoked())).await;
+                    }
+                    continue;
+                }
+            };
+            let Some(DrainStage { stage, what, done }) = next else {
+                break;
+            };
             let progress = DrainProgress {
                 stage: stage.to_owned(),
                 what,
                 done,
             };
             // The caller may have gone; the drain goes on.
-            let _ = sender.send(Ok(progress.clone())).await;
+            if let Some(sender) = &sender {
+                let _ = sender.send(Ok(progress.clone())).await;
+            }
             last = Some(progress);
             // With stop the process ends when `stages` is dropped, after the record.
             if done {

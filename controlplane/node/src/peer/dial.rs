@@ -15,7 +15,9 @@ use dmsc_spa::verify::{Certificate, VerifyError};
 use dmsc_wire::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Endpoint;
 use tracing::{debug, info};
 
@@ -163,7 +165,7 @@ type Opened = (
     Certificate,
     AdjacencyId,
     tonic::Streaming<v1::NeighbourMessage>,
-    mpsc::Sender<v1::NeighbourMessage>,
+    mpsc::Sender<Result<v1::NeighbourMessage, Status>>,
 );
 
 async fn open(handle: &Handle, tls: &Tls, call: &Call) -> Result<Opened, String> {
@@ -199,12 +201,14 @@ async fn open(handle: &Handle, tls: &Tls, call: &Call) -> Result<Opened, String>
         .max_decoding_message_size(LINKSTATE_MESSAGE)
         .max_encoding_message_size(2 * LINKSTATE_MESSAGE);
     let (outbound, messages) = mpsc::channel(1);
+    // Whoever dials ends a stream without a word.
+    let messages = ReceiverStream::new(messages).map_while(Result::ok);
     let hello = v1::NeighbourMessage {
         message: Some(Wire::Hello(call.hello.clone())),
     };
     // The channel is empty, so there is a place.
-    let _ = outbound.try_send(hello);
-    let reply = client.exchange(ReceiverStream::new(messages)).await;
+    let _ = outbound.try_send(Ok(hello));
+    let reply = client.exchange(messages).await;
     let mut inbound = reply
         .map_err(|status| status.message().to_owned())?
         .into_inner();

@@ -12,7 +12,6 @@ use dmsc_spa::identity::Identity;
 use dmsc_spa::verify::RootKey;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Response, Status, Streaming};
@@ -94,11 +93,9 @@ impl LinkState for NeighbourService {
             message: Some(Wire::Hello(own)),
         };
         // The channel is empty, so there is a place.
-        let _ = outbound.try_send(hello);
+        let _ = outbound.try_send(Ok(hello));
         let names = (link, (peer, certificate), peer_link);
         tokio::spawn(stream::run(self.handle.clone(), names, inbound, outbound));
-        Ok(Response::new(Box::pin(
-            ReceiverStream::new(messages).map(Ok),
-        )))
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }

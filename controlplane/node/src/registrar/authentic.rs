@@ -24,7 +24,7 @@ use crate::lease::{Lease, LeaseId};
 use crate::node::Node;
 use crate::pods::Pods;
 use crate::resolve::{Caller, instances};
-use crate::tls;
+use crate::tls::{self, revoked};
 
 /// Names that the driver looks at in one go.
 const AT_ONCE: usize = 2_048;
@@ -107,6 +107,13 @@ impl Gateway for AuthenticGateway {
 
     fn certified<T>(&self, request: &Request<T>) -> Result<Option<Certified>, Status> {
         pod(request, &self.root).map(Some)
+    }
+
+    fn still(&self, certified: Option<&Certified>) -> Result<(), Status> {
+        match certified {
+            Some(one) if self.root.has_revoked_key(&one.public_key) => Err(revoked()),
+            _ => Ok(()),
+        }
     }
 
     async fn challenge(
@@ -197,6 +204,7 @@ impl Gateway for AuthenticGateway {
         Ok(Some(Proof {
             prefixes,
             certificate: certified.certificate.clone(),
+            public_key: certified.public_key,
             statement: Bytes::from(request.statement.clone()),
             signature: Bytes::from(request.signature.clone()),
         }))
@@ -287,6 +295,8 @@ impl Gateway for AuthenticGateway {
         self.handle
             .query(move |node| {
                 node.claims.by_lease.insert(id, claim);
+                // It may have been taken back while the pod registered.
+                node.end_revoked_leases();
                 node.sync_leases(at_ms);
                 node.signals.claimed.notify_one();
             })

@@ -43,6 +43,10 @@ impl Gateway for StaticGateway {
         Ok(None)
     }
 
+    fn still(&self, _: Option<&Certified>) -> Result<(), Status> {
+        Ok(())
+    }
+
     async fn challenge(
         &self,
         _: Option<Certified>,

@@ -64,6 +64,12 @@ pub trait Gateway: Send + Sync + 'static {
     /// A certificate that is not a pod's.
     fn certified<T>(&self, request: &Request<T>) -> Result<Option<Certified>, Status>;
 
+    /// Whether the certificate of a call that is under way still counts.
+    ///
+    /// # Errors
+    /// It was taken back meanwhile.
+    fn still(&self, certified: Option<&Certified>) -> Result<(), Status>;
+
     /// Gives a nonce to a pod that is about to register.
     ///
     /// # Errors
@@ -313,7 +319,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
                 "identity: {identity:?} does not make a name; write at most 15 non-empty pieces between slashes, for example \"pod1/a\""
             ))
         })?;
-        let proof = self.gateway.known(certified, &request).await?;
+        let proof = self.gateway.known(certified.clone(), &request).await?;
         let node = self.gateway.node();
         let pods = self.gateway.pods();
         let (port, gateway_address) = {
@@ -338,6 +344,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         };
         // Authorities may be asked here, so nothing is locked.
         let mut admitted = self.gateway.admit(&asking).await?;
+        self.gateway.still(certified.as_ref())?;
 
         let endpoint = Endpoint {
             port: asking.port.name.clone(),
@@ -467,7 +474,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             let keeps = |name: &&NameBuf| !gone.contains(*name);
             let serves: Arc<[NameBuf]> = lease.serves.iter().filter(keeps).cloned().collect();
             let lease = attach(dataplane, &Lease { serves, ..lease }).await?;
-            pods.leases().put(lease);
+            pods.keep(lease);
             Some((id, gone))
         };
         // While leases are still locked: what was withdrawn must not be attached again by what was wanted before.
@@ -486,6 +493,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
     ) -> Result<Response<Self::ResolveStream>, Status> {
         let id = LeaseId(request.get_ref().lease);
         let (address, _) = self.held(&request, id)?;
+        let certified = self.gateway.certified(&request)?;
         let name = NameBuf::from_bytes(&request.get_ref().name)
             .map_err(|error| Status::invalid_argument(format!("name: {error}")))?;
         let place = self.resolves.take(id).ok_or_else(|| {
@@ -501,6 +509,11 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             let mut last = None;
             let mut generation = 0;
             loop {
+                if let Err(status) = gateway.still(certified.as_ref()) {
+                    // It has no place any more, whether it hears of it or not.
+                    let _ = replies.send(Err(status)).await;
+                    return;
+                }
                 let lease = gateway.pods().leases().held(id, address).cloned();
                 let Some(lease) = lease else {
                     // The pod is gone; whether it hears of it does not matter.

@@ -95,6 +95,12 @@ pub enum Problem {
         "{0:?} is not an address with a port; write for example \"10.99.1.2:35032\" or \"[::]:35031\""
     )]
     Socket(String),
+    /// Two of this process's addresses are one.
+    #[error("is the address of {0} already; give each its own port")]
+    Taken(&'static str),
+    /// A path without a letter.
+    #[error("is empty; write a path")]
+    NoPath,
     /// A neighbour that is this node.
     #[error("is this node itself; give the node id of the neighbour")]
     Oneself,

@@ -88,9 +88,13 @@ fn mistakes_are_named_with_file_line_and_field() {
         (
             "peer = 5",
             "peer = \"x\"",
-            "r.toml:7: invalid type: string \"x\"",
+            "r.toml:7: [[adjacency]] peer: invalid type: string \"x\"",
         ),
-        ("peer = 5", "peers = 5", "r.toml:7: unknown field `peers`"),
+        (
+            "peer = 5",
+            "peers = 5",
+            "r.toml:7: [[adjacency]]: unknown field `peers`",
+        ),
         (
             "local = \"10.0.1.0\"",
             "",

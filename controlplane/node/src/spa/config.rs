@@ -89,7 +89,8 @@ impl SpaConfig {
         let raw: File = match toml::from_str(text) {
             Ok(raw) => raw,
             Err(error) => {
-                mistakes.add(error.span().map_or(0, |span| span.start), error.message());
+                let at = error.span().map_or(0, |span| span.start);
+                mistakes.add(at, &crate::mistake::told(text, &error).1);
                 return Err(SpaMistakes(mistakes.list));
             }
         };

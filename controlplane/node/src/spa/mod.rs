@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::audit::{AuditError, AuditLog};
 use crate::bodies::{Bounded, WINDOW};
+use crate::guests::Guests;
 use crate::operator::caller::Caller;
 use crate::operator::gate::Gate;
 use crate::operator::listen::{self, ListenError};
@@ -134,6 +135,8 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
     let spa = Arc::new(Spa::new(config, policy, &credentials, gate)?);
     let listener = listen::bind("listen", spa.config.listen).await?;
     let address = listener.local_addr()?;
+    let guests = Guests::default();
+    tokio::spawn(guests.clone().watch(spa.root.clone(), spa.watch().2));
     let server = Server::builder()
         .tls_config(Tls::new(&credentials).server())
         .map_err(ListenError::from)?
@@ -145,16 +148,17 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
         .initial_connection_window_size(2 * WINDOW)
         .add_service(Bounded::new(
             Authorities::service(Arc::clone(&spa)),
-            Authorities::gateways_only(&spa),
+            Authorities::gateways_only(&spa, guests.clone()),
         ));
-    let incoming = crate::accept::incoming(listener);
+    let incoming = crate::accept::incoming(listener, guests);
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(incoming).await {
             error!(%error, "gateways are served no more");
         }
     });
     let operator = operator::SpaOperator(Arc::clone(&spa));
-    let operator = listen::serve(operator, &spa.config.addresses(), &credentials).await?;
+    let addresses = spa.config.addresses();
+    let operator = listen::serve(operator, &addresses, &credentials, spa.watch().2).await?;
     let metrics = match spa.config.metrics {
         Some(address) => {
             let spa = Arc::clone(&spa);

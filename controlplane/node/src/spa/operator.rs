@@ -30,7 +30,9 @@ impl From<ReloadError> for Status {
     fn from(error: ReloadError) -> Self {
         let sentence = error.to_string();
         match error {
-            ReloadError::Config(_) | ReloadError::Policy(_) => Self::invalid_argument(sentence),
+            ReloadError::Config(_) | ReloadError::Policy(_) | ReloadError::OtherDaemon => {
+                Self::invalid_argument(sentence)
+            }
             ReloadError::NeedsRestart(_) => Self::failed_precondition(sentence),
         }
     }

@@ -20,6 +20,8 @@ use super::metrics::Outcome;
 use super::state::{AuthoriseError, Spa};
 use crate::bodies::May;
 use crate::clock::wall;
+use crate::guests::Guests;
+use crate::tls::revoked;
 
 /// The most prefixes of 255 bytes, and the proof.
 const MAX_REQUEST: usize = 20 << 20;
@@ -47,11 +49,14 @@ impl Authorities {
     }
 
     /// For whom a body is read at all; which gateway it is, is judged with the body.
-    pub(super) fn gateways_only(spa: &Arc<Spa>) -> May {
+    pub(super) fn gateways_only(spa: &Arc<Spa>, guests: Guests) -> May {
         let this = Self(Arc::clone(spa));
         let identity = |certificate: Certificate| certificate.identity;
         Arc::new(move |request| match this.caller(request).map(identity) {
-            Ok(Identity::Node { gateway: true, .. }) => Ok(()),
+            Ok(Identity::Node { gateway: true, .. }) => {
+                guests.greet(request, &this.0.root);
+                Ok(())
+            }
             other => {
                 this.0.metrics.count(Outcome::Denied);
                 Err(match other {
@@ -263,8 +268,7 @@ async fn tell(
             () = sender.closed() => break,
         }
         if spa.root.has_revoked(&certificate) {
-            let status = Status::permission_denied("your certificate was revoked by the root");
-            _ = sender.send(Err(status)).await;
+            _ = sender.send(Err(revoked())).await;
             break;
         }
         bodies = spa.signed_after(seen);

@@ -96,6 +96,11 @@ pub enum ReloadError {
     /// Of `[spa]`.
     #[error(transparent)]
     Config(#[from] SpaMistakes),
+    /// A file of a gateway or a router.
+    #[error(
+        "[node]: this is the file of a gateway (sg) or a router (sr); a prefix authority takes its policy, or its own file, which has [spa]"
+    )]
+    OtherDaemon,
     /// Of the policy file.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -305,6 +310,9 @@ impl Spa {
                 diff: self.config.diff(&new),
                 policy: None,
             });
+        }
+        if table.contains_key("node") {
+            return Err(ReloadError::OtherDaemon);
         }
         let folder = self.config.policy.parent().unwrap_or(Path::new(""));
         self.candidate(Policy::parse(text, folder)?)

@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dmsc_proto::v1::operator_client::OperatorClient;
+use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity;
-use dmsc_spa::pki::{Root, Scope};
+use dmsc_spa::pki::{OPERATOR_DNS, Root, Scope};
 use dmsc_wire::NodeId;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity};
 
 use crate::model::Dataplane;
 
@@ -131,6 +134,22 @@ impl Net {
 
     pub fn start(&self, id: u32, role: &str) -> Process {
         self.start_logged(id, role).process
+    }
+
+    /// As the operator of these credentials, to node `id`, which listens for operators on port 35033.
+    pub async fn operator(&self, id: u32, folder: &Path) -> OperatorClient<Channel> {
+        let credentials = Credentials::load(folder).unwrap();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&credentials.root_pem))
+            .identity(TlsIdentity::from_pem(
+                &credentials.certificate_pem,
+                &credentials.key_pem,
+            ))
+            .domain_name(OPERATOR_DNS);
+        let url = format!("https://{}:35033", self.address(id));
+        let endpoint = Endpoint::from_shared(url).unwrap();
+        let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
+        OperatorClient::new(channel)
     }
 
     /// All of these agree on the link state.

@@ -46,16 +46,9 @@ addresses = ["10.2.{node}.1/24"]
     Dataplane::start(netns, node, "sg", &ports)
 }
 
-fn pair(more: &str) -> Pair {
-    let (left, right, near, far) = (Netns::new(), Netns::new(), Netns::new(), Netns::new());
-    left.veth("link", &right, "link");
-    left.veth("pod", &near, "eth0");
-    right.veth("pod", &far, "eth0");
-    near.addresses("eth0", &["10.2.1.2/24"]);
-    far.addresses("eth0", &["10.2.2.2/24"]);
-    let (one, two) = (gateway(&left, 1, more), gateway(&right, 2, ""));
-    program(&one, 2, over_udp("link", "10.1.0.0", "10.1.0.1"));
-    program(&two, 1, over_udp("link", "10.1.0.1", "10.1.0.0"));
+/// The tables of gateway 1.
+fn program_one(one: &Dataplane) {
+    program(one, 2, over_udp("link", "10.1.0.0", "10.1.0.1"));
     one.agent.apply(vec![
         Op::PutGroup(v1::Group {
             id: 7,
@@ -79,6 +72,18 @@ fn pair(more: &str) -> Pair {
             allow: true,
         }),
     ]);
+}
+
+fn pair(more: &str) -> Pair {
+    let (left, right, near, far) = (Netns::new(), Netns::new(), Netns::new(), Netns::new());
+    left.veth("link", &right, "link");
+    left.veth("pod", &near, "eth0");
+    right.veth("pod", &far, "eth0");
+    near.addresses("eth0", &["10.2.1.2/24"]);
+    far.addresses("eth0", &["10.2.2.2/24"]);
+    let (one, two) = (gateway(&left, 1, more), gateway(&right, 2, ""));
+    program_one(&one);
+    program(&two, 1, over_udp("link", "10.1.0.1", "10.1.0.0"));
     for dataplane in [&one, &two] {
         dataplane.agent.watch().adjacency(1, "up");
     }
@@ -302,6 +307,37 @@ fn what_only_one_process_can_have_is_handed_over_too() {
         assert_eq!(old.agent.port("own").mac, mac);
         seen.dark
     });
+}
+
+#[test]
+fn one_that_dies_right_after_it_took_over_leaves_nothing_in_the_way_of_the_next() {
+    need_ports!();
+    let Pair {
+        left,
+        right: _right,
+        near,
+        far,
+        one: mut old,
+        two,
+    } = pair("");
+    let callee = Pod::attach(&two, &far, "pod", "10.2.2.2", "10.2.2.1", &["/shop/b"]);
+    let boot = old.agent.greet(1, 1).expect("greet").boot_nonce;
+    let mut next = old.successor();
+    next.signal(nix::sys::signal::Signal::SIGKILL);
+    next.ended();
+    assert!(old.ended().success());
+    // As the unit does it, and the control plane, which sees another boot with empty tables.
+    let again = old.again();
+    let greeted = again.agent.greet(1, 1).expect("greet");
+    assert_ne!(greeted.boot_nonce, boot);
+    assert_eq!(again.agent.dump().prefix_count, 0);
+    program_one(&again);
+    again.agent.watch().adjacency(1, "up");
+    two.agent.watch().adjacency(1, "up");
+    let caller = Pod::attach(&again, &near, "pod", "10.2.1.2", "10.2.1.1", &["/shop/a"]);
+    let seen = stream(&caller, &callee, || ());
+    assert_eq!((seen.twice, seen.sent), (0, seen.answered), "{seen:?}");
+    assert!(left.output(&["ip", "-br", "link"]).contains("x-link"));
 }
 
 #[test]

@@ -94,6 +94,13 @@ impl Dataplane {
         next
     }
 
+    /// Another process of the same configuration, after the end of this one: what a service manager does.
+    pub fn again(&self) -> Dataplane {
+        let (netns, config) = (&self.netns, self.config.clone());
+        let (scratch, socket) = (self.scratch.clone(), self.socket.clone());
+        Dataplane::run(netns, scratch, config, socket, self.prefix.clone(), &[])
+    }
+
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.config

@@ -1,180 +1,17 @@
 //! A running authority, asked over TLS by gateways and operators with certificates of one root.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod root;
+mod scene;
 
-use dmsc_node::spa::config::SpaConfig;
-use dmsc_node::spa::{self, Running};
+use dmsc_node::spa;
 use dmsc_proto::v1::operator_client::OperatorClient;
 use dmsc_proto::v1::prefix_authority_client::PrefixAuthorityClient;
 use dmsc_proto::v1::*;
-use dmsc_spa::credentials::Credentials;
-use dmsc_spa::identity::Identity;
-use dmsc_spa::pki::{AUTHORITY_DNS, OPERATOR_DNS, Root, Scope, now_s};
-use dmsc_spa::statement::{PodStatement, prefixes_sha256};
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_spa::pki::{AUTHORITY_DNS, Root};
+use dmsc_wire::Domain;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use scene::*;
 use tonic::Code;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-
-const POLICY: &str =
-    "[[policy]]\nidentity = \"pod1/*\"\nsubtrees = [\"/shop/a\"]\ngateways = [1]\n";
-
-fn watching(gateway: u32) -> RevocationsRequest {
-    RevocationsRequest {
-        gateway,
-        version_min: 1,
-        version_max: 1,
-    }
-}
-
-struct Scene {
-    folder: tempfile::TempDir,
-    root: Root,
-    operator: SocketAddr,
-    metrics: SocketAddr,
-    running: Running,
-}
-
-fn config(folder: &std::path::Path) -> SpaConfig {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let text = format!(
-        "[spa]\nname = \"spa1\"\nlisten = \"127.0.0.1:0\"\ncredentials = {:?}\nstate_dir = {:?}\npolicy = \"policy.toml\"\n\
-         operator = {:?}\noperator_listen = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n",
-        path("spa-spa1"),
-        path("state"),
-        path("spa.operator.sock"),
-    );
-    let file = folder.join("spa.toml");
-    std::fs::write(&file, text).expect("write");
-    SpaConfig::load(&file).expect("configuration")
-}
-
-impl Scene {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("folder");
-        let root = Root::init(&folder.path().join("root"), "dmsc.test", 10).expect("root");
-        std::fs::write(folder.path().join("policy.toml"), POLICY).expect("write");
-        issue(&folder, &root, "spa/spa1");
-        let running = spa::start(config(folder.path())).await.expect("start");
-        let metrics = running.metrics.expect("metrics");
-        let operator = running.operator.expect("operator");
-        Self {
-            folder,
-            root,
-            operator,
-            metrics,
-            running,
-        }
-    }
-
-    fn credentials(&self, identity: &str) -> Credentials {
-        issue(&self.folder, &self.root, identity)
-    }
-
-    async fn channel(&self, identity: &str, operator: bool) -> Channel {
-        let credentials = self.credentials(identity);
-        let (address, name) = if operator {
-            (self.operator, OPERATOR_DNS)
-        } else {
-            (self.running.address, AUTHORITY_DNS)
-        };
-        connect(&credentials, &credentials.root_pem, address, name)
-            .await
-            .expect("connect")
-    }
-
-    async fn gateway(&self, id: u32) -> PrefixAuthorityClient<Channel> {
-        let channel = self.channel(&format!("node/{id}/sg"), false).await;
-        PrefixAuthorityClient::new(channel)
-    }
-
-    async fn operator(&self, role: &str) -> OperatorClient<Channel> {
-        OperatorClient::new(self.channel(&format!("operator/{role}/eve"), true).await)
-    }
-
-    fn request(&self, identity: &str, gateway: u32, names: &[&str]) -> AuthoriseRequest {
-        let pod = self.credentials(&format!("pod/{identity}"));
-        let key = pod.signing_key().expect("key");
-        let (statement, signature) = PodStatement {
-            nonce: vec![7; 16].into(),
-            gateway,
-            identity: identity.to_owned(),
-            signed_at_ms: now_s() * 1_000,
-            domain: 0,
-            prefixes_sha256: prefixes_sha256(
-                names
-                    .iter()
-                    .map(|text| bytes(text))
-                    .collect::<Vec<_>>()
-                    .iter()
-                    .map(Vec::as_slice),
-            ),
-        }
-        .sign(&key);
-        AuthoriseRequest {
-            version_min: 1,
-            version_max: 9,
-            gateway,
-            domain: 1,
-            pod_certificate: pod.certificate_der.to_vec(),
-            pod_statement: statement.to_vec(),
-            pod_signature: signature.to_vec(),
-            prefixes: names.iter().map(|text| bytes(text)).collect(),
-        }
-    }
-
-    async fn read_metrics(&self) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.metrics)
-            .await
-            .expect("connect");
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\n\r\n")
-            .await
-            .expect("ask");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.expect("read");
-        text
-    }
-}
-
-fn issue(folder: &tempfile::TempDir, root: &Root, identity: &str) -> Credentials {
-    let identity: Identity = identity.parse().expect("identity");
-    let path: PathBuf = folder.path().join(identity.to_string().replace('/', "-"));
-    let scope = match identity {
-        Identity::Authority(_) => Scope {
-            subtrees: vec![NameBuf::parse("/shop").expect("a name")],
-            domains: Vec::new(),
-        },
-        _ => Scope::default(),
-    };
-    root.issue(&identity, &scope, 1, false, &path)
-        .expect("issue");
-    Credentials::load(&path).expect("load")
-}
-
-async fn connect(
-    credentials: &Credentials,
-    root_pem: &str,
-    address: SocketAddr,
-    name: &str,
-) -> Result<Channel, tonic::transport::Error> {
-    let identity =
-        tonic::transport::Identity::from_pem(&credentials.certificate_pem, &credentials.key_pem);
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(root_pem))
-        .identity(identity)
-        .domain_name(name);
-    Endpoint::from_shared(format!("https://{address}"))?
-        .tls_config(tls)?
-        .connect()
-        .await
-}
-
-fn bytes(text: &str) -> Vec<u8> {
-    NameBuf::parse(text).expect(text).as_bytes().to_vec()
-}
 
 #[tokio::test]
 async fn a_gateway_gets_what_the_policy_allows_and_the_rest_in_words() {
@@ -408,6 +245,10 @@ async fn a_policy_is_taken_as_a_whole_or_not_at_all() {
             .contains("spa.listen, spa.operator_listen, spa.metrics"),
         "{status}"
     );
+    let other = "[node]\nid = 1\n";
+    let status = operator.apply_config(request(other)).await;
+    let status = status.expect_err("refused");
+    assert!(status.message().contains("file of a gateway"), "{status}");
     let dumped = operator.dump_config(DumpConfigRequest {}).await;
     assert_eq!(dumped.expect("dump").into_inner().text, dump);
 
@@ -478,70 +319,4 @@ fn files_are_checked_without_starting() {
     assert_eq!(wrong.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&wrong.stderr);
     assert!(stderr.contains("policy.toml:2"), "{stderr}");
-}
-
-#[tokio::test]
-async fn what_the_root_took_back_is_refused_and_remembered() {
-    let scene = Scene::new().await;
-    let mut gateway = scene.gateway(1).await;
-    let mut other = scene.gateway(4).await;
-    let stream = other.revocations(watching(4)).await.expect("stream");
-    let mut stream = stream.into_inner();
-    let spa = &scene.running.spa;
-    let key = |who: &str| {
-        scene
-            .credentials(who)
-            .signing_key()
-            .expect("key")
-            .public_key()
-    };
-    let give = |signed: &[u8]| spa.give_root_revocation(signed);
-    let request = scene.request("pod1/a", 1, &["/shop/a"]);
-    gateway.authorise(request.clone()).await.expect("answer");
-
-    let keys = [key("pod/pod1/a"), key("node/4/sg")];
-    let signed = scene
-        .root
-        .revoke_keys(&keys, "leaked", now_s())
-        .expect("sign");
-    let mut altered = signed.to_vec();
-    altered[9] ^= 1;
-    assert!(give(&altered).is_err());
-    assert_eq!(
-        give(&signed).expect("taken"),
-        ("2 keys: leaked".to_owned(), false)
-    );
-    assert!(give(&signed).expect("known").1);
-    let status = gateway
-        .authorise(request.clone())
-        .await
-        .expect_err("refused");
-    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
-    assert!(status.message().contains("revoked by the root"), "{status}");
-    // A stream that was open ends, and none is opened.
-    let status = stream.message().await.expect_err("ended");
-    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
-    let status = other.revocations(watching(4)).await.expect_err("refused");
-    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
-
-    // Its own: it says so, and signs nothing.
-    let signed = scene
-        .root
-        .revoke_authority("spa1", "sold", now_s())
-        .expect("sign");
-    give(&signed).expect("taken");
-    let status = gateway
-        .authorise(scene.request("pod1/b", 1, &["/shop/a"]))
-        .await
-        .expect_err("refused");
-    assert_eq!(status.code(), Code::Unavailable, "{status}");
-    assert!(
-        status.message().contains("spa1 was revoked by the root"),
-        "{status}"
-    );
-    assert!(scene.read_metrics().await.contains("dmsc_spa_revoked 1"));
-    let mut again = config(scene.folder.path());
-    again.operator = None;
-    let again = spa::start(again).await;
-    assert!(again.is_ok_and(|again| again.spa.is_revoked()));
 }
