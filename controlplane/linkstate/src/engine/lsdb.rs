@@ -70,8 +70,15 @@ pub struct Lsdb {
     by_bucket: BTreeSet<(u8, Key)>,
     by_end: BTreeSet<(Duration, Key)>,
     of_origin: BTreeMap<NodeId, Size>,
+    /// Who carries a statement (a revocation, by an authority or by the root) that is not purged, by its kind and id.
+    carriers: BTreeMap<(Kind, u64), BTreeSet<NodeId>>,
     bytes: usize,
     digest: Digest,
+}
+
+/// Whether objects of this kind repeat what an authority or the root said, and nothing of their originator's own.
+pub fn is_statement(kind: Kind) -> bool {
+    matches!(kind, Kind::REVOCATION | Kind::ROOT_REVOCATION)
 }
 
 fn hash(key: Key, version: Option<Version>) -> u64 {
@@ -156,6 +163,16 @@ impl Lsdb {
             .map(|(key, stored)| (*key, stored))
     }
 
+    /// Objects of all nodes that carry a statement, by node.
+    pub fn carriers(&self, (kind, id): (Kind, u64)) -> impl Iterator<Item = (NodeId, &Stored)> {
+        let origins = self.carriers.get(&(kind, id)).into_iter().flatten();
+        origins.filter_map(move |origin| {
+            let origin = *origin;
+            let stored = self.objects.get(&Key { kind, origin, id })?;
+            Some((origin, stored))
+        })
+    }
+
     /// Whether most nodes but `own`, and at least two, show this time: by when they originated their adjacency object, and its age.
     pub fn shows(&self, own: NodeId, now: Duration, wall: Duration) -> bool {
         let (mut all, mut agree) = (0_usize, 0_usize);
@@ -225,6 +242,13 @@ impl Lsdb {
         self.toggle(&object, bucket, true);
         self.by_bucket.insert((bucket, key));
         self.by_end.insert((until, key));
+        if is_statement(key.kind) && !object.is_purge() {
+            let statement = (key.kind, key.id);
+            self.carriers
+                .entry(statement)
+                .or_default()
+                .insert(key.origin);
+        }
         let size = self.of_origin.entry(key.origin).or_default();
         size.objects += 1;
         size.bytes += bytes_of(&object);
@@ -285,6 +309,13 @@ impl Lsdb {
         self.by_bucket.remove(&(bucket, key));
         self.by_end.remove(&(old.until, key));
         self.bytes = self.bytes.saturating_sub(bytes_of(&old.object));
+        let statement = (key.kind, key.id);
+        if let Some(origins) = self.carriers.get_mut(&statement) {
+            origins.remove(&key.origin);
+            if origins.is_empty() {
+                self.carriers.remove(&statement);
+            }
+        }
         if let Some(size) = self.of_origin.get_mut(&key.origin) {
             size.objects = size.objects.saturating_sub(1);
             size.bytes = size.bytes.saturating_sub(bytes_of(&old.object));

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::body::{AdjacencyBody, Link, encode_adjacency};
+use super::bucket::Bucket;
 use super::duplicate::Fights;
 use super::parse::Parsed;
 use super::stage::Stage;
@@ -48,6 +49,8 @@ pub struct Own {
     pub authorisations: BTreeMap<u64, OwnAuthorisation>,
     /// Revocations that this node passes on.
     pub statements: BTreeMap<Key, Bytes>,
+    /// How many of those that were given to this node are said without waiting for others.
+    pub at_once: Option<Bucket>,
     refresh: BTreeSet<(Duration, Key)>,
     refresh_of: BTreeMap<Key, Duration>,
     /// Others who speak with this node's id.

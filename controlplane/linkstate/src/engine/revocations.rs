@@ -236,13 +236,13 @@ impl Revocations {
     /// Of those that are needed and that nobody carries, this node passes on each after a delay of its own.
     pub fn watch(
         &mut self,
-        carried: &BTreeSet<StatementId>,
+        is_carried: impl Fn(StatementId) -> bool,
         wall_s: u64,
         now: Duration,
         delay: impl Fn(StatementId) -> Duration,
     ) {
         for (statement, kept) in &mut self.kept {
-            let lost = kept.end_s > wall_s && !carried.contains(statement);
+            let lost = kept.end_s > wall_s && !is_carried(*statement);
             match kept.due {
                 None if lost => {
                     let due = now + delay(*statement);
@@ -255,6 +255,16 @@ impl Revocations {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// This node passes it on at `due`, or when it is to do so already, unless somebody else carries it before.
+    pub fn pass_on_at(&mut self, statement: StatementId, due: Duration) {
+        if let Some(kept) = self.kept.get_mut(&statement)
+            && kept.due.is_none()
+        {
+            kept.due = Some(due);
+            self.due.insert((due, statement));
         }
     }
 
