@@ -202,7 +202,9 @@ impl Engine {
                     // To all neighbours: from whom it came is not remembered, and an object too many is answered by nobody.
                     let since = waiting.since;
                     if self.check_room(&waiting.object).is_err()
-                        || self.check_prefixes(key, prefixes.len()).is_err()
+                        || self
+                            .check_prefixes(&waiting.object, prefixes.len())
+                            .is_err()
                     {
                         continue;
                     }

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::own::ADJACENCY_ID;
 use super::parse::AHEAD;
+use super::room::{Share, rank};
 use crate::message::{BUCKETS, Digest};
 use crate::object::{Key, Kind, Object, Version};
 use crate::time::Now;
@@ -68,8 +69,11 @@ pub fn bytes_of(object: &Object) -> usize {
 pub struct Lsdb {
     objects: BTreeMap<Key, Stored>,
     by_bucket: BTreeSet<(u8, Key)>,
+    bucket_len: BTreeMap<u8, usize>,
     by_end: BTreeSet<(Duration, Key)>,
-    of_origin: BTreeMap<NodeId, Size>,
+    of_origin: BTreeMap<(NodeId, Share), Size>,
+    /// In the order in which they stay, see [`super::room`].
+    ranked: BTreeSet<(NodeId, Share, u8, Key)>,
     /// Who carries a statement (a revocation, by an authority or by the root) that is not purged, by its kind and id.
     carriers: BTreeMap<(Kind, u64), BTreeSet<NodeId>>,
     bytes: usize,
@@ -150,6 +154,11 @@ impl Lsdb {
             .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
     }
 
+    /// Number of keys in one bucket of the digest, purged ones too.
+    pub fn bucket_len(&self, bucket: u8) -> usize {
+        self.bucket_len.get(&bucket).copied().unwrap_or(0)
+    }
+
     /// Those of one kind, by key.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (Key, &Stored)> {
         let from = Key {
@@ -199,8 +208,26 @@ impl Lsdb {
     }
 
     /// What those of one originator take.
-    pub fn size_of(&self, origin: NodeId) -> Size {
-        self.of_origin.get(&origin).copied().unwrap_or_default()
+    pub fn size_of(&self, origin: NodeId, share: Share) -> Size {
+        let size = self.of_origin.get(&(origin, share));
+        size.copied().unwrap_or_default()
+    }
+
+    /// Those of the same originator and share that come after an object, the last one first.
+    pub fn after(&self, object: &Object) -> impl Iterator<Item = &Stored> {
+        let (origin, share) = (object.key.origin, Share::of(object.key));
+        let last = Key {
+            kind: Kind(u8::MAX),
+            origin: NodeId(u32::MAX),
+            id: u64::MAX,
+        };
+        let from = Bound::Excluded((origin, share, rank(object), object.key));
+        let to = Bound::Included((origin, share, u8::MAX, last));
+        // An own purge of the last key that there is comes after nothing.
+        let is_last = rank(object) == u8::MAX && object.key == last;
+        let range = (!is_last).then(|| self.ranked.range((from, to)));
+        let keys = range.into_iter().flatten().rev();
+        keys.filter_map(|(_, _, _, key)| self.objects.get(key))
     }
 
     /// Of all objects that are not purged (purges are forgotten at other times by each node, and would show as differences).
@@ -241,6 +268,7 @@ impl Lsdb {
         let until = now + left;
         self.toggle(&object, bucket, true);
         self.by_bucket.insert((bucket, key));
+        *self.bucket_len.entry(bucket).or_default() += 1;
         self.by_end.insert((until, key));
         if is_statement(key.kind) && !object.is_purge() {
             let statement = (key.kind, key.id);
@@ -249,7 +277,9 @@ impl Lsdb {
                 .or_default()
                 .insert(key.origin);
         }
-        let size = self.of_origin.entry(key.origin).or_default();
+        let share = Share::of(key);
+        self.ranked.insert((key.origin, share, rank(&object), key));
+        let size = self.of_origin.entry((key.origin, share)).or_default();
         size.objects += 1;
         size.bytes += bytes_of(&object);
         size.prefixes += prefixes;
@@ -307,6 +337,9 @@ impl Lsdb {
         let bucket = bucket_of(key);
         self.toggle(&old.object, bucket, false);
         self.by_bucket.remove(&(bucket, key));
+        if let Some(len) = self.bucket_len.get_mut(&bucket) {
+            *len = len.saturating_sub(1);
+        }
         self.by_end.remove(&(old.until, key));
         self.bytes = self.bytes.saturating_sub(bytes_of(&old.object));
         let statement = (key.kind, key.id);
@@ -316,12 +349,15 @@ impl Lsdb {
                 self.carriers.remove(&statement);
             }
         }
-        if let Some(size) = self.of_origin.get_mut(&key.origin) {
+        let share = Share::of(key);
+        self.ranked
+            .remove(&(key.origin, share, rank(&old.object), key));
+        if let Some(size) = self.of_origin.get_mut(&(key.origin, share)) {
             size.objects = size.objects.saturating_sub(1);
             size.bytes = size.bytes.saturating_sub(bytes_of(&old.object));
             size.prefixes = size.prefixes.saturating_sub(old.prefixes);
             if size.objects == 0 {
-                self.of_origin.remove(&key.origin);
+                self.of_origin.remove(&(key.origin, share));
             }
         }
         Some(old)

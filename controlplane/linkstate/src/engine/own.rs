@@ -234,6 +234,14 @@ impl Engine {
             Some(parsed) => parsed,
             None => self.parse(&object).unwrap_or(Parsed::Opaque),
         };
+        let prefixes = match &parsed {
+            Parsed::Prefixes(prefixes) => prefixes.len(),
+            _ => 0,
+        };
+        // The others would refuse it; what is there of it stays until it fits, when it is refreshed next.
+        if self.check_prefixes(&object, prefixes).is_err() {
+            return;
+        }
         self.accept(object, parsed, None, now);
     }
 

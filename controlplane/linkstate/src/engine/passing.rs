@@ -69,8 +69,12 @@ impl Engine {
     /// Originates a statement under this node's id.
     fn pass_on(&mut self, kind: Kind, id: u64, body: Bytes) {
         let key = self.own_key(kind, id);
-        self.own.statements.insert(key, body);
-        self.tell(key);
+        // What does not fit is left to the turns of others, and tried again in the next one: whoever took all that it is told could not say what it
+        // has to say of itself, or would be refused half of it.
+        if self.has_room_for_statement(&body) {
+            self.own.statements.insert(key, body);
+            self.tell(key);
+        }
     }
 
     /// Whether a node carries a statement whose object is refreshed.

@@ -9,6 +9,7 @@ mod lies;
 mod objects;
 mod revocations;
 mod root;
+mod shares;
 mod time;
 mod work;
 
