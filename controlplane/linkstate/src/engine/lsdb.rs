@@ -331,6 +331,13 @@ impl Lsdb {
         }
     }
 
+    /// It is remembered until then at most.
+    pub fn shadow_by(&mut self, key: Key, until: Duration) {
+        if let Some(stored) = self.objects.get_mut(&key) {
+            stored.shadow = stored.shadow.min(until);
+        }
+    }
+
     /// Removes an object without a trace.
     pub fn remove(&mut self, key: Key) -> Option<Stored> {
         let old = self.objects.remove(&key)?;

@@ -313,6 +313,7 @@ impl Engine {
         };
         self.give_way(&object, prefixes);
         let old = self.lsdb.insert(object, prefixes, now);
+        self.bound_shadow(key, old.as_ref());
         if let Some(before) = self.buried.remove(key) {
             self.lsdb.shade(key, before.shadow);
         }

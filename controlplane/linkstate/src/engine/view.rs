@@ -67,6 +67,8 @@ pub struct Sizes {
     pub waiting: usize,
     /// Versions that came too soon.
     pub deferred: usize,
+    /// Versions that are remembered after their end.
+    pub buried: usize,
     /// Keys to be sent or asked for, of all sessions.
     pub to_send: usize,
     /// Prefixes in the RIB.
@@ -152,6 +154,7 @@ impl Engine {
             objects: self.lsdb.len(),
             waiting: self.waiting.len(),
             deferred: self.deferred.len(),
+            buried: self.buried.len(),
             to_send: self
                 .sessions
                 .values()
