@@ -11,6 +11,7 @@ use super::Engine;
 use super::bucket::{Bucket, NEW};
 use super::lsdb::Stored;
 use super::revocations::StatementId;
+use crate::action::Alarm;
 use crate::object::{Key, Kind};
 
 /// Over this time nodes spread their turns, so that one of them speaks and the others hear it first.
@@ -21,6 +22,8 @@ const GIVEN_MS: u64 = 2_000;
 const AT_ONCE: u32 = 1;
 /// A statement that is said by more nodes than this is taken back by the others: one, and one that has it in the database when the first one leaves.
 const COPIES: usize = 2;
+/// Of what there was no room for, so many are looked at again at a time.
+const AGAIN: usize = 1_000;
 /// Part of its lifetime that is left of an object whose originator did not refresh it in time: it is gone.
 const UNREFRESHED: u32 = 4;
 
@@ -58,7 +61,8 @@ impl Engine {
             .own
             .at_once
             .get_or_insert_with(|| Bucket::new(AT_ONCE, now));
-        if at_once.take(NEW, now) {
+        // What the root says is rare, and of more weight.
+        if kind == Kind::ROOT_REVOCATION || at_once.take(NEW, now) {
             self.pass_on(kind, id, body);
         } else {
             let due = now + delay(node, statement, GIVEN_MS);
@@ -71,7 +75,7 @@ impl Engine {
         let key = self.own_key(kind, id);
         // What does not fit is left to the turns of others, and tried again in the next one: whoever took all that it is told could not say what it
         // has to say of itself, or would be refused half of it.
-        if self.has_room_for_statement(&body) {
+        if self.has_room_for_statement(kind, &body) {
             self.own.statements.insert(key, body);
             self.tell(key);
         }
@@ -100,6 +104,7 @@ impl Engine {
         let now = self.now.mono;
         let now_s = self.now_s();
         self.authorisations.revocations.expire(now_s, now);
+        self.take_refused();
         let speaks = self.start.ready && !self.start.left;
         let revocations = &self.authorisations.revocations;
         let over: Vec<Key> = self
@@ -120,6 +125,22 @@ impl Engine {
         }
         if speaks {
             self.watch_statements();
+        }
+    }
+
+    /// Applies statements that there was no room for, as far as there is now.
+    fn take_refused(&mut self) {
+        for id in self.authorisations.revocations.fitting(AGAIN) {
+            let carried = self.lsdb.carriers((Kind::REVOCATION, id)).next();
+            let body = carried.map(|(_, stored)| stored.object.body.clone());
+            let body = body.unwrap_or_default();
+            match self.trust.revocation(&body, self.now) {
+                Ok(revocation) => self.revoke(id, revocation, &body),
+                Err(_) => self.authorisations.revocations.forget_refused(id), // it is gone
+            }
+        }
+        if self.authorisations.revocations.refused().next().is_none() {
+            self.clear(Alarm::RevocationsFull);
         }
     }
 
@@ -153,6 +174,9 @@ impl Engine {
 
     /// Statements whose turn has come, and that nobody else carried on meanwhile.
     pub(super) fn pass_on_due(&mut self) {
+        if self.authorisations.revocations.refused().next().is_some() {
+            self.raise(Alarm::RevocationsFull);
+        }
         if !self.start.ready || self.start.left {
             return;
         }

@@ -1,30 +1,29 @@
-//! Revocations in force, found by name in as many look-ups as the name has components; and until when each is needed.
+//! Revocations in force, and until when each is needed.
+
+mod index;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dmsc_wire::{Domain, Name, NameBuf, NodeId};
+use dmsc_wire::{Name, NameBuf, NodeId};
 
+use self::index::Index;
 use crate::object::Kind;
 use crate::trust::{Authorisation, Revocation, RootRevocation};
 
 /// Most that are kept; authorities sign them, so this is never reached by accident.
 const MOST: usize = 100_000;
+/// Most of one authority: a stolen key does not take the room of others. More are refused, not exchanged for some that are in force, or whoever has the
+/// key could undo these. What is refused is remembered, told to people, and taken when there is room.
+const MOST_OF_ONE: usize = MOST / 4;
 /// A statement must be over for so long, by the monotonic clock and without a break, before it is forgotten: a wall clock that is wrong for some
 /// hours, and was believed, erases nothing.
 pub const FORGET: Duration = Duration::from_secs(86_400);
 
 /// A statement: its kind, and the id that stands for its body.
 pub type StatementId = (Kind, u64);
-
-/// In one domain, or in all.
-#[derive(Debug, Default)]
-struct Of {
-    everything: Vec<u64>,
-    below: BTreeMap<NameBuf, Vec<u64>>,
-}
 
 /// What is known of a statement of either kind.
 #[derive(Debug)]
@@ -38,11 +37,22 @@ struct Kept {
     due: Option<Duration>,
 }
 
+/// One that there was no room for.
+#[derive(Debug)]
+struct Refused {
+    authority: String,
+    /// Wall clock, s.
+    until_s: u64,
+}
+
 /// Revocations by authorities and by the root.
 #[derive(Debug, Default)]
 pub struct Revocations {
     by_id: BTreeMap<u64, Revocation>,
-    index: HashMap<Option<Domain>, Of>,
+    index: Index,
+    of_authority: HashMap<String, usize>,
+    /// Authorities of those that there was no room for.
+    refused: BTreeMap<u64, Refused>,
     roots: BTreeMap<u64, RootRevocation>,
     kept: BTreeMap<StatementId, Kept>,
     due: BTreeSet<(Duration, StatementId)>,
@@ -62,15 +72,20 @@ impl Revocations {
             .map(|(id, one)| (*id, one))
     }
 
-    /// Whether this statement is in force.
+    /// Whether this statement is in force, or would be if there were room.
     pub fn contains(&self, statement: StatementId) -> bool {
-        self.kept.contains_key(&statement)
+        self.kept.contains_key(&statement) || self.is_refused(statement)
+    }
+
+    fn is_refused(&self, (kind, id): StatementId) -> bool {
+        kind == Kind::REVOCATION && self.refused.contains_key(&id)
     }
 
     /// Whether this statement, or something that it ended, is not over by the wall clock.
     pub fn is_needed(&self, statement: StatementId, wall_s: u64) -> bool {
         let kept = self.kept.get(&statement);
-        kept.is_some_and(|kept| kept.end_s > wall_s)
+        // Where there is room for it, it is in force.
+        kept.is_some_and(|kept| kept.end_s > wall_s) || self.is_refused(statement)
     }
 
     fn keep(&mut self, statement: StatementId, body: Bytes, end_s: u64) {
@@ -83,19 +98,67 @@ impl Revocations {
         self.kept.insert(statement, kept);
     }
 
-    /// Adds one; whether it is new.
+    /// Whether one more of an authority is kept.
+    fn has_room(&self, authority: &str) -> bool {
+        let its = self.of_authority.get(authority).copied().unwrap_or(0);
+        its < MOST_OF_ONE && self.by_id.len() < MOST
+    }
+
+    /// Adds one; whether it is new, and there is room.
     pub fn insert(&mut self, id: u64, revocation: Revocation, body: Bytes) -> bool {
-        if self.by_id.contains_key(&id) || self.by_id.len() >= MOST {
+        if self.by_id.contains_key(&id) {
             return false;
         }
-        let of = self.index.entry(revocation.domain).or_default();
-        match &revocation.name {
-            None => of.everything.push(id),
-            Some(name) => of.below.entry(name.clone()).or_default().push(id),
+        if !self.has_room(&revocation.authority) {
+            if self.refused.len() < MOST {
+                let refused = Refused {
+                    authority: revocation.authority,
+                    until_s: revocation.until_s,
+                };
+                self.refused.insert(id, refused);
+            }
+            return false;
         }
+        self.refused.remove(&id);
+        self.index.insert(id, &revocation);
+        let authority = revocation.authority.clone();
+        *self.of_authority.entry(authority).or_default() += 1;
         self.keep((Kind::REVOCATION, id), body, revocation.until_s);
         self.by_id.insert(id, revocation);
         true
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(revocation) = self.by_id.remove(&id) else {
+            return;
+        };
+        self.index.remove(id, &revocation);
+        if let Some(its) = self.of_authority.get_mut(&revocation.authority) {
+            *its = its.saturating_sub(1);
+            if *its == 0 {
+                self.of_authority.remove(&revocation.authority);
+            }
+        }
+    }
+
+    /// Those that there was no room for, and by whom.
+    pub fn refused(&self) -> impl Iterator<Item = (u64, &str)> {
+        let refused = self.refused.iter();
+        refused.map(|(id, refused)| (*id, refused.authority.as_str()))
+    }
+
+    /// One of them is gone.
+    pub fn forget_refused(&mut self, id: u64) {
+        self.refused.remove(&id);
+    }
+
+    /// Of those that there was no room for, some that there is room for now.
+    pub fn fitting(&self, most: usize) -> Vec<u64> {
+        self.refused()
+            .filter(|(_, authority)| self.has_room(authority))
+            .map(|(id, _)| id)
+            .take(most)
+            .collect()
     }
 
     /// Adds one by the root; whether it is new.
@@ -110,27 +173,7 @@ impl Revocations {
 
     /// Whether an authorisation was revoked for a name.
     pub fn hit(&self, authorisation: &Authorisation, name: &NameBuf) -> bool {
-        [None, Some(authorisation.domain)]
-            .iter()
-            .filter_map(|domain| self.index.get(domain))
-            .any(|of| self.hit_by(of, authorisation, name))
-    }
-
-    fn hit_by(&self, of: &Of, authorisation: &Authorisation, name: &NameBuf) -> bool {
-        let covers = |subtree: &NameBuf| subtree.as_name().is_prefix_of(name.as_name());
-        let applies = |ids: &Vec<u64>| {
-            ids.iter()
-                .filter_map(|id| self.by_id.get(id))
-                .any(|revocation| {
-                    applies(revocation, authorisation)
-                        && (revocation.subtrees.is_empty()
-                            || revocation.subtrees.iter().any(covers))
-                })
-        };
-        applies(&of.everything)
-            || (1..=name.as_name().component_count())
-                .filter_map(|depth| of.below.get(name.as_name().prefix(depth).as_bytes()))
-                .any(applies)
+        self.index.hits(authorisation, name)
     }
 
     /// Whether all of an authorisation is revoked.
@@ -165,25 +208,7 @@ impl Revocations {
 
     /// An authorisation that could be used until `until_s` came: those that end some of it are needed as long.
     pub fn came(&mut self, authorisation: &Authorisation, until_s: u64) {
-        let mut found = Vec::new();
-        for of in [None, Some(authorisation.domain)]
-            .iter()
-            .filter_map(|domain| self.index.get(domain))
-        {
-            found.extend(of.everything.iter().copied());
-            for grant in &authorisation.grants {
-                let name = grant.name.as_name();
-                let above = (1..name.component_count())
-                    .filter_map(|depth| of.below.get(name.prefix(depth).as_bytes()));
-                let from = Bound::Included(name.as_bytes());
-                let below = of
-                    .below
-                    .range::<[u8], _>((from, Bound::Unbounded))
-                    .take_while(|(at, _)| name.is_prefix_of(at.as_name()))
-                    .map(|(_, ids)| ids);
-                found.extend(above.chain(below).flatten().copied());
-            }
-        }
+        let mut found = self.index.near(authorisation);
         found.retain(|id| self.touches(*id, authorisation));
         for id in found {
             self.needed(id, until_s);
@@ -192,6 +217,9 @@ impl Revocations {
 
     /// Forgets those that were over for long enough: past their end by the wall clock, and all that they ended too. Which.
     pub fn expire(&mut self, wall_s: u64, now: Duration) -> Vec<StatementId> {
+        let forget_s = FORGET.as_secs();
+        self.refused
+            .retain(|_, refused| refused.until_s.saturating_add(forget_s) > wall_s);
         let mut over = Vec::new();
         for (statement, kept) in &mut self.kept {
             if kept.end_s > wall_s {
@@ -206,17 +234,7 @@ impl Revocations {
             if statement.0 == Kind::ROOT_REVOCATION {
                 self.roots.remove(&statement.1);
             } else {
-                self.by_id.remove(&statement.1);
-            }
-        }
-        if over.iter().any(|(kind, _)| *kind == Kind::REVOCATION) {
-            let by_id = &self.by_id;
-            for of in self.index.values_mut() {
-                of.everything.retain(|id| by_id.contains_key(id));
-                of.below.retain(|_, ids| {
-                    ids.retain(|id| by_id.contains_key(id));
-                    !ids.is_empty()
-                });
+                self.remove(statement.1);
             }
         }
         over

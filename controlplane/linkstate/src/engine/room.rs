@@ -48,12 +48,13 @@ impl Share {
     }
 }
 
-/// Its place in the order in which objects of a share stay: what admits prefixes, then these. Purges are not in the digest, so they are last.
+/// Its place in the order in which objects of a share stay: what admits prefixes, then these; what the root
+/// takes back, then what authorities do. Purges are not in the digest, so they are last.
 pub fn rank(object: &Object) -> u8 {
     match object.key.kind {
         _ if object.is_purge() => u8::MAX,
-        Kind::AUTHORISATION => 0,
-        Kind::PREFIX => 1,
+        Kind::AUTHORISATION | Kind::ROOT_REVOCATION => 0,
+        Kind::PREFIX | Kind::REVOCATION => 1,
         _ => 2,
     }
 }
@@ -184,8 +185,11 @@ impl Engine {
         }
     }
 
-    /// Whether this node may carry one more statement.
-    pub(super) fn has_room_for_statement(&mut self, body: &Bytes) -> bool {
+    /// Whether this node may carry one more statement. One by the root takes the place of others.
+    pub(super) fn has_room_for_statement(&mut self, kind: Kind, body: &Bytes) -> bool {
+        if kind == Kind::ROOT_REVOCATION {
+            return true;
+        }
         let limits = self.limits(self.own_key(Kind::REVOCATION, 0)).share;
         let size = self.lsdb.size_of(self.config.node, Share::Statements);
         let bytes = size.bytes + body.len() + self.signer.certificate().len();
