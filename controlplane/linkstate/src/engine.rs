@@ -99,6 +99,7 @@ impl Engine {
         now: Now,
     ) -> Self {
         Self {
+            authorisations: cover::Authorisations::new(config.revocations),
             backoff: backoff::Backoff::new(config.spf_initial, config.spf_short, config.spf_long),
             config,
             signer,
@@ -121,7 +122,6 @@ impl Engine {
             computations: 0,
             adjacency_changed_at: None,
             rib: rib::Rib::default(),
-            authorisations: cover::Authorisations::default(),
             own: own::Own::default(),
             announced: announced::Announced::default(),
             start: start::Start::new(now.mono),

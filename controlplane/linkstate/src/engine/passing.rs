@@ -9,7 +9,7 @@ use dmsc_wire::NodeId;
 
 use super::Engine;
 use super::bucket::{Bucket, NEW};
-use super::lsdb::Stored;
+use super::lsdb::{Lsdb, Stored};
 use super::revocations::StatementId;
 use crate::action::Alarm;
 use crate::object::{Key, Kind};
@@ -42,6 +42,12 @@ fn delay(node: NodeId, statement: StatementId, spread_ms: u64) -> Duration {
 fn is_refreshed(stored: &Stored, now: Duration) -> bool {
     let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
     stored.until > now + lifetime / UNREFRESHED
+}
+
+/// Whether a node carries a statement, and refreshes it.
+fn is_carried(lsdb: &Lsdb, statement: StatementId, now: Duration) -> bool {
+    let mut carriers = lsdb.carriers(statement);
+    carriers.any(|(_, stored)| is_refreshed(stored, now))
 }
 
 impl Engine {
@@ -81,11 +87,8 @@ impl Engine {
         }
     }
 
-    /// Whether a node carries a statement whose object is refreshed.
     fn is_carried(&self, statement: StatementId) -> bool {
-        let now = self.now.mono;
-        let mut carriers = self.lsdb.carriers(statement);
-        carriers.any(|(_, stored)| is_refreshed(stored, now))
+        is_carried(&self.lsdb, statement, self.now.mono)
     }
 
     /// Whether others carry it whose turns are before this node's, and they are enough. The order is the same at all nodes, so the first
@@ -130,13 +133,10 @@ impl Engine {
 
     /// Applies statements that there was no room for, as far as there is now.
     fn take_refused(&mut self) {
-        for id in self.authorisations.revocations.fitting(AGAIN) {
-            let carried = self.lsdb.carriers((Kind::REVOCATION, id)).next();
-            let body = carried.map(|(_, stored)| stored.object.body.clone());
-            let body = body.unwrap_or_default();
-            match self.trust.revocation(&body, self.now) {
-                Ok(revocation) => self.revoke(id, revocation, &body),
-                Err(_) => self.authorisations.revocations.forget_refused(id), // it is gone
+        for (id, body) in self.authorisations.revocations.fitting(AGAIN) {
+            // It was verified when it came, and holds whatever became of its authority since.
+            if let Ok(revocation) = self.trust.revocation(&body, self.now) {
+                self.revoke(id, revocation, &body);
             }
         }
         if self.authorisations.revocations.refused().next().is_none() {
@@ -147,14 +147,13 @@ impl Engine {
     /// Of statements that nobody carries, waits for this node's turn.
     fn watch_statements(&mut self) {
         let (now, now_s, node) = (self.now.mono, self.now_s(), self.config.node);
-        let mut revocations = std::mem::take(&mut self.authorisations.revocations);
-        revocations.watch(
-            |statement| self.is_carried(statement),
+        let lsdb = &self.lsdb;
+        self.authorisations.revocations.watch(
+            |statement| is_carried(lsdb, statement, now),
             now_s,
             now,
             |statement| delay(node, statement, SPREAD_MS),
         );
-        self.authorisations.revocations = revocations;
     }
 
     /// Says for the first time what this node said in an earlier life: not what others carry already. What it has from its disk, or was given since

@@ -13,11 +13,9 @@ use self::index::Index;
 use crate::object::Kind;
 use crate::trust::{Authorisation, Revocation, RootRevocation};
 
-/// Most that are kept; authorities sign them, so this is never reached by accident.
-const MOST: usize = 100_000;
-/// Most of one authority: a stolen key does not take the room of others. More are refused, not exchanged for some that are in force, or whoever has the
-/// key could undo these. What is refused is remembered, told to people, and taken when there is room.
-const MOST_OF_ONE: usize = MOST / 4;
+/// No authority has more than this part of those that are kept: a stolen key does not take the room of others. More are refused, not exchanged for some
+/// that are in force, or whoever has the key could undo these. What is refused is remembered, told to people, and taken when there is room.
+const PART: usize = 4;
 /// A statement must be over for so long, by the monotonic clock and without a break, before it is forgotten: a wall clock that is wrong for some
 /// hours, and was believed, erases nothing.
 pub const FORGET: Duration = Duration::from_secs(86_400);
@@ -37,28 +35,35 @@ struct Kept {
     due: Option<Duration>,
 }
 
-/// One that there was no room for.
-#[derive(Debug)]
-struct Refused {
-    authority: String,
-    /// Wall clock, s.
-    until_s: u64,
-}
-
 /// Revocations by authorities and by the root.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Revocations {
+    most: usize,
     by_id: BTreeMap<u64, Revocation>,
     index: Index,
     of_authority: HashMap<String, usize>,
     /// Authorities of those that there was no room for.
-    refused: BTreeMap<u64, Refused>,
+    refused: BTreeMap<u64, String>,
     roots: BTreeMap<u64, RootRevocation>,
     kept: BTreeMap<StatementId, Kept>,
     due: BTreeSet<(Duration, StatementId)>,
 }
 
 impl Revocations {
+    /// None; at most so many by authorities, and by the root, are kept. They are signed, so this is never reached by accident.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            by_id: BTreeMap::new(),
+            index: Index::default(),
+            of_authority: HashMap::new(),
+            refused: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
     /// All of authorisations.
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
         self.by_id.values()
@@ -74,18 +79,13 @@ impl Revocations {
 
     /// Whether this statement is in force, or would be if there were room.
     pub fn contains(&self, statement: StatementId) -> bool {
-        self.kept.contains_key(&statement) || self.is_refused(statement)
-    }
-
-    fn is_refused(&self, (kind, id): StatementId) -> bool {
-        kind == Kind::REVOCATION && self.refused.contains_key(&id)
+        self.kept.contains_key(&statement)
     }
 
     /// Whether this statement, or something that it ended, is not over by the wall clock.
     pub fn is_needed(&self, statement: StatementId, wall_s: u64) -> bool {
         let kept = self.kept.get(&statement);
-        // Where there is room for it, it is in force.
-        kept.is_some_and(|kept| kept.end_s > wall_s) || self.is_refused(statement)
+        kept.is_some_and(|kept| kept.end_s > wall_s)
     }
 
     fn keep(&mut self, statement: StatementId, body: Bytes, end_s: u64) {
@@ -101,7 +101,7 @@ impl Revocations {
     /// Whether one more of an authority is kept.
     fn has_room(&self, authority: &str) -> bool {
         let its = self.of_authority.get(authority).copied().unwrap_or(0);
-        its < MOST_OF_ONE && self.by_id.len() < MOST
+        its < self.most / PART && self.by_id.len() < self.most
     }
 
     /// Adds one; whether it is new, and there is room.
@@ -110,12 +110,9 @@ impl Revocations {
             return false;
         }
         if !self.has_room(&revocation.authority) {
-            if self.refused.len() < MOST {
-                let refused = Refused {
-                    authority: revocation.authority,
-                    until_s: revocation.until_s,
-                };
-                self.refused.insert(id, refused);
+            if self.refused.len() < self.most / PART && !self.refused.contains_key(&id) {
+                self.keep((Kind::REVOCATION, id), body, revocation.until_s);
+                self.refused.insert(id, revocation.authority);
             }
             return false;
         }
@@ -144,26 +141,24 @@ impl Revocations {
     /// Those that there was no room for, and by whom.
     pub fn refused(&self) -> impl Iterator<Item = (u64, &str)> {
         let refused = self.refused.iter();
-        refused.map(|(id, refused)| (*id, refused.authority.as_str()))
+        refused.map(|(id, authority)| (*id, authority.as_str()))
     }
 
-    /// One of them is gone.
-    pub fn forget_refused(&mut self, id: u64) {
-        self.refused.remove(&id);
-    }
-
-    /// Of those that there was no room for, some that there is room for now.
-    pub fn fitting(&self, most: usize) -> Vec<u64> {
+    /// Of those that there was no room for, some that there is room for now: their ids and bodies.
+    pub fn fitting(&self, most: usize) -> Vec<(u64, Bytes)> {
         self.refused()
             .filter(|(_, authority)| self.has_room(authority))
-            .map(|(id, _)| id)
+            .filter_map(|(id, _)| {
+                let kept = self.kept.get(&(Kind::REVOCATION, id))?;
+                Some((id, kept.body.clone()))
+            })
             .take(most)
             .collect()
     }
 
     /// Adds one by the root; whether it is new.
     pub fn insert_root(&mut self, id: u64, revocation: RootRevocation, body: Bytes) -> bool {
-        if self.roots.contains_key(&id) || self.roots.len() >= MOST {
+        if self.roots.contains_key(&id) || self.roots.len() >= self.most {
             return false;
         }
         self.keep((Kind::ROOT_REVOCATION, id), body, revocation.until_s);
@@ -217,9 +212,6 @@ impl Revocations {
 
     /// Forgets those that were over for long enough: past their end by the wall clock, and all that they ended too. Which.
     pub fn expire(&mut self, wall_s: u64, now: Duration) -> Vec<StatementId> {
-        let forget_s = FORGET.as_secs();
-        self.refused
-            .retain(|_, refused| refused.until_s.saturating_add(forget_s) > wall_s);
         let mut over = Vec::new();
         for (statement, kept) in &mut self.kept {
             if kept.end_s > wall_s {
@@ -234,6 +226,7 @@ impl Revocations {
             if statement.0 == Kind::ROOT_REVOCATION {
                 self.roots.remove(&statement.1);
             } else {
+                self.refused.remove(&statement.1);
                 self.remove(statement.1);
             }
         }

@@ -227,3 +227,61 @@ fn what_is_on_every_disk_is_said_by_some_after_all_restart() {
     let said = sim.objects - before;
     assert!(said <= 16 * (60 * 3 + 8 * 6), "{said} objects");
 }
+
+#[test]
+fn what_an_authority_says_too_much_is_told_to_people_and_applied_when_there_is_room() {
+    // A day in as few steps as possible.
+    let mut sim = line_with(|config| {
+        config.revocations = 40;
+        config.digest_interval = secs(600);
+        config.session_timeout = secs(3_600);
+        config.lifetime_s = 7_200;
+    });
+    for n in 0..12u64 {
+        let revocation = WireRevocation {
+            serial: n,
+            name: format!("/none/n{n}"),
+            issued_before_s: sim.wall_s(),
+            until_s: sim.wall_s() + if n < 10 { 60 } else { 300_000 },
+            ..WireRevocation::default()
+        };
+        sim.handle(1, Event::Revocation(revocation.signed()));
+    }
+    sim.run(secs(10));
+    let refused = std::collections::BTreeMap::from([("test".to_owned(), 2)]);
+    for id in 1..=3 {
+        assert_eq!(sim.engine(id).revocations().len(), 10, "a quarter of 40");
+        assert_eq!(sim.engine(id).refused_revocations(), refused);
+        assert_eq!(sim.alarms(id), [Alarm::RevocationsFull]);
+        assert_eq!(copies(&sim, id).len(), 12, "all know all of them");
+    }
+    // The root's are not in this number.
+    let root = WireRevocation {
+        gateway: 9,
+        issued_before_s: sim.wall_s(),
+        until_s: sim.wall_s() + 300_000,
+        ..WireRevocation::default()
+    };
+    sim.handle(1, Event::RootRevocation(root.signed_by_root()));
+    sim.run(secs(1));
+    assert_eq!(
+        sim.nodes[&3].kept.iter().filter(|(root, _)| *root).count(),
+        1
+    );
+    // The ten are over, and a day later forgotten.
+    sim.run(secs(86_400 + 200));
+    for id in 1..=3 {
+        let left = sim.engine(id).revocations();
+        assert!((2..=12).contains(&left.len()), "{left:?}");
+        assert!(sim.engine(id).refused_revocations().is_empty());
+        assert!(sim.alarms(id).is_empty(), "{:?}", sim.alarms(id));
+    }
+    let left: Vec<u64> = sim
+        .engine(1)
+        .revocations()
+        .iter()
+        .map(|one| one.serial)
+        .collect();
+    assert_eq!(left.len(), 2);
+    assert!(left.contains(&10) && left.contains(&11));
+}
