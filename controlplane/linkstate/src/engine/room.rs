@@ -224,3 +224,111 @@ impl Engine {
         Refusal::Full
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dmsc_wire::NodeId;
+
+    use super::*;
+    use crate::object::{FLAG_PURGE, Sequence};
+
+    const LIMITS: Limits = Limits {
+        share: Size {
+            objects: 12,
+            bytes: 1_500,
+            prefixes: 40,
+        },
+        objects: 1_000,
+        bytes: 1_000_000,
+    };
+
+    /// A sequence of numbers that looks random.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, most: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % most
+        }
+    }
+
+    fn object(id: u64, numbers: &mut Numbers) -> (Object, usize) {
+        let kind = Kind(u8::try_from(2 + numbers.below(2) + 70 * numbers.below(2)).unwrap());
+        let purge = numbers.below(10) == 0;
+        let size = usize::try_from(numbers.below(400)).unwrap();
+        let prefixes = if kind == Kind::PREFIX && !purge {
+            usize::try_from(numbers.below(15)).unwrap()
+        } else {
+            0
+        };
+        let object = Object {
+            key: Key {
+                kind,
+                origin: NodeId(1),
+                id,
+            },
+            flags: if purge { FLAG_PURGE } else { 0 },
+            sequence: Sequence(1),
+            lifetime_s: 3_600,
+            area: 0,
+            originated_at_ms: 0,
+            body: Bytes::from(vec![0; if purge { 0 } else { size }]),
+            signature: [0; 64],
+            certificate: Bytes::new(),
+            age_s: 0,
+        };
+        (object, prefixes)
+    }
+
+    /// Offers an object; whether anything changed.
+    fn offer(lsdb: &mut Lsdb, (object, prefixes): &(Object, usize)) -> bool {
+        if lsdb.get(object.key).is_some() {
+            return false;
+        }
+        let Some(giving_way) = lsdb.giving_way(object, *prefixes, LIMITS) else {
+            return false;
+        };
+        for key in giving_way {
+            lsdb.remove(key).unwrap();
+        }
+        lsdb.insert(object.clone(), *prefixes, Duration::ZERO);
+        let size = lsdb.size_of(object.key.origin, Share::Rest);
+        assert!(size.objects <= 12 && size.bytes <= 1_500 && size.prefixes <= 40);
+        true
+    }
+
+    #[test]
+    fn two_databases_that_tell_each_other_all_become_equal() {
+        for seed in 0..300 {
+            let mut numbers = Numbers(seed);
+            let all: Vec<(Object, usize)> = (0..60).map(|id| object(id, &mut numbers)).collect();
+            let mut both = [Lsdb::default(), Lsdb::default()];
+            for lsdb in &mut both {
+                for _ in 0..100 {
+                    let one = usize::try_from(numbers.below(60)).unwrap();
+                    offer(lsdb, &all[one]);
+                }
+            }
+            // What one has it tells the other, until neither takes anything more.
+            for round in 0.. {
+                assert!(round < 100, "they never end: {seed}");
+                let mut changed = false;
+                for at in 0..2 {
+                    let has: Vec<Key> = both[at].iter().map(|(key, _)| key).collect();
+                    for one in all.iter().filter(|one| has.contains(&one.0.key)) {
+                        changed |= offer(&mut both[1 - at], one);
+                    }
+                }
+                if !changed {
+                    break;
+                }
+            }
+            assert_eq!(both[0].digest(), both[1].digest(), "{seed}");
+        }
+    }
+}

@@ -127,3 +127,33 @@ fn who_is_told_too_many_statements_still_says_its_prefixes() {
     sim.run(secs(80));
     assert!(sim.alarms(1).is_empty(), "{:?}", sim.alarms(1));
 }
+
+#[test]
+fn a_database_that_is_full_still_takes_the_links_of_a_node() {
+    let mut sim = line_with(|config| config.objects = 400);
+    for origin in 4..=8 {
+        for id in 0..100 {
+            let object = object(
+                &sim,
+                origin,
+                origin,
+                Kind(77),
+                id,
+                HIGH,
+                Bytes::from_static(b"x"),
+            );
+            say(&mut sim, Message::Flood(vec![object]));
+        }
+    }
+    assert_eq!(sim.engine(2).sizes().objects, 400);
+    for origin in [4, 9] {
+        let links = object(&sim, origin, origin, Kind::ADJACENCY, 1, HIGH, Bytes::new());
+        say(&mut sim, Message::Flood(vec![links]));
+        assert_eq!(of_kind(&sim, 2, origin, Kind::ADJACENCY), 1);
+    }
+    // Nor does that push out or keep out what this node says itself.
+    sim.authorise(2, &["/two"], 3_600, 60);
+    sim.announce(2, &["/two/a"]);
+    sim.run(secs(1));
+    assert_eq!(sim.members(2, "/two/a"), [2]);
+}
