@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dmsc_linkstate::event::LinkSettings;
-use dmsc_linkstate::trust::{Authorisation, Grant, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError};
+use dmsc_linkstate::trust::{Authorisation, Grant, NodeKey, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError};
 use dmsc_linkstate::{AdjacencyId, Engine, EngineConfig, Event, Header, Key, Kind, Message, NodeId, Now, Object, Sequence, SessionId, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
 use libfuzzer_sys::fuzz_target;
@@ -24,10 +24,10 @@ impl Signer for Anything {
 }
 
 impl Trust for Anything {
-    fn node_key(&mut self, origin: NodeId, _: &[u8], _: Now) -> Result<PublicKey, TrustError> {
+    fn node_key(&mut self, origin: NodeId, _: &[u8], _: Now) -> Result<NodeKey, TrustError> {
         let mut key = [0; 32];
         key[..4].copy_from_slice(&origin.0.to_be_bytes());
-        Ok(PublicKey(key))
+        Ok(NodeKey { key: PublicKey(key), not_after_s: u64::MAX })
     }
     fn verify(&mut self, _: &PublicKey, _: &[u8], signature: &[u8; 64]) -> bool {
         signature[0] == 0
@@ -134,7 +134,7 @@ fuzz_target!(|data: &[u8]| {
                 for (bucket, byte) in digest.buckets.iter_mut().zip(bytes) {
                     *bucket = u64::from(*byte);
                 }
-                Event::Received { session, message: Message::Digest(digest) }
+                Event::Received { session, message: Message::Digest { digest, restoring: bytes.len() % 2 == 1 } }
             }
             _ => match object(head[0] >> 3, bytes, wall_ms) {
                 Some(object) => Event::Received { session, message: Message::Flood(vec![object]) },

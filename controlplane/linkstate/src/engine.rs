@@ -13,6 +13,7 @@ mod deferred;
 mod duplicate;
 mod exchange;
 mod handle;
+mod lifetime;
 mod links;
 mod lsdb;
 mod own;

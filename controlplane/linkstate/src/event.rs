@@ -33,7 +33,7 @@ pub struct LinkSettings {
 /// A prefix that this gateway announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// Tenant.
+    /// Tenant; in domain 0, which is none, nothing is announced.
     pub domain: Domain,
     /// The prefix.
     pub name: NameBuf,
@@ -62,8 +62,8 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// First, at most once, before any session: this is a restart, and these are the gateways and prefixes that the dataplane has. Until all of
-    /// them are known again, or `hold` has passed, no route is told. Without any of both it is a start: own prefixes are announced, and transit is
-    /// offered, after the first [`Event::Programmed`].
+    /// them are known again, or neighbours that lack nothing know that the rest is gone, or `hold` has passed, no route is told. Without any of both it is a
+    /// start: own prefixes are announced, and transit is offered, after the first [`Event::Programmed`].
     Restarted {
         /// Gateways in the dataplane's tables.
         gateways: Vec<NodeId>,

@@ -42,7 +42,12 @@ pub enum Message {
     /// Objects that the other end lacks.
     Flood(Vec<Object>),
     /// What the sender has.
-    Digest(Digest),
+    Digest {
+        /// Of its objects.
+        digest: Digest,
+        /// It may lack what its neighbours cannot tell it yet: see [`crate::Engine::restoring`].
+        restoring: bool,
+    },
     /// Headers of the buckets in `bucket_mask`, completely from `from` to `to`.
     Summary {
         /// Bit n: bucket n.

@@ -10,6 +10,15 @@ use crate::time::Now;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
+/// What a certificate binds to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeKey {
+    /// Signs for it.
+    pub key: PublicKey,
+    /// Wall clock, s since 1970: what it signed is not kept for long after.
+    pub not_after_s: u64,
+}
+
 /// Why a certificate or statement is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TrustError {
@@ -46,7 +55,7 @@ pub trait Signer {
 
 /// Verifies what others signed. Implementations cache: the same certificate comes with every object of a node.
 pub trait Trust {
-    /// The key that `certificate` binds to `origin`.
+    /// The key that `certificate` binds to `origin`, and until when.
     ///
     /// # Errors
     /// Why not.
@@ -55,7 +64,7 @@ pub trait Trust {
         origin: NodeId,
         certificate: &[u8],
         now: Now,
-    ) -> Result<PublicKey, TrustError>;
+    ) -> Result<NodeKey, TrustError>;
     /// Whether `signature` is by `key` over `message`.
     fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
     /// Body of an authorisation object: verified against the root, but not for expiry (the engine keeps time).
@@ -95,7 +104,7 @@ pub struct Authorisation {
     pub gateway: NodeId,
     /// The pod's identity.
     pub identity: String,
-    /// Wall clock, s since 1970.
+    /// Wall clock, s since 1970. More than 300 s ahead of this node's: it covers nothing until then.
     pub issued_at_s: u64,
     /// Wall clock, s since 1970: ends admission, not forwarding.
     pub not_after_s: u64,
@@ -135,7 +144,8 @@ pub struct Revocation {
     pub gateway: Option<NodeId>,
     /// Only for this identity.
     pub identity: Option<String>,
-    /// Wall clock, s since 1970.
+    /// Wall clock, s since 1970. One in the future counts at once: a clock that is wrong must not keep alive what somebody took back, and what
+    /// counts only later would end as much then.
     pub issued_before_s: u64,
     /// May be forgotten then.
     pub until_s: u64,

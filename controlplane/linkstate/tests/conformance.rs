@@ -58,6 +58,7 @@ cases! {
     restart_with_state "restart-with-state"
     restart_without_state "restart-without-state"
     everything_restarts "everything-restarts"
+    restart_and_gone "restart-and-gone"
     purge "purge"
     overload "overload"
     drain "drain"

@@ -321,10 +321,11 @@ fn header() -> impl Strategy<Value = Header> {
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         prop::collection::vec(object(), 0..5).prop_map(Message::Flood),
-        (any::<u32>(), any::<u64>()).prop_map(|(count, bucket)| Message::Digest(Digest {
-            count,
-            buckets: [bucket; 64],
-        })),
+        (any::<u32>(), any::<u64>(), any::<bool>()).prop_map(|(count, bucket, restoring)| {
+            let buckets = [bucket; 64];
+            let digest = Digest { count, buckets };
+            Message::Digest { digest, restoring }
+        }),
         (
             any::<u64>(),
             prop::collection::vec(header(), 0..20),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use dmsc_linkstate::trust::{
-    Authorisation, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
+    Authorisation, NodeKey, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
 };
 use dmsc_linkstate::{Now, Signer, Trust};
 use dmsc_spa::credentials::SigningKey;
@@ -74,7 +74,7 @@ fn trust_error(error: VerifyError) -> TrustError {
 }
 
 impl Trust for NodeTrust {
-    fn node_key(&mut self, origin: NodeId, der: &[u8], now: Now) -> Result<PublicKey, TrustError> {
+    fn node_key(&mut self, origin: NodeId, der: &[u8], now: Now) -> Result<NodeKey, TrustError> {
         let now_s = now.wall.as_secs();
         if !self.certificates.contains_key(der) {
             let certificate = self.root.certificate(der, now_s).map_err(trust_error)?;
@@ -97,7 +97,10 @@ impl Trust for NodeTrust {
         if self.root.has_revoked(certificate) {
             return Err(TrustError::Revoked);
         }
-        Ok(PublicKey(certificate.public_key))
+        Ok(NodeKey {
+            key: PublicKey(certificate.public_key),
+            not_after_s: certificate.not_after_s,
+        })
     }
 
     fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {

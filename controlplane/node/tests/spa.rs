@@ -12,7 +12,7 @@ use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::{AUTHORITY_DNS, OPERATOR_DNS, Root, Scope, now_s};
 use dmsc_spa::statement::{PodStatement, prefixes_sha256};
-use dmsc_wire::NameBuf;
+use dmsc_wire::{Domain, NameBuf};
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
@@ -313,6 +313,7 @@ async fn a_revocation_reaches_gateways_and_outlives_the_process() {
         (told.serial, told.reason.as_str()),
         (serial, "key was lost")
     );
+    assert_eq!(told.domain, Some(Domain(1)), "of a request without one");
     let beyond = RevokeRequest {
         name: bytes("/bank"),
         reason: "x".to_owned(),

@@ -274,6 +274,9 @@ impl RootKey {
             &signed.signature,
         )?;
         let body: statement::Authorisation = decode_shared(signed.statement)?;
+        if body.domain == 0 {
+            return Err(VerifyError::Malformed("an authorisation in no domain"));
+        }
         authority.check_speaker(&body.authority, body.domain)?;
         check_text(&body.identity)?;
         if body.identity.is_empty() || body.grants.is_empty() {

@@ -113,7 +113,8 @@ fn an_authority_speaks_only_within_its_certificate() {
         });
         assert_eq!(changed, result, "{issued} {ends}");
     }
-    let malformed: [&dyn Fn(&mut statement::Authorisation); 9] = [
+    let malformed: [&dyn Fn(&mut statement::Authorisation); 10] = [
+        &|body| body.domain = 0,
         &|body| body.authority = "spa2".to_owned(),
         &|body| body.identity = String::new(),
         &|body| body.identity = "x".repeat(256),

@@ -22,37 +22,53 @@ impl Engine {
         self.now.wall.as_secs()
     }
 
-    /// Whether a claim is used, and whether it is stale. Expiry stops admission, never forwarding (design §7).
-    fn judgement(cover: Cover, was_installed: bool, now_s: u64) -> (bool, bool) {
+    /// Whether a claim is used, and whether it is stale (see [`super::cover`]); `old`: whether it was there, or announced, before this expiry (s).
+    fn judgement(cover: Cover, old: impl FnOnce(u64) -> bool, now_s: u64) -> (bool, bool) {
         match cover {
             Cover::Valid => (true, false),
-            Cover::Expired { until_s } if was_installed && now_s < until_s => (true, true),
+            Cover::Expired {
+                not_after_s,
+                until_s,
+            } if now_s < until_s && old(not_after_s) => (true, true),
             _ => (false, false),
         }
+    }
+
+    /// Whether a prefix was announced before; 0 is no time.
+    fn announced_before(announced_at_ms: u64, end_s: u64) -> bool {
+        announced_at_ms > 0 && announced_at_ms < end_s.saturating_mul(1_000)
     }
 
     fn was_installed(&self, gateway: NodeId, domain: Domain, name: &NameBuf) -> bool {
         self.rib.installed(domain, name, gateway) || self.start.knows(domain, name, gateway)
     }
 
-    fn judge(&self, gateway: NodeId, domain: Domain, name: &NameBuf) -> (bool, bool) {
+    fn judge(&self, gateway: NodeId, prefix: &Prefix) -> (bool, bool) {
+        let (domain, name) = (prefix.domain, &prefix.name);
         let now_s = self.now_s();
         let cover = self.authorisations.cover(gateway, domain, name, now_s);
-        let was =
-            matches!(cover, Cover::Expired { .. }) && self.was_installed(gateway, domain, name);
-        Self::judgement(cover, was, now_s)
+        let old = |end_s| {
+            Self::announced_before(prefix.announced_at_ms, end_s)
+                || self.was_installed(gateway, domain, name)
+        };
+        Self::judgement(cover, old, now_s)
     }
 
-    /// Whether every prefix of an object may be there.
+    /// Whether an object may be kept and flooded: some authorisation that is not revoked covers each of its prefixes, expired or not. This must not depend
+    /// on what was here before, or databases would never become equal, and who starts behind a router that started late would lose what others have.
     pub(super) fn admissible(&self, origin: NodeId, prefixes: &[Prefix]) -> bool {
-        prefixes
-            .iter()
-            .all(|prefix| self.judge(origin, prefix.domain, &prefix.name).0)
+        let now_s = self.now_s();
+        prefixes.iter().all(|prefix| {
+            let (domain, name) = (prefix.domain, &prefix.name);
+            self.authorisations.cover(origin, domain, name, now_s) != Cover::Nothing
+        })
     }
 
-    /// Whether this gateway may announce a prefix.
-    pub(super) fn may_announce(&self, place: &Place) -> bool {
-        self.judge(self.config.node, place.0, &place.1).0
+    /// Whether this gateway may announce a prefix. Of its own it knows what was there before, so no time counts.
+    pub(super) fn may_announce(&self, (domain, name): &Place) -> bool {
+        let (own, now_s) = (self.config.node, self.now_s());
+        let cover = self.authorisations.cover(own, *domain, name, now_s);
+        Self::judgement(cover, |_| self.was_installed(own, *domain, name), now_s).0
     }
 
     /// Applies what changed under a key.
@@ -106,7 +122,7 @@ impl Engine {
             .unwrap_or_default();
         let draining = self.start.draining && key.origin == self.config.node;
         for prefix in new {
-            let (installed, stale) = self.judge(key.origin, prefix.domain, &prefix.name);
+            let (installed, stale) = self.judge(key.origin, prefix);
             self.rib.claim(
                 key.origin,
                 key.id,
@@ -145,8 +161,13 @@ impl Engine {
             for gateway in gateways {
                 let cover = self.authorisations.cover(gateway, domain, &name, now_s);
                 let known = self.start.knows(domain, &name, gateway);
-                self.rib.judge(domain, &name, gateway, |was| {
-                    Self::judgement(cover, was || known, now_s)
+                self.rib.judge(domain, &name, gateway, |claim| {
+                    let old = |end_s| {
+                        claim.installed
+                            || known
+                            || Self::announced_before(claim.announced_at_ms, end_s)
+                    };
+                    Self::judgement(cover, old, now_s)
                 });
             }
         }
@@ -170,17 +191,18 @@ impl Engine {
         }
     }
 
-    /// Authorisations that expired, or whose time as stale is over.
+    /// Authorisations that began, that expired, or whose time as stale is over.
     pub(super) fn expire_authorisations(&mut self) {
         let now_s = self.now_s();
-        while let Some(ended) = self.authorisations.ended(now_s) {
-            let (gateway, domain) = (ended.gateway, ended.domain);
-            let names: Vec<NameBuf> = ended
+        while let Some(turned) = self.authorisations.turned(now_s) {
+            let (gateway, domain) = (turned.gateway, turned.domain);
+            let names: Vec<NameBuf> = turned
                 .grants
                 .iter()
                 .map(|grant| grant.name.clone())
                 .collect();
             self.recheck(gateway, domain, names.iter());
+            self.reexamine.insert(gateway);
         }
     }
 
@@ -201,7 +223,8 @@ impl Engine {
                 if let Some(waiting) = self.waiting.remove(key) {
                     // To all neighbours: from whom it came is not remembered, and an object too many is answered by nobody.
                     let since = waiting.since;
-                    if self.check_room(&waiting.object).is_err()
+                    if self.key_of(&waiting.object).is_err()
+                        || self.check_room(&waiting.object).is_err()
                         || self
                             .check_prefixes(&waiting.object, prefixes.len())
                             .is_err()

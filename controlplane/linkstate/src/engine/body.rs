@@ -192,6 +192,9 @@ pub fn adjacency(body: &[u8]) -> Result<AdjacencyBody, BodyError> {
 
 impl AnnouncedPrefix {
     fn check(&self) -> Result<(), BodyError> {
+        if self.domain == 0 {
+            return Err(BodyError::Prefix("domain"));
+        }
         if self.metric > MAX_METRIC {
             return Err(BodyError::Prefix("metric"));
         }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use dmsc_wire::NodeId;
 
 use super::Engine;
+use super::lifetime::AHEAD;
 use super::lsdb::Stored;
-use super::parse::AHEAD;
 use crate::object::{Key, Version};
 
 /// The last version of each object, with or without a purge in it.

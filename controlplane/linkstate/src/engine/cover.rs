@@ -1,4 +1,13 @@
 //! Authorisations, found by name: whether a gateway may announce a prefix (design §7).
+//!
+//! Expiry stops admission, never forwarding; and a router that starts while no authority answers must not cut off what the others forward. So an
+//! object whose authorisations expired is kept and flooded by everybody, whenever it came, and each prefix in it is installed, as stale, if it was
+//! installed here before or if its gateway signed that the pod announced it before the expiry (`announced_at_ms`; the originator's time of the object
+//! would not do: it is refreshed as long as its gateway lives). What was announced later is new, and installed by nobody.
+//!
+//! A gateway can lie about that moment, and so can whoever has its key. What this gains is bounded by what an authority signed: names that it granted
+//! to this very gateway, until `stale_s` after the expiry (0: nothing), and nothing from the moment of a revocation on. The same gateway could have announced
+//! the same names an hour earlier without asking anybody; who has lost trust in it revokes, and does not wait for an expiry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -7,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
+use super::lifetime::AHEAD;
 use super::revocations::Revocations;
 use super::root::Voided;
 use crate::trust::{Authorisation, Revocation};
@@ -16,8 +26,10 @@ use crate::trust::{Authorisation, Revocation};
 pub enum Cover {
     /// By a valid authorisation.
     Valid,
-    /// By one that expired: enough for what is installed, until this wall clock (s).
+    /// By one that expired (wall clock, s): enough for what is installed, or was announced before.
     Expired {
+        /// When that was.
+        not_after_s: u64,
         /// When forwarding ends too.
         until_s: u64,
     },
@@ -38,6 +50,7 @@ struct Part {
 pub struct Authorisations {
     held: BTreeMap<(NodeId, u64), Authorisation>,
     names: HashMap<(NodeId, Domain), HashMap<NameBuf, Vec<Part>>>,
+    /// What is to come: see [`turns`].
     ends: BTreeSet<(u64, NodeId, u64)>,
     /// Prefixes that were looked up.
     judged: AtomicU64,
@@ -47,9 +60,12 @@ pub struct Authorisations {
     pub voided: Voided,
 }
 
-fn ends(authorisation: &Authorisation) -> [u64; 2] {
+/// When what it covers changes (wall clock, s): it begins, it expires, it is over. One that was issued in the future begins when that is possible:
+/// until then its authority's clock is wrong, or this one's.
+fn turns(authorisation: &Authorisation) -> [u64; 3] {
     let not_after = authorisation.not_after_s;
     [
+        authorisation.issued_at_s.saturating_sub(AHEAD.as_secs()),
         not_after,
         not_after.saturating_add(u64::from(authorisation.stale_s)),
     ]
@@ -110,12 +126,12 @@ impl Authorisations {
                 },
             });
         }
-        for end in ends(&authorisation) {
+        for end in turns(&authorisation) {
             if end > now_s {
                 self.ends.insert((end, gateway, id));
             }
         }
-        let [_, until_s] = ends(&authorisation);
+        let [.., until_s] = turns(&authorisation);
         self.revocations.came(&authorisation, until_s);
         self.held.insert((gateway, id), authorisation);
     }
@@ -128,7 +144,7 @@ impl Authorisations {
         let ended = self.held.values();
         let until_s = ended
             .filter(|held| self.revocations.touches(id, held))
-            .map(|held| ends(held)[1])
+            .map(|held| turns(held)[2])
             .max();
         if let Some(until_s) = until_s {
             self.revocations.needed(id, until_s);
@@ -139,7 +155,7 @@ impl Authorisations {
     /// Removes one.
     pub fn remove(&mut self, gateway: NodeId, id: u64) -> Option<Authorisation> {
         let old = self.held.remove(&(gateway, id))?;
-        for end in ends(&old) {
+        for end in turns(&old) {
             self.ends.remove(&(end, gateway, id));
         }
         if let Some(names) = self.names.get_mut(&(gateway, old.domain)) {
@@ -199,13 +215,19 @@ impl Authorisations {
         self.judged.fetch_add(1, Ordering::Relaxed);
         let mut cover = Cover::Nothing;
         for authorisation in self.matching(gateway, domain, name) {
-            let [not_after, until_s] = ends(authorisation);
+            let [begin, not_after, until_s] = turns(authorisation);
+            if now_s < begin {
+                continue;
+            }
             if now_s < not_after {
                 return Cover::Valid;
             }
             cover = match cover {
-                Cover::Expired { until_s: best } if best >= until_s => cover,
-                _ => Cover::Expired { until_s },
+                Cover::Expired { until_s: best, .. } if best >= until_s => cover,
+                _ => Cover::Expired {
+                    not_after_s: not_after,
+                    until_s,
+                },
             };
         }
         cover
@@ -222,7 +244,7 @@ impl Authorisations {
             .max_by_key(|authorisation| authorisation.not_after_s)
     }
 
-    /// When (wall clock, s) the next one expires, or ends altogether.
+    /// When (wall clock, s) the next one begins, expires, or ends altogether.
     pub fn deadline_s(&self) -> Option<u64> {
         self.ends.first().map(|(end, ..)| *end)
     }
@@ -231,13 +253,13 @@ impl Authorisations {
     pub fn end_anew(&mut self, now_s: u64) {
         let held = self.held.iter();
         self.ends = held
-            .flat_map(|((gateway, id), held)| ends(held).map(|end| (end, *gateway, *id)))
+            .flat_map(|((gateway, id), held)| turns(held).map(|end| (end, *gateway, *id)))
             .filter(|(end, ..)| *end > now_s)
             .collect();
     }
 
     /// One that just did.
-    pub fn ended(&mut self, now_s: u64) -> Option<&Authorisation> {
+    pub fn turned(&mut self, now_s: u64) -> Option<&Authorisation> {
         let (end, gateway, id) = *self.ends.first()?;
         if end > now_s {
             return None;

@@ -175,11 +175,14 @@ impl Engine {
         state.digest = false;
         state.digest_at = now + self.config.digest_interval;
         state.digest_by = state.digest_at + self.config.digest_interval * PATIENCE;
-        Some(Message::Digest(self.lsdb.digest()))
+        Some(Message::Digest {
+            digest: self.lsdb.digest(),
+            restoring: self.start.restoring(),
+        })
     }
 
     /// What a neighbour has.
-    pub(super) fn receive_digest(&mut self, session: SessionId, theirs: Digest) {
+    pub(super) fn receive_digest(&mut self, session: SessionId, theirs: Digest, restoring: bool) {
         let now = self.now.mono;
         let mine = self.lsdb.digest();
         let Some((state, pace)) = self.state_and_pace(session) else {
@@ -188,6 +191,7 @@ impl Engine {
         if theirs == mine {
             state.synced = true;
             state.synced_once = true;
+            state.synced_whole |= !restoring;
             pace.exchange.reset(now);
             return;
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dmsc_wire::Domain;
 
 use super::Engine;
 use super::body::Prefix;
@@ -209,7 +210,8 @@ impl Engine {
         let now = self.now.mono;
         let mut some = false;
         for announcement in announcements {
-            if announcement.name.as_name().is_reserved() {
+            // What nobody takes would take what is in the same object along.
+            if announcement.name.as_name().is_reserved() || announcement.domain == Domain(0) {
                 continue;
             }
             let prefix = Prefix {

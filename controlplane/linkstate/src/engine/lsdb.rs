@@ -7,8 +7,8 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 use sha2::{Digest as _, Sha256};
 
+use super::lifetime::AHEAD;
 use super::own::ADJACENCY_ID;
-use super::parse::AHEAD;
 use super::room::{Share, rank};
 use crate::message::{BUCKETS, Digest};
 use crate::object::{Key, Kind, Object, Version};
@@ -322,6 +322,17 @@ impl Lsdb {
         stored.until = until;
         stored.aged_at = now.mono;
         stored.object.age_s = age_s;
+    }
+
+    /// It ends then at the latest.
+    pub fn end_by(&mut self, key: Key, until: Duration) {
+        if let Some(stored) = self.objects.get_mut(&key)
+            && until < stored.until
+        {
+            self.by_end.remove(&(stored.until, key));
+            self.by_end.insert((until, key));
+            stored.until = until;
+        }
     }
 
     /// What was remembered of an object before its present version.

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use super::Engine;
 use super::body::{self, AdjacencyBody, Prefix};
+use super::lifetime::AHEAD;
 use super::lsdb::body_id;
 use super::own::ADJACENCY_ID;
 use super::receive::Refusal;
 use crate::object::{Kind, MAX_BODY, MAX_CERTIFICATE, MAX_LIFETIME_S, Object};
 use crate::trust::{Authorisation, Revocation, RootRevocation, TrustError};
-
-/// How far ahead of this node's wall clock another's may be.
-pub const AHEAD: Duration = Duration::from_secs(300);
 
 /// A checked body.
 #[derive(Debug)]
@@ -35,24 +33,6 @@ pub enum Parsed {
 }
 
 impl Engine {
-    /// The age of an object is not signed: it is believed as far as the clocks allow, so that no router on the way can end an object.
-    pub(super) fn believed_age_s(&self, object: &Object) -> u32 {
-        if self.clock.is_frozen() {
-            return object.age_s;
-        }
-        let originated = Duration::from_millis(object.originated_at_ms);
-        // Less for short lives: one that is refreshed after a third is never ended by this.
-        let ahead = AHEAD.min(Duration::from_secs(u64::from(object.lifetime_s)) / 4);
-        let most = self
-            .now
-            .wall
-            .saturating_add(ahead)
-            .saturating_sub(originated);
-        object
-            .age_s
-            .min(u32::try_from(most.as_secs()).unwrap_or(u32::MAX))
-    }
-
     /// Limits and times that cost nothing to look at.
     pub(super) fn check_shape(&self, object: &Object) -> Result<(), Refusal> {
         if object.body.len() > MAX_BODY || object.certificate.len() > MAX_CERTIFICATE {

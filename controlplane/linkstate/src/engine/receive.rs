@@ -15,7 +15,7 @@ use crate::event::SessionId;
 use crate::message::Message;
 use crate::object::{Key, Kind, Object, Version};
 use crate::time::Now;
-use crate::trust::TrustError;
+use crate::trust::{NodeKey, TrustError};
 
 /// After the last change the neighbours are told the digest.
 const QUIET: Duration = Duration::from_millis(50);
@@ -68,7 +68,9 @@ impl Engine {
         state.heard_at = now;
         match message {
             Message::Flood(objects) => self.receive_objects(session, objects),
-            Message::Digest(digest) => self.receive_digest(session, digest),
+            Message::Digest { digest, restoring } => {
+                self.receive_digest(session, digest, restoring);
+            }
             Message::Summary {
                 bucket_mask,
                 headers,
@@ -121,7 +123,6 @@ impl Engine {
         let now = self.now.mono;
         let key = object.key;
         object.age_s = self.believed_age_s(&object);
-        let frozen = self.clock.is_frozen();
         self.check_shape(&object)?;
         let known = self.newest(key).is_some_and(|known| {
             let own = key.origin == self.config.node;
@@ -147,7 +148,7 @@ impl Engine {
                 .is_some_and(|stored| stored.object.version() == object.version())
             {
                 state.send.remove(key);
-                self.lsdb.extend(key, object.age_s, self.now, frozen);
+                self.extend(key, object.age_s);
             } else if self.buried.version(key) > Some(object.version()) {
                 state.send.insert_version(key, true); // it missed the purge
             }
@@ -188,7 +189,8 @@ impl Engine {
         .max()
     }
 
-    fn verify(&mut self, object: &Object) -> Result<(), Refusal> {
+    /// The key that signs for its originator, by the certificate that the object brings.
+    pub(super) fn key_of(&mut self, object: &Object) -> Result<NodeKey, Refusal> {
         let origin = object.key.origin;
         let mut key = self.trust.node_key(origin, &object.certificate, self.now);
         if key == Err(TrustError::Validity) && self.clock.is_frozen() {
@@ -199,7 +201,11 @@ impl Engine {
             };
             key = self.trust.node_key(origin, &object.certificate, shown);
         }
-        let key = key?;
+        Ok(key?)
+    }
+
+    fn verify(&mut self, object: &Object) -> Result<(), Refusal> {
+        let NodeKey { key, .. } = self.key_of(object)?;
         if self
             .trust
             .verify(&key, &object.signed_bytes(), &object.signature)
@@ -317,6 +323,7 @@ impl Engine {
         if let Some(before) = self.buried.remove(key) {
             self.lsdb.shade(key, before.shadow);
         }
+        self.bound(key);
         self.quiet_at = Some(now + QUIET);
         self.index(key, parsed, &body, old);
     }
@@ -329,7 +336,11 @@ impl Engine {
             if self.lsdb.get(key).is_some_and(known) || self.waiting.get(key).is_some_and(known) {
                 continue;
             }
-            if let Err(refusal) = self.admit(later.session, later.object, later.received) {
+            // Signatures do not change; what the certificate is worth may have, since it came.
+            let admitted = self
+                .key_of(&later.object)
+                .and_then(|_| self.admit(later.session, later.object, later.received));
+            if let Err(refusal) = admitted {
                 self.count_refusal(later.session, refusal, 1);
             }
         }

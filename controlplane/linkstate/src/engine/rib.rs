@@ -266,7 +266,7 @@ impl Rib {
         domain: Domain,
         name: &NameBuf,
         gateway: NodeId,
-        judgement: impl Fn(bool) -> (bool, bool),
+        judgement: impl Fn(&Claim) -> (bool, bool),
     ) {
         let Some(entry) = self
             .domains
@@ -280,7 +280,7 @@ impl Rib {
             .iter_mut()
             .filter(|claim| claim.gateway == gateway)
         {
-            let (installed, stale) = judgement(claim.installed);
+            let (installed, stale) = judgement(claim);
             if claim.installed != installed {
                 claim.installed = installed;
                 let count = self.of_object.entry((gateway, claim.object)).or_default();

@@ -132,6 +132,8 @@ pub struct Session {
     pub synced: bool,
     /// They were at least once.
     pub synced_once: bool,
+    /// They were at least once while the other end was not restoring.
+    pub synced_whole: bool,
     /// Objects refused.
     pub refused: u64,
     /// Why the last one was.
@@ -159,6 +161,7 @@ impl Session {
             closing: false,
             synced: false,
             synced_once: false,
+            synced_whole: false,
             refused: 0,
             last_refusal: None,
             accepted: 0,

@@ -16,6 +16,9 @@ const FIRST_SESSION: Duration = Duration::from_secs(1);
 /// After a start without any neighbour.
 const NO_SESSION: Duration = Duration::from_secs(2);
 
+/// After a start it knows, after so long, what there is to know: as long as others hold back their routes after a restart.
+const KNOWING: Duration = Duration::from_secs(20);
+
 /// What the dataplane had.
 #[derive(Debug)]
 struct Before {
@@ -39,6 +42,8 @@ pub struct Start {
     /// Version of the first, complete delta.
     pub first_version: Option<u64>,
     programmed: bool,
+    /// After a start: what the network knows is known here.
+    knowing: bool,
     /// See [`crate::Event::Drain`].
     pub draining: bool,
     /// See [`crate::Event::Leave`].
@@ -57,6 +62,7 @@ impl Start {
             adopting: true,
             first_version: None,
             programmed: false,
+            knowing: false,
             draining: false,
             left: false,
         }
@@ -106,6 +112,15 @@ impl Start {
     /// Routes are held back.
     pub fn holding(&self) -> bool {
         self.restart && self.first_version.is_none()
+    }
+
+    /// What this node has may be less than what was there before: in sync with it, a neighbour does not know all.
+    pub fn restoring(&self) -> bool {
+        if self.restart {
+            self.holding()
+        } else {
+            !self.knowing
+        }
     }
 
     /// The dataplane acknowledged a version; whether that ends the start.
@@ -167,6 +182,11 @@ impl Engine {
             self.start.ready = true;
             self.speak();
         }
+        if !self.start.knowing
+            && (self.knows_all() || self.now.mono >= self.start.at.saturating_add(KNOWING))
+        {
+            self.start.knowing = true;
+        }
         if self.start.adopting
             && self.start.ready
             && self.start.restart
@@ -224,7 +244,18 @@ impl Engine {
         self.touch_prefixes();
     }
 
-    /// Whether the first delta may be told: never less than the dataplane has, until the hold is over.
+    /// Whether all neighbours told everything that they have, and none of them is itself restoring: then what is not here is gone.
+    fn knows_all(&self) -> bool {
+        let mut running = self.links.running().peekable();
+        let whole = |session: Option<_>| {
+            session
+                .and_then(|session| self.sessions.get(&session))
+                .is_some_and(|state| state.synced_whole)
+        };
+        running.peek().is_some() && running.all(whole)
+    }
+
+    /// Whether the first delta may be told: never less than the dataplane has, unless the neighbours know that it is gone, or the hold is over.
     pub(super) fn may_tell_first(&mut self) -> bool {
         let now = self.now.mono;
         if !self.start.ready || !self.computed || self.backoff.deadline().is_some() {
@@ -252,13 +283,24 @@ impl Engine {
             before.unseen.pop();
         }
         let complete = reachable && before.unseen.is_empty();
+        // Own prefixes may come from pods only; for everything else neighbours that lack nothing are right, and not the tables.
+        let gone = || {
+            self.knows_all()
+                && (draining
+                    || !before
+                        .unseen
+                        .iter()
+                        .any(|known| known.gateway == own && self.misses(known)))
+        };
+        let told = complete || gone();
         self.start.before = Some(before);
-        complete
+        told
     }
 
     /// The first delta is told.
     pub(super) fn first_told(&mut self, version: u64) {
         self.start.first_version = Some(version);
+        self.quiet_at.get_or_insert(self.now.mono); // neighbours wait for a digest of one that is not restoring
         if let Some(before) = &mut self.start.before {
             before.gateways.clear();
             before.known.clear();

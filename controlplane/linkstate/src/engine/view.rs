@@ -117,6 +117,13 @@ impl Engine {
         self.start.holding()
     }
 
+    /// Whether it may lack what its neighbours cannot tell it yet, and so says to them: after a restart while routes are held back, after a start until all
+    /// neighbours told it everything and none of them is restoring, or 20 s passed.
+    #[must_use]
+    pub fn restoring(&self) -> bool {
+        self.start.restoring()
+    }
+
     /// Whether it is drained.
     #[must_use]
     pub fn draining(&self) -> bool {

@@ -61,7 +61,13 @@ fn summaries(sim: &mut Sim) -> Vec<Message> {
         count: 1,
         buckets: [1; 64],
     };
-    say(sim, Message::Digest(digest));
+    say(
+        sim,
+        Message::Digest {
+            digest,
+            restoring: false,
+        },
+    );
     let mut messages = Vec::new();
     while let Some(message) = sim.engine_mut(2).next_message(now, session) {
         if matches!(message, Message::Summary { .. }) {

@@ -240,11 +240,17 @@ fn who_is_sent_objects_without_end_still_learns_the_digest() {
             count: 1_000,
             buckets: [step; 64],
         };
-        say(&mut sim, Message::Digest(lie));
+        say(
+            &mut sim,
+            Message::Digest {
+                digest: lie,
+                restoring: false,
+            },
+        );
         sim.run(ms(100));
         let now = sim.time(2);
         match sim.engine_mut(2).next_message(now, session) {
-            Some(Message::Digest(_)) => digests += 1,
+            Some(Message::Digest { .. }) => digests += 1,
             Some(Message::Summary { .. }) => summaries += 1,
             Some(Message::Flood(_)) => {}
             other => panic!("{other:?}"),

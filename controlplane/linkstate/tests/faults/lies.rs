@@ -14,7 +14,13 @@ fn digests_that_lie_cause_a_bounded_number_of_messages() {
             count: 1_000,
             buckets: [step; 64],
         };
-        say(&mut sim, Message::Digest(digest));
+        say(
+            &mut sim,
+            Message::Digest {
+                digest,
+                restoring: false,
+            },
+        );
         sim.run(ms(10));
     }
     // 60 s. Digests alone: 2 streams, both ends, every 2 s: 120. The lie: one summary per pace of 2, 4, 8, 16, 30 s and its answer — but node 3
@@ -32,7 +38,13 @@ fn digests_that_lie_cause_a_bounded_number_of_messages() {
             count: 1_000,
             buckets: [step; 64],
         };
-        say(&mut sim, Message::Digest(digest));
+        say(
+            &mut sim,
+            Message::Digest {
+                digest,
+                restoring: false,
+            },
+        );
         summaries += drain(&mut sim, session);
         sim.run(ms(10));
     }

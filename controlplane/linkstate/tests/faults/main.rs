@@ -4,6 +4,7 @@
 mod sim;
 
 mod exchange;
+mod expired;
 mod floods;
 mod lies;
 mod objects;

@@ -79,6 +79,10 @@ fn objects_that_are_wrong_change_nothing_and_go_nowhere() {
             signed(&|o| o.body = one_prefix(|p| p.metric = 16_777_216)),
         ),
         (
+            "domain of a prefix",
+            signed(&|o| o.body = one_prefix(|p| p.domain = 0)),
+        ),
+        (
             "weight of a prefix",
             signed(&|o| o.body = one_prefix(|p| p.weight = 65_536)),
         ),
@@ -446,4 +450,21 @@ fn what_is_over_is_remembered_as_long_as_an_older_version_could_be_sent() {
     // 600 s and the tolerance of clocks, 300 s: not the whole hour anew.
     sim.run(secs(260));
     assert_eq!(sim.engine(2).sizes().buried, 0);
+}
+
+#[test]
+fn nothing_is_announced_in_no_domain() {
+    let mut sim = line();
+    let before = tables(&sim);
+    let announcement = dmsc_linkstate::event::Announcement {
+        domain: dmsc_wire::Domain(0),
+        name: name("/one/b"),
+        metric: 0,
+        weight: 1,
+        announced_at_ms: 0,
+    };
+    sim.handle(1, Event::Announce(vec![announcement]));
+    sim.run(secs(1));
+    assert_eq!(tables(&sim), before);
+    assert_eq!(sim.members(3, "/one/a"), [1], "in the same object");
 }

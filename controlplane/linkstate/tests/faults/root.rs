@@ -98,3 +98,24 @@ fn objects_with_a_revoked_key_are_gone_whoever_has_it() {
     sim.run(secs(10));
     assert_eq!(sim.members(1, "/three/a"), [3]);
 }
+
+#[test]
+fn what_was_put_off_is_not_taken_when_its_key_is_revoked_meanwhile() {
+    let mut sim = line();
+    let first = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"first"));
+    // By another key of the same node.
+    let second = object(&sim, 4, 44, Kind(77), 1, HIGH + 1, Bytes::from_static(b"2"));
+    say(&mut sim, Message::Flood(vec![first.clone()]));
+    sim.run(ms(1));
+    say(&mut sim, Message::Flood(vec![second]));
+    sim.run(ms(1));
+    assert_eq!(sim.engine(2).sizes().deferred, 1);
+    let key = sim::crypto::key(44).public_key().as_ref().to_vec();
+    let event = by_root(&sim, |revocation| revocation.keys = vec![key.clone()]);
+    sim.handle(2, event);
+    sim.run(ms(100));
+    assert_eq!(sim.engine(2).sizes().deferred, 0);
+    assert_eq!(stored(&sim, 2, Kind(77), 4).body, first.body);
+    let refused: u64 = sim.engine(2).sessions().iter().map(|s| s.refused).sum();
+    assert_eq!(refused, 1);
+}

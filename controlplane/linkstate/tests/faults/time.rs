@@ -176,3 +176,71 @@ fn a_jump_that_nobody_shows_too_is_not_believed() {
     sim.run(secs(1_000));
     assert_eq!(sim.alarms(2), [Alarm::ClockJump]);
 }
+
+#[test]
+fn an_age_that_is_always_0_keeps_nothing_alive() {
+    let mut sim = line();
+    sim.set_session_timeout(2, secs(9_000));
+    let old = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    sim.run(secs(3_500));
+    say(&mut sim, Message::Flood(vec![old.clone()]));
+    sim.run(ms(100));
+    assert!(holds(&sim, 1, 4) && holds(&sim, 2, 4));
+    assert!(stored(&sim, 1, Kind(77), 4).age_s < 5, "passed on as told");
+    // Again and again, at both.
+    for _ in 0..8 {
+        say(&mut sim, Message::Flood(vec![old.clone()]));
+        let session = sim.session_between(1, 2).unwrap();
+        let message = Message::Flood(vec![old.clone()]);
+        sim.handle(1, Event::Received { session, message });
+        sim.run(secs(50));
+    }
+    assert!(!holds(&sim, 1, 4) && !holds(&sim, 2, 4));
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn an_object_does_not_outlive_its_certificate() {
+    let mut sim = line();
+    sim.set_session_timeout(2, secs(9_000));
+    let mut short = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    let signer = NodeSigner::until(4, 4, EPOCH_S, sim.wall_s() + 100);
+    short.certificate = signer.certificate();
+    say(&mut sim, Message::Flood(vec![short.clone()]));
+    sim.run(secs(390));
+    assert!(holds(&sim, 1, 4) && holds(&sim, 2, 4));
+    say(&mut sim, Message::Flood(vec![short.clone()]));
+    sim.run(secs(20));
+    assert!(!holds(&sim, 1, 4) && !holds(&sim, 2, 4));
+    // Nor does it come back.
+    say(&mut sim, Message::Flood(vec![short]));
+    sim.run(secs(1));
+    assert!(!holds(&sim, 2, 4));
+    assert!(sim.digests_equal());
+}
+
+#[test]
+fn an_object_of_the_future_is_refused_and_a_frozen_clock_lets_it_live_once() {
+    let mut sim = line_with(|config| config.session_timeout = secs(90_000));
+    sim.run(secs(700));
+    let mut future = object(&sim, 4, 4, Kind(77), 1, HIGH, Bytes::from_static(b"x"));
+    future.originated_at_ms += 10 * 365 * 86_400_000;
+    let future = resigned(future, 4);
+    say(&mut sim, Message::Flood(vec![future.clone()]));
+    assert!(!holds(&sim, 2, 4));
+    sim.node(2).wall_skew = 86_400;
+    sim.run(secs(1));
+    say(&mut sim, Message::Flood(vec![future.clone()]));
+    assert!(holds(&sim, 2, 4), "which of two times is right?");
+    sim.node(2).wall_skew = 0;
+    for _ in 0..37 {
+        sim.run(secs(100));
+        say(&mut sim, Message::Flood(vec![future.clone()]));
+    }
+    assert!(!holds(&sim, 2, 4));
+    // Nothing of it outranks what its originator says now.
+    let now = object(&sim, 4, 4, Kind(77), 1, 1, Bytes::from_static(b"y"));
+    say(&mut sim, Message::Flood(vec![now]));
+    sim.run(ms(100));
+    assert!(holds(&sim, 2, 4));
+}

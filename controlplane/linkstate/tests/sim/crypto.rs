@@ -1,4 +1,4 @@
-//! Real Ed25519 with certificates that are as small as possible: node, moment of issue, key, signature of the root.
+//! Real Ed25519 with certificates that are as small as possible: node, moment of issue, end, key, signature of the root.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dmsc_linkstate::trust::{
-    Authorisation, Grant, PublicKey, Revocation, RevokedSubject, RootRevocation, TrustError,
+    Authorisation, Grant, NodeKey, PublicKey, Revocation, RevokedSubject, RootRevocation,
+    TrustError,
 };
 use dmsc_linkstate::{NodeId, Now, Signer, Trust};
 use dmsc_wire::{Domain, NameBuf};
@@ -54,9 +55,15 @@ pub struct NodeSigner {
 impl NodeSigner {
     /// Of a node, with the key of this seed.
     pub fn new(node: u32, seed: u32, issued_s: u64) -> Self {
+        Self::until(node, seed, issued_s, u64::MAX)
+    }
+
+    /// With a certificate that ends.
+    pub fn until(node: u32, seed: u32, issued_s: u64, not_after_s: u64) -> Self {
         let key = key(seed);
         let mut bytes = node.to_be_bytes().to_vec();
         bytes.extend_from_slice(&issued_s.to_be_bytes());
+        bytes.extend_from_slice(&not_after_s.to_be_bytes());
         bytes.extend_from_slice(key.public_key().as_ref());
         Self {
             key,
@@ -77,7 +84,7 @@ impl Signer for NodeSigner {
 /// Believes the root, and counts what that costs.
 #[derive(Default)]
 pub struct TestTrust {
-    pub certificates: HashMap<Vec<u8>, (u32, u64, [u8; 32])>,
+    pub certificates: HashMap<Vec<u8>, (u32, u64, u64, [u8; 32])>,
     pub revoked: HashMap<u32, u64>,
     pub keys: HashSet<[u8; 32]>,
     pub verifications: Arc<AtomicU64>,
@@ -88,21 +95,22 @@ impl Trust for TestTrust {
         &mut self,
         origin: NodeId,
         certificate: &[u8],
-        _: Now,
-    ) -> Result<PublicKey, TrustError> {
+        now: Now,
+    ) -> Result<NodeKey, TrustError> {
         if !self.certificates.contains_key(certificate) {
             let statement = opened(ROOT, certificate)?;
-            if statement.len() != 44 {
+            if statement.len() != 52 {
                 return Err(TrustError::Malformed("length"));
             }
             let entry = (
                 u32::from_be_bytes(statement[..4].try_into().unwrap()),
                 u64::from_be_bytes(statement[4..12].try_into().unwrap()),
-                statement[12..].try_into().unwrap(),
+                u64::from_be_bytes(statement[12..20].try_into().unwrap()),
+                statement[20..].try_into().unwrap(),
             );
             self.certificates.insert(certificate.to_vec(), entry);
         }
-        let (node, issued_s, key) = self.certificates[certificate];
+        let (node, issued_s, not_after_s, key) = self.certificates[certificate];
         if node != origin.0 {
             return Err(TrustError::WrongNode);
         }
@@ -114,7 +122,13 @@ impl Trust for TestTrust {
         {
             return Err(TrustError::Revoked);
         }
-        Ok(PublicKey(key))
+        if now.wall.as_secs() > not_after_s {
+            return Err(TrustError::Validity);
+        }
+        Ok(NodeKey {
+            key: PublicKey(key),
+            not_after_s,
+        })
     }
 
     fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {

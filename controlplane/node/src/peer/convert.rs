@@ -17,9 +17,10 @@ pub fn to_wire(message: Message) -> v1::NeighbourMessage {
         Message::Flood(objects) => Wire::Flood(v1::Flood {
             objects: objects.into_iter().map(object_to_wire).collect(),
         }),
-        Message::Digest(digest) => Wire::Digest(v1::Digest {
+        Message::Digest { digest, restoring } => Wire::Digest(v1::Digest {
             count: digest.count,
             buckets: digest.buckets.to_vec(),
+            restoring,
         }),
         Message::Summary {
             bucket_mask,
@@ -61,10 +62,13 @@ pub fn from_wire(message: v1::NeighbourMessage) -> Result<Message, Reason> {
                     .buckets
                     .try_into()
                     .map_err(|_| "a digest that has not 64 buckets")?;
-                Message::Digest(Digest {
-                    count: digest.count,
-                    buckets,
-                })
+                Message::Digest {
+                    digest: Digest {
+                        count: digest.count,
+                        buckets,
+                    },
+                    restoring: digest.restoring,
+                }
             }
             Wire::Summary(summary) => Message::Summary {
                 bucket_mask: summary.bucket_mask,
@@ -200,10 +204,13 @@ mod tests {
         let key = object().key;
         for message in [
             Message::Flood(vec![object()]),
-            Message::Digest(Digest {
-                count: 3,
-                buckets: [5; BUCKETS],
-            }),
+            Message::Digest {
+                digest: Digest {
+                    count: 3,
+                    buckets: [5; BUCKETS],
+                },
+                restoring: true,
+            },
             Message::Summary {
                 bucket_mask: 9,
                 headers: vec![Header {
@@ -248,6 +255,7 @@ mod tests {
         let digest = v1::Digest {
             count: 1,
             buckets: vec![0; 63],
+            ..v1::Digest::default()
         };
         assert!(
             from_wire(v1::NeighbourMessage {
