@@ -33,6 +33,9 @@ impl Engine {
         let Some(stored) = self.lsdb.get(key) else {
             return;
         };
+        if age_s >= stored.age_s(self.now.mono) {
+            return; // as nearly always: a version that is known costs no more than this
+        }
         let certificate = &stored.object.certificate;
         if !frozen
             && self
