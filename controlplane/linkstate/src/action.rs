@@ -40,6 +40,9 @@ pub enum Alarm {
     StalePrefixes,
     /// A limit of the database is reached; more is refused.
     DatabaseFull,
+    /// An authority took back more than is kept of one: what came last is not applied here, until something else of it is over. See
+    /// [`crate::Engine::refused_revocations`].
+    RevocationsFull,
 }
 
 /// Which metric.

@@ -17,12 +17,14 @@ mod lifetime;
 mod links;
 mod lsdb;
 mod own;
+mod pace;
 pub mod pages;
 mod parse;
 mod passing;
 mod receive;
 mod revocations;
 mod rib;
+mod room;
 mod root;
 mod session;
 mod stage;
@@ -98,6 +100,7 @@ impl Engine {
         now: Now,
     ) -> Self {
         Self {
+            authorisations: cover::Authorisations::new(config.revocations),
             backoff: backoff::Backoff::new(config.spf_initial, config.spf_short, config.spf_long),
             config,
             signer,
@@ -120,7 +123,6 @@ impl Engine {
             computations: 0,
             adjacency_changed_at: None,
             rib: rib::Rib::default(),
-            authorisations: cover::Authorisations::default(),
             own: own::Own::default(),
             announced: announced::Announced::default(),
             start: start::Start::new(now.mono),

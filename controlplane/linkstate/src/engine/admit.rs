@@ -225,7 +225,9 @@ impl Engine {
                     let since = waiting.since;
                     if self.key_of(&waiting.object).is_err()
                         || self.check_room(&waiting.object).is_err()
-                        || self.check_prefixes(key, prefixes.len()).is_err()
+                        || self
+                            .check_prefixes(&waiting.object, prefixes.len())
+                            .is_err()
                     {
                         continue;
                     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dmsc_wire::NodeId;
 
+use super::Engine;
+use super::lifetime::AHEAD;
 use super::lsdb::Stored;
 use crate::object::{Key, Version};
 
@@ -52,6 +54,11 @@ impl Buried {
         self.get(key).map(|stored| stored.object.version())
     }
 
+    /// Number of all.
+    pub fn len(&self) -> usize {
+        self.last.len()
+    }
+
     /// Forgets an object.
     pub fn remove(&mut self, key: Key) -> Option<Stored> {
         let old = self.last.remove(&key)?;
@@ -87,6 +94,27 @@ impl Buried {
             }
             self.remove(key);
         }
+    }
+}
+
+impl Engine {
+    /// The present version of an object, in the place of `old`, is remembered no longer than anybody takes what is older: until that is over by what
+    /// its originator signed, by whatever clock. Of versions that never came here, a purge shows when they end: none was signed after it.
+    pub(super) fn bound_shadow(&mut self, key: Key, old: Option<&Stored>) {
+        if self.clock.is_frozen() {
+            return; // nobody knows what time it is, so anything younger by its age is taken
+        }
+        let now = self.now;
+        let end = |stored: &Stored| {
+            let lifetime = Duration::from_secs(u64::from(stored.object.lifetime_s));
+            let end = Duration::from_millis(stored.object.originated_at_ms) + lifetime + AHEAD;
+            now.mono + end.saturating_sub(now.wall)
+        };
+        let purge = self.lsdb.get(key).filter(|stored| stored.object.is_purge());
+        let before = old.map(|old| old.shadow);
+        let ends = [old.map(end), before, purge.map(end)];
+        let until = ends.into_iter().flatten().max();
+        self.lsdb.shadow_by(key, until.unwrap_or(now.mono));
     }
 }
 

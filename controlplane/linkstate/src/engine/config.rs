@@ -39,12 +39,14 @@ pub struct EngineConfig {
     pub restart_time: Duration,
     /// Most headers in one summary.
     pub most_headers: usize,
-    /// Most objects of one originator, and never more than a quarter of all.
+    /// Most objects of one originator, and never more than a quarter of all; half as many statements that it repeats besides.
     pub objects_per_origin: usize,
     /// Most prefixes of one originator.
     pub prefixes_per_origin: usize,
     /// Most objects of all.
     pub objects: usize,
+    /// Most revocations by authorities that are in force, of one authority a quarter; and as many by the root.
+    pub revocations: usize,
     /// Objects per second that a neighbour may send, after a burst of ten times as many that are new.
     pub objects_per_second: u32,
 }
@@ -73,6 +75,7 @@ impl EngineConfig {
             objects_per_origin: 20_000,
             prefixes_per_origin: 262_144,
             objects: 500_000,
+            revocations: 100_000,
             objects_per_second: 2_000,
         }
     }

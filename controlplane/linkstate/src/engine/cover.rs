@@ -46,7 +46,7 @@ struct Part {
 }
 
 /// Authorisations of all gateways, by name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Authorisations {
     held: BTreeMap<(NodeId, u64), Authorisation>,
     names: HashMap<(NodeId, Domain), HashMap<NameBuf, Vec<Part>>>,
@@ -72,6 +72,18 @@ fn turns(authorisation: &Authorisation) -> [u64; 3] {
 }
 
 impl Authorisations {
+    /// None; at most so many revocations are kept.
+    pub fn new(revocations: usize) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            names: HashMap::new(),
+            ends: BTreeSet::new(),
+            judged: AtomicU64::new(0),
+            revocations: Revocations::new(revocations),
+            voided: Voided::default(),
+        }
+    }
+
     /// All, by gateway.
     pub fn iter(&self) -> impl Iterator<Item = &Authorisation> {
         self.held.values()

@@ -151,7 +151,7 @@ impl Engine {
         self.check_room(&object)?;
         let parsed = self.parse(&object)?;
         if let Parsed::Prefixes(prefixes) = &parsed {
-            self.check_prefixes(key, prefixes.len())?;
+            self.check_prefixes(&object, prefixes.len())?;
         }
         match &parsed {
             Parsed::Adjacency(body) if self.start.is_restart() => {

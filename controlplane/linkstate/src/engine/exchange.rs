@@ -199,7 +199,6 @@ impl Engine {
         if !state.send.is_empty() && pace.exchange.wait(now) {
             return; // what differs is on its way
         }
-        pace.exchange.differ(now);
         let mut differ = mine
             .buckets
             .iter()
@@ -210,8 +209,7 @@ impl Engine {
         if differ == 0 {
             differ = u64::MAX; // only the numbers differ: that cannot be, so everything is told
         }
-        let length = pace.exchange.pace;
-        state.summary |= pace.exchange.told.take(differ, now, length);
+        state.summary |= pace.exchange.tell(differ, now);
     }
 
     /// Headers of a neighbour: what is newer here is sent, what is newer there is asked for.
@@ -243,7 +241,7 @@ impl Engine {
         }) {
             bucket_mask // the next page of what was heeded
         } else {
-            exchange.heard.take(bucket_mask, now, exchange.pace)
+            exchange.heed(bucket_mask, now)
         };
         if mask == 0 {
             return;

@@ -80,7 +80,8 @@ impl Engine {
         }
     }
 
-    fn clear(&mut self, alarm: Alarm) {
+    /// It is over.
+    pub(super) fn clear(&mut self, alarm: Alarm) {
         if self.alarms.remove(&alarm) {
             self.actions.push(Action::AlarmOver(alarm));
         }

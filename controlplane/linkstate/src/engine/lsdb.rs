@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::lifetime::AHEAD;
 use super::own::ADJACENCY_ID;
+use super::room::{Share, rank};
 use crate::message::{BUCKETS, Digest};
 use crate::object::{Key, Kind, Object, Version};
 use crate::time::Now;
@@ -68,10 +69,20 @@ pub fn bytes_of(object: &Object) -> usize {
 pub struct Lsdb {
     objects: BTreeMap<Key, Stored>,
     by_bucket: BTreeSet<(u8, Key)>,
+    bucket_len: BTreeMap<u8, usize>,
     by_end: BTreeSet<(Duration, Key)>,
-    of_origin: BTreeMap<NodeId, Size>,
+    of_origin: BTreeMap<(NodeId, Share), Size>,
+    /// In the order in which they stay, see [`super::room`].
+    ranked: BTreeSet<(NodeId, Share, u8, Key)>,
+    /// Who carries a statement (a revocation, by an authority or by the root) that is not purged, by its kind and id.
+    carriers: BTreeMap<(Kind, u64), BTreeSet<NodeId>>,
     bytes: usize,
     digest: Digest,
+}
+
+/// Whether objects of this kind repeat what an authority or the root said, and nothing of their originator's own.
+pub fn is_statement(kind: Kind) -> bool {
+    matches!(kind, Kind::REVOCATION | Kind::ROOT_REVOCATION)
 }
 
 fn hash(key: Key, version: Option<Version>) -> u64 {
@@ -143,6 +154,11 @@ impl Lsdb {
             .filter_map(|(_, key)| Some((*key, self.objects.get(key)?)))
     }
 
+    /// Number of keys in one bucket of the digest, purged ones too.
+    pub fn bucket_len(&self, bucket: u8) -> usize {
+        self.bucket_len.get(&bucket).copied().unwrap_or(0)
+    }
+
     /// Those of one kind, by key.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (Key, &Stored)> {
         let from = Key {
@@ -154,6 +170,16 @@ impl Lsdb {
             .range(from..)
             .take_while(move |(key, _)| key.kind == kind)
             .map(|(key, stored)| (*key, stored))
+    }
+
+    /// Objects of all nodes that carry a statement, by node.
+    pub fn carriers(&self, (kind, id): (Kind, u64)) -> impl Iterator<Item = (NodeId, &Stored)> {
+        let origins = self.carriers.get(&(kind, id)).into_iter().flatten();
+        origins.filter_map(move |origin| {
+            let origin = *origin;
+            let stored = self.objects.get(&Key { kind, origin, id })?;
+            Some((origin, stored))
+        })
     }
 
     /// Whether most nodes but `own`, and at least two, show this time: by when they originated their adjacency object, and its age.
@@ -182,8 +208,26 @@ impl Lsdb {
     }
 
     /// What those of one originator take.
-    pub fn size_of(&self, origin: NodeId) -> Size {
-        self.of_origin.get(&origin).copied().unwrap_or_default()
+    pub fn size_of(&self, origin: NodeId, share: Share) -> Size {
+        let size = self.of_origin.get(&(origin, share));
+        size.copied().unwrap_or_default()
+    }
+
+    /// Those of the same originator and share that come after an object, the last one first.
+    pub fn after(&self, object: &Object) -> impl Iterator<Item = &Stored> {
+        let (origin, share) = (object.key.origin, Share::of(object.key));
+        let last = Key {
+            kind: Kind(u8::MAX),
+            origin: NodeId(u32::MAX),
+            id: u64::MAX,
+        };
+        let from = Bound::Excluded((origin, share, rank(object), object.key));
+        let to = Bound::Included((origin, share, u8::MAX, last));
+        // An own purge of the last key that there is comes after nothing.
+        let is_last = rank(object) == u8::MAX && object.key == last;
+        let range = (!is_last).then(|| self.ranked.range((from, to)));
+        let keys = range.into_iter().flatten().rev();
+        keys.filter_map(|(_, _, _, key)| self.objects.get(key))
     }
 
     /// Of all objects that are not purged (purges are forgotten at other times by each node, and would show as differences).
@@ -224,8 +268,18 @@ impl Lsdb {
         let until = now + left;
         self.toggle(&object, bucket, true);
         self.by_bucket.insert((bucket, key));
+        *self.bucket_len.entry(bucket).or_default() += 1;
         self.by_end.insert((until, key));
-        let size = self.of_origin.entry(key.origin).or_default();
+        if is_statement(key.kind) && !object.is_purge() {
+            let statement = (key.kind, key.id);
+            self.carriers
+                .entry(statement)
+                .or_default()
+                .insert(key.origin);
+        }
+        let share = Share::of(key);
+        self.ranked.insert((key.origin, share, rank(&object), key));
+        let size = self.of_origin.entry((key.origin, share)).or_default();
         size.objects += 1;
         size.bytes += bytes_of(&object);
         size.prefixes += prefixes;
@@ -288,20 +342,40 @@ impl Lsdb {
         }
     }
 
+    /// It is remembered until then at most.
+    pub fn shadow_by(&mut self, key: Key, until: Duration) {
+        if let Some(stored) = self.objects.get_mut(&key) {
+            stored.shadow = stored.shadow.min(until);
+        }
+    }
+
     /// Removes an object without a trace.
     pub fn remove(&mut self, key: Key) -> Option<Stored> {
         let old = self.objects.remove(&key)?;
         let bucket = bucket_of(key);
         self.toggle(&old.object, bucket, false);
         self.by_bucket.remove(&(bucket, key));
+        if let Some(len) = self.bucket_len.get_mut(&bucket) {
+            *len = len.saturating_sub(1);
+        }
         self.by_end.remove(&(old.until, key));
         self.bytes = self.bytes.saturating_sub(bytes_of(&old.object));
-        if let Some(size) = self.of_origin.get_mut(&key.origin) {
+        let statement = (key.kind, key.id);
+        if let Some(origins) = self.carriers.get_mut(&statement) {
+            origins.remove(&key.origin);
+            if origins.is_empty() {
+                self.carriers.remove(&statement);
+            }
+        }
+        let share = Share::of(key);
+        self.ranked
+            .remove(&(key.origin, share, rank(&old.object), key));
+        if let Some(size) = self.of_origin.get_mut(&(key.origin, share)) {
             size.objects = size.objects.saturating_sub(1);
             size.bytes = size.bytes.saturating_sub(bytes_of(&old.object));
             size.prefixes = size.prefixes.saturating_sub(old.prefixes);
             if size.objects == 0 {
-                self.of_origin.remove(&key.origin);
+                self.of_origin.remove(&(key.origin, share));
             }
         }
         Some(old)

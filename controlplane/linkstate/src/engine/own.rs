@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::body::{AdjacencyBody, Link, encode_adjacency};
+use super::bucket::Bucket;
 use super::duplicate::Fights;
 use super::parse::Parsed;
 use super::stage::Stage;
@@ -48,6 +49,8 @@ pub struct Own {
     pub authorisations: BTreeMap<u64, OwnAuthorisation>,
     /// Revocations that this node passes on.
     pub statements: BTreeMap<Key, Bytes>,
+    /// How many of those that were given to this node are said without waiting for others.
+    pub at_once: Option<Bucket>,
     refresh: BTreeSet<(Duration, Key)>,
     refresh_of: BTreeMap<Key, Duration>,
     /// Others who speak with this node's id.
@@ -231,6 +234,14 @@ impl Engine {
             Some(parsed) => parsed,
             None => self.parse(&object).unwrap_or(Parsed::Opaque),
         };
+        let prefixes = match &parsed {
+            Parsed::Prefixes(prefixes) => prefixes.len(),
+            _ => 0,
+        };
+        // The others would refuse it; what is there of it stays until it fits, when it is refreshed next.
+        if self.check_prefixes(&object, prefixes).is_err() {
+            return;
+        }
         self.accept(object, parsed, None, now);
     }
 

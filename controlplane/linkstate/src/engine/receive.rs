@@ -7,10 +7,10 @@ use thiserror::Error;
 use super::Engine;
 use super::body::BodyError;
 use super::bucket::{KNOWN, NEW};
-use super::lsdb::{Stored, bytes_of};
+use super::lsdb::{Stored, bucket_of};
 use super::parse::Parsed;
 use super::stage::Stage;
-use crate::action::{Action, Alarm};
+use crate::action::Action;
 use crate::event::SessionId;
 use crate::message::Message;
 use crate::object::{Key, Kind, Object, Version};
@@ -19,14 +19,6 @@ use crate::trust::{NodeKey, TrustError};
 
 /// After the last change the neighbours are told the digest.
 const QUIET: Duration = Duration::from_millis(50);
-
-/// Bytes per object of the limits of one originator …
-const BYTES_OF_ORIGIN: usize = 4_096;
-/// … and of all: few are as large as they may be.
-const BYTES_IN_ALL: usize = 2_048;
-
-/// No originator takes more than this part of the database.
-const SHARE: usize = 4;
 
 /// This part of what may be in the database is remembered when it is over.
 const BURIED: usize = 4;
@@ -197,45 +189,6 @@ impl Engine {
         .max()
     }
 
-    pub(super) fn check_room(&mut self, object: &Object) -> Result<(), Refusal> {
-        let key = object.key;
-        let old = self.lsdb.get(key);
-        let more = bytes_of(object).saturating_sub(old.map_or(0, |old| bytes_of(&old.object)));
-        let new = usize::from(old.is_none());
-        let size = self.lsdb.size_of(key.origin);
-        let config = &self.config;
-        let in_all = config.objects.saturating_mul(BYTES_IN_ALL);
-        let of_origin = config.objects_per_origin.min(config.objects / SHARE);
-        let fits = self.lsdb.len() + new <= config.objects
-            && size.objects + new <= of_origin
-            && self.lsdb.bytes() + more <= in_all
-            && size.bytes + more
-                <= of_origin
-                    .saturating_mul(BYTES_OF_ORIGIN)
-                    .min(in_all / SHARE);
-        // What shrinks or stays as large always fits: a full database still follows the network.
-        if !fits && (new > 0 || more > 0) {
-            return Err(self.full());
-        }
-        Ok(())
-    }
-
-    /// Whether its originator may have so many prefixes.
-    pub(super) fn check_prefixes(&mut self, key: Key, prefixes: usize) -> Result<(), Refusal> {
-        let old = self.lsdb.get(key).map_or(0, |old| old.prefixes);
-        let others = self.lsdb.size_of(key.origin).prefixes.saturating_sub(old);
-        if prefixes > old && others + prefixes > self.config.prefixes_per_origin {
-            return Err(self.full());
-        }
-        Ok(())
-    }
-
-    fn full(&mut self) -> Refusal {
-        self.full_at = Some(self.now.mono);
-        self.raise(Alarm::DatabaseFull);
-        Refusal::Full
-    }
-
     /// The key that signs for its originator, by the certificate that the object brings.
     pub(super) fn key_of(&mut self, object: &Object) -> Result<NodeKey, Refusal> {
         let origin = object.key.origin;
@@ -276,7 +229,7 @@ impl Engine {
             None => self.parse(&object)?,
         };
         if let Parsed::Prefixes(prefixes) = &parsed {
-            self.check_prefixes(object.key, prefixes.len())?;
+            self.check_prefixes(&object, prefixes.len())?;
             if !self.admissible(object.key.origin, prefixes) {
                 return if self.waiting.insert(object, received) {
                     Ok(())
@@ -285,10 +238,13 @@ impl Engine {
                 };
             }
         }
+        let is_new = self.lsdb.live(object.key).is_none();
         if let Some(state) = self.sessions.get_mut(&session) {
             state.accepted = state.accepted.saturating_add(1);
             if let Some(pace) = self.paces.get_mut(&state.link) {
-                pace.exchange.accepted = pace.exchange.accepted.saturating_add(1);
+                let bucket = bucket_of(object.key);
+                let size = self.lsdb.bucket_len(bucket);
+                pace.exchange.accepted(bucket, size, is_new);
             }
         }
         self.accept(object, parsed, Some(session), received);
@@ -361,7 +317,9 @@ impl Engine {
             Parsed::Unchanged => self.lsdb.get(key).map_or(0, |stored| stored.prefixes),
             _ => 0,
         };
+        self.give_way(&object, prefixes);
         let old = self.lsdb.insert(object, prefixes, now);
+        self.bound_shadow(key, old.as_ref());
         if let Some(before) = self.buried.remove(key) {
             self.lsdb.shade(key, before.shadow);
         }
@@ -393,15 +351,20 @@ impl Engine {
         while let Some(key) = self.lsdb.ended(self.now.mono) {
             let old = self.lsdb.remove(key);
             if let Some(old) = old.as_ref().filter(|old| old.shadow > self.now.mono) {
-                let (of_origin, in_all) = (self.config.objects_per_origin, self.config.objects);
-                self.buried
-                    .insert(old.clone(), of_origin / BURIED, in_all / BURIED);
+                self.bury(old.clone());
             }
             self.quiet_at = Some(self.now.mono + QUIET);
             self.index(key, Parsed::Purge, &bytes::Bytes::new(), old);
         }
         self.waiting.expire(self.now.mono);
         self.buried.expire(self.now.mono);
+    }
+
+    /// Remembers a version that is over, or gave way.
+    pub(super) fn bury(&mut self, stored: Stored) {
+        let (of_origin, in_all) = (self.config.objects_per_origin, self.config.objects);
+        self.buried
+            .insert(stored, of_origin / BURIED, in_all / BURIED);
     }
 
     /// Ends a session.

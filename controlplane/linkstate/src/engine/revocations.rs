@@ -1,30 +1,27 @@
-//! Revocations in force, found by name in as many look-ups as the name has components; and until when each is needed.
+//! Revocations in force, and until when each is needed.
+
+mod index;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dmsc_wire::{Domain, Name, NameBuf, NodeId};
+use dmsc_wire::{Name, NameBuf, NodeId};
 
+use self::index::Index;
 use crate::object::Kind;
 use crate::trust::{Authorisation, Revocation, RootRevocation};
 
-/// Most that are kept; authorities sign them, so this is never reached by accident.
-const MOST: usize = 100_000;
+/// No authority has more than this part of those that are kept: a stolen key does not take the room of others. More are refused, not exchanged for some
+/// that are in force, or whoever has the key could undo these. What is refused is remembered, told to people, and taken when there is room.
+const PART: usize = 4;
 /// A statement must be over for so long, by the monotonic clock and without a break, before it is forgotten: a wall clock that is wrong for some
 /// hours, and was believed, erases nothing.
 pub const FORGET: Duration = Duration::from_secs(86_400);
 
 /// A statement: its kind, and the id that stands for its body.
 pub type StatementId = (Kind, u64);
-
-/// In one domain, or in all.
-#[derive(Debug, Default)]
-struct Of {
-    everything: Vec<u64>,
-    below: BTreeMap<NameBuf, Vec<u64>>,
-}
 
 /// What is known of a statement of either kind.
 #[derive(Debug)]
@@ -39,16 +36,34 @@ struct Kept {
 }
 
 /// Revocations by authorities and by the root.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Revocations {
+    most: usize,
     by_id: BTreeMap<u64, Revocation>,
-    index: HashMap<Option<Domain>, Of>,
+    index: Index,
+    of_authority: HashMap<String, usize>,
+    /// Authorities of those that there was no room for.
+    refused: BTreeMap<u64, String>,
     roots: BTreeMap<u64, RootRevocation>,
     kept: BTreeMap<StatementId, Kept>,
     due: BTreeSet<(Duration, StatementId)>,
 }
 
 impl Revocations {
+    /// None; at most so many by authorities, and by the root, are kept. They are signed, so this is never reached by accident.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            by_id: BTreeMap::new(),
+            index: Index::default(),
+            of_authority: HashMap::new(),
+            refused: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
     /// All of authorisations.
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
         self.by_id.values()
@@ -62,7 +77,7 @@ impl Revocations {
             .map(|(id, one)| (*id, one))
     }
 
-    /// Whether this statement is in force.
+    /// Whether this statement is in force, or would be if there were room.
     pub fn contains(&self, statement: StatementId) -> bool {
         self.kept.contains_key(&statement)
     }
@@ -83,24 +98,67 @@ impl Revocations {
         self.kept.insert(statement, kept);
     }
 
-    /// Adds one; whether it is new.
+    /// Whether one more of an authority is kept.
+    fn has_room(&self, authority: &str) -> bool {
+        let its = self.of_authority.get(authority).copied().unwrap_or(0);
+        its < self.most / PART && self.by_id.len() < self.most
+    }
+
+    /// Adds one; whether it is new, and there is room.
     pub fn insert(&mut self, id: u64, revocation: Revocation, body: Bytes) -> bool {
-        if self.by_id.contains_key(&id) || self.by_id.len() >= MOST {
+        if self.by_id.contains_key(&id) {
             return false;
         }
-        let of = self.index.entry(revocation.domain).or_default();
-        match &revocation.name {
-            None => of.everything.push(id),
-            Some(name) => of.below.entry(name.clone()).or_default().push(id),
+        if !self.has_room(&revocation.authority) {
+            if self.refused.len() < self.most / PART && !self.refused.contains_key(&id) {
+                self.keep((Kind::REVOCATION, id), body, revocation.until_s);
+                self.refused.insert(id, revocation.authority);
+            }
+            return false;
         }
+        self.refused.remove(&id);
+        self.index.insert(id, &revocation);
+        let authority = revocation.authority.clone();
+        *self.of_authority.entry(authority).or_default() += 1;
         self.keep((Kind::REVOCATION, id), body, revocation.until_s);
         self.by_id.insert(id, revocation);
         true
     }
 
+    fn remove(&mut self, id: u64) {
+        let Some(revocation) = self.by_id.remove(&id) else {
+            return;
+        };
+        self.index.remove(id, &revocation);
+        if let Some(its) = self.of_authority.get_mut(&revocation.authority) {
+            *its = its.saturating_sub(1);
+            if *its == 0 {
+                self.of_authority.remove(&revocation.authority);
+            }
+        }
+    }
+
+    /// Those that there was no room for, and by whom.
+    pub fn refused(&self) -> impl Iterator<Item = (u64, &str)> {
+        let refused = self.refused.iter();
+        refused.map(|(id, authority)| (*id, authority.as_str()))
+    }
+
+    /// Of those that there was no room for, some that there is room for now: their ids and bodies.
+    pub fn fitting(&self, most: usize) -> Vec<(u64, Bytes)> {
+        self.refused()
+            .filter(|(_, authority)| self.has_room(authority))
+            .filter_map(|(id, _)| {
+                let kept = self.kept.get(&(Kind::REVOCATION, id))?;
+                Some((id, kept.body.clone()))
+            })
+            .take(most)
+            .collect()
+    }
+
     /// Adds one by the root; whether it is new.
     pub fn insert_root(&mut self, id: u64, revocation: RootRevocation, body: Bytes) -> bool {
-        if self.roots.contains_key(&id) || self.roots.len() >= MOST {
+        if self.roots.contains_key(&id) || self.roots.len() >= self.most {
             return false;
         }
         self.keep((Kind::ROOT_REVOCATION, id), body, revocation.until_s);
@@ -110,27 +168,7 @@ impl Revocations {
 
     /// Whether an authorisation was revoked for a name.
     pub fn hit(&self, authorisation: &Authorisation, name: &NameBuf) -> bool {
-        [None, Some(authorisation.domain)]
-            .iter()
-            .filter_map(|domain| self.index.get(domain))
-            .any(|of| self.hit_by(of, authorisation, name))
-    }
-
-    fn hit_by(&self, of: &Of, authorisation: &Authorisation, name: &NameBuf) -> bool {
-        let covers = |subtree: &NameBuf| subtree.as_name().is_prefix_of(name.as_name());
-        let applies = |ids: &Vec<u64>| {
-            ids.iter()
-                .filter_map(|id| self.by_id.get(id))
-                .any(|revocation| {
-                    applies(revocation, authorisation)
-                        && (revocation.subtrees.is_empty()
-                            || revocation.subtrees.iter().any(covers))
-                })
-        };
-        applies(&of.everything)
-            || (1..=name.as_name().component_count())
-                .filter_map(|depth| of.below.get(name.as_name().prefix(depth).as_bytes()))
-                .any(applies)
+        self.index.hits(authorisation, name)
     }
 
     /// Whether all of an authorisation is revoked.
@@ -165,25 +203,7 @@ impl Revocations {
 
     /// An authorisation that could be used until `until_s` came: those that end some of it are needed as long.
     pub fn came(&mut self, authorisation: &Authorisation, until_s: u64) {
-        let mut found = Vec::new();
-        for of in [None, Some(authorisation.domain)]
-            .iter()
-            .filter_map(|domain| self.index.get(domain))
-        {
-            found.extend(of.everything.iter().copied());
-            for grant in &authorisation.grants {
-                let name = grant.name.as_name();
-                let above = (1..name.component_count())
-                    .filter_map(|depth| of.below.get(name.prefix(depth).as_bytes()));
-                let from = Bound::Included(name.as_bytes());
-                let below = of
-                    .below
-                    .range::<[u8], _>((from, Bound::Unbounded))
-                    .take_while(|(at, _)| name.is_prefix_of(at.as_name()))
-                    .map(|(_, ids)| ids);
-                found.extend(above.chain(below).flatten().copied());
-            }
-        }
+        let mut found = self.index.near(authorisation);
         found.retain(|id| self.touches(*id, authorisation));
         for id in found {
             self.needed(id, until_s);
@@ -206,17 +226,8 @@ impl Revocations {
             if statement.0 == Kind::ROOT_REVOCATION {
                 self.roots.remove(&statement.1);
             } else {
-                self.by_id.remove(&statement.1);
-            }
-        }
-        if over.iter().any(|(kind, _)| *kind == Kind::REVOCATION) {
-            let by_id = &self.by_id;
-            for of in self.index.values_mut() {
-                of.everything.retain(|id| by_id.contains_key(id));
-                of.below.retain(|_, ids| {
-                    ids.retain(|id| by_id.contains_key(id));
-                    !ids.is_empty()
-                });
+                self.refused.remove(&statement.1);
+                self.remove(statement.1);
             }
         }
         over
@@ -236,13 +247,13 @@ impl Revocations {
     /// Of those that are needed and that nobody carries, this node passes on each after a delay of its own.
     pub fn watch(
         &mut self,
-        carried: &BTreeSet<StatementId>,
+        is_carried: impl Fn(StatementId) -> bool,
         wall_s: u64,
         now: Duration,
         delay: impl Fn(StatementId) -> Duration,
     ) {
         for (statement, kept) in &mut self.kept {
-            let lost = kept.end_s > wall_s && !carried.contains(statement);
+            let lost = kept.end_s > wall_s && !is_carried(*statement);
             match kept.due {
                 None if lost => {
                     let due = now + delay(*statement);
@@ -255,6 +266,16 @@ impl Revocations {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// This node passes it on at `due`, or when it is to do so already, unless somebody else carries it before.
+    pub fn pass_on_at(&mut self, statement: StatementId, due: Duration) {
+        if let Some(kept) = self.kept.get_mut(&statement)
+            && kept.due.is_none()
+        {
+            kept.due = Some(due);
+            self.due.insert((due, statement));
         }
     }
 

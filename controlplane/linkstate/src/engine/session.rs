@@ -7,63 +7,17 @@ use dmsc_wire::NodeId;
 
 use super::bucket::Bucket;
 use super::own::ADJACENCY_ID;
+use super::pace::Exchange;
 use super::receive::Refusal;
 use crate::event::AdjacencyId;
 use crate::object::{Key, Kind};
 
 /// Most keys that are asked for at a time.
 pub const MOST_WANTED: usize = 20_000;
-/// An exchange that brings nothing is repeated later and later, at most so late.
-const LONGEST: Duration = Duration::from_secs(30);
 /// So many intervals digests are put off because of objects that are on their way.
 pub const PATIENCE: u32 = 3;
 /// What the other end is about to send anyway is not asked for.
 pub const ASK_AFTER: Duration = Duration::from_millis(50);
-
-/// Each bucket of the digest once per time.
-#[derive(Debug, Default)]
-pub struct Window {
-    from: Option<Duration>,
-    mask: u64,
-}
-
-impl Window {
-    /// The buckets of `mask` that were not taken within `length`; they are now.
-    pub fn take(&mut self, mask: u64, now: Duration, length: Duration) -> u64 {
-        if self
-            .from
-            .is_none_or(|from| now.saturating_sub(from) >= length)
-        {
-            self.from = None;
-            self.mask = 0;
-        }
-        let free = mask & !self.mask;
-        if free != 0 {
-            self.from.get_or_insert(now);
-            self.mask |= free;
-        }
-        free
-    }
-}
-
-/// Pace of summaries.
-#[derive(Debug)]
-pub struct Exchange {
-    /// Summaries sent.
-    pub told: Window,
-    /// Summaries heeded.
-    pub heard: Window,
-    /// The last one was a part of these buckets up to this key: the next part is heeded too.
-    pub heard_to: Option<(u64, Key)>,
-    /// Time between two of them.
-    pub pace: Duration,
-    interval: Duration,
-    since: Duration,
-    /// Objects accepted, in all sessions.
-    pub accepted: u64,
-    accepted_before: u64,
-    waits: Option<Duration>,
-}
 
 /// What a neighbour may cost. It belongs to the adjacency: a new stream over it does not renew it.
 #[derive(Debug)]
@@ -79,49 +33,8 @@ impl Pace {
     pub fn new(objects_per_second: u32, interval: Duration, now: Duration) -> Self {
         Self {
             bucket: Bucket::new(objects_per_second, now),
-            exchange: Exchange::new(interval, now),
+            exchange: Exchange::new(interval),
         }
-    }
-}
-
-impl Exchange {
-    fn new(interval: Duration, now: Duration) -> Self {
-        Self {
-            told: Window::default(),
-            heard: Window::default(),
-            heard_to: None,
-            pace: interval,
-            interval,
-            since: now,
-            accepted: 0,
-            accepted_before: 0,
-            waits: None,
-        }
-    }
-
-    /// Digests differ. Slower if there was an exchange since and it brought nothing.
-    pub fn differ(&mut self, now: Duration) {
-        self.waits = None;
-        if self.accepted != self.accepted_before {
-            self.reset(now);
-            self.accepted_before = self.accepted;
-        } else if now.saturating_sub(self.since) >= self.pace {
-            self.since = now;
-            self.pace = (self.pace * 2).min(LONGEST.max(self.interval));
-        }
-    }
-
-    /// Digests differ while objects are on their way there: whether to wait for them.
-    pub fn wait(&mut self, now: Duration) -> bool {
-        let from = *self.waits.get_or_insert(now);
-        now.saturating_sub(from) < self.interval * PATIENCE
-    }
-
-    /// At full pace again.
-    pub fn reset(&mut self, now: Duration) {
-        self.pace = self.interval;
-        self.since = now;
-        self.waits = None;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What people and tests may know of an engine.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dmsc_wire::{Domain, NameBuf, NodeId};
@@ -67,6 +68,8 @@ pub struct Sizes {
     pub waiting: usize,
     /// Versions that came too soon.
     pub deferred: usize,
+    /// Versions that are remembered after their end.
+    pub buried: usize,
     /// Keys to be sent or asked for, of all sessions.
     pub to_send: usize,
     /// Prefixes in the RIB.
@@ -159,6 +162,7 @@ impl Engine {
             objects: self.lsdb.len(),
             waiting: self.waiting.len(),
             deferred: self.deferred.len(),
+            buried: self.buried.len(),
             to_send: self
                 .sessions
                 .values()
@@ -271,6 +275,16 @@ impl Engine {
     /// The same, without copies.
     pub fn each_revocation(&self) -> impl Iterator<Item = &Revocation> {
         self.authorisations.revocations.iter()
+    }
+
+    /// Authorities with the number of their revocations that are known and not applied, because they have too many in force.
+    #[must_use]
+    pub fn refused_revocations(&self) -> BTreeMap<String, usize> {
+        let mut refused = BTreeMap::new();
+        for (_, authority) in self.authorisations.revocations.refused() {
+            *refused.entry(authority.to_owned()).or_default() += 1;
+        }
+        refused
     }
 
     /// The wall clock that is believed at a moment of the monotonic one: after a jump it goes on as before.

@@ -19,7 +19,7 @@ fn entries(sim: &Sim, at: u32) -> BTreeSet<(Key, Sequence, [u8; 64])> {
 }
 
 /// `to` hears this from `from`.
-fn say_as(sim: &mut Sim, from: u32, to: u32, message: Message) {
+pub fn say_as(sim: &mut Sim, from: u32, to: u32, message: Message) {
     let session = sim.session_between(to, from).unwrap();
     sim.handle(to, Event::Received { session, message });
 }

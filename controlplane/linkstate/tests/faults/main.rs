@@ -10,6 +10,7 @@ mod lies;
 mod objects;
 mod revocations;
 mod root;
+mod shares;
 mod time;
 mod work;
 

@@ -435,6 +435,24 @@ fn who_missed_a_purge_for_long_learns_it_from_those_who_remember() {
 }
 
 #[test]
+fn what_is_over_is_remembered_as_long_as_an_older_version_could_be_sent() {
+    let mut sim = line();
+    // Heard of late: 50 minutes of the hour that they live are over.
+    for sequence in [HIGH, HIGH + 1] {
+        let mut object = object(&sim, 4, 4, Kind(77), 1, sequence, Bytes::from_static(b"x"));
+        object.originated_at_ms -= 3_000_000;
+        object.age_s = 3_000;
+        say(&mut sim, Message::Flood(vec![resigned(object, 4)]));
+        sim.run(secs(1));
+    }
+    sim.run(secs(650));
+    assert_eq!(sim.engine(2).sizes().buried, 1);
+    // 600 s and the tolerance of clocks, 300 s: not the whole hour anew.
+    sim.run(secs(260));
+    assert_eq!(sim.engine(2).sizes().buried, 0);
+}
+
+#[test]
 fn nothing_is_announced_in_no_domain() {
     let mut sim = line();
     let before = tables(&sim);

@@ -23,11 +23,12 @@ type Two = [(&'static str, String); 2];
 type Gauges<L> = Family<L, Gauge<i64, AtomicI64>>;
 type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 
-const ALARMS: [(Alarm, &str); 4] = [
+const ALARMS: [(Alarm, &str); 5] = [
     (Alarm::DuplicateNodeId, "duplicate-node-id"),
     (Alarm::ClockJump, "clock-jump"),
     (Alarm::StalePrefixes, "stale-prefixes"),
     (Alarm::DatabaseFull, "database-full"),
+    (Alarm::RevocationsFull, "revocations-full"),
 ];
 const STATES: [&str; 5] = ["starting", "restarting", "running", "draining", "drained"];
 

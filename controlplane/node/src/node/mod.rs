@@ -510,5 +510,8 @@ pub fn alarm_text(alarm: Alarm) -> &'static str {
         Alarm::DatabaseFull => {
             "the link-state database is full, more is refused: look for a node that floods too much, or raise [linkstate] objects"
         }
+        Alarm::RevocationsFull => {
+            "a prefix authority took back more than is kept of one, what came last is not applied: if its key was stolen, let the root take it back"
+        }
     }
 }
