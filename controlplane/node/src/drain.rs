@@ -1,7 +1,7 @@
 //! Taking a node out of service without losing a packet: withdraw, wait until everybody knows, wait until nobody comes any more.
 //!
 //! Neighbours acknowledge; of routers behind them nothing is heard, and one of them may still choose this node, and be silent just now. So silence counts
-//! only once they had [`Times::settle`] to act.
+//! only once they had `Times::settle` to act.
 
 use std::time::{Duration, Instant};
 

@@ -94,7 +94,7 @@ impl Pods {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends leases at once, whether the dataplane is there or not; their attachments go with [`Pods::detach_ended`]. Waits for nothing.
+    /// Ends leases at once, whether the dataplane is there or not; their attachments go with `Pods::detach_ended`. Waits for nothing.
     pub fn end(&self, ids: &[LeaseId]) {
         let mut leases = self.leases();
         let gone: Vec<Lease> = ids.iter().filter_map(|id| leases.remove(*id)).collect();
