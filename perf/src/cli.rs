@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 
+use crate::http::{self, HttpArgs, ServerArgs};
 use crate::torture::{self, Kind, Options};
 
 /// Load on DMSC (Distributed Micro Service Communication) dataplanes, each a real process with real DPDK ports.
@@ -18,6 +19,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What a call over HTTP or gRPC costs: directly, through pairs of Envoy and haproxy, over names
+    ///
+    /// Starts, round by round, each column's processes in network namespaces joined by veth pairs, and loads them: in a closed loop for
+    /// the highest rate, in an open loop (latency counts from when a request was due) for everything else. CPU time is that of
+    /// every process on the path. Needs root; removes all that it makes. A peer that is not installed is said and left out.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf http                                        everything, five rounds: most of an hour
+  dmsc-perf http --quick                                whether it runs, in two minutes
+  dmsc-perf http --columns direct,envoy,edge --protocol h1 --rounds 3
+  dmsc-perf http --json http.json                       every round and all medians for a machine
+
+Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
+    Http(HttpArgs),
+    /// The server that the columns of `http` call
+    #[command(hide = true)]
+    HttpServer(ServerArgs),
     /// Valid and mutated frames into every kind of port at once; then everything must still be right
     ///
     /// Starts a dataplane with a router port and a pod port of every kind in a network namespace of its own, programs its
@@ -61,15 +79,19 @@ On failure configuration, log and the last frames into every port (pcap) are kep
 
 /// Does what the command line says.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let Command::Torture {
-        mut kind,
-        seconds,
-        rate,
-        seed,
-        each,
-        json,
-        bin_dir,
-    } = Cli::parse().command;
+    let (mut kind, seconds, rate, seed, each, json, bin_dir) = match Cli::parse().command {
+        Command::Http(args) => return http::run(&args),
+        Command::HttpServer(args) => return http::serve(&args),
+        Command::Torture {
+            kind,
+            seconds,
+            rate,
+            seed,
+            each,
+            json,
+            bin_dir,
+        } => (kind, seconds, rate, seed, each, json, bin_dir),
+    };
     let dir = match bin_dir {
         Some(dir) => dir,
         None => std::env::current_exe()?
@@ -121,7 +143,10 @@ mod tests {
     #[test]
     fn kinds_are_called_as_in_the_configuration() {
         let words = ["dmsc-perf", "torture", "--kind", "af_packet,virtio_user"];
-        let Command::Torture { kind, .. } = Cli::try_parse_from(words).expect("good").command;
+        let Command::Torture { kind, .. } = Cli::try_parse_from(words).expect("good").command
+        else {
+            panic!("another command");
+        };
         assert_eq!(kind, [Kind::AfPacket, Kind::VirtioUser]);
         let error = Cli::try_parse_from(["dmsc-perf", "torture", "--kind", "veth"])
             .expect_err("no kind")
