@@ -8,15 +8,16 @@ use anyhow::{Context as _, bail};
 use dmsc_lab::process::{Process, Share, Spec};
 use dmsc_lab::{net, wait};
 
-/// Gbit/s that arrive at a server in `server` from a client in `client` that connects to `target`.
+use super::haproxy::IPERF;
+
+/// Gbit/s that arrive from a client in `client` that connects to `target`. The server is started in `server`; none: it runs.
 ///
 /// # Errors
 /// When iperf3 is not there or fails.
 pub fn measure(
     client: &str,
-    server: &str,
+    server: Option<&str>,
     target: SocketAddr,
-    port: u16,
     seconds: f64,
     logs: &Path,
 ) -> anyhow::Result<f64> {
@@ -30,17 +31,25 @@ pub fn measure(
         };
         Process::start(spec, logs, piped)
     };
-    let mut listener = start(
-        "iperf3-server",
-        server,
-        &format!("iperf3 -s -p {port}"),
-        false,
-    )?;
-    wait::until("iperf3 to listen", Duration::from_secs(5), || {
-        listener.check()?;
-        let table = net::run_in(server, "cat", &["/proc/net/tcp6", "/proc/net/tcp"])?;
-        Ok(listens(&table, port).then_some(()))
-    })?;
+    let mut listener = match server {
+        Some(server) => Some((
+            start(
+                "iperf3-server",
+                server,
+                &format!("iperf3 -s -p {IPERF}"),
+                false,
+            )?,
+            server,
+        )),
+        None => None,
+    };
+    if let Some((process, server)) = &mut listener {
+        wait::until("iperf3 to listen", Duration::from_secs(5), || {
+            process.check()?;
+            let table = net::run_in(server, "cat", &["/proc/net/tcp6", "/proc/net/tcp"])?;
+            Ok(listens(&table, IPERF).then_some(()))
+        })?;
+    }
     let words = format!(
         "iperf3 -J -c {} -p {} -t {}",
         target.ip(),

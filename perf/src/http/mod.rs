@@ -1,6 +1,6 @@
 //! What a call over HTTP costs: directly, through pairs of proxies, and over names; one run, interleaved, the same load, server, cores and hops.
 //!
-//! `column`: what is compared; `site`, `certificates`, `envoy`, `haproxy`, `rig`: what it runs on; `server`, `load`: the two ends; `cost`,
+//! `column`: what is compared; `site`, `certificates`, `envoy`, `haproxy`, `ours`, `rig`: what it runs on; `server`, `load`: the two ends; `cost`,
 //! `memory`, `iperf`, `calibrate`, `machine`: what is read; `measure`: one column in one round; `statistics`, `stages`, `report`, `table`: what
 //! comes out.
 
@@ -16,6 +16,7 @@ mod load;
 mod machine;
 mod measure;
 mod memory;
+mod ours;
 mod report;
 mod rig;
 mod server;
@@ -125,6 +126,7 @@ impl Run {
             .unwrap_or_else(|| beside.parent().unwrap_or(beside).join("tools"));
         let mut programs = Programs {
             own: own.clone(),
+            ours: args.bin_dir.clone().unwrap_or_else(|| beside.into()),
             envoy: None,
         };
         let mut left_out = Vec::new();
@@ -285,7 +287,16 @@ fn find(
                 peers.push(version);
             }
         }
-        Column::Edge | Column::Library => bail!("not built into this program yet"),
+        Column::Edge => {
+            dmsc_lab::tools::Programs::locate(Some(&programs.ours))?;
+            if !programs.ours.join("dmsc-edge").is_file() {
+                bail!(
+                    "dmsc-edge is not in {}: build it, or name its folder with --bin-dir",
+                    programs.ours.display()
+                );
+            }
+        }
+        Column::Library => bail!("not built into this program yet"),
     }
     Ok(())
 }

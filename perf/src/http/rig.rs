@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dmsc_lab::lab::Lab;
 use dmsc_lab::process::{Process, Share, Spec};
 use dmsc_lab::{net, wait};
 
@@ -14,13 +15,15 @@ use super::cost::{Member, Part, Side, softirq_threads};
 use super::haproxy::Mode;
 use super::load::{self, Question};
 use super::site::{CLIENT, SERVER, SERVER_ADDRESS, Site};
-use super::{envoy, haproxy, iperf};
+use super::{envoy, haproxy, iperf, ours};
 
 /// Programs that are compared with, where they are there.
 #[derive(Debug, Clone, Default)]
 pub struct Programs {
     /// This program: it is the server, too.
     pub own: PathBuf,
+    /// Folder of our other programs.
+    pub ours: PathBuf,
     /// Envoy.
     pub envoy: Option<PathBuf>,
 }
@@ -51,6 +54,7 @@ pub struct Rig {
     pub iperf: Option<SocketAddr>,
     members: Vec<Member>,
     processes: Vec<Process>,
+    lab: Option<Lab>,
 }
 
 impl Rig {
@@ -64,39 +68,49 @@ impl Rig {
         files: &Certificates,
         programs: &Programs,
     ) -> anyhow::Result<Self> {
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let far =
-            |port| -> anyhow::Result<_> { Ok(SocketAddr::new(SERVER_ADDRESS.parse()?, port)) };
-        let (target, iperf) = match wanted.column {
-            Column::Direct => (far(haproxy::SERVER)?, Some(far(haproxy::IPERF)?)),
-            Column::Envoy => (local(envoy::ENTRY), None),
-            Column::HaproxyTcp => (local(haproxy::ENTRY), Some(local(haproxy::IPERF_ENTRY))),
-            _ => (local(haproxy::ENTRY), None),
-        };
-        let one_port = wanted.column == Column::HaproxyTcp;
         let mut rig = Self {
             namespace: CLIENT.into(),
-            target,
+            target: ours::entry()?,
             question: Question {
                 protocol: wanted.protocol,
-                hosts: (0..if one_port { 1 } else { wanted.services })
-                    .map(host)
-                    .collect(),
+                hosts: (0..wanted.services).map(host).collect(),
                 size: wanted.size,
             },
-            iperf,
+            iperf: None,
             members: softirq_threads(),
             processes: Vec::new(),
+            lab: None,
         };
         rig.member(Part::Client, Side::Near, std::process::id());
         let size = wanted.size.to_string();
         let listen = format!("0.0.0.0:{}", haproxy::SERVER);
         let words = ["http-server", "--listen", &listen, "--size", &size];
-        let mut command = vec![programs.own.display().to_string()];
-        command.extend(words.map(String::from));
-        rig.launch(site, Part::Server, Side::Far, "server", command)?;
-        match wanted.column {
+        let mut server = vec![programs.own.display().to_string()];
+        server.extend(words.map(String::from));
+        if wanted.column.is_ours() {
+            rig.ours(wanted, site, programs, server)?;
+        } else {
+            rig.launch(site, Part::Server, Side::Far, "server", server)?;
+            rig.others(wanted, site, files, programs)?;
+        }
+        rig.wait().map_err(|error| rig.explain(error))?;
+        Ok(rig)
+    }
+
+    /// Nothing, or a pair of proxies.
+    fn others(
+        &mut self,
+        wanted: Wanted,
+        site: &Site,
+        files: &Certificates,
+        programs: &Programs,
+    ) -> anyhow::Result<()> {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let far =
+            |port| -> anyhow::Result<_> { Ok(SocketAddr::new(SERVER_ADDRESS.parse()?, port)) };
+        let mode = match wanted.column {
             Column::Envoy => {
+                self.target = local(envoy::ENTRY);
                 let program = programs
                     .envoy
                     .as_ref()
@@ -104,28 +118,64 @@ impl Rig {
                     .display()
                     .to_string();
                 let texts = envoy::pair(wanted.services, files).map(|value| value.to_string());
-                rig.proxies(site, "envoy.json", texts, |file| {
+                return self.proxies(site, "envoy.json", texts, |file| {
                     let mut command = vec![program.clone()];
                     command.extend(envoy::arguments(file));
                     command
-                })?;
+                });
             }
-            Column::HaproxyHttp | Column::HaproxyTcp => {
-                let mode = if one_port {
-                    Mode::Tcp
-                } else {
-                    Mode::Http(wanted.protocol)
-                };
-                let texts = haproxy::pair(mode, wanted.services, files);
-                rig.proxies(site, "haproxy.cfg", texts, |file| {
-                    let file = file.display().to_string();
-                    ["haproxy", "-db", "-f", &file].map(String::from).to_vec()
-                })?;
+            Column::HaproxyHttp => Mode::Http(wanted.protocol),
+            Column::HaproxyTcp => {
+                self.iperf = Some(local(haproxy::IPERF_ENTRY));
+                // One port is one service.
+                self.question.hosts.truncate(1);
+                Mode::Tcp
             }
-            _ => {}
+            _ => {
+                self.target = far(haproxy::SERVER)?;
+                self.iperf = Some(far(haproxy::IPERF)?);
+                return Ok(());
+            }
+        };
+        self.target = local(haproxy::ENTRY);
+        let texts = haproxy::pair(mode, wanted.services, files);
+        self.proxies(site, "haproxy.cfg", texts, |file| {
+            let file = file.display().to_string();
+            ["haproxy", "-db", "-f", &file].map(String::from).to_vec()
+        })
+    }
+
+    /// A lab with two gateways, the server in its second pod.
+    fn ours(
+        &mut self,
+        wanted: Wanted,
+        site: &Site,
+        programs: &Programs,
+        server: Vec<String>,
+    ) -> anyhow::Result<()> {
+        let Wanted {
+            column, services, ..
+        } = wanted;
+        let lab = ours::up(column, services, site.path(), &programs.ours)?;
+        let lab = self.lab.insert(lab);
+        let [client, far] = ours::PODS;
+        self.namespace.clone_from(&lab.plan.pods[client].namespace);
+        let server = lab.start_in_pod(far, "server", server, Share::Plain)?;
+        let process = server.id();
+        self.processes.push(server);
+        let started = lab.start_edges().and_then(|()| ours::members(lab, column));
+        let members = started.map_err(|error| lab.explain(error))?;
+        self.members.extend(members);
+        self.member(Part::Server, Side::Far, process);
+        self.iperf = Some(ours::iperf()?);
+        Ok(())
+    }
+
+    fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        match &mut self.lab {
+            Some(lab) => lab.explain(error),
+            None => error,
         }
-        rig.wait()?;
-        Ok(rig)
     }
 
     /// All processes on the path.
@@ -151,8 +201,9 @@ impl Rig {
         target: SocketAddr,
         seconds: f64,
     ) -> anyhow::Result<f64> {
-        let port = haproxy::IPERF;
-        iperf::measure(&self.namespace, SERVER, target, port, seconds, site.logs())
+        // In the lab it was started with the edges.
+        let server = self.lab.is_none().then_some(SERVER);
+        iperf::measure(&self.namespace, server, target, seconds, site.logs())
     }
 
     fn member(&mut self, part: Part, side: Side, process: u32) {
