@@ -11,15 +11,16 @@ use crate::pki::Pki;
 use dmsc_proto::v1;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
 use dmsc_wire::{
-    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, NameBuf, NodeId, PortId, RecordSlot,
-    RouterName, build_echo_reply, build_error, parse, patch, record,
+    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, Name, NameBuf, NodeId, PortId,
+    RecordSlot, RouterName, build_echo_reply, build_error, parse, patch, record,
 };
 use prost::Message;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
@@ -213,6 +214,34 @@ impl Drop for Gateway {
     }
 }
 
+impl State {
+    fn instances(&self, name: &NameBuf) -> v1::ResolveReply {
+        let attachments = self.attachments.lock().unwrap();
+        let serving = attachments
+            .iter()
+            .filter(|(_, one)| one.serves(name.as_name()));
+        let instance = |(id, _): (&u16, _)| v1::Instance {
+            gateway: NODE.0,
+            attachment: u32::from(*id),
+            metric: 1,
+            weight: 1,
+            health: "serving".into(),
+            ..v1::Instance::default()
+        };
+        v1::ResolveReply {
+            instances: serving.map(instance).collect(),
+            ..v1::ResolveReply::default()
+        }
+    }
+}
+
+impl Attached {
+    fn serves(&self, name: Name<'_>) -> bool {
+        let mut prefixes = self.serves.iter();
+        prefixes.any(|prefix| prefix.as_name().is_prefix_of(name))
+    }
+}
+
 impl Delivery {
     fn passes(&self, length: usize) -> bool {
         if length > MAX_PACKET {
@@ -259,11 +288,7 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             {
                 attachments.get(&header.destination_attachment.0)
             }
-            _ => attachments.values().find(|one| {
-                one.serves
-                    .iter()
-                    .any(|prefix| prefix.as_name().is_prefix_of(name))
-            }),
+            _ => attachments.values().find(|one| one.serves(name)),
         };
         if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
             let own = EchoSource {
@@ -445,8 +470,16 @@ impl Registrar for Service {
     }
 
     type ResolveStream = Replies;
-    async fn resolve(&self, _: Request<v1::ResolveRequest>) -> Result<Response<Replies>, Status> {
-        Ok(Response::new(Box::pin(tokio_stream::iter([]))))
+    /// The instances now, and again with every registration.
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<Replies>, Status> {
+        let name = NameBuf::from_bytes(&request.get_ref().name).unwrap();
+        let state = Arc::clone(&self.0);
+        let changes = WatchStream::new(self.0.registrations.subscribe());
+        let replies = changes.map(move |_| Ok(state.instances(&name)));
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn health(
