@@ -153,4 +153,43 @@ mod tests {
             .to_string();
         assert!(error.contains("af_packet"), "{error}");
     }
+
+    #[test]
+    fn the_server_listens_or_is_on_names() {
+        let parse = |words: &str| {
+            let words = format!("dmsc-perf http-server {words}");
+            match Cli::try_parse_from(words.split_whitespace()) {
+                Ok(cli) => match cli.command {
+                    Command::HttpServer(args) => Ok(args),
+                    _ => panic!("another command"),
+                },
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let args = parse("--listen 127.0.0.1:80 --size 7").expect("good");
+        assert!(args.membership.is_none() && args.size == 7);
+        let args = parse("--gateway 10.1.1.1 --identity a/b --credentials /c --services 3");
+        let membership = args.expect("good").membership.expect("a pod");
+        assert_eq!(
+            membership.words().join(" "),
+            "--gateway 10.1.1.1:35030 --identity a/b --credentials /c"
+        );
+        assert!(parse("").is_err());
+        assert!(parse("--gateway 10.1.1.1").is_err());
+        assert!(parse("--identity a/b").is_err());
+    }
+
+    #[test]
+    fn quick_says_how_long_by_itself() {
+        let words = "dmsc-perf http --columns direct,haproxy-http --protocol grpc --quick";
+        let Command::Http(args) = Cli::try_parse_from(words.split(' ')).expect("good").command
+        else {
+            panic!("another command");
+        };
+        assert!(args.quick && args.columns.len() == 2 && args.protocol.len() == 1);
+        let both = format!("{words} --rounds 2");
+        assert!(Cli::try_parse_from(both.split(' ')).is_err());
+        let all = Cli::try_parse_from(["dmsc-perf", "http"]).expect("good");
+        assert!(matches!(all.command, Command::Http(args) if args.columns.len() == 6));
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::column::{Column, Protocol};
+use super::membership::Membership;
 
 /// Arguments of `dmsc-perf http`.
 #[derive(Debug, Clone, Args)]
@@ -45,9 +46,15 @@ pub struct HttpArgs {
 /// Arguments of the server.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
-    /// Address and port
-    #[arg(long)]
-    pub listen: SocketAddr,
+    /// Address and port; none: on names
+    #[arg(long, conflicts_with = "gateway", required_unless_present = "gateway")]
+    pub listen: Option<SocketAddr>,
+    /// The pod that serves on names
+    #[command(flatten)]
+    pub membership: Option<Membership>,
+    /// Services, on names
+    #[arg(long, default_value_t = 1, requires = "gateway")]
+    pub services: usize,
     /// Length of an answer, bytes
     #[arg(long, default_value_t = 1_024)]
     pub size: usize,

@@ -179,7 +179,7 @@ pub fn memory(rig: &mut Rig, plan: &Plan, services: usize) -> anyhow::Result<Mem
 
 fn point(rig: &mut Rig, plan: &Plan, pace: Pace) -> anyhow::Result<Point> {
     let load = Load {
-        target: rig.target,
+        target: rig.target.clone(),
         question: rig.question.clone(),
         pace,
         warm_up: plan.warm_up,

@@ -1,6 +1,6 @@
 //! What a call over HTTP costs: directly, through pairs of proxies, and over names; one run, interleaved, the same load, server, cores and hops.
 //!
-//! `column`: what is compared; `site`, `certificates`, `envoy`, `haproxy`, `ours`, `rig`: what it runs on; `server`, `load`: the two ends; `cost`,
+//! `column`: what is compared; `site`, `certificates`, `envoy`, `haproxy`, `ours`, `membership`, `rig`: what it runs on; `server`, `load`: the two ends; `cost`,
 //! `memory`, `iperf`, `calibrate`, `machine`: what is read; `measure`: one column in one round; `statistics`, `stages`, `report`, `table`: what
 //! comes out.
 
@@ -15,6 +15,7 @@ mod iperf;
 mod load;
 mod machine;
 mod measure;
+mod membership;
 mod memory;
 mod ours;
 mod report;
@@ -55,9 +56,15 @@ const CORES: usize = 2;
 /// # Errors
 /// When it cannot listen.
 pub fn serve(args: &ServerArgs) -> anyhow::Result<ExitCode> {
-    server::run(args.listen, args.size, |address| {
-        eprintln!("serving pages of {} bytes on {address}", args.size);
-    })?;
+    let size = args.size;
+    if let Some(membership) = &args.membership {
+        server::run_on_names(membership, args.services, size)?;
+    }
+    if let Some(listen) = args.listen {
+        server::run(listen, size, |address| {
+            eprintln!("serving pages of {size} bytes on {address}");
+        })?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -296,7 +303,9 @@ fn find(
                 );
             }
         }
-        Column::Library => bail!("not built into this program yet"),
+        Column::Library => {
+            dmsc_lab::tools::Programs::locate(Some(&programs.ours))?;
+        }
     }
     Ok(())
 }

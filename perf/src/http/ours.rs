@@ -11,6 +11,7 @@ use dmsc_lab::plan::EdgePlan;
 use super::column::Column;
 use super::cost::{Member, Part, Side};
 use super::haproxy::{IPERF, SERVER};
+use super::membership::Membership;
 
 /// Packet memory of a gateway, MB: what two ports need.
 const MEMORY_MB: u32 = 64;
@@ -92,6 +93,18 @@ serve = [
     }
     text.push_str("]\n");
     text
+}
+
+/// A pod of the lab that is on names by itself.
+///
+/// # Errors
+/// When its credentials cannot be made.
+pub fn membership(lab: &Lab, pod: usize, identity: &str) -> anyhow::Result<Membership> {
+    Ok(Membership {
+        gateway: lab.plan.pods[pod].gateway_address.parse()?,
+        identity: identity.into(),
+        credentials: lab.pod_credentials(identity)?,
+    })
 }
 
 /// Where clients of the edge connect.

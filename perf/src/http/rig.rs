@@ -13,7 +13,7 @@ use super::certificates::Certificates;
 use super::column::{Column, Protocol, host};
 use super::cost::{Member, Part, Side, softirq_threads};
 use super::haproxy::Mode;
-use super::load::{self, Question};
+use super::load::{self, Question, Target};
 use super::site::{CLIENT, SERVER, SERVER_ADDRESS, Site};
 use super::{envoy, haproxy, iperf, ours};
 
@@ -26,6 +26,21 @@ pub struct Programs {
     pub ours: PathBuf,
     /// Envoy.
     pub envoy: Option<PathBuf>,
+}
+
+impl Programs {
+    /// The command of the server.
+    fn server(&self, size: usize, more: Vec<String>) -> Vec<String> {
+        let mut command = vec![self.own.display().to_string(), "http-server".into()];
+        command.extend(["--size".into(), size.to_string()]);
+        command.extend(more);
+        command
+    }
+}
+
+/// Where the server listens, unless it is on names.
+fn listen() -> Vec<String> {
+    vec!["--listen".into(), format!("0.0.0.0:{}", haproxy::SERVER)]
 }
 
 /// What is to be started.
@@ -46,8 +61,8 @@ pub struct Wanted {
 pub struct Rig {
     /// Where the client runs.
     pub namespace: String,
-    /// Where it connects.
-    pub target: SocketAddr,
+    /// What it calls.
+    pub target: Target,
     /// What it asks.
     pub question: Question,
     /// Where iperf3 connects, if bytes can pass.
@@ -70,7 +85,7 @@ impl Rig {
     ) -> anyhow::Result<Self> {
         let mut rig = Self {
             namespace: CLIENT.into(),
-            target: ours::entry()?,
+            target: Target::Address(ours::entry()?),
             question: Question {
                 protocol: wanted.protocol,
                 hosts: (0..wanted.services).map(host).collect(),
@@ -82,14 +97,10 @@ impl Rig {
             lab: None,
         };
         rig.member(Part::Client, Side::Near, std::process::id());
-        let size = wanted.size.to_string();
-        let listen = format!("0.0.0.0:{}", haproxy::SERVER);
-        let words = ["http-server", "--listen", &listen, "--size", &size];
-        let mut server = vec![programs.own.display().to_string()];
-        server.extend(words.map(String::from));
         if wanted.column.is_ours() {
-            rig.ours(wanted, site, programs, server)?;
+            rig.ours(wanted, site, programs)?;
         } else {
+            let server = programs.server(wanted.size, listen());
             rig.launch(site, Part::Server, Side::Far, "server", server)?;
             rig.others(wanted, site, files, programs)?;
         }
@@ -110,7 +121,7 @@ impl Rig {
             |port| -> anyhow::Result<_> { Ok(SocketAddr::new(SERVER_ADDRESS.parse()?, port)) };
         let mode = match wanted.column {
             Column::Envoy => {
-                self.target = local(envoy::ENTRY);
+                self.target = Target::Address(local(envoy::ENTRY));
                 let program = programs
                     .envoy
                     .as_ref()
@@ -132,12 +143,12 @@ impl Rig {
                 Mode::Tcp
             }
             _ => {
-                self.target = far(haproxy::SERVER)?;
+                self.target = Target::Address(far(haproxy::SERVER)?);
                 self.iperf = Some(far(haproxy::IPERF)?);
                 return Ok(());
             }
         };
-        self.target = local(haproxy::ENTRY);
+        self.target = Target::Address(local(haproxy::ENTRY));
         let texts = haproxy::pair(mode, wanted.services, files);
         self.proxies(site, "haproxy.cfg", texts, |file| {
             let file = file.display().to_string();
@@ -146,13 +157,7 @@ impl Rig {
     }
 
     /// A lab with two gateways, the server in its second pod.
-    fn ours(
-        &mut self,
-        wanted: Wanted,
-        site: &Site,
-        programs: &Programs,
-        server: Vec<String>,
-    ) -> anyhow::Result<()> {
+    fn ours(&mut self, wanted: Wanted, site: &Site, programs: &Programs) -> anyhow::Result<()> {
         let Wanted {
             column, services, ..
         } = wanted;
@@ -160,6 +165,15 @@ impl Rig {
         let lab = self.lab.insert(lab);
         let [client, far] = ours::PODS;
         self.namespace.clone_from(&lab.plan.pods[client].namespace);
+        let mut more = listen();
+        if column == Column::Library {
+            self.target = Target::Names(ours::membership(lab, client, ours::CLIENT)?);
+            more = ours::membership(lab, far, ours::SERVED_BY)?.words();
+            more.extend(["--services".into(), services.to_string()]);
+        } else {
+            self.iperf = Some(ours::iperf()?);
+        }
+        let server = programs.server(wanted.size, more);
         let server = lab.start_in_pod(far, "server", server, Share::Plain)?;
         let process = server.id();
         self.processes.push(server);
@@ -167,7 +181,6 @@ impl Rig {
         let members = started.map_err(|error| lab.explain(error))?;
         self.members.extend(members);
         self.member(Part::Server, Side::Far, process);
-        self.iperf = Some(ours::iperf()?);
         Ok(())
     }
 
@@ -260,7 +273,7 @@ impl Rig {
     }
 
     fn wait(&mut self) -> anyhow::Result<()> {
-        let (target, question) = (self.target, self.question.clone());
+        let (target, question) = (self.target.clone(), self.question.clone());
         let namespace = self.namespace.clone();
         let mut ended = None;
         wait::until(
@@ -271,8 +284,8 @@ impl Rig {
                     ended = Some(error);
                     return Ok(Some(()));
                 }
-                let question = question.clone();
-                net::inside(&namespace, move || load::probe(target, &question))?;
+                let (target, question) = (target.clone(), question.clone());
+                net::inside(&namespace, move || load::probe(&target, &question))?;
                 Ok(Some(()))
             },
         )?;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use dmsc_wire::NameBuf;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -13,9 +14,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 use super::load::GRPC_STATUS;
+use super::membership::Membership;
+use super::ours;
 
 /// A page, with trailers if gRPC wants them.
 #[derive(Debug)]
@@ -116,21 +120,48 @@ pub fn run(listen: SocketAddr, size: usize, ready: impl FnOnce(SocketAddr)) -> a
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            let pages = pages.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let response = pages.answer(&request);
-                    async move {
-                        // Read to its end: a request that is answered before would be reset.
-                        request.into_body().collect().await?;
-                        Ok::<_, hyper::Error>(response)
-                    }
-                });
-                // A client that goes away in the middle is no concern of the server's.
-                let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
+            tokio::spawn(connection(stream, pages.clone()));
         }
     })
+}
+
+/// Serves `services` services on names, as the pod `membership`, until the process is ended.
+///
+/// # Errors
+/// When it cannot register.
+pub fn run_on_names(membership: &Membership, services: usize, size: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let names = (0..services).map(|number| NameBuf::parse(&ours::name(number)));
+        let endpoint = membership
+            .endpoint(names.collect::<Result<_, _>>()?)
+            .await?;
+        let mut listener = dmsc_http::Listener::new(&endpoint);
+        let pages = Pages::new(size);
+        while let Some(stream) = listener.next().await {
+            tokio::spawn(connection(stream, pages.clone()));
+        }
+        Ok(())
+    })
+}
+
+/// Serves one connection to its end.
+async fn connection<T>(stream: T, pages: Pages)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = pages.answer(&request);
+        async move {
+            // Read to its end: a request that is answered before would be reset.
+            request.into_body().collect().await?;
+            Ok::<_, hyper::Error>(response)
+        }
+    });
+    // A client that goes away in the middle is no concern of the server's.
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }

@@ -6,7 +6,6 @@ mod schedule;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,15 +16,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-pub use caller::{Caller, GRPC_STATUS, Question};
+use caller::{Caller, Way};
+pub use caller::{GRPC_STATUS, Question, Target};
 use record::Record;
 pub use record::Seen;
 use schedule::Schedule;
 
 /// Callers of an open loop: calls that can be under way at once.
 const OPEN_CALLERS: usize = 64;
-/// Calls that share an HTTP/2 connection.
-const CALLS_PER_CONNECTION: usize = 16;
 /// How long answers are waited for after the last request was due.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Failures after which a load is given up.
@@ -43,8 +41,8 @@ pub enum Pace {
 /// A load.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Where connections go.
-    pub target: SocketAddr,
+    /// Where calls go.
+    pub target: Target,
     /// What is asked.
     pub question: Question,
     /// How fast.
@@ -68,6 +66,7 @@ pub struct Loaded<S> {
 
 struct Shared {
     load: Load,
+    way: Way,
     began: Instant,
     /// Of an open loop: when requests were due that nobody has sent, ns after `began`.
     due: RefCell<VecDeque<u64>>,
@@ -107,24 +106,26 @@ pub fn run<S>(load: &Load, sample: impl Fn() -> S) -> anyhow::Result<Loaded<S>> 
     result
 }
 
-/// One call on a connection of its own.
+/// One call to every host.
 ///
 /// # Errors
 /// What went wrong.
-pub fn probe(target: SocketAddr, question: &Question) -> anyhow::Result<()> {
+pub fn probe(target: &Target, question: &Question) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let once = async {
+            let way = Way::open(target).await?;
+            let mut caller = Caller::connect(&way, question).await?;
             for number in 0..question.hosts.len() {
-                let mut caller = Caller::connect(target, question.protocol).await?;
                 caller.call(question, number as u64).await?;
             }
-            Ok::<_, caller::CallError>(())
+            way.close().await;
+            anyhow::Ok(())
         };
         match tokio::time::timeout(Duration::from_secs(5), once).await {
-            Ok(done) => Ok(done?),
+            Ok(done) => done,
             Err(_) => bail!("no answer from {target} within 5 s"),
         }
     })
@@ -135,15 +136,15 @@ async fn all<S>(load: &Load, sample: impl Fn() -> S) -> anyhow::Result<Loaded<S>
         Pace::Closed(callers) => callers,
         Pace::Open(_) => OPEN_CALLERS,
     };
-    let mut connected = Vec::with_capacity(callers);
+    let way = Way::open(&load.target).await?;
+    let mut connected: Vec<Caller> = Vec::with_capacity(callers);
     while connected.len() < callers {
-        let shared = match connected.last() {
-            Some(last) if connected.len() % CALLS_PER_CONNECTION != 0 => Caller::share(last),
-            _ => None,
-        };
+        let shared = connected
+            .last()
+            .and_then(|last| last.share(connected.len()));
         connected.push(match shared {
             Some(caller) => caller,
-            None => Caller::connect(load.target, load.question.protocol)
+            None => Caller::connect(&way, &load.question)
                 .await
                 .with_context(|| format!("cannot reach {}", load.target))?,
         });
@@ -151,6 +152,7 @@ async fn all<S>(load: &Load, sample: impl Fn() -> S) -> anyhow::Result<Loaded<S>
     let from = (load.warm_up * 1e9) as u64;
     let shared = Rc::new(Shared {
         load: load.clone(),
+        way,
         began: Instant::now(),
         due: RefCell::default(),
         wake: Notify::new(),
@@ -201,7 +203,12 @@ async fn all<S>(load: &Load, sample: impl Fn() -> S) -> anyhow::Result<Loaded<S>
     for task in &tasks {
         task.abort();
     }
-    let record = shared.record.borrow();
+    for task in tasks {
+        let _ = task.await; // it was ended on purpose
+    }
+    let shared = Rc::into_inner(shared).context("a task of the load did not end")?;
+    shared.way.close().await;
+    let record = shared.record.into_inner();
     if record.failed() > record.answered() {
         bail!(
             "of calls to {} most failed: {:?}",
@@ -317,19 +324,21 @@ async fn closed(shared: &Shared, mut caller: Caller) {
 async fn call(shared: &Shared, caller: &mut Caller) -> Result<(), String> {
     let number = shared.calls.get();
     shared.calls.set(number + 1);
-    let Load {
-        question, target, ..
-    } = &shared.load;
+    let question = &shared.load.question;
     match caller.call(question, number).await {
         Ok(()) => {
             shared.answers.set(shared.answers.get() + 1);
             Ok(())
         }
         Err(error) => {
-            match Caller::connect(*target, question.protocol).await {
-                Ok(new) => *caller = new,
-                // Nobody listens: not asked again and again without a pause.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            let new = match caller.breaks() {
+                true => Caller::connect(&shared.way, question).await.ok(),
+                false => None,
+            };
+            match new {
+                Some(new) => *caller = new,
+                // Not asked again and again without a pause.
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
             }
             Err(error.to_string())
         }

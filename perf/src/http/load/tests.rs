@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::*;
 use crate::http::column::{Protocol, host};
 use crate::http::server;
@@ -16,7 +18,7 @@ fn serve(size: usize) -> SocketAddr {
 
 fn load(target: SocketAddr, protocol: Protocol, pace: Pace) -> Load {
     Load {
-        target,
+        target: Target::Address(target),
         question: Question {
             protocol,
             hosts: vec![host(0), host(1)],
@@ -49,7 +51,7 @@ fn an_answer_of_the_wrong_length_is_a_failure() {
         let load = load(target, protocol, Pace::Closed(1));
         let error = run(&load, || ()).expect_err("no right answer").to_string();
         assert!(error.contains("another length"), "{error}");
-        probe(target, &load.question).expect_err("no right answer");
+        probe(&load.target, &load.question).expect_err("no right answer");
     }
 }
 
