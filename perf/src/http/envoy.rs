@@ -212,4 +212,26 @@ mod tests {
     fn what_is_not_installed_is_not_found() {
         assert_eq!(find(Path::new("/nowhere")), None);
     }
+
+    #[test]
+    fn envoy_itself_accepts_them_where_it_is_installed() {
+        let own = std::env::current_exe().expect("this program");
+        let target = own.ancestors().nth(3).expect("a target folder");
+        let Some(program) = find(&target.join("tools/envoy")) else {
+            return; // it is not there, and says nothing about configurations
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Certificates::make(folder.path()).expect("certificates");
+        for value in pair(3, &files) {
+            let path = folder.path().join("envoy.json");
+            std::fs::write(&path, value.to_string()).expect("written");
+            let output = Command::new(&program)
+                .args(["--mode", "validate", "--config-path"])
+                .arg(&path)
+                .output()
+                .expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+        }
+    }
 }
