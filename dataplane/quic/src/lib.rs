@@ -19,12 +19,14 @@ pub mod connection;
 pub mod connector;
 pub mod endpoint;
 pub mod error;
+mod fill;
 pub mod listener;
 mod peer;
 pub mod proof;
 mod socket;
 mod table;
 mod tls;
+mod transport;
 
 pub use config::Config;
 pub use connection::{Connection, Stream};
