@@ -153,3 +153,114 @@ async fn ping(inner: &Inner, gateway: Name<'_>) -> io::Result<bool> {
     let both = async { (&mut first.answer).await.is_ok() && (&mut second.answer).await.is_ok() };
     Ok(timeout(PATIENCE, both).await.unwrap_or(false))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::os::fd::OwnedFd;
+    use std::process::Command;
+
+    use nix::net::if_::if_nametoindex;
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::{
+        AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
+        sockopt,
+    };
+    use nix::sys::time::TimeVal;
+
+    use super::*;
+
+    const SEGMENT: usize = 1_000;
+    const HEADER: usize = 52;
+    /// Ethernet, IPv4, UDP.
+    const OUTER: usize = 14 + 20 + 8;
+
+    fn run(command: &str) -> bool {
+        let mut words = command.split(' ');
+        let program = words.next().unwrap();
+        Command::new(program)
+            .args(words)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    }
+
+    /// A link of this thread's own network namespace, which ends with the thread.
+    fn link() -> bool {
+        unshare(CloneFlags::CLONE_NEWNET).is_ok()
+            && [
+                "ip link add pod0 type veth peer name gw0",
+                "ip addr add 10.9.9.2/24 dev pod0",
+                "ip link set pod0 up",
+                "ip link set gw0 up",
+                "ip neigh add 10.9.9.1 lladdr 02:00:00:00:00:01 dev pod0",
+            ]
+            .into_iter()
+            .all(run)
+    }
+
+    /// Whether the UDP checksum of a frame is right (RFC 768), with a pseudo header of addresses, protocol and length.
+    fn is_checked(frame: &[u8]) -> bool {
+        let (addresses, udp) = (&frame[26..34], &frame[34..]);
+        let words = [addresses, udp].concat();
+        let sum = words
+            .chunks(2)
+            .map(|word| u64::from(u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)])));
+        (sum.sum::<u64>() + 17 + udp.len() as u64).is_multiple_of(0xffff)
+    }
+
+    /// Lengths of the frames of a train of four at the link's other end, as af_packet sees them, and whether their checksums are right.
+    async fn frames(socket: &UdpSocket, tap: &OwnedFd) -> Vec<(usize, bool)> {
+        let other = if_nametoindex("gw0").unwrap() as usize;
+        socket.writable().await.unwrap();
+        let payloads = [7; 3 * SEGMENT + 100];
+        send(socket, &[1; HEADER], &[2; HEADER], &payloads, SEGMENT).unwrap();
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let mut buffer = vec![0; 65_536];
+        while bytes < 4 * HEADER + payloads.len() {
+            let (length, from) = recvfrom::<LinkAddr>(tap.as_raw_fd(), &mut buffer).unwrap();
+            let to_gateway = buffer[..6] == [2, 0, 0, 0, 0, 1];
+            if to_gateway && from.is_some_and(|from| from.ifindex() == other) {
+                bytes += length - OUTER;
+                frames.push((length, is_checked(&buffer[..length])));
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn a_train_leaves_a_veth_as_single_packets_once_its_offload_is_off() {
+        // A thread of its own, and its namespace with it.
+        let thread = std::thread::spawn(|| {
+            if !link() {
+                eprintln!("skipped: a veth pair cannot be made here (needs root and iproute2)");
+                return;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let tap = socket(
+                    AddressFamily::Packet,
+                    SockType::Raw,
+                    SockFlag::empty(),
+                    SockProtocol::EthAll,
+                )
+                .unwrap();
+                let patience = TimeVal::new(5, 0);
+                setsockopt(&tap, sockopt::ReceiveTimeout, &patience).unwrap();
+                let pod = UdpSocket::bind("10.9.9.2:0").await.unwrap();
+                pod.connect("10.9.9.1:35029").await.unwrap();
+                let whole = frames(&pod, &tap).await;
+                let length = OUTER + 4 * HEADER + 3 * SEGMENT + 100;
+                assert_eq!(whole, [(length, false)], "why trains are tried first");
+                crate::offload::fix(Ipv4Addr::new(10, 9, 9, 2).into()).await;
+                let (single, last) = (OUTER + HEADER + SEGMENT, OUTER + HEADER + 100);
+                let cut = frames(&pod, &tap).await;
+                let expected = [single, single, single, last].map(|length| (length, true));
+                assert_eq!(cut, expected);
+            });
+        });
+        thread.join().unwrap();
+    }
+}
