@@ -14,6 +14,7 @@ use dmsc_wire::{
     AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, NameBuf, NodeId, PortId, RecordSlot,
     RouterName, build_echo_reply, build_error, parse, patch, record,
 };
+use nix::sys::socket::{setsockopt, sockopt};
 use prost::Message;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
@@ -92,6 +93,8 @@ impl Gateway {
 
     async fn start_with(mut server: Server, public: Option<Vec<u8>>) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        // As the ring of a router's port; without the right to, what the system gives.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registrar = listener.local_addr().unwrap();
         let state = Arc::new(State {
