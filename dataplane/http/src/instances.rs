@@ -92,6 +92,9 @@ impl Instances {
 
     /// Until the gateway has answered once, or not for too long.
     pub async fn asked(&self) {
+        if *self.asked.borrow() {
+            return;
+        }
         let mut asked = self.asked.clone();
         let first = asked.wait_for(|asked| *asked);
         let _ = tokio::time::timeout(FIRST_ANSWER, first).await;

@@ -22,6 +22,9 @@ use crate::replay::{AnyBody, Replay, Source};
 /// Attempts of a call that no program was given, or that may be made again.
 const ATTEMPTS: usize = 3;
 
+/// At most between two looks for connections that nobody uses, or that the other end drains.
+const SWEEP: Duration = Duration::from_secs(5);
+
 /// What a call speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -69,7 +72,7 @@ impl Upstream {
             places: Arc::new(Semaphore::new(config.in_flight.max(1))),
             replay: config.replay,
         });
-        let every = (config.idle_timeout / 2).max(Duration::from_millis(1));
+        let every = (config.idle_timeout / 2).clamp(Duration::from_millis(1), SWEEP);
         tokio::spawn(sweep(Arc::downgrade(&upstream), every));
         upstream
     }
