@@ -151,7 +151,10 @@ async fn refusals_are_told() {
     let output = dmscctl(&server.socket(), &["show", "services", "--pod", "refused"]).await;
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("not permitted: this needs the role view"), "{stderr}");
+    assert!(
+        stderr.contains("not permitted: this needs the role view"),
+        "{stderr}"
+    );
     let gone = server.directory.path().join("gone.sock");
     let output = dmscctl(&gone, &["show", "connections"]).await;
     assert_eq!(output.status.code(), Some(2));
