@@ -9,7 +9,7 @@ use dmsc_pod::{Health, Pod};
 use dmsc_quic::{Connector, Endpoint};
 use dmsc_wire::NameBuf;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::choose::Chooser;
@@ -21,6 +21,8 @@ use crate::{dns, health, inbound, netns, outbound, redirect, tcp};
 
 /// How long what runs may go on after no new calls are taken.
 pub const GRACE: Duration = Duration::from_secs(30);
+/// Connections that programs of a pod may have open; and, apart from them, those that callers have to its programs.
+const MAX_CONNECTIONS: usize = 10_000;
 /// Registration is tried until it works.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -112,6 +114,10 @@ pub struct Context {
     pub connector: Connector,
     /// Which instance a call goes to.
     pub chooser: Chooser,
+    /// Connections that programs may have open, beside those that they have.
+    pub callers: Arc<Semaphore>,
+    /// Streams that callers may have open, beside those that they have.
+    pub called: Arc<Semaphore>,
     /// Calls that are over.
     pub log: AccessLog,
     /// What is to be done next.
@@ -133,6 +139,8 @@ impl Context {
             chooser: Chooser::new(Arc::clone(&endpoint), Arc::clone(&shared.stats)),
             shared,
             endpoint,
+            callers: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            called: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             log,
             phase,
         }

@@ -130,6 +130,12 @@ impl Connection {
         self.shared.quic.close_reason().is_none()
     }
 
+    /// The same for all clones of one connection, and for no other that is open.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        self.shared.quic.stable_id()
+    }
+
     /// What QUIC measures of it: round trip, losses, bytes, MTU.
     #[must_use]
     pub fn stats(&self) -> quinn::ConnectionStats {

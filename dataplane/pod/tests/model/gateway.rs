@@ -11,15 +11,16 @@ use crate::pki::Pki;
 use dmsc_proto::v1;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
 use dmsc_wire::{
-    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, NameBuf, NodeId, PortId, RecordSlot,
-    RouterName, build_echo_reply, build_error, parse, patch, record,
+    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, Name, NameBuf, NodeId, PortId,
+    RecordSlot, RouterName, build_echo_reply, build_error, parse, patch, record,
 };
 use prost::Message;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
@@ -47,6 +48,8 @@ struct State {
     public: Option<Vec<u8>>,
     nonces: Mutex<BTreeSet<Vec<u8>>>,
     proofs: AtomicU32,
+    /// What pods are told to prove their names with, and its version.
+    authorisations: Mutex<(u64, Vec<Vec<u8>>)>,
     delivery: Delivery,
 }
 
@@ -101,6 +104,7 @@ impl Gateway {
             public,
             nonces: Mutex::default(),
             proofs: AtomicU32::new(0),
+            authorisations: Mutex::default(),
             delivery: Delivery::default(),
         });
         let service = RegistrarServer::new(Service(Arc::clone(&state)));
@@ -135,6 +139,12 @@ impl Gateway {
     /// Registrations with a good proof.
     pub fn proofs(&self) -> u32 {
         self.state.proofs.load(Relaxed)
+    }
+
+    /// From now on every pod is told these authorisations.
+    pub fn authorise(&self, authorisations: Vec<Vec<u8>>) {
+        let mut told = self.state.authorisations.lock().unwrap();
+        *told = (told.0 + 1, authorisations);
     }
 
     pub fn health(&self) -> String {
@@ -204,6 +214,34 @@ impl Drop for Gateway {
     }
 }
 
+impl State {
+    fn instances(&self, name: &NameBuf) -> v1::ResolveReply {
+        let attachments = self.attachments.lock().unwrap();
+        let serving = attachments
+            .iter()
+            .filter(|(_, one)| one.serves(name.as_name()));
+        let instance = |(id, _): (&u16, _)| v1::Instance {
+            gateway: NODE.0,
+            attachment: u32::from(*id),
+            metric: 1,
+            weight: 1,
+            health: "serving".into(),
+            ..v1::Instance::default()
+        };
+        v1::ResolveReply {
+            instances: serving.map(instance).collect(),
+            ..v1::ResolveReply::default()
+        }
+    }
+}
+
+impl Attached {
+    fn serves(&self, name: Name<'_>) -> bool {
+        let mut prefixes = self.serves.iter();
+        prefixes.any(|prefix| prefix.as_name().is_prefix_of(name))
+    }
+}
+
 impl Delivery {
     fn passes(&self, length: usize) -> bool {
         if length > MAX_PACKET {
@@ -250,11 +288,7 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             {
                 attachments.get(&header.destination_attachment.0)
             }
-            _ => attachments.values().find(|one| {
-                one.serves
-                    .iter()
-                    .any(|prefix| prefix.as_name().is_prefix_of(name))
-            }),
+            _ => attachments.values().find(|one| one.serves(name)),
         };
         if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
             let own = EchoSource {
@@ -385,6 +419,7 @@ impl Registrar for Service {
         drop(attachments);
         self.0.registrations.send_replace(count);
         let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
+        let (version, authorisations) = self.0.authorisations.lock().unwrap().clone();
         Ok(Response::new(v1::RegisterReply {
             version: 1,
             lease,
@@ -405,6 +440,8 @@ impl Registrar for Service {
                 })
                 .collect(),
             waiting,
+            authorisations,
+            authorisations_version: version,
         }))
     }
 
@@ -413,7 +450,14 @@ impl Registrar for Service {
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshReply>, Status> {
         self.known(request.get_ref().lease)?;
-        Ok(Response::new(v1::RefreshReply { lease_seconds: 30 }))
+        let (version, all) = self.0.authorisations.lock().unwrap().clone();
+        let known = request.get_ref().authorisations_version;
+        let news = known != 0 && known != version;
+        Ok(Response::new(v1::RefreshReply {
+            lease_seconds: 30,
+            authorisations: if news { all } else { Vec::new() },
+            authorisations_version: version,
+        }))
     }
 
     async fn withdraw(
@@ -426,8 +470,16 @@ impl Registrar for Service {
     }
 
     type ResolveStream = Replies;
-    async fn resolve(&self, _: Request<v1::ResolveRequest>) -> Result<Response<Replies>, Status> {
-        Ok(Response::new(Box::pin(tokio_stream::iter([]))))
+    /// The instances now, and again with every registration.
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<Replies>, Status> {
+        let name = NameBuf::from_bytes(&request.get_ref().name).unwrap();
+        let state = Arc::clone(&self.0);
+        let changes = WatchStream::new(self.0.registrations.subscribe());
+        let replies = changes.map(move |_| Ok(state.instances(&name)));
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn health(
