@@ -1,23 +1,20 @@
 //! A connection of bytes as a call: to an instance that takes it, and into counters and log.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use dmsc_pod::Pin;
-use dmsc_quic::Stream;
 use dmsc_wire::NameBuf;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::tunnel::{End, Replay, Spliced, abort, splice};
-use crate::choose::{Callee, Instance};
+use crate::choose::Callee;
 use crate::pod::Context;
-use crate::preface::{Code, PREFACE};
+use crate::preface::Code;
 use crate::record::AccessRecord;
-use crate::stats::{Class, Direction, Protocol, QuicConnection};
+use crate::stats::{Class, Direction, Protocol};
 
 /// Instances that are asked at most.
 const ATTEMPTS: u32 = 3;
@@ -108,8 +105,8 @@ async fn attempt(
         outcome.attempts += 1;
         outcome.instance = chosen.pin;
         tried.push(chosen.pin);
-        let opened = open(&chosen, &callee.name, context);
-        let (stream, quic) = match tokio::time::timeout_at(deadline.into(), opened).await {
+        let opened = chosen.open(callee, context);
+        let mut tunnel = match tokio::time::timeout_at(deadline.into(), opened).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => {
                 debug!(pod = context.identity(), name = %callee.name, %error, "an instance is not reached");
@@ -123,13 +120,10 @@ async fn attempt(
                 return outcome;
             }
         };
-        quic.connection
-            .peer_identity()
-            .clone_into(&mut outcome.peer);
-        outcome.instance = quic.connection.instance();
-        quic.streams.fetch_add(1, Relaxed);
-        outcome.spliced = splice(tcp, &replay, stream).await;
-        quic.streams.fetch_sub(1, Relaxed);
+        let connection = &tunnel.quic().connection;
+        connection.peer_identity().clone_into(&mut outcome.peer);
+        outcome.instance = connection.instance();
+        outcome.spliced = splice(tcp, &replay, &mut tunnel).await;
         outcome.error = match &outcome.spliced.end {
             End::Done => None,
             End::Tcp(_) => Some("caller-gone"),
@@ -152,48 +146,4 @@ async fn attempt(
         return outcome;
     }
     outcome
-}
-
-/// A stream to an instance, with its preface said.
-async fn open(
-    instance: &Instance,
-    name: &NameBuf,
-    context: &Arc<Context>,
-) -> anyhow::Result<(Stream, Arc<QuicConnection>)> {
-    let quic = connection(instance, name, context).await?;
-    let mut stream = quic.connection.open_bi().await?;
-    stream.write_all(&PREFACE).await?;
-    Ok((stream, quic))
-}
-
-async fn connection(
-    instance: &Instance,
-    name: &NameBuf,
-    context: &Arc<Context>,
-) -> anyhow::Result<Arc<QuicConnection>> {
-    let known = || {
-        let kept = instance
-            .quic
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.clone().filter(|kept| kept.connection.is_open())
-    };
-    if let Some(known) = known() {
-        return Ok(known);
-    }
-    let connection = match instance.pin {
-        Some(pin) => context.connector.connect_to(name, pin).await?,
-        None => context.connector.connect(name).await?,
-    };
-    // Somebody else may have waited for the same.
-    if let Some(known) = known() {
-        return Ok(known);
-    }
-    let noted = context.shared.stats.quic(Direction::Out, connection);
-    let mut kept = instance
-        .quic
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    *kept = Some(Arc::clone(&noted));
-    Ok(noted)
 }

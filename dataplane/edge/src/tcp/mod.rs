@@ -9,22 +9,15 @@ pub use tunnel::{End, Replay, Spliced, abort, prepare, splice};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dmsc_wire::NameBuf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::outbound::{self, NameSource};
 use crate::pod::{Context, Phase};
 use crate::redirect::original_destination;
 use crate::stats::ConnectionKind;
-
-/// Redirected connections of a pod at a time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 10_000;
-/// After the system refused a connection, for want of descriptors for example.
-const REFUSED: Duration = Duration::from_millis(100);
 
 /// Accepts redirected connections until the pod's phase is no longer `Running`.
 pub async fn run(listener: TcpListener, context: Arc<Context>) {
@@ -43,32 +36,22 @@ pub async fn run(listener: TcpListener, context: Arc<Context>) {
 }
 
 async fn accept(listener: &TcpListener, context: &Arc<Context>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
+        let (tcp, place) = outbound::accept(listener, context).await;
+        let Some(name) = name_of(&tcp, context) else {
+            debug!(
+                pod = context.identity(),
+                "a connection that stands for no name is reset"
+            );
+            context.shared.stats.error("no-name");
+            abort(tcp);
+            continue;
         };
-        match listener.accept().await {
-            Ok((tcp, from)) => match name_of(&tcp, context) {
-                Some(name) => {
-                    let context = Arc::clone(context);
-                    tokio::spawn(async move {
-                        serve(tcp, name, context).await;
-                        drop(place);
-                    });
-                }
-                None => {
-                    debug!(pod = context.identity(), %from, "a connection that stands for no name is reset");
-                    context.shared.stats.error("no-name");
-                    abort(tcp);
-                }
-            },
-            Err(error) => {
-                warn!(pod = context.identity(), %error, "no redirected connection is taken for a moment");
-                tokio::time::sleep(REFUSED).await;
-            }
-        }
+        let context = Arc::clone(context);
+        tokio::spawn(async move {
+            serve(tcp, name, context).await;
+            drop(place);
+        });
     }
 }
 

@@ -5,14 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dmsc_quic::Stream;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::preface::Code;
+use crate::outbound::Tunnel;
 
 /// Bytes in hand per direction at most; the kernel's and QUIC's windows hold the rest.
 const PIECE: usize = 256 << 10;
@@ -106,11 +105,11 @@ impl Replay {
 
 /// Passes bytes both ways, what `replay` has before what TCP still has. An end of one direction is passed on, and the other goes on.
 ///
-/// When it did not end in order the stream was reset, and TCP is as it was: if `replay` is whole, the other end may have been given all of it, and has
+/// When it did not end in order TCP is as it was, and the stream is reset when it is dropped: if `replay` is whole, the other end may have been given all of it, and has
 /// answered nothing.
-pub async fn splice(tcp: &mut TcpStream, replay: &Replay, mut stream: Stream) -> Spliced {
+pub async fn splice(tcp: &mut TcpStream, replay: &Replay, tunnel: &mut Tunnel) -> Spliced {
     let (mut sent, mut received) = (0, 0);
-    let (send, recv) = stream.parts();
+    let (send, recv) = tunnel.parts();
     let result = {
         let (read, write) = tcp.split();
         let out = outward(read, replay, send, &mut sent);
@@ -118,13 +117,11 @@ pub async fn splice(tcp: &mut TcpStream, replay: &Replay, mut stream: Stream) ->
         tokio::try_join!(out, back)
     };
     let end = match result {
-        Ok(_) => End::Done,
-        Err(end) => {
-            // What is over already takes no code.
-            let _ = send.reset(Code::Gone.quic());
-            let _ = recv.stop(Code::Gone.quic());
-            end
+        Ok(_) => {
+            tunnel.ended(true, true);
+            End::Done
         }
+        Err(end) => end,
     };
     Spliced {
         sent,
