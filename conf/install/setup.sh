@@ -158,15 +158,11 @@ need ip iproute2 "network namespaces and virtual links of the lab"
 need sysctl procps "kernel forwarding in the lab's namespaces"
 need ethtool ethtool "turns checksum offload off in pods: DPDK sees unfinished checksums otherwise"
 need setpriv util-linux "ends the lab's processes with the lab"
-need nft nftables "rules of the transparent redirect, made by the edge in the pods' namespaces"
 need dnsmasq dnsmasq-base "the name server that a pod asks in the demo"
 need curl curl "fetches a page from outside in the demo"
 need python3 python3 "serves that page"
 case $want in
-test | deep)
-    need tshark tshark "runs the second, independent decoder of the packet format"
-    need dig bind9-dnsutils "asks the DNS of the edge"
-    ;;
+test | deep) need tshark tshark "runs the second, independent decoder of the packet format" ;;
 esac
 case $want in
 deep) need valgrind valgrind "checks memory accesses of the tables and the DPDK layer" ;;
