@@ -26,12 +26,12 @@ pub enum HandoverError {
     #[error("--takeover needs `operator` in the configuration: the running edge is found by it")]
     NoOperator,
     /// Nobody is there.
-    #[error("no edge answers on {path} ({source}); without a running one, start without --takeover", path = .path.display())]
+    #[error("no edge answers on {path} ({why}); without a running one, start without --takeover", path = .path.display())]
     Nobody {
         /// The socket.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The other process says no.
     #[error("the running edge refuses: {0}")]

@@ -22,12 +22,12 @@ const WAITING: usize = 8_192;
 #[derive(Debug, Error)]
 pub enum LogError {
     /// The file.
-    #[error("access_log {path}: cannot be opened for appending: {source}", path = .path.display())]
+    #[error("access_log {path}: cannot be opened for appending: {why}", path = .path.display())]
     Open {
         /// As configured.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The thread.
     #[error("access_log: no thread to write it: {0}")]
@@ -124,9 +124,9 @@ impl AccessLog {
 
 fn append(path: &std::path::Path) -> Result<File, LogError> {
     let open = OpenOptions::new().append(true).create(true).open(path);
-    open.map_err(|source| LogError::Open {
+    open.map_err(|why| LogError::Open {
         path: path.to_owned(),
-        source,
+        why,
     })
 }
 

@@ -36,12 +36,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Metrics that cannot be served.
 #[derive(Debug, Error)]
-#[error("metrics {address}: cannot listen: {source}")]
+#[error("metrics {address}: cannot listen: {why}")]
 pub struct MetricsError {
     /// As configured.
     pub address: SocketAddr,
     /// Why.
-    pub source: std::io::Error,
+    pub why: std::io::Error,
 }
 
 /// Listens at once, then answers until the process ends; nothing if none is configured.
@@ -52,7 +52,7 @@ pub async fn serve(edge: Arc<Edge>) -> anyhow::Result<()> {
     let Some(address) = edge.config.metrics else {
         return Ok(());
     };
-    let listener = bind(address).map_err(|source| MetricsError { address, source })?;
+    let listener = bind(address).map_err(|why| MetricsError { address, why })?;
     info!(%address, "metrics ready");
     let budget = Arc::new(Mutex::new(Budget::new(edge.config.series)));
     let source = move || text(&edge, &budget);

@@ -31,12 +31,12 @@ pub enum OperatorError {
     #[error("operator {path}: another edge serves there; replace it with --takeover, stop it, or give this one another socket", path = .0.display())]
     Taken(PathBuf),
     /// It cannot be made.
-    #[error("operator {path}: {source}", path = .path.display())]
+    #[error("operator {path}: {why}", path = .path.display())]
     Socket {
         /// As configured.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }
 
@@ -77,9 +77,9 @@ pub async fn serve(edge: Arc<Edge>) -> anyhow::Result<()> {
 
 /// A socket left by a process that is gone is replaced; one that answers is not.
 pub(crate) async fn bind(path: &Path, mode: u32) -> Result<UnixListener, OperatorError> {
-    let wrong = |source| OperatorError::Socket {
+    let wrong = |why| OperatorError::Socket {
         path: path.to_path_buf(),
-        source,
+        why,
     };
     if UnixStream::connect(path).await.is_ok() {
         return Err(OperatorError::Taken(path.to_path_buf()));

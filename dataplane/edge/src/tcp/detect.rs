@@ -45,7 +45,7 @@ pub struct Detected {
     pub first: Bytes,
 }
 
-/// Reads until it is clear, [`SILENCE`] at most: what is not clear then is passed as bytes, which is never wrong.
+/// Reads until it is clear, 100 ms at most: what is not clear then is passed as bytes, which is never wrong.
 ///
 /// # Errors
 /// The connection broke.
