@@ -283,7 +283,10 @@ fn quic_config(config: &PodConfig) -> dmsc_quic::Config {
 }
 
 /// Starts all tasks of a pod whose sockets are open. In its runtime.
-pub(crate) fn start(context: &Arc<Context>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// No more file descriptors.
+pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
     let own;
     let sockets = match context.shared.sockets.get() {
         Some(sockets) => {
