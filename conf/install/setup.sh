@@ -162,7 +162,10 @@ need dnsmasq dnsmasq-base "the name server that a pod asks in the demo"
 need curl curl "fetches a page from outside in the demo"
 need python3 python3 "serves that page"
 case $want in
-test | deep) need tshark tshark "runs the second, independent decoder of the packet format" ;;
+test | deep)
+    need tshark tshark "runs the second, independent decoder of the packet format"
+    need ping iputils-ping "asks the kernels beyond a router's ports in its tests"
+    ;;
 esac
 case $want in
 deep) need valgrind valgrind "checks memory accesses of the tables and the DPDK layer" ;;
