@@ -174,7 +174,10 @@ module grpc python3-grpcio "a gRPC service and its client in the demo"
 module google.protobuf python3-protobuf "messages of that service"
 module websockets python3-websockets "a WebSocket server and its client in the demo"
 case $want in
-test | deep) need tshark tshark "runs the second, independent decoder of the packet format" ;;
+test | deep)
+    need tshark tshark "runs the second, independent decoder of the packet format"
+    need ping iputils-ping "asks the kernels beyond a router's ports in its tests"
+    ;;
 esac
 case $want in
 deep) need valgrind valgrind "checks memory accesses of the tables and the DPDK layer" ;;

@@ -18,6 +18,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use dmsc_http::{Client, Listener, Peer};
+use dmsc_quic::Endpoint;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde::{Deserialize, Serialize};
@@ -62,23 +63,32 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     shared::block_on(async {
         match cli.command {
-            Command::Serve => serve(&cli.pod).await,
-            Command::Call { items } => call(&cli.pod, items).await,
+            Command::Serve => {
+                let endpoint = cli.pod.endpoint(true).await?;
+                serve(&endpoint, shared::leave(&endpoint)).await
+            }
+            Command::Call { items } => {
+                let endpoint = cli.pod.endpoint(false).await?;
+                call(&endpoint, cli.pod.uri()?, items).await
+            }
         }
     })
 }
 
-async fn serve(pod: &PodArgs) -> anyhow::Result<()> {
-    let endpoint = pod.endpoint(true).await?;
+/// Keeps a cart until it is to leave.
+pub async fn serve(
+    endpoint: &Arc<Endpoint>,
+    leave: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let app = Router::new()
         .route("/items", get(list).post(add))
         .with_state(Cart::default())
         .into_make_service_with_connect_info::<Peer>();
     // Over TCP this line is `tokio::net::TcpListener::bind("0.0.0.0:8080").await?`.
-    let listener = Listener::new(&endpoint);
-    shared::tell(&endpoint);
+    let listener = Listener::new(endpoint);
+    shared::tell(endpoint);
     axum::serve(listener, app)
-        .with_graceful_shutdown(shared::leave(endpoint.clone()))
+        .with_graceful_shutdown(leave)
         .await?;
     endpoint.close().await;
     Ok(())
@@ -103,9 +113,9 @@ async fn add(
     StatusCode::CREATED
 }
 
-async fn call(pod: &PodArgs, items: Vec<String>) -> anyhow::Result<()> {
-    let endpoint = pod.endpoint(false).await?;
-    let (client, uri) = (Client::new(&endpoint), pod.uri()?);
+/// Puts items into the cart and lists it.
+pub async fn call(endpoint: &Arc<Endpoint>, uri: &str, items: Vec<String>) -> anyhow::Result<()> {
+    let client = Client::new(endpoint);
     for item in items {
         let body = serde_json::json!({ "item": item }).to_string();
         let request = Request::post("/items")

@@ -8,11 +8,13 @@
 mod shared;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clap::{Args, Parser, Subcommand};
 use dmsc_http::{Listener, Peer, channel};
+use dmsc_quic::Endpoint;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -49,53 +51,63 @@ enum Command {
     Call(Call),
 }
 
+/// Calls to make.
 #[derive(Debug, Args)]
-struct Call {
+pub struct Call {
     /// Who is to be greeted
     #[arg(long, default_value = "world")]
-    who: String,
+    pub who: String,
     /// Unary calls, one after the other
     #[arg(long, default_value_t = 1)]
-    count: u32,
+    pub count: u32,
     /// Messages each way on one bidirectional stream
     #[arg(long, default_value_t = 3)]
-    chat: u32,
+    pub chat: u32,
     /// Deadline of each unary call in ms
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
-    timeout: u64,
+    pub timeout: u64,
 }
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     shared::block_on(async {
         match cli.command {
-            Command::Serve => serve(&cli.pod).await,
-            Command::Call(call) => call.run(&cli.pod).await,
+            Command::Serve => {
+                let endpoint = cli.pod.endpoint(true).await?;
+                serve(&endpoint, shared::leave(&endpoint)).await
+            }
+            Command::Call(call) => {
+                let endpoint = cli.pod.endpoint(false).await?;
+                call.run(&endpoint, cli.pod.uri()?).await
+            }
         }
     })
 }
 
-async fn serve(pod: &PodArgs) -> anyhow::Result<()> {
-    let endpoint = pod.endpoint(true).await?;
+/// Greets until it is to leave.
+pub async fn serve(
+    endpoint: &Arc<Endpoint>,
+    leave: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let host = Host {
         gateway: endpoint.pod().registered().gateway.to_string(),
     };
-    let listener = Listener::new(&endpoint);
-    shared::tell(&endpoint);
+    let listener = Listener::new(endpoint);
+    shared::tell(endpoint);
     // Over TCP this line is `.serve("0.0.0.0:50051".parse()?)`.
     Server::builder()
         .add_service(GreeterServer::new(host))
-        .serve_with_incoming_shutdown(listener, shared::leave(endpoint.clone()))
+        .serve_with_incoming_shutdown(listener, leave)
         .await?;
     endpoint.close().await;
     Ok(())
 }
 
 impl Call {
-    async fn run(self, pod: &PodArgs) -> anyhow::Result<()> {
-        let endpoint = pod.endpoint(false).await?;
+    /// Calls the name and checks the answers.
+    pub async fn run(self, endpoint: &Arc<Endpoint>, uri: &str) -> anyhow::Result<()> {
         // Over TCP this line is `GreeterClient::connect("http://10.0.0.7:50051").await?`.
-        let mut client = GreeterClient::new(channel(&endpoint, pod.uri()?)?);
+        let mut client = GreeterClient::new(channel(endpoint, uri)?);
         let begun = Instant::now();
         for at in 0..self.count {
             let mut request = Request::new(HelloRequest {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dmsc_pod::Pin;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::runtime::Handle;
 use tracing::debug;
 
 use crate::io::Io;
@@ -101,8 +102,12 @@ impl Pool {
             self.keep(lane);
             return;
         }
+        // An answer may be dropped anywhere.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let pool = self.clone();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             if let Ok(Ok(())) = tokio::time::timeout(READY, lane.sender.ready()).await {
                 pool.keep(lane);
             }

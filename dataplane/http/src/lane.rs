@@ -37,11 +37,8 @@ pub(crate) async fn open(
     // Buffered; who cannot take it is noticed with the call.
     if let Err(error) = stream.write_all(&preface::BYTES).await {
         let name = name.clone();
-        let source = match stream.connection().is_open() {
-            true => quinn::ConnectionError::Reset,
-            false => stream.connection().closed().await,
-        };
         tracing::debug!(%name, %error, "a stream broke before its preface was sent");
+        let source = quinn::ConnectionError::Reset;
         return Err(QuicError::NotSent { name, source });
     }
     Ok(Io::new(stream, None))
@@ -75,9 +72,15 @@ impl Under {
         self.connection.is_open() && self.fate.get().is_none()
     }
 
-    /// Whether its QUIC connection is lost.
+    /// Whether its QUIC connection takes no more calls: it is lost, or the other end drains it.
     pub fn is_lost(&self) -> bool {
         !self.connection.is_open()
+    }
+
+    /// No new calls on its QUIC connection: whoever is dialled next may be another.
+    pub async fn retire(&self) {
+        // At this end it is only noted; that it may be over already is as good.
+        let _ = self.connection.drain().await;
     }
 
     pub fn answered(&self) {

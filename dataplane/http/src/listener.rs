@@ -26,8 +26,8 @@ const PREFACE: Duration = Duration::from_secs(10);
 
 /// Accepts streams under the names that the endpoint's pod serves.
 ///
-/// Dropped (which is what servers do when they shut down gracefully), it takes no new connections, and answers new streams of the old ones with
-/// [`Code::Draining`], so that their calls go elsewhere; what is under way goes on.
+/// Dropped (which is what servers do when they shut down gracefully), it takes no new connections, tells callers to make new calls elsewhere, and answers
+/// streams that come nevertheless with [`Code::Draining`]; what is under way goes on.
 #[derive(Debug)]
 pub struct Listener {
     ready: mpsc::Receiver<Io>,
@@ -90,12 +90,25 @@ async fn connections(
 
 /// Until the connection is over.
 async fn streams(connection: Connection, ready: mpsc::Sender<Io>, places: Arc<Semaphore>) {
+    let draining = async {
+        ready.closed().await;
+        // Who does not hear it is answered with the code.
+        let _ = connection.drain().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = draining => {}
+        () = accept(&connection, &ready, &places) => {}
+    }
+}
+
+async fn accept(connection: &Connection, ready: &mpsc::Sender<Io>, places: &Arc<Semaphore>) {
     while let Ok(mut stream) = connection.accept_bi().await {
         if ready.is_closed() {
             Code::Draining.break_off(&mut stream);
             continue;
         }
-        match Arc::clone(&places).try_acquire_owned() {
+        match Arc::clone(places).try_acquire_owned() {
             Ok(place) => drop(tokio::spawn(begin(stream, place, ready.clone()))),
             Err(_) => Code::Overloaded.break_off(&mut stream),
         }

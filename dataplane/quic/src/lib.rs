@@ -23,6 +23,7 @@ mod exhibits;
 mod judge;
 mod keys;
 mod life;
+mod fill;
 pub mod listener;
 mod notice;
 mod peer;
@@ -30,6 +31,7 @@ pub mod proof;
 mod socket;
 mod table;
 mod tls;
+mod transport;
 
 pub use config::Config;
 pub use connection::{Connection, Stream};

@@ -82,7 +82,12 @@ pub fn tell(endpoint: &Endpoint) {
 }
 
 /// Until SIGTERM or SIGINT; the network then sends nobody here any more.
-pub async fn leave(endpoint: Arc<Endpoint>) {
+pub fn leave(endpoint: &Arc<Endpoint>) -> impl Future<Output = ()> + Send + 'static {
+    let endpoint = Arc::clone(endpoint);
+    async move { signalled(&endpoint).await }
+}
+
+async fn signalled(endpoint: &Endpoint) {
     let terminate = signal(SignalKind::terminate());
     let interrupt = signal(SignalKind::interrupt());
     if let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) {

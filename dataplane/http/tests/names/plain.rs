@@ -7,6 +7,8 @@ use bytes::Bytes;
 use dmsc_http::{Client, Config, HttpError};
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::hall::{URI, reaches};
 use crate::shop::Shop;
@@ -129,6 +131,24 @@ async fn an_answer_that_does_not_come_is_given_up() {
             .to_string()
             .contains("/shop/cart: no answer within 300ms")
     );
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_carries_bytes() {
+    let world = World::new().await;
+    let _shop = Shop::open(&world, "cart/a").await;
+    let endpoint = Arc::new(world.client().await);
+    let request = Request::get("/upgrade")
+        .header("connection", "upgrade")
+        .header("upgrade", "echo");
+    let request = request.body(String::new()).unwrap();
+    let answer = Client::new(&endpoint).send(URI, request).await.unwrap();
+    assert_eq!(answer.status(), 101);
+    let mut stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    stream.write_all(b"hello").await.unwrap();
+    let mut told = Vec::new();
+    stream.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, b"hello");
 }
 
 #[tokio::test]

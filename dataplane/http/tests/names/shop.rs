@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Method};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method, Response};
 use axum::routing::{any, get};
 use dmsc_http::{Listener, Peer};
 use dmsc_quic::Endpoint;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -52,6 +54,7 @@ impl Shop {
             .route("/silence", any(silence))
             .route("/who", get(who))
             .route("/half", get(half))
+            .route("/upgrade", get(upgrade))
             .with_state(counter)
             .into_make_service_with_connect_info::<Peer>();
         let listener = Listener::with_limit(&endpoint, streams);
@@ -110,4 +113,21 @@ async fn who(ConnectInfo(peer): ConnectInfo<Peer>, headers: HeaderMap) -> String
 async fn half() -> Body {
     let beginning = tokio_stream::once(Ok::<_, std::io::Error>("half"));
     Body::from_stream(beginning.chain(tokio_stream::pending()))
+}
+
+async fn upgrade(request: Request) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(upgrade.await.unwrap());
+        let mut told = [0; 5];
+        stream.read_exact(&mut told).await.unwrap();
+        stream.write_all(&told).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    Response::builder()
+        .status(101)
+        .header("connection", "upgrade")
+        .header("upgrade", "echo")
+        .body(Body::empty())
+        .unwrap()
 }

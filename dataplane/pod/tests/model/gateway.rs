@@ -14,6 +14,7 @@ use dmsc_wire::{
     AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, Name, NameBuf, NodeId, PortId,
     RecordSlot, RouterName, build_echo_reply, build_error, parse, patch, record,
 };
+use nix::sys::socket::{setsockopt, sockopt};
 use prost::Message;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
@@ -61,6 +62,8 @@ struct Delivery {
     lose: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
+    /// Whether this is a gateway of others: who is at which attachment is not told, and packets go to any of them, by flow label.
+    far: AtomicBool,
     /// Whether those that can bear it are marked "congestion experienced".
     mark: AtomicBool,
 }
@@ -93,6 +96,8 @@ impl Gateway {
 
     async fn start_with(mut server: Server, public: Option<Vec<u8>>) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        // As the ring of a router's port; without the right to, what the system gives.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registrar = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -171,6 +176,11 @@ impl Gateway {
         self.state.delivery.mark.store(true, Relaxed);
     }
 
+    /// As pods at another gateway are seen: who is at which attachment is not told, and their flow labels place callers.
+    pub fn be_far(&self) {
+        self.state.delivery.far.store(true, Relaxed);
+    }
+
     /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
     pub fn sizes(&self) -> (u32, u32) {
         let delivery = &self.state.delivery;
@@ -228,8 +238,15 @@ impl State {
             health: "serving".into(),
             ..v1::Instance::default()
         };
+        let mut instances: Vec<_> = serving.map(instance).collect();
+        if self.delivery.far.load(Relaxed) {
+            instances.truncate(1);
+            for one in &mut instances {
+                (one.attachment, one.health) = (0, "unknown".into());
+            }
+        }
         v1::ResolveReply {
-            instances: serving.map(instance).collect(),
+            instances,
             ..v1::ResolveReply::default()
         }
     }
@@ -288,7 +305,19 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             {
                 attachments.get(&header.destination_attachment.0)
             }
-            _ => attachments.values().find(|one| one.serves(name)),
+            _ => {
+                let serving: Vec<_> = attachments
+                    .values()
+                    .filter(|one| one.serves(name))
+                    .collect();
+                let far = state.delivery.far.load(Relaxed) && !serving.is_empty();
+                let at = if far {
+                    header.flow_label.0 as usize % serving.len()
+                } else {
+                    0
+                };
+                serving.get(at).copied()
+            }
         };
         if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
             let own = EchoSource {

@@ -60,9 +60,11 @@ impl Lab {
         if self.plan.edges.is_empty() && self.plan.libraries.is_empty() {
             return Ok(());
         }
-        self.programs.check_edges(&self.plan)?;
-        tools::check_programs(&self.plan)?;
-        self.resolvers()?;
+        if !self.has_edges() {
+            self.programs.check_edges(&self.plan)?;
+            tools::check_programs(&self.plan)?;
+            self.resolvers()?;
+        }
         self.start_workloads()?;
         self.edges.resize_with(self.plan.edges.len(), || None);
         for edge in 0..self.plan.edges.len() {

@@ -218,7 +218,8 @@ impl Lab {
             "--credentials",
             &credentials.display().to_string(),
             "--name",
-            name,
+            // "/shop/greeter" is "dmsc://shop/greeter" there.
+            &format!("dmsc:/{name}"),
             verb,
         ]
         .map(String::from)
