@@ -26,6 +26,8 @@ use schedule::Schedule;
 const OPEN_CALLERS: usize = 64;
 /// How long answers are waited for after the last request was due.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a call to every host may take.
+const PROBE: Duration = Duration::from_secs(15);
 /// Failures after which a load is given up.
 const HOPELESS: u64 = 10_000;
 
@@ -124,9 +126,17 @@ pub fn probe(target: &Target, question: &Question) -> anyhow::Result<()> {
             way.close().await;
             anyhow::Ok(())
         };
-        match tokio::time::timeout(Duration::from_secs(5), once).await {
-            Ok(done) => done,
-            Err(_) => bail!("no answer from {target} within 5 s"),
+        let asked_to_stop = async {
+            while !dmsc_lab::wait::interrupted() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            done = tokio::time::timeout(PROBE, once) => match done {
+                Ok(done) => done,
+                Err(_) => bail!("no answer from {target} within {} s", PROBE.as_secs()),
+            },
+            () = asked_to_stop => bail!("interrupted"),
         }
     })
 }
