@@ -12,6 +12,7 @@ It registers every [[pod]] of the file at that pod's gateway, with that pod's cr
 names (http://cart.shop.dmsc for /shop/cart), and hands what comes for their prefixes to them.
 
 Signals:
+  SIGHUP   opens the file of the access log anew, after it was moved away
   SIGTERM  takes no new calls, lets what runs end (30 s at most), withdraws, ends
 
 Examples:

@@ -61,7 +61,7 @@ pub fn run(config: Config, takeover: bool) -> anyhow::Result<()> {
     } else {
         Inherited::default()
     };
-    let log = AccessLog::default();
+    let log = AccessLog::open(&config.access_log)?;
     let (phase, _) = watch::channel(Phase::Running);
     let pods = config
         .pods
@@ -73,6 +73,7 @@ pub fn run(config: Config, takeover: bool) -> anyhow::Result<()> {
         config,
         phase,
     });
+    inherited.fill(&edge.pods);
     let (opened, all_opened) = std::sync::mpsc::channel();
     let (registered, all_registered) = mpsc::unbounded_channel();
     let mut threads = Vec::new();
@@ -97,7 +98,7 @@ pub fn run(config: Config, takeover: bool) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let ended = match opened {
-        Ok(()) => runtime.block_on(watch_over(&edge, takeover, all_registered)),
+        Ok(()) => runtime.block_on(watch_over(&edge, inherited, all_registered)),
         Err(error) => Err(error),
     };
     if ended.is_err() {
@@ -113,12 +114,19 @@ pub fn run(config: Config, takeover: bool) -> anyhow::Result<()> {
 
 async fn watch_over(
     edge: &Arc<Edge>,
-    takeover: bool,
+    inherited: Inherited,
     mut registered: mpsc::UnboundedReceiver<String>,
 ) -> anyhow::Result<()> {
     // Signals first, so that one sent early is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let log = edge.log.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            log.reopen();
+        }
+    });
     metrics::serve(Arc::clone(edge)).await?;
     let all = async {
         for _ in 0..edge.pods.len() {
@@ -130,9 +138,13 @@ async fn watch_over(
         if tokio::time::timeout(PATIENCE, all).await.is_err() {
             warn!("some pods are not registered yet; ready without them");
         }
-        if takeover {
-            handover::finish(&edge.config).await.context("takeover")?;
+        if inherited.is_from_another() {
+            // systemd would take the end of the other process for the end of the service.
+            notify(&[NotifyState::MainPid(std::process::id())]);
         }
+        let ending = Arc::clone(edge);
+        let ended = tokio::task::spawn_blocking(move || inherited.finish(&ending));
+        ended.await?.context("takeover")?;
         operator::serve(Arc::clone(edge)).await?;
         handover::serve(Arc::clone(edge)).await?;
         notify(&[NotifyState::Ready]);

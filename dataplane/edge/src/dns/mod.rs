@@ -1,35 +1,41 @@
-//! Answers names with synthetic addresses.
+//! The edge's own small DNS (RFC 1035): names below the suffix are answered with synthetic addresses, all else is refused.
+//!
+//! A program connects to such an address, the redirect of its namespace brings the connection to the edge, and the table says which name was meant.
+//! Whether anybody serves a name is the router's to know: here every name has an address, and a call tells the rest.
 
-use std::net::Ipv4Addr;
+mod answer;
+mod gate;
+mod server;
+mod table;
+
+pub use answer::Zone;
+pub use gate::{Gate, User};
+pub use server::{serve_tcp, serve_udp};
+pub use table::{MAX_NAMES, Table};
+
 use std::sync::Arc;
 
-use dmsc_wire::NameBuf;
+use tokio::net::{TcpListener, UdpSocket};
 
-use crate::config::Outbound;
-use crate::pod::Context;
-
-/// Names and their synthetic addresses; bounded.
-#[derive(Debug)]
-pub struct Table {}
-
-impl Table {
-    /// Empty.
-    #[must_use]
-    pub fn new(_outbound: &Outbound) -> Self {
-        Self {}
-    }
-
-    /// The name that `address` stands for.
-    #[must_use]
-    pub fn name_of(&self, _address: Ipv4Addr) -> Option<NameBuf> {
-        None
-    }
-}
+use crate::pod::{Context, Phase};
 
 /// Answers until the pod's phase is no longer `Running`.
-pub async fn run(
-    _udp: tokio::net::UdpSocket,
-    _tcp: tokio::net::TcpListener,
-    _context: Arc<Context>,
-) {
+pub async fn run(udp: UdpSocket, tcp: TcpListener, context: Arc<Context>) {
+    let outbound = context.shared.config.outbound.as_ref();
+    let (Some(names), Some(outbound)) = (&context.shared.names, outbound) else {
+        return;
+    };
+    let _user = tokio::select! {
+        user = names.gate().enter() => user,
+        () = context.until(Phase::Draining) => return,
+    };
+    let zone = Zone {
+        suffix: outbound.suffix.clone(),
+        names: Arc::clone(names),
+    };
+    tokio::select! {
+        () = serve_udp(udp, zone.clone()) => {}
+        () = serve_tcp(tcp, zone) => {}
+        () = context.until(Phase::Draining) => {}
+    }
 }

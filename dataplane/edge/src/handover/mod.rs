@@ -1,39 +1,28 @@
-//! Listening sockets go from the process that runs to the one that replaces it.
+//! Listening sockets and synthetic addresses go from the process that runs to the one that replaces it (`--takeover`).
+//!
+//! On the Unix socket `<operator>.takeover`, which only root and the edge's own user may open:
+//! ```text
+//! new ── ask ──▶ old         old: sends its listening sockets, and the table of addresses
+//! new: registers its pods, serves HTTP; DNS and redirected connections wait
+//! new ── ready ──▶ old       old: takes no new calls; once nobody gives addresses any more, the tables again
+//! new ◀── ended ── old       new: DNS and redirected connections go on; old: lets what runs end
+//! ```
+//! Sockets stay open all the time, so that the kernel keeps what comes in between. Until `ready` nothing has happened to the old process: if the new one
+//! fails before, it goes on. Messages are JSON behind their length; fields may be added.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod give;
+mod message;
+mod take;
 
-use crate::config::Config;
-use crate::edge::Edge;
-use crate::sockets::Sockets;
+pub use give::serve;
+pub use message::HandoverError;
+pub use take::{Inherited, take};
 
-/// What the process before gave.
-#[derive(Debug, Default)]
-pub struct Inherited {
-    /// Sockets by the pod's identity.
-    pub sockets: HashMap<String, Sockets>,
-}
+use std::path::{Path, PathBuf};
 
-/// Asks the process that runs for its sockets; it goes on until [`finish`].
-///
-/// # Errors
-/// Nobody answers there.
-pub fn take(_config: &Config) -> anyhow::Result<Inherited> {
-    anyhow::bail!("--takeover is not built yet")
-}
-
-/// Tells the process that ran to end: this one serves.
-///
-/// # Errors
-/// It is gone.
-pub async fn finish(_inherited: &Config) -> anyhow::Result<()> {
-    Ok(())
-}
-
-/// Gives the sockets to whoever replaces this process, until the process ends; [`Edge::drain`] is called when the other one serves.
-///
-/// # Errors
-/// When the socket cannot be used.
-pub async fn serve(_edge: Arc<Edge>) -> anyhow::Result<()> {
-    Ok(())
+/// Beside the operator's socket.
+fn socket(operator: &Path) -> PathBuf {
+    let mut path = operator.as_os_str().to_owned();
+    path.push(".takeover");
+    path.into()
 }
