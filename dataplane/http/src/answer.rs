@@ -107,7 +107,8 @@ impl Body for Answer {
             };
             ready!(deadline.as_mut().poll(context));
             let (name, after) = (this.name.clone(), *after);
-            return Poll::Ready(Some(Err(HttpError::Timeout { name, after })));
+            let sent = true;
+            return Poll::Ready(Some(Err(HttpError::Timeout { name, after, sent })));
         };
         let frame = match frame {
             Some(Ok(frame)) => {

@@ -38,7 +38,7 @@ pub fn channel(endpoint: &Arc<Endpoint>, uri: &str) -> Result<Channel, UriError>
 }
 
 impl Channel {
-    /// As [`channel`], with other limits; `timeout` counts for calls without a deadline of their own only if it was changed from the default.
+    /// As [`channel()`], with other limits; of these, `timeout` does not count: gRPC calls carry their own deadline.
     ///
     /// # Errors
     /// The URI says no name.

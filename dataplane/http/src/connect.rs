@@ -52,7 +52,7 @@ impl tower::Service<Uri> for Connect {
 }
 
 /// A [`tonic::transport::Channel`] to a name: for code that must have this type. It connects again when its instance is lost, but to the instance that the network chooses,
-/// and a call that an instance refused is not made elsewhere; [`crate::channel`] does better. Must be called in a tokio runtime.
+/// and a call that an instance refused is not made elsewhere; [`crate::Channel`] does better. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// The URI says no name.

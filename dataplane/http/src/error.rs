@@ -55,12 +55,14 @@ pub enum HttpError {
         source: hyper::Error,
     },
     /// The answer did not come in time; the instance was told to give up.
-    #[error("{name}: no answer within {after:?}; it may have been executed")]
+    #[error("{name}: no answer within {after:?}; {}", if *.sent { "it may have been executed" } else { "no instance was reached, nothing was sent" })]
     Timeout {
         /// What was called.
         name: NameBuf,
         /// The time that there was.
         after: Duration,
+        /// Whether an instance had it.
+        sent: bool,
     },
     /// Calls to more names than are kept at the same time.
     #[error("calls to {0} names are under way; wait for some, or raise `names`")]
@@ -79,7 +81,11 @@ impl HttpError {
     pub const fn is_safe_to_repeat(&self) -> bool {
         matches!(
             self,
-            Self::NotSent(_) | Self::Refused { .. } | Self::NotTaken { .. } | Self::Names(_)
+            Self::NotSent(_)
+                | Self::Refused { .. }
+                | Self::NotTaken { .. }
+                | Self::Timeout { sent: false, .. }
+                | Self::Names(_)
         )
     }
 

@@ -13,8 +13,9 @@ use tracing::debug;
 
 /// How long an instance that did not take a call is passed over.
 const REST: Duration = Duration::from_secs(1);
-/// Between two questions to a registrar that is away.
+/// Between two questions to a registrar that is away, or does not tell more names: twice as long every time, up to a limit.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_SELDOM: Duration = Duration::from_secs(16);
 /// How long the first call waits for the registrar; the network chooses the instance when it does not answer.
 const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
@@ -193,12 +194,14 @@ async fn follow(
     known: Arc<Mutex<Known>>,
     asked: watch::Sender<bool>,
 ) {
+    let mut pause = ASK_AGAIN;
     loop {
         match endpoint.pod().resolve(&name).await {
             Ok(mut resolution) => {
                 let why = loop {
                     match resolution.next().await {
                         Ok(Some(instances)) => {
+                            pause = ASK_AGAIN;
                             lock(&known).learn(instances);
                             asked.send_replace(true);
                         }
@@ -213,7 +216,8 @@ async fn follow(
         // What was known stays: it is better than nothing while the control plane is away.
         lock(&known).followed = false;
         asked.send_replace(true);
-        tokio::time::sleep(ASK_AGAIN).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ASK_SELDOM);
     }
 }
 

@@ -77,6 +77,12 @@ impl Under {
         !self.connection.is_open()
     }
 
+    /// No new calls on its QUIC connection: whoever is dialled next may be another.
+    pub async fn retire(&self) {
+        // At this end it is only noted; that it may be over already is as good.
+        let _ = self.connection.drain().await;
+    }
+
     pub fn answered(&self) {
         self.answered.store(true, Relaxed);
     }

@@ -50,6 +50,7 @@ mod lane;
 pub mod listener;
 pub mod peer;
 pub mod preface;
+mod redial;
 mod replay;
 mod upstream;
 pub mod uri;

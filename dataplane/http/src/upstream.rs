@@ -1,8 +1,10 @@
 //! Calls to one name: an instance, a connection to it, and another when the first did not take the call.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use dmsc_pod::Pin;
 use dmsc_quic::{Connector, Endpoint};
 use dmsc_wire::NameBuf;
 use http::{Method, Request, Response};
@@ -17,6 +19,7 @@ use crate::h1::{self, Pool};
 use crate::h2::Shared;
 use crate::instances::{Choice, Instances};
 use crate::lane::open;
+use crate::redial::Redial;
 use crate::replay::{AnyBody, Replay, Source};
 
 /// Attempts of a call that no program was given, or that may be made again.
@@ -37,15 +40,28 @@ pub(crate) enum Protocol {
 /// An attempt without an answer.
 struct Failed {
     error: HttpError,
-    /// The instance refused, or is not there: another is preferred for a while.
-    absent: bool,
+    fault: Fault,
+}
+
+/// What it says of the place that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing: its program ended the connection.
+    None,
+    /// The instance refused, or is not there: others are preferred for a while.
+    Absent,
+    /// As before, but the next one that is dialled there may be another.
+    Another,
 }
 
 /// Without a connection.
 impl From<HttpError> for Failed {
     fn from(error: HttpError) -> Self {
-        let absent = matches!(error, HttpError::NotSent(_) | HttpError::Refused { .. });
-        Self { error, absent }
+        let fault = match error {
+            HttpError::NotSent(_) | HttpError::Refused { .. } => Fault::Absent,
+            _ => Fault::None,
+        };
+        Self { error, fault }
     }
 }
 
@@ -57,6 +73,7 @@ pub(crate) struct Upstream {
     instances: Instances,
     h1: Pool,
     h2: Shared,
+    redial: Redial,
     places: Arc<Semaphore>,
     replay: usize,
 }
@@ -69,6 +86,7 @@ impl Upstream {
             name,
             h1: Pool::new(config.idle, config.idle_timeout),
             h2: Shared::new(config.idle_timeout),
+            redial: Redial::default(),
             places: Arc::new(Semaphore::new(config.in_flight.max(1))),
             replay: config.replay,
         });
@@ -88,14 +106,17 @@ impl Upstream {
         after: Option<Duration>,
         whole: bool,
     ) -> Result<Response<Answer>, HttpError> {
+        let sent = AtomicBool::new(false);
         let Some(after) = after else {
-            return self.attempts(protocol, request).await;
+            return self.attempts(protocol, request, &sent).await;
         };
         let deadline = Instant::now() + after;
-        let answer = tokio::time::timeout_at(deadline, self.attempts(protocol, request));
-        let answer = answer.await.map_err(|_| HttpError::Timeout {
+        let attempts = self.attempts(protocol, request, &sent);
+        let answer = tokio::time::timeout_at(deadline, attempts).await;
+        let answer = answer.map_err(|_| HttpError::Timeout {
             name: self.name.clone(),
             after,
+            sent: sent.load(Relaxed),
         })??;
         Ok(if whole {
             answer.map(|body| body.until(deadline, after))
@@ -108,12 +129,12 @@ impl Upstream {
         &self,
         protocol: Protocol,
         request: Request<AnyBody>,
+        sent: &AtomicBool,
     ) -> Result<Response<Answer>, HttpError> {
         let (head, body) = request.into_parts();
         let source = Source::new(body, self.replay);
         let idempotent = is_idempotent(&head.method);
-        let mut tried = Vec::new();
-        let mut last = None;
+        let (mut tried, mut last, mut executed) = (Vec::new(), None, false);
         self.instances.asked().await;
         for _ in 0..ATTEMPTS {
             let (Some(choice), Some(body)) = (self.instances.choose(&tried), source.replay())
@@ -122,22 +143,26 @@ impl Upstream {
             };
             let request = Request::from_parts(head.clone(), body);
             let place = choice.place();
-            let failed = match self.attempt(protocol, choice, request, idempotent).await {
+            let failed = match self.attempt(protocol, choice, request, sent).await {
                 Ok(answer) => {
                     source.settle();
                     return Ok(answer);
                 }
                 Err(failed) => failed,
             };
-            let Failed { error, absent } = failed;
+            let Failed { error, fault } = failed;
             tracing::debug!(name = %self.name, %error, "an attempt failed");
-            if let Some(place) = place.filter(|_| absent) {
+            if let Some(place) = place.filter(|_| fault != Fault::None) {
                 self.instances.rest(place);
-                tried.push(place);
+                if fault == Fault::Absent {
+                    tried.push(place);
+                }
             }
-            let again = idempotent || error.is_safe_to_repeat();
+            let safe = error.is_safe_to_repeat();
+            executed |= !safe;
+            sent.store(executed, Relaxed);
             last = Some(error);
-            if !again {
+            if !safe && !idempotent {
                 break;
             }
         }
@@ -150,18 +175,19 @@ impl Upstream {
         protocol: Protocol,
         choice: Choice,
         request: Request<Replay>,
-        idempotent: bool,
+        sent: &AtomicBool,
     ) -> Result<Response<Answer>, Failed> {
-        let place = self.place().await;
+        let (at, place) = (choice.place(), self.place().await);
         let (answer, carrier) = match protocol {
             Protocol::H1 => {
-                let mut lane = self.lane(&choice, idempotent).await?;
+                let mut lane = self.lane(at, is_idempotent(request.method())).await?;
+                sent.store(true, Relaxed);
                 let answer = lane.sender.try_send_request(request).await;
                 (answer, Carrier::H1(lane, self.h1.clone()))
             }
             Protocol::H2 => {
-                let (connector, at) = (&self.connector, choice.place());
-                let mut lane = self.h2.take(connector, &self.name, at).await?;
+                let mut lane = self.h2.take(&self.connector, &self.name, at).await?;
+                sent.store(true, Relaxed);
                 let answer = lane.sender.try_send_request(request).await;
                 (answer, Carrier::H2(lane))
             }
@@ -179,10 +205,17 @@ impl Upstream {
             }
             Err(error) => {
                 let unsent = error.message().is_some();
-                let lost = under.is_lost();
                 let error = under.failure(&self.name, unsent, error.into_error());
-                let absent = lost || matches!(error, HttpError::Refused { .. });
-                Err(Failed { error, absent })
+                let fault = match &error {
+                    HttpError::Refused { code, .. } if self.redial.may(at, *code) => {
+                        under.retire().await;
+                        Fault::Another
+                    }
+                    HttpError::Refused { .. } => Fault::Absent,
+                    _ if under.is_lost() => Fault::Absent,
+                    _ => Fault::None,
+                };
+                Err(Failed { error, fault })
             }
         }
     }
@@ -197,8 +230,7 @@ impl Upstream {
         }
     }
 
-    async fn lane(&self, choice: &Choice, idempotent: bool) -> Result<h1::Lane, HttpError> {
-        let place = choice.place();
+    async fn lane(&self, place: Option<Pin>, idempotent: bool) -> Result<h1::Lane, HttpError> {
         if let Some(lane) = self.h1.take(place, idempotent) {
             return Ok(lane);
         }

@@ -65,17 +65,12 @@ pub(crate) fn close(quic: &quinn::Connection, code: u32, reason: &str) {
 }
 
 impl Connection {
-    /// At the end that called, once the other has shown what counts until `proof_s`.
-    pub(crate) fn calling(
-        quic: quinn::Connection,
-        shown: Shown,
-        judge: Judge,
-        proof_s: u64,
-    ) -> Self {
-        let life = Arc::new(Life::new(shown.until_s, Some(proof_s)));
-        let peer = Arc::clone(&judge.peer);
+    /// At the end that called, once the other has proven the name.
+    pub(crate) fn calling(quic: quinn::Connection, judge: Judge, life: Life) -> Self {
+        let life = Arc::new(life);
+        let (peer, identity) = (Arc::clone(&judge.peer), judge.identity.clone());
         let hear = tokio::spawn(Arc::clone(&life).hear(quic.clone(), judge));
-        Self::new(quic, peer, shown.identity, life, hear.abort_handle())
+        Self::new(quic, peer, identity, life, hear.abort_handle())
     }
 
     /// At the end that was called, and has shown these proofs.
@@ -86,7 +81,7 @@ impl Connection {
         exhibits: Arc<Exhibits>,
         shown: Vec<Bytes>,
     ) -> Self {
-        let life = Arc::new(Life::new(caller.until_s, None));
+        let life = Arc::new(Life::called(caller.until_s));
         let show = life::show(quic.clone(), Arc::clone(&peer), exhibits, shown);
         let show = tokio::spawn(show).abort_handle();
         Self::new(quic, peer, caller.identity, life, show)

@@ -12,7 +12,7 @@ use crate::connection::{Connection, Stream, close, code};
 use crate::endpoint::{Inner, now_s};
 use crate::error::{NotProven, QuicError, Unproven};
 use crate::judge::Judge;
-use crate::life::State;
+use crate::life::{Life, State};
 use crate::peer::Peer;
 use crate::tls::{self, NO_NAME};
 
@@ -102,7 +102,8 @@ impl Connector {
             .table
             .call(name.clone(), pin, FlowLabel(first_flow()))
             .ok_or(QuicError::Full)?;
-        let config = inner.client_config(&peer)?;
+        let tls = inner.keys.current();
+        let config = inner.client_config(&tls, &peer)?;
         let connecting = inner
             .quic
             .connect_with(config, address, NO_NAME)
@@ -117,7 +118,7 @@ impl Connector {
         let proven = async {
             let quic = connecting.await.map_err(failed)?;
             let mut proofs = quic.accept_uni().await.map_err(failed)?;
-            let judged = self.judge(&quic, &peer, &mut proofs).await;
+            let judged = self.judge(&quic, &peer, tls.until_s, &mut proofs).await;
             judged.map_err(|error| {
                 // A server that refused the certificate ends the connection instead of showing anything.
                 if matches!(error.why, Unproven::Unreadable(_))
@@ -139,6 +140,7 @@ impl Connector {
         &self,
         quic: &quinn::Connection,
         peer: &Arc<Peer>,
+        own_s: u64,
         proofs: &mut quinn::RecvStream,
     ) -> Result<Connection, NotProven> {
         let root = self.inner.keys.root();
@@ -151,7 +153,10 @@ impl Connector {
             domain: self.inner.pod.registered().domain,
         };
         match judge.read(proofs).await {
-            Ok(proof_s) => Ok(Connection::calling(quic.clone(), shown, judge, proof_s)),
+            Ok(proof_s) => {
+                let life = Life::calling(shown.until_s, proof_s, own_s);
+                Ok(Connection::calling(quic.clone(), judge, life))
+            }
             Err(why) => Err(NotProven {
                 name: peer.called().clone(),
                 identity: shown.identity,

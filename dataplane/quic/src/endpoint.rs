@@ -20,6 +20,7 @@ use crate::peer::{Peer, Role};
 use crate::proof;
 use crate::socket::Socket;
 use crate::table::Table;
+use crate::tls::Tls;
 
 /// Smallest datagram that QUIC can live with (RFC 9000, 14).
 pub(crate) const MIN_DATAGRAM: usize = 1_200;
@@ -158,8 +159,8 @@ impl Inner {
         Ok(Arc::new(transport))
     }
 
-    pub fn client_config(&self, peer: &Peer) -> Result<ClientConfig, QuicError> {
-        let mut config = ClientConfig::new(Arc::clone(&self.keys.current().client) as _);
+    pub fn client_config(&self, tls: &Tls, peer: &Peer) -> Result<ClientConfig, QuicError> {
+        let mut config = ClientConfig::new(Arc::clone(&tls.client) as _);
         config.transport_config(self.transport(peer)?);
         Ok(config)
     }

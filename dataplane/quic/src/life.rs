@@ -42,14 +42,27 @@ pub(crate) struct Life {
     began_s: u64,
     /// Until when the other end's certificate counts, s since 1970.
     certificate_s: u64,
+    /// Until when this end's own counts there; no new calls are made after it.
+    own_s: u64,
     state: watch::Sender<State>,
 }
 
 impl Life {
-    pub fn new(certificate_s: u64, proof_s: Option<u64>) -> Self {
+    /// Of the end that called, which was shown a proof and has shown a certificate of its own.
+    pub fn calling(certificate_s: u64, proof_s: u64, own_s: u64) -> Self {
+        Self::new(certificate_s, Some(proof_s), own_s)
+    }
+
+    /// Of the end that was called, which makes no calls.
+    pub fn called(certificate_s: u64) -> Self {
+        Self::new(certificate_s, None, u64::MAX)
+    }
+
+    fn new(certificate_s: u64, proof_s: Option<u64>, own_s: u64) -> Self {
         Self {
             began_s: now_s(),
             certificate_s,
+            own_s,
             state: watch::Sender::new(State {
                 proof_s,
                 retired: false,
@@ -105,13 +118,14 @@ impl Life {
             if now_s > end_s {
                 return self.end(&quic, why);
             }
-            let is_caller = state.borrow_and_update().proof_s.is_some();
-            let margin_s = (end_s.saturating_sub(self.began_s) / 10).min(MARGIN_S);
+            let now = *state.borrow_and_update();
             let mut next_s = end_s - now_s + 1;
-            if is_caller && !self.state().retired {
-                match (end_s - now_s).checked_sub(margin_s) {
-                    None | Some(0) => self.retire(),
-                    Some(left_s) => next_s = left_s,
+            if now.proof_s.is_some() && !now.retired {
+                let last_s = end_s.min(self.own_s);
+                let margin_s = (last_s.saturating_sub(self.began_s) / 10).min(MARGIN_S);
+                match last_s.saturating_sub(margin_s).saturating_sub(now_s) {
+                    0 => self.retire(),
+                    left_s => next_s = left_s,
                 }
             }
             tokio::select! {

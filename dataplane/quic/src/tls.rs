@@ -30,6 +30,8 @@ pub(crate) struct Tls {
     pub client: Arc<QuicClientConfig>,
     pub server: Arc<QuicServerConfig>,
     pub identity: String,
+    /// Until when the certificate counts, s since 1970.
+    pub until_s: u64,
 }
 
 impl Tls {
@@ -42,6 +44,7 @@ impl Tls {
                 credentials.identity
             )));
         };
+        let certificate = root.certificate_of_any_time(&credentials.certificate_der);
         let bad = |error: &dyn std::fmt::Display| QuicError::Tls(error.to_string());
         let provider = Arc::new(ring::default_provider());
         let pods = Arc::new(Pods {
@@ -75,6 +78,7 @@ impl Tls {
             client: Arc::new(client.try_into().map_err(|error| bad(&error))?),
             server: Arc::new(server.try_into().map_err(|error| bad(&error))?),
             identity: identity.clone(),
+            until_s: certificate.map_err(|error| bad(&error))?.not_after_s,
         })
     }
 }

@@ -141,6 +141,36 @@ async fn what_no_program_was_given_goes_elsewhere_whatever_it_is() {
 }
 
 #[tokio::test]
+async fn another_pod_at_a_far_gateway_is_found() {
+    let world = World::new().await;
+    world.gateway.be_far();
+    let empty = serving(&world, "cart/a").await;
+    let task = edge(&empty, nobody);
+    let shop = Shop::open(&world, "cart/b").await;
+    let client = Client::new(&Arc::new(world.client().await));
+    let mut taken = 0;
+    // Each call dials up to three times, and where that leads to is a matter of chance; who answered once is kept.
+    for _ in 0..30 {
+        let request = Request::post("/echo").body(String::new()).unwrap();
+        match client.send(URI, request).await {
+            Ok(answer) => {
+                assert_eq!(answer.body().instance(), Some("1:2".parse().unwrap()));
+                answer.into_body().collect().await.unwrap();
+                taken += 1;
+            }
+            Err(error) => {
+                assert!(matches!(error, HttpError::Refused { .. }), "{error}");
+                assert_eq!(taken, 0, "kept");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+    assert!(taken >= 20, "{taken}");
+    assert_eq!(*shop.seen.borrow(), taken);
+    task.abort();
+}
+
+#[tokio::test]
 async fn grpc_calls_that_no_program_was_given_go_elsewhere() {
     let world = World::new().await;
     let empty = serving(&world, "cart/a").await;

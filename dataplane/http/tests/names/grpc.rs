@@ -140,6 +140,22 @@ async fn a_hundred_calls_share_one_connection() {
 }
 
 #[tokio::test]
+async fn every_call_is_answered_on_a_lossy_way() {
+    let world = World::new().await;
+    let hall = Hall::open(&world, "cart/a").await;
+    let (_endpoint, mut client) = caller(&world).await;
+    world.gateway.lose_every(20);
+    for number in 0..50 {
+        let reply = client.hello(hello(number.to_string())).await.unwrap();
+        assert_eq!(
+            reply.get_ref().message,
+            format!("hello {number} from cart/a")
+        );
+    }
+    assert_eq!(hall.begun(), 50, "none twice");
+}
+
+#[tokio::test]
 async fn two_instances_share_the_calls() {
     let world = World::new().await;
     let first = Hall::open(&world, "cart/a").await;

@@ -1,4 +1,6 @@
 //! Services of tonic and axum over a model gateway on loopback, with real certificates and authorisations.
+// Each example has its own.
+#![allow(clippy::duplicate_mod)]
 
 #[path = "../../examples/cart.rs"]
 #[allow(dead_code)]

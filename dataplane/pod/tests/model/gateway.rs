@@ -61,6 +61,8 @@ struct Delivery {
     lose: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
+    /// Whether this is a gateway of others: who is at which attachment is not told, and packets go to any of them, by flow label.
+    far: AtomicBool,
     /// Whether those that can bear it are marked "congestion experienced".
     mark: AtomicBool,
 }
@@ -171,6 +173,11 @@ impl Gateway {
         self.state.delivery.mark.store(true, Relaxed);
     }
 
+    /// As pods at another gateway are seen: who is at which attachment is not told, and their flow labels place callers.
+    pub fn be_far(&self) {
+        self.state.delivery.far.store(true, Relaxed);
+    }
+
     /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
     pub fn sizes(&self) -> (u32, u32) {
         let delivery = &self.state.delivery;
@@ -228,8 +235,15 @@ impl State {
             health: "serving".into(),
             ..v1::Instance::default()
         };
+        let mut instances: Vec<_> = serving.map(instance).collect();
+        if self.delivery.far.load(Relaxed) {
+            instances.truncate(1);
+            for one in &mut instances {
+                (one.attachment, one.health) = (0, "unknown".into());
+            }
+        }
         v1::ResolveReply {
-            instances: serving.map(instance).collect(),
+            instances,
             ..v1::ResolveReply::default()
         }
     }
@@ -288,7 +302,19 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             {
                 attachments.get(&header.destination_attachment.0)
             }
-            _ => attachments.values().find(|one| one.serves(name)),
+            _ => {
+                let serving: Vec<_> = attachments
+                    .values()
+                    .filter(|one| one.serves(name))
+                    .collect();
+                let far = state.delivery.far.load(Relaxed) && !serving.is_empty();
+                let at = if far {
+                    header.flow_label.0 as usize % serving.len()
+                } else {
+                    0
+                };
+                serving.get(at).copied()
+            }
         };
         if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
             let own = EchoSource {

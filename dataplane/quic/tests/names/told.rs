@@ -201,3 +201,37 @@ async fn a_drained_connection_that_nobody_uses_ends_at_once() {
     let over = served.drain().await;
     assert!(over.is_err(), "{over:?}");
 }
+
+#[tokio::test]
+async fn a_caller_makes_no_new_calls_with_a_certificate_that_is_over() {
+    let world = World::new().await;
+    world.authorise(3_600);
+    let _server = Server::start(world.told().await);
+    let mut folder = None;
+    let client = world
+        .endpoint_with(("web", "web"), &[], |config| {
+            config.credentials_interval = Duration::ZERO;
+            folder = Some(config.credentials.clone());
+        })
+        .await;
+    let issue = |seconds| {
+        let pod = Identity::pod("web").unwrap();
+        let life = (now_s() - 10, now_s() + seconds);
+        let folder = folder.as_ref().unwrap();
+        world
+            .root
+            .issue_for(&pod, &Scope::default(), life, false, folder)
+            .unwrap();
+    };
+    issue(3);
+    let connector = client.connector();
+    let first = connector.connect(&name(CART)).await.unwrap();
+    issue(86_400);
+    soon(first.retired()).await;
+    let second = soon(connector.connect(&name(CART))).await.unwrap();
+    assert!(second.is_open());
+    // The server ends the first, and says why.
+    let why = soon(first.closed()).await.to_string();
+    assert!(why.contains("your certificate has expired"), "{why}");
+    assert!(second.is_open());
+}
