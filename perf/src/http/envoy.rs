@@ -78,7 +78,7 @@ pub fn pair(services: usize, files: &Certificates) -> [Value; 2] {
             "common_tls_context": common_tls(&files.client, &files.root, SERVER_NAME),
         },
     });
-    let far_tls = json!({
+    let mut far_tls = json!({
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": format!("{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext"),
@@ -86,6 +86,8 @@ pub fn pair(services: usize, files: &Certificates) -> [Value; 2] {
             "common_tls_context": common_tls(&files.server, &files.root, "client.perf.dmsc"),
         },
     });
+    // Only here: the other end offers what it is going to speak, connection by connection.
+    far_tls["typed_config"]["common_tls_context"]["alpn_protocols"] = json!(["h2", "http/1.1"]);
     let clusters = |address: &str, port: u16, tls: Option<&Value>| -> Vec<Value> {
         (0..services)
             .map(|number| cluster(number, address, port, tls))
@@ -111,7 +113,6 @@ fn common_tls(own: &End, root: &Path, peer: &str) -> Value {
     let file = |path: &Path| json!({ "filename": path });
     json!({
         "tls_params": { "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3" },
-        "alpn_protocols": ["h2", "http/1.1"],
         "tls_certificates": [{ "certificate_chain": file(&own.certificate), "private_key": file(&own.key) }],
         "validation_context": {
             "trusted_ca": file(root),

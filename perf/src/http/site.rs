@@ -84,7 +84,7 @@ fn batches() -> Vec<(Option<&'static str>, Batch)> {
     }
     let links = [
         (CLIENT, "eth0", NAMESPACES[1], "pod"),
-        (NAMESPACES[1], "up", NAMESPACES[2], "up"),
+        (NAMESPACES[1], "core", NAMESPACES[2], "core"),
         (SERVER, "eth0", NAMESPACES[2], "pod"),
     ];
     for (here, own, there, far) in links {
@@ -108,9 +108,9 @@ fn batches() -> Vec<(Option<&'static str>, Batch)> {
     let node = |pod: &str, up: &str, far_net: &str, far: &str| {
         inside(&[
             &format!("address add {pod}/24 dev pod"),
-            &format!("address add {up}/31 dev up"),
+            &format!("address add {up}/31 dev core"),
             "link set dev pod up",
-            "link set dev up up",
+            "link set dev core up",
             &format!("route add {far_net}/24 via {far}"),
         ])
     };

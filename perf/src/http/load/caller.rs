@@ -44,8 +44,8 @@ pub enum CallError {
     #[error("{0}")]
     Request(#[from] hyper::http::Error),
     /// An answer of another kind.
-    #[error("status {0}")]
-    Status(String),
+    #[error("status {0}: {1}")]
+    Status(u16, String),
     /// An answer of another length.
     #[error("an answer of another length than was asked for")]
     Length,
@@ -92,15 +92,19 @@ impl Question {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        if response.status() != 200 {
-            return Err(CallError::Status(response.status().as_u16().to_string()));
-        }
+        let ok = response.status() == 200;
+        let code = response.status().as_u16();
         let status = response.headers().get(GRPC_STATUS).cloned();
         let body = response
             .into_body()
             .collect()
             .await
             .map_err(|error| CallError::Body(error.to_string()))?;
+        if !ok {
+            let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+            let said = text.trim().chars().take(SAID).collect();
+            return Err(CallError::Status(code, said));
+        }
         let trailers = body.trailers().and_then(|t| t.get(GRPC_STATUS)).cloned();
         let length = body.to_bytes().len();
         if self.protocol == Protocol::Grpc {
@@ -119,6 +123,8 @@ impl Question {
     }
 }
 
+/// Characters of what an answer of the wrong kind says.
+const SAID: usize = 160;
 /// Calls that share an HTTP/2 connection.
 const CALLS_PER_CONNECTION: usize = 16;
 /// The method that the server has.
