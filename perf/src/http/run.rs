@@ -166,32 +166,41 @@ impl Run {
         let say = |point: &Point| eprintln!("http: {title}: {}", progress(point));
         let mut rig = start(1)?;
         let mut round = measure::round(&mut rig, plan, column, number, &say).with_context(about)?;
-        if let (Some(target), true, Some(Protocol::H1)) =
-            (rig.iperf, self.iperf, self.protocols.first())
-            && protocol == Protocol::H1
-        {
-            let rate = rig
-                .throughput(site, target, plan.seconds)
-                .with_context(about)?;
-            eprintln!("http: {title}: iperf3 {rate:.2} Gbit/s");
-            round.throughput_gbps = Some(rate);
+        let bytes = rig.iperf.filter(|_| self.iperf && protocol == Protocol::H1);
+        if let Some(target) = bytes {
+            let rate = beside(rig.throughput(site, target, plan.seconds), &title)?;
+            round.throughput_gbps = rate;
         }
         if number == 1 && column != Column::Direct {
-            round
-                .memory
-                .push(measure::memory(&mut rig, plan, 1).with_context(about)?);
+            let one = measure::memory(&mut rig, plan, 1);
             drop(rig);
-            let mut rig = start(self.services)?;
-            let memory = measure::memory(&mut rig, plan, self.services).with_context(about)?;
-            eprintln!(
-                "http: {title}: {:.0} MB with one service, {:.0} MB with {}",
-                round.memory[0].node_mb(),
-                memory.node_mb(),
-                self.services
-            );
-            round.memory.push(memory);
+            let many = || measure::memory(&mut start(self.services)?, plan, self.services);
+            let both = one.and_then(|one| Ok(vec![one, many()?]));
+            round.memory = beside(both, &title)?.unwrap_or_default();
+        }
+        if let Some(rate) = round.throughput_gbps {
+            eprintln!("http: {title}: iperf3 {rate:.2} Gbit/s");
+        }
+        for memory in &round.memory {
+            let (services, mb) = (memory.services, memory.node_mb());
+            eprintln!("http: {title}: {mb:.0} MB, services {services}");
         }
         Ok(round)
+    }
+}
+
+/// What is measured beside calls is left out when it fails: the calls are not lost for it.
+///
+/// # Errors
+/// When somebody asks to stop.
+fn beside<T>(result: anyhow::Result<T>, title: &str) -> anyhow::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if wait::interrupted() => Err(error),
+        Err(error) => {
+            eprintln!("http: {title}: left out: {error:#}");
+            Ok(None)
+        }
     }
 }
 
