@@ -97,7 +97,7 @@ impl Run {
                 plan,
                 size,
                 rounds: if args.quick { 1 } else { args.rounds },
-                prices: Prices::measure(size)?,
+                prices: Prices::measure(size, &cores)?,
             },
             columns,
             protocols,

@@ -24,7 +24,7 @@ pub struct Stages {
     pub control_us: f64,
     /// Sealing and opening, reckoned.
     pub crypto_us: f64,
-    /// Sleeping and waking up, reckoned; its price is the upper end.
+    /// Sleeping and waking up, reckoned; dearer where cores are idle in between.
     pub wake_ups_us: f64,
     /// All of these.
     pub added_us: f64,
@@ -58,7 +58,12 @@ impl Stages {
         let ends = [Part::Client, Part::Server, Part::Proxy];
         let ((kernel, woken), (kernel_before, woken_before)) = (all(point), all(direct));
         let kernel_us = kernel - kernel_before;
-        let wake_ups_us = (woken - woken_before) * prices.wake_up_us;
+        // At the highest rate cores have no time to be idle.
+        let price = match point.rate {
+            Some(_) => prices.wake_up_idle_us,
+            None => prices.wake_up_busy_us,
+        };
+        let wake_ups_us = (woken - woken_before) * price;
         Self {
             edge_us: program(point, &ends) - program(direct, &ends) - crypto_us,
             wire_us: kernel_us - wake_ups_us,
@@ -136,7 +141,8 @@ mod tests {
             (Part::Softirq, 2.0, 1.0, 0.0),
         ]);
         let prices = Prices {
-            wake_up_us: 2.0,
+            wake_up_busy_us: 2.0,
+            wake_up_idle_us: 9.0,
             crypto_us: 1.5,
         };
         let stages = Stages::of(Column::Edge, &ours, &direct, &prices);

@@ -32,9 +32,10 @@ pub fn show(report: &Report) -> String {
         let _ = write!(text, "\nCPU µs per answer, by rate\n{}\n", curve(&rows));
         let _ = write!(
             text,
-            "\nadded CPU µs per answer by stage (crypto and wake-ups reckoned with {:.2} µs and {:.2} µs)\n{}\n",
+            "\nadded CPU µs per answer by stage (reckoned: crypto {:.2} µs a call, a wake-up {:.2} µs at the highest rate and {:.2} µs at 1,000/s)\n{}\n",
             report.setting.prices.crypto_us,
-            report.setting.prices.wake_up_us,
+            report.setting.prices.wake_up_busy_us,
+            report.setting.prices.wake_up_idle_us,
             stages(&rows)
         );
         for row in &rows {
