@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::authority::{Answer, Authorities};
-use crate::claims::{Claim, Proof, Revoked, Right};
+use crate::claims::{Claim, Proof, Proofs, Revoked, Right};
 use crate::clock::wall_ms;
 use crate::driver::until;
 use crate::handle::Handle;
@@ -93,6 +93,16 @@ impl Node {
             }
         }
         sorted
+    }
+
+    /// What the pod of a lease can prove its names with.
+    pub(crate) fn proofs(&mut self, lease: LeaseId) -> Proofs {
+        let Some(lease) = self.pods.leases().get(lease).cloned() else {
+            return Proofs::default();
+        };
+        let now_s = self.now_s();
+        let revoked = Revoked::new(self.config.node.id, self.engine.each_revocation());
+        self.claims.proofs(&lease, &revoked, now_s)
     }
 
     /// A prefix that this gateway had installed before a restart may have lost its authorisation with the disk.

@@ -1,9 +1,14 @@
-//! What a pod signs is what its gateway and the authorities act on, and nothing else.
+//! What a pod signs is what its gateway and the authorities act on, and nothing else; what it is told proves its names to everybody.
 
 mod model;
 mod net;
 
+use std::time::{Duration, Instant};
+
 use dmsc_proto::v1;
+use dmsc_spa::credentials::certificate_der;
+use dmsc_spa::verify::{Authorisation, RootKey};
+use dmsc_wire::{Domain, NodeId};
 use net::Net;
 use net::authority::Spa;
 use net::pod::{Pod, name};
@@ -111,4 +116,102 @@ async fn keys_that_were_taken_back_are_nobodys() {
     // Others are who they were.
     let mut other = Pod::new(&net, 1, "pod1/b").await;
     other.register(4_002, &[]).await.unwrap();
+}
+
+/// What was told, as whoever has the root alone reads it.
+fn read(net: &Net, told: &[Vec<u8>]) -> Vec<Authorisation> {
+    let pem = std::fs::read_to_string(net.path("root").join("root.pem")).unwrap();
+    let root = RootKey::from_certificate(&certificate_der(&pem).unwrap()).unwrap();
+    told.iter()
+        .map(|one| root.authorisation(one).unwrap())
+        .collect()
+}
+
+async fn refresh(pod: &mut Pod, lease: u64, authorisations_version: u64) -> v1::RefreshReply {
+    let request = v1::RefreshRequest {
+        lease,
+        authorisations_version,
+    };
+    pod.client.refresh(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_pod_is_told_what_proves_its_names_and_again_when_it_is_renewed() {
+    let net = Net::new(26);
+    let authorities = format!("authorities = [\"{}:35032\"]\n", net.address(9));
+    net.write(1, "sg", &[2], &authorities);
+    let _one = net.dataplane(1, "sg", 1).await;
+    let policy = format!("[authority]\nauthorisation_seconds = 10\n{POLICY}");
+    let _spa = Spa::start(&net, "spa1", 9, &policy);
+    let _first = net.start(1, "sg");
+    let mut client = Pod::new(&net, 1, "pod1/c").await;
+    let reply = client.register(4_000, &[]).await.unwrap();
+    assert!(reply.authorisations.is_empty());
+    assert_ne!(reply.authorisations_version, 0);
+
+    let mut pod = Pod::new(&net, 1, "pod1/a").await;
+    let reply = pod.register(4_001, &["/shop/a/x", "/bank"]).await.unwrap();
+    let (lease, version) = (reply.lease, reply.authorisations_version);
+    let shown = read(&net, &reply.authorisations);
+    let [first] = &shown[..] else {
+        panic!("{shown:?}")
+    };
+    assert_eq!(first.identity, "pod1/a", "nobody else's");
+    assert_eq!((first.gateway, first.domain), (NodeId(1), Domain(1)));
+    let grants: Vec<String> = first
+        .grants
+        .iter()
+        .map(|one| one.name.to_string())
+        .collect();
+    assert!(grants.contains(&"/shop/a".to_owned()), "{grants:?}");
+
+    // The same list is not told again; who wants none gets none; who has another gets it.
+    let reply = refresh(&mut pod, lease, version).await;
+    assert_eq!(reply.authorisations_version, version);
+    assert!(reply.authorisations.is_empty());
+    let reply = refresh(&mut pod, lease, 0).await;
+    assert!(reply.authorisations.is_empty());
+    let reply = refresh(&mut pod, lease, 1).await;
+    assert_eq!(reply.authorisations.len(), 1);
+
+    // After a third of its life.
+    let limit = Instant::now() + Duration::from_secs(10);
+    let renewed = loop {
+        let reply = refresh(&mut pod, lease, version).await;
+        if reply.authorisations_version != version {
+            break read(&net, &reply.authorisations);
+        }
+        assert!(Instant::now() < limit, "not renewed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(renewed.len(), 1, "{renewed:?}");
+    assert!(renewed[0].not_after_s > first.not_after_s);
+}
+
+#[tokio::test]
+async fn a_prefix_that_waited_is_proven_as_soon_as_it_is_admitted() {
+    let net = Net::new(27);
+    let authorities = format!("authorities = [\"{}:35032\"]\n", net.address(9));
+    net.write(1, "sg", &[2], &authorities);
+    let one = net.dataplane(1, "sg", 1).await;
+    let _first = net.start(1, "sg");
+    let mut pod = Pod::new(&net, 1, "pod1/a").await;
+    let reply = pod.register(4_000, &["/shop/a"]).await.unwrap();
+    assert_eq!(reply.waiting.len(), 1);
+    assert!(reply.authorisations.is_empty());
+    let _spa = Spa::start(&net, "spa1", 9, POLICY);
+    one.until(|tables| tables.attachments[&1].serves.len() == 1)
+        .await;
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        let reply = refresh(&mut pod, reply.lease, reply.authorisations_version).await;
+        if !reply.authorisations.is_empty() {
+            let shown = read(&net, &reply.authorisations);
+            assert_eq!(shown[0].identity, "pod1/a");
+            break;
+        }
+        // The dataplane has it a moment before the lease is kept.
+        assert!(Instant::now() < limit, "no proof");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

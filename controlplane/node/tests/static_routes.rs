@@ -328,7 +328,10 @@ async fn pods_register_refresh_and_withdraw() {
     assert_eq!(next().await[0].2, "unknown");
 
     client
-        .refresh(v1::RefreshRequest { lease: reply.lease })
+        .refresh(v1::RefreshRequest {
+            lease: reply.lease,
+            ..Default::default()
+        })
         .await
         .unwrap();
     client
@@ -341,7 +344,10 @@ async fn pods_register_refresh_and_withdraw() {
     assert_eq!(next().await.len(), 1);
     assert_eq!(dataplane.tables().attachments.len(), 1);
     let status = client
-        .refresh(v1::RefreshRequest { lease: reply.lease })
+        .refresh(v1::RefreshRequest {
+            lease: reply.lease,
+            ..Default::default()
+        })
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
@@ -379,7 +385,10 @@ async fn restarts_of_either_side_keep_attachments() {
     let mut client = process.client().await;
     assert_eq!(dataplane.tables().transactions, transactions);
     let status = client
-        .refresh(v1::RefreshRequest { lease: first.lease })
+        .refresh(v1::RefreshRequest {
+            lease: first.lease,
+            ..Default::default()
+        })
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
@@ -399,7 +408,10 @@ async fn restarts_of_either_side_keep_attachments() {
     assert_eq!(tables.prefixes.len(), 1);
     assert_eq!(tables.attachments[&2].identity, "pod1/a");
     client
-        .refresh(v1::RefreshRequest { lease: again.lease })
+        .refresh(v1::RefreshRequest {
+            lease: again.lease,
+            ..Default::default()
+        })
         .await
         .unwrap();
 }

@@ -60,6 +60,9 @@ async fn a_new_dataplane_that_dies_right_after_it_took_over_is_replaced_by_one_t
     }
     // Nobody else noticed, and the pod has its lease.
     assert_eq!(neighbour.tables().transactions, untouched);
-    let refresh = dmsc_proto::v1::RefreshRequest { lease };
+    let refresh = dmsc_proto::v1::RefreshRequest {
+        lease,
+        ..Default::default()
+    };
     pod.client.refresh(refresh).await.unwrap();
 }

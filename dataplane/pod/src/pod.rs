@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder, RouterName};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -19,6 +19,7 @@ use crate::datagram::{Datagram, Datagrams};
 use crate::error::PodError;
 use crate::health::Health;
 use crate::inflight::InFlight;
+use crate::proofs::Proofs;
 use crate::receive::{self, Reply};
 use crate::resolve::Resolution;
 use crate::serve::{Handler, Request, handler};
@@ -269,6 +270,17 @@ impl Pod {
     /// The registrar is away.
     pub async fn resolve(&self, name: &NameBuf) -> Result<Resolution, PodError> {
         self.inner.session.resolve(name).await
+    }
+
+    /// What the pod's names are proven with to those who call it: now, and whenever the gateway tells others.
+    #[must_use]
+    pub fn proofs(&self) -> watch::Receiver<Arc<Proofs>> {
+        self.inner.session.proofs()
+    }
+
+    /// Refreshes the lease soon, for example because a proof is missing that the gateway may have by now. Cheap, and may be called at any rate.
+    pub fn refresh(&self) {
+        self.inner.session.suspect();
     }
 
     /// Withdraws and ends; calls that wait end with [`CallError::Timeout`].

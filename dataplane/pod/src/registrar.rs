@@ -15,6 +15,7 @@ use crate::config::{GatewayAddress, PodConfig};
 use crate::credentials::Credentials;
 use crate::error::{PodError, chain};
 use crate::health::Health;
+use crate::proofs::Proofs;
 use crate::session::{LeaseId, Refused, Registered};
 
 /// A gateway that does not answer for this long is taken for away.
@@ -111,7 +112,7 @@ impl Registrar {
         Ok(())
     }
 
-    /// Registers the endpoint `udp_port`, with credentials: with a proof of the identity.
+    /// Registers the endpoint `udp_port`, with credentials: with a proof of the identity. Tells what its names are proven with, too.
     ///
     /// # Errors
     /// Away or refused.
@@ -119,7 +120,7 @@ impl Registrar {
         &mut self,
         config: &PodConfig,
         udp_port: u16,
-    ) -> Result<Registered, PodError> {
+    ) -> Result<(Registered, Proofs), PodError> {
         let mut request = v1::RegisterRequest {
             version_min: POD_VERSIONS.0,
             version_max: POD_VERSIONS.1,
@@ -163,7 +164,8 @@ impl Registrar {
         let not_ours: HashSet<&NameBuf> = refused.iter().map(|one| &one.name).collect();
         let accepted = |name: &&NameBuf| !not_ours.contains(*name);
         let serves = config.prefixes.iter().filter(accepted).cloned().collect();
-        Ok(Registered {
+        let proofs = Proofs::new(reply.authorisations_version, reply.authorisations);
+        let registered = Registered {
             lease: LeaseId(reply.lease),
             refresh: Duration::from_secs(u64::from(reply.refresh_seconds.clamp(1, 3_600))),
             gateway: NodeId(reply.gateway),
@@ -177,17 +179,28 @@ impl Registrar {
             serves: Arc::new(serves),
             refused: refused.into(),
             waiting: waiting.into(),
-        })
+        };
+        Ok((registered, proofs))
     }
 
-    /// Keeps a lease.
+    /// Keeps a lease. Tells the proofs if they are others than those of `version`.
     ///
     /// # Errors
     /// [`PodError::NoLease`]: register again.
-    pub async fn refresh(&mut self, lease: LeaseId) -> Result<(), PodError> {
-        let request = Self::timed(v1::RefreshRequest { lease: lease.0 });
+    pub async fn refresh(
+        &mut self,
+        lease: LeaseId,
+        version: u64,
+    ) -> Result<Option<Proofs>, PodError> {
+        let request = Self::timed(v1::RefreshRequest {
+            lease: lease.0,
+            authorisations_version: version,
+        });
         let reply = self.client.refresh(request).await;
-        reply.map(drop).map_err(|status| self.failed(&status))
+        let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
+        let told = reply.authorisations_version;
+        let news = ![0, version].contains(&told);
+        Ok(news.then(|| Proofs::new(told, reply.authorisations)))
     }
 
     /// Ends a lease and its attachment.

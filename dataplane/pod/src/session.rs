@@ -16,6 +16,7 @@ use crate::config::PodConfig;
 use crate::credentials::Credentials;
 use crate::error::PodError;
 use crate::health::Health;
+use crate::proofs::Proofs;
 use crate::registrar::Registrar;
 
 /// Between attempts while the registrar is away.
@@ -82,6 +83,7 @@ struct Shared {
     registrar: SocketAddr,
     udp_port: u16,
     registered: watch::Sender<Arc<Registered>>,
+    proofs: watch::Sender<Arc<Proofs>>,
     health: watch::Sender<Health>,
     credentials: watch::Sender<Option<Credentials>>,
     suspect: Notify,
@@ -107,6 +109,22 @@ impl Shared {
     fn lease(&self) -> LeaseId {
         self.registered.borrow().lease
     }
+
+    /// Told on only if they are others.
+    fn keep_proofs(&self, proofs: Proofs) {
+        self.proofs.send_if_modified(|kept| {
+            let news = **kept != proofs;
+            if news {
+                debug!(
+                    version = proofs.version,
+                    count = proofs.authorisations.len(),
+                    "authorisations"
+                );
+                *kept = Arc::new(proofs);
+            }
+            news
+        });
+    }
 }
 
 /// A live registration of one UDP port. Dropping it withdraws in the background; [`Session::close`] waits for that.
@@ -130,7 +148,7 @@ impl Session {
     ) -> Result<Self, PodError> {
         let patience = Instant::now() + config.patience;
         let credentials = load(&config)?;
-        let registered = loop {
+        let (registered, proofs) = loop {
             let gateway = config.gateway.clone();
             let mut connection = Registrar::new(gateway, registrar, credentials.clone());
             match connection.register(&config, udp_port).await {
@@ -147,6 +165,7 @@ impl Session {
             registrar,
             udp_port,
             registered: watch::Sender::new(Arc::new(registered)),
+            proofs: watch::Sender::new(Arc::new(proofs)),
             health: watch::Sender::new(Health::Serving),
             credentials: watch::Sender::new(credentials),
             suspect: Notify::new(),
@@ -169,6 +188,12 @@ impl Session {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Registered>> {
         self.shared.registered.subscribe()
+    }
+
+    /// What the pod's names are proven with: now, and whenever the gateway tells others, with a refresh of the lease.
+    #[must_use]
+    pub fn proofs(&self) -> watch::Receiver<Arc<Proofs>> {
+        self.shared.proofs.subscribe()
     }
 
     /// The data path saw something that a lost registration would explain: check it soon. Cheap, and may be called at any rate.
@@ -279,7 +304,9 @@ async fn keep(shared: Arc<Shared>) {
             connection = shared.connection();
             Err(PodError::NoLease)
         } else {
-            connection.refresh(shared.lease()).await
+            let version = shared.proofs.borrow().version;
+            let refreshed = connection.refresh(shared.lease(), version).await;
+            refreshed.map(|news| news.into_iter().for_each(|news| shared.keep_proofs(news)))
         };
         if matches!(result, Err(PodError::NoLease)) {
             result = register_again(&shared, &mut connection).await;
@@ -309,10 +336,11 @@ async fn keep(shared: Arc<Shared>) {
 }
 
 async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(), PodError> {
-    let registered = connection.register(&shared.config, shared.udp_port).await?;
+    let (registered, proofs) = connection.register(&shared.config, shared.udp_port).await?;
     info!(gateway = %registered.gateway, attachment = %registered.attachment, "registered again");
     let lease = registered.lease;
     tell_waiting(&registered, Some(&shared.registered.borrow()));
+    shared.keep_proofs(proofs);
     shared.registered.send_replace(Arc::new(registered));
     let health = *shared.health.borrow();
     if health != Health::Serving {

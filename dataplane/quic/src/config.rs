@@ -8,9 +8,12 @@ use bytes::Bytes;
 /// Configuration of an endpoint.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Folder with the pod's `cert.pem`, `key.pem` and `root.pem`.
+    /// Folder with the pod's `cert.pem`, `key.pem` and `root.pem`. Renewed files serve new handshakes.
     pub credentials: PathBuf,
-    /// Of a server: SignedAuthorisation bytes that prove its prefixes; at most 64 of at most 65,536 bytes.
+    /// How often, at most, a handshake looks whether those files changed.
+    pub credentials_interval: Duration,
+    /// Of a server: SignedAuthorisation bytes to show beside those that the gateway tells the pod, which is where they come from; for tests.
+    /// At most 64 of at most 65,536 bytes.
     pub proofs: Vec<Bytes>,
     /// How often a quiet connection is kept alive.
     pub keep_alive: Duration,
@@ -39,6 +42,7 @@ impl Config {
     pub fn new(credentials: impl Into<PathBuf>) -> Self {
         Self {
             credentials: credentials.into(),
+            credentials_interval: Duration::from_secs(1),
             proofs: Vec::new(),
             keep_alive: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(15),

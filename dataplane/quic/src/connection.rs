@@ -5,13 +5,21 @@ use std::pin::Pin as Pinned;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use dmsc_pod::Pin;
 use dmsc_wire::NameBuf;
-use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
+use quinn::{ConnectionError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::peer::Peer;
+use crate::error::Ended;
+use crate::exhibits::Exhibits;
+use crate::judge::Judge;
+use crate::life::{self, Life, State};
+use crate::notice;
+use crate::peer::{Peer, Role};
+use crate::tls::Shown;
 
 /// Why an end closed the connection, as the other sees it.
 pub(crate) mod code {
@@ -23,6 +31,10 @@ pub(crate) mod code {
     pub const NOT_THE_CALLER: u32 = 2;
     /// Routers say that there is no way.
     pub const UNREACHABLE: u32 = 3;
+    /// The certificate that was shown is over.
+    pub const CERTIFICATE_EXPIRED: u32 = 4;
+    /// What proved the name is over.
+    pub const PROOF_EXPIRED: u32 = 5;
 }
 
 /// A proven connection. Cheap to clone; it ends with its last clone and stream, or with [`Connection::close`].
@@ -37,12 +49,13 @@ struct Shared {
     /// Keeps the address while the connection lives.
     peer: Arc<Peer>,
     identity: String,
-    watch: AbortHandle,
+    life: Arc<Life>,
+    tasks: [AbortHandle; 2],
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         close(&self.quic, code::DONE, "done");
     }
 }
@@ -52,20 +65,43 @@ pub(crate) fn close(quic: &quinn::Connection, code: u32, reason: &str) {
 }
 
 impl Connection {
-    pub(crate) fn new(quic: quinn::Connection, peer: Arc<Peer>, identity: String) -> Self {
-        let (watched, place) = (quic.clone(), Arc::clone(&peer));
-        let watch = tokio::spawn(async move {
-            tokio::select! {
-                () = place.unreachable() => close(&watched, code::UNREACHABLE, "no route"),
-                _ = watched.closed() => {}
-            }
-        });
+    /// At the end that called, once the other has proven the name.
+    pub(crate) fn calling(quic: quinn::Connection, judge: Judge, life: Life) -> Self {
+        let life = Arc::new(life);
+        let (peer, identity) = (Arc::clone(&judge.peer), judge.identity.clone());
+        let hear = tokio::spawn(Arc::clone(&life).hear(quic.clone(), judge));
+        Self::new(quic, peer, identity, life, hear.abort_handle())
+    }
+
+    /// At the end that was called, and has shown these proofs.
+    pub(crate) fn called(
+        quic: quinn::Connection,
+        peer: Arc<Peer>,
+        caller: Shown,
+        exhibits: Arc<Exhibits>,
+        shown: Vec<Bytes>,
+    ) -> Self {
+        let life = Arc::new(Life::called(caller.until_s));
+        let show = life::show(quic.clone(), Arc::clone(&peer), exhibits, shown);
+        let show = tokio::spawn(show).abort_handle();
+        Self::new(quic, peer, caller.identity, life, show)
+    }
+
+    fn new(
+        quic: quinn::Connection,
+        peer: Arc<Peer>,
+        identity: String,
+        life: Arc<Life>,
+        other: AbortHandle,
+    ) -> Self {
+        let watch = tokio::spawn(Arc::clone(&life).watch(quic.clone(), Arc::clone(&peer)));
         Self {
             shared: Arc::new(Shared {
                 quic,
                 peer,
                 identity,
-                watch: watch.abort_handle(),
+                life,
+                tasks: [watch.abort_handle(), other],
             }),
         }
     }
@@ -124,10 +160,65 @@ impl Connection {
         self.shared.quic.closed().await
     }
 
-    /// Whether calls can be made on it, as far as is known.
+    /// Whether new calls can be made on it, as far as is known. One that is drained or ends soon is not open, though calls under way go on.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.shared.quic.close_reason().is_none()
+        !self.shared.life.state().retired && self.shared.quic.close_reason().is_none()
+    }
+
+    /// Until new calls are to be made on another connection: the other end drains, what it has shown expires soon, or this one is over.
+    pub async fn retired(&self) {
+        let mut state = self.retirement();
+        let retired = state.wait_for(|state| state.retired);
+        tokio::select! {
+            _ = retired => {}
+            _ = self.shared.quic.closed() => {}
+        }
+    }
+
+    /// Makes the caller take its new calls elsewhere; those under way go on, and the connection ends with the last of them. Returns when the
+    /// caller's end has heard it. At the caller's own end it says nothing, and does the same.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub async fn drain(&self) -> Result<(), ConnectionError> {
+        if matches!(self.shared.peer.role, Role::Instance { .. }) {
+            self.shared.life.retire();
+            return Ok(());
+        }
+        let mut stream = self.shared.quic.open_uni().await?;
+        match stream.write_chunk(notice::drain()).await {
+            Err(WriteError::ConnectionLost(error)) => return Err(error),
+            // It is not listened to.
+            Err(_) => return Ok(()),
+            Ok(()) => drop(stream.finish()),
+        }
+        match stream.stopped().await {
+            Err(StoppedError::ConnectionLost(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Until when what the other end has shown counts, s since 1970. Renewed proofs move it on; a renewed certificate takes a new connection.
+    #[must_use]
+    pub fn ends_s(&self) -> u64 {
+        self.shared.life.ends().0
+    }
+
+    /// Why this end ended it, if it did so by itself. Why the other end did is in [`Connection::closed`].
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.shared.life.state().ended
+    }
+
+    /// Told when it retires; ends with the connection.
+    pub(crate) fn retirement(&self) -> watch::Receiver<State> {
+        self.shared.life.subscribe()
+    }
+
+    /// Tells connections apart.
+    pub(crate) fn id(&self) -> usize {
+        self.shared.quic.stable_id()
     }
 
     /// What QUIC measures of it: round trip, losses, bytes, MTU.

@@ -1,18 +1,19 @@
 //! The calling end: one proven connection per name, shared, and calls on it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dmsc_pod::Pin;
 use dmsc_wire::{AttachmentId, FlowLabel, NameBuf, NodeId};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::connection::{Connection, Stream, close, code};
 use crate::endpoint::{Inner, now_s};
 use crate::error::{NotProven, QuicError, Unproven};
+use crate::judge::Judge;
+use crate::life::{Life, State};
 use crate::peer::Peer;
-use crate::proof::{self, Claim};
 use crate::tls::{self, NO_NAME};
 
 /// Attempts of a call that has not been sent, or may be sent again.
@@ -89,6 +90,8 @@ impl Connector {
             .await
             .map_err(|_| QuicError::Timeout(name.clone()))??;
         *kept = Some(connection.clone());
+        let (state, id) = (connection.retirement(), connection.id());
+        tokio::spawn(leave(Arc::downgrade(&place), state, id));
         Ok(connection)
     }
 
@@ -99,7 +102,8 @@ impl Connector {
             .table
             .call(name.clone(), pin, FlowLabel(first_flow()))
             .ok_or(QuicError::Full)?;
-        let config = inner.client_config(&peer)?;
+        let tls = inner.keys.current();
+        let config = inner.client_config(&tls, &peer)?;
         let connecting = inner
             .quic
             .connect_with(config, address, NO_NAME)
@@ -114,61 +118,51 @@ impl Connector {
         let proven = async {
             let quic = connecting.await.map_err(failed)?;
             let mut proofs = quic.accept_uni().await.map_err(failed)?;
-            let result = self.judge(&quic, &peer, &mut proofs).await;
-            // A server that refused the certificate ends the connection instead of showing anything.
-            if let Err(QuicError::NotProven(NotProven {
-                why: Unproven::Unreadable(_),
-                ..
-            })) = &result
-                && let Some(source) = quic.close_reason()
-            {
-                return Err(failed(source));
-            }
-            match result {
-                Ok(()) => Ok(quic),
-                Err(error) => {
-                    close(&quic, code::NOT_PROVEN, "the name is not proven");
-                    Err(error)
+            let judged = self.judge(&quic, &peer, tls.until_s, &mut proofs).await;
+            judged.map_err(|error| {
+                // A server that refused the certificate ends the connection instead of showing anything.
+                if matches!(error.why, Unproven::Unreadable(_))
+                    && let Some(source) = quic.close_reason()
+                {
+                    return failed(source);
                 }
-            }
+                close(&quic, code::NOT_PROVEN, "the name is not proven");
+                error.into()
+            })
         };
-        let quic = tokio::select! {
-            proven = proven => proven?,
-            () = peer.unreachable() => return Err(QuicError::NoRoute(name.clone())),
-        };
-        let lost = |quic: quinn::Connection| {
-            failed(
-                quic.close_reason()
-                    .unwrap_or(quinn::ConnectionError::LocallyClosed),
-            )
-        };
-        inner.identified(quic, Arc::clone(&peer)).map_err(lost)
+        tokio::select! {
+            proven = proven => proven,
+            () = peer.unreachable() => Err(QuicError::NoRoute(name.clone())),
+        }
     }
 
     async fn judge(
         &self,
         quic: &quinn::Connection,
-        peer: &Peer,
+        peer: &Arc<Peer>,
+        own_s: u64,
         proofs: &mut quinn::RecvStream,
-    ) -> Result<(), QuicError> {
-        let identity = tls::identity(quic, &self.inner.root).unwrap_or_default();
-        let name = peer.called();
-        let not_proven = |why| NotProven {
-            name: name.clone(),
-            identity: identity.clone(),
-            why,
-        };
-        let place = peer.place().ok_or_else(|| not_proven(Unproven::Gateway))?;
-        let claim = Claim {
-            identity: &identity,
-            name: name.as_name(),
+    ) -> Result<Connection, NotProven> {
+        let root = self.inner.keys.root();
+        // The handshake believed a pod's.
+        let shown = tls::shown(quic, root).unwrap_or_default();
+        let judge = Judge {
+            root: root.clone(),
+            identity: shown.identity.clone(),
+            peer: Arc::clone(peer),
             domain: self.inner.pod.registered().domain,
-            place,
-            now_s: now_s(),
         };
-        proof::read(proofs, &self.inner.root, claim)
-            .await
-            .map_err(|why| not_proven(why).into())
+        match judge.read(proofs).await {
+            Ok(proof_s) => {
+                let life = Life::calling(shown.until_s, proof_s, own_s);
+                Ok(Connection::calling(quic.clone(), judge, life))
+            }
+            Err(why) => Err(NotProven {
+                name: peer.called().clone(),
+                identity: shown.identity,
+                why,
+            }),
+        }
     }
 
     /// A stream to an instance of `name`. When the instance of the shared connection is gone, to another: nothing was sent yet.
@@ -204,7 +198,7 @@ impl Connector {
         let mut attempt = 1;
         loop {
             let mut stream = self.open(name).await?;
-            let why = match exchange(&mut stream, request, max).await {
+            let broken = match exchange(&mut stream, request, max).await {
                 Ok(answer) => return Ok(answer),
                 Err(Broken::TooLong) => {
                     let name = name.clone();
@@ -212,6 +206,11 @@ impl Connector {
                 }
                 Err(Broken::Lost(why)) => why,
             };
+            // Why this end ended it says more than that it did.
+            let why = stream
+                .connection()
+                .ended()
+                .map_or(broken, |ended| ended.to_string());
             if !idempotent || attempt == ATTEMPTS {
                 return Err(QuicError::Lost {
                     name: name.clone(),
@@ -221,6 +220,20 @@ impl Connector {
             }
             attempt += 1;
         }
+    }
+}
+
+/// Takes a connection that retires out of its place, so that it ends with its last call.
+async fn leave(
+    place: Weak<AsyncMutex<Option<Connection>>>,
+    mut state: watch::Receiver<State>,
+    id: usize,
+) {
+    if state.wait_for(|state| state.retired).await.is_ok()
+        && let Some(place) = place.upgrade()
+    {
+        let mut kept = place.lock().await;
+        kept.take_if(|kept| kept.id() == id);
     }
 }
 

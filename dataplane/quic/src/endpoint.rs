@@ -3,30 +3,32 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use dmsc_pod::Pod;
-use dmsc_spa::credentials::Credentials;
-use dmsc_spa::verify::RootKey;
 use quinn::{
     ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
     VarInt,
 };
 
 use crate::config::Config;
-use crate::connection::{Connection, close, code};
+use crate::connection::code;
 use crate::connector::Connector;
 use crate::error::QuicError;
+use crate::exhibits::Exhibits;
+use crate::keys::Keys;
 use crate::listener::Listener;
-use crate::peer::Peer;
+use crate::peer::{Peer, Role};
 use crate::proof;
 use crate::socket::Socket;
 use crate::table::Table;
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 
 /// Smallest datagram that QUIC can live with (RFC 9000, 14).
 pub(crate) const MIN_DATAGRAM: usize = 1_200;
 /// Largest that it can say it takes.
 const MAX_DATAGRAM: usize = 65_527;
+
+/// Streams on which a server may show proofs or say other things at the same time; callers have none.
+const NOTICES: u32 = 4;
 
 /// An endpoint. Dropping its last part ends the connections.
 #[derive(Debug)]
@@ -40,17 +42,15 @@ pub(crate) struct Inner {
     pub config: Config,
     pub quic: quinn::Endpoint,
     pub socket: Arc<Socket>,
-    pub root: RootKey,
-    /// What is said on a server's first stream.
-    pub proofs: Bytes,
-    tls: Tls,
+    pub exhibits: Arc<Exhibits>,
+    pub keys: Keys,
 }
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
             .field("pod", &self.pod)
-            .field("identity", &self.tls.identity)
+            .field("identity", &self.keys.identity())
             .finish_non_exhaustive()
     }
 }
@@ -61,8 +61,7 @@ impl Endpoint {
     /// # Errors
     /// Credentials that are of no use, or datagrams that somebody else has.
     pub fn new(pod: Pod, config: Config) -> Result<Self, QuicError> {
-        let credentials = Credentials::load(&config.credentials)?;
-        let tls = Tls::new(&credentials)?;
+        let keys = Keys::load(&config.credentials, config.credentials_interval)?;
         if !proof::fit(&config.proofs) {
             return Err(QuicError::Proofs);
         }
@@ -86,14 +85,14 @@ impl Endpoint {
             Arc::new(TokioRuntime),
         )
         .map_err(|error| QuicError::Tls(error.to_string()))?;
+        let exhibits = Exhibits::new(keys.root().clone(), config.proofs.clone(), pod.proofs());
         let inner = Arc::new(Inner {
-            proofs: proof::encode(&config.proofs),
-            root: tls.root.clone(),
+            exhibits: Arc::new(exhibits),
             pod,
             config,
             quic,
             socket,
-            tls,
+            keys,
         });
         Ok(Self {
             connector: Connector::new(Arc::clone(&inner)),
@@ -144,6 +143,10 @@ impl Inner {
         let config = &self.config;
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(largest.min(MAX_DATAGRAM) as u16);
+        let notices = match peer.role {
+            Role::Instance { .. } => NOTICES,
+            Role::Caller(_) => 0,
+        };
         let mut transport = TransportConfig::default();
         transport
             .initial_mtu(MIN_DATAGRAM as u16)
@@ -151,21 +154,20 @@ impl Inner {
             .keep_alive_interval(Some(config.keep_alive))
             .max_idle_timeout(config.idle_timeout.try_into().ok())
             .max_concurrent_bidi_streams(VarInt::from_u32(config.streams))
-            // The proofs, and nothing else.
-            .max_concurrent_uni_streams(VarInt::from_u32(1))
+            .max_concurrent_uni_streams(VarInt::from_u32(notices))
             .datagram_receive_buffer_size(None);
         Ok(Arc::new(transport))
     }
 
-    pub fn client_config(&self, peer: &Peer) -> Result<ClientConfig, QuicError> {
-        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
+    pub fn client_config(&self, tls: &Tls, peer: &Peer) -> Result<ClientConfig, QuicError> {
+        let mut config = ClientConfig::new(Arc::clone(&tls.client) as _);
         config.transport_config(self.transport(peer)?);
         Ok(config)
     }
 
     /// Of connections in general; the limits of one are set when its caller is known.
     pub fn server_config(&self) -> ServerConfig {
-        let mut config = ServerConfig::with_crypto(Arc::clone(&self.tls.server) as _);
+        let mut config = ServerConfig::with_crypto(Arc::clone(&self.keys.current().server) as _);
         config
             // A caller that moves is another caller.
             .migration(false)
@@ -177,21 +179,6 @@ impl Inner {
         let mut config = self.server_config();
         config.transport_config(self.transport(peer)?);
         Ok(Arc::new(config))
-    }
-
-    /// A connection whose handshake is over, with the pod at its other end.
-    pub fn identified(
-        &self,
-        quic: quinn::Connection,
-        peer: Arc<Peer>,
-    ) -> Result<Connection, quinn::Connection> {
-        match tls::identity(&quic, &self.root) {
-            Some(identity) => Ok(Connection::new(quic, peer, identity)),
-            None => {
-                close(&quic, code::NOT_THE_CALLER, "no pod");
-                Err(quic)
-            }
-        }
     }
 }
 

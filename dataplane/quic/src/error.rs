@@ -93,6 +93,31 @@ fn at(pin: Option<Pin>) -> String {
     })
 }
 
+/// Why this end ended a connection by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Ended {
+    /// The other end's certificate is over.
+    #[error("the certificate of the other end has expired; it is to be renewed there")]
+    Certificate,
+    /// What proved the name is over, for good.
+    #[error("the authorisation that proved the name has expired, and no renewed one was shown")]
+    Proof,
+    /// Routers say that there is no way.
+    #[error("routers say that there is no way")]
+    Unreachable,
+}
+
+impl Ended {
+    /// In words for the other end.
+    pub(crate) const fn told(self) -> &'static str {
+        match self {
+            Self::Certificate => "your certificate has expired; renew it, and connect again",
+            Self::Proof => "the authorisation that you showed has expired; show a renewed one",
+            Self::Unreachable => "no route",
+        }
+    }
+}
+
 /// Who answered has not proven the name that was called.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{name}: the pod {identity:?} answered, and does not prove that it may: {why}")]

@@ -1,8 +1,10 @@
 //! The called end: accepts connections and shows the proofs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dmsc_wire::NameBuf;
+use bytes::Bytes;
+use dmsc_wire::{Name, NameBuf};
 use quinn::Incoming;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
@@ -11,7 +13,11 @@ use tracing::debug;
 use crate::connection::{Connection, close, code};
 use crate::endpoint::Inner;
 use crate::peer::{Peer, Role};
-use crate::tls;
+use crate::proof;
+use crate::tls::{self, Shown};
+
+/// How long a caller waits for a proof that the gateway has and the pod does not know yet.
+const MISSING: Duration = Duration::from_secs(2);
 
 /// Connections that callers make. Dropping it refuses new ones.
 #[derive(Debug)]
@@ -87,26 +93,45 @@ async fn establish(inner: &Inner, incoming: Incoming) -> Option<Connection> {
     let quic = quic
         .inspect_err(|error| debug!(%error, "a caller was refused"))
         .ok()?;
-    if !is_caller(inner, &quic, &peer) {
+    let Some(caller) = caller(inner, &quic, &peer) else {
         close(
             &quic,
             code::NOT_THE_CALLER,
             "the certificate is not the caller's",
         );
         return None;
-    }
+    };
+    let shown = to_show(inner, peer.called().as_name()).await;
     let mut proofs = quic.open_uni().await.ok()?;
-    proofs.write_chunk(inner.proofs.clone()).await.ok()?;
+    proofs.write_chunk(proof::encode(&shown)).await.ok()?;
     proofs.finish().ok()?;
-    inner.identified(quic, peer).ok()
+    let exhibits = Arc::clone(&inner.exhibits);
+    Some(Connection::called(quic, peer, caller, exhibits, shown))
 }
 
-/// Whether the pod of the certificate is the one that its gateway says the packets come from.
-fn is_caller(inner: &Inner, quic: &quinn::Connection, peer: &Peer) -> bool {
+/// The proofs of a name. When there are none the gateway is asked: a prefix that waited is announced before its pod hears of it.
+async fn to_show(inner: &Inner, name: Name<'_>) -> Vec<Bytes> {
+    let mut told = inner.exhibits.subscribe();
+    let mut shown = inner.exhibits.of(name);
+    if shown.is_empty() && inner.exhibits.may_come() {
+        inner.pod.refresh();
+        let more = async {
+            while shown.is_empty() && told.changed().await.is_ok() {
+                shown = inner.exhibits.of(name);
+            }
+        };
+        // Without any the caller is told so.
+        let _ = tokio::time::timeout(MISSING, more).await;
+    }
+    shown
+}
+
+/// What the caller has shown, if it is the pod that its gateway says the packets come from.
+fn caller(inner: &Inner, quic: &quinn::Connection, peer: &Peer) -> Option<Shown> {
     let Role::Caller(caller) = &peer.role else {
-        return false;
+        return None;
     };
-    tls::identity(quic, &inner.root)
-        .and_then(|identity| NameBuf::parse(&format!("/id/{identity}")).ok())
-        .is_some_and(|name| name == caller.name)
+    let shown = tls::shown(quic, inner.keys.root())?;
+    let name = NameBuf::parse(&format!("/id/{}", shown.identity)).ok()?;
+    (name == caller.name).then_some(shown)
 }

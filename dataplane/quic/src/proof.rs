@@ -1,4 +1,5 @@
-//! The server's proof of the name that was called: its authorisations, on its first unidirectional stream, before the client says anything.
+//! The server's proof of the name that was called: its authorisations, on its first unidirectional stream, before the client says anything;
+//! renewed ones later, on further streams.
 //!
 //! The stream is a number (u32, big endian) of proofs, then each as its length (u32, big endian) and SignedAuthorisation bytes.
 
@@ -8,12 +9,10 @@ use dmsc_spa::verify::{Authorisation, Grant, RootKey};
 use dmsc_wire::{Domain, Name};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+pub use dmsc_pod::proofs::{MAX_PROOF, MAX_PROOFS};
+
 use crate::error::Unproven;
 
-/// Most proofs of one server.
-pub const MAX_PROOFS: usize = 64;
-/// Most bytes of one.
-pub const MAX_PROOF: usize = 65_536;
 /// How far clocks may differ, s.
 const SKEW_S: u64 = 300;
 
@@ -48,22 +47,22 @@ pub struct Claim<'a> {
     pub now_s: u64,
 }
 
-/// Reads proofs one by one until one proves the claim; keeps none.
+/// Reads proofs one by one; keeps none. Tells until when the one counts that proves the claim longest, s since 1970.
 ///
 /// # Errors
-/// Why the last of them does not.
+/// None proves it; why the last of them does not.
 pub async fn read<R: AsyncRead + Unpin>(
     stream: &mut R,
     root: &RootKey,
     claim: Claim<'_>,
-) -> Result<(), Unproven> {
+) -> Result<u64, Unproven> {
     let unreadable = |error: std::io::Error| Unproven::Unreadable(error.to_string());
     let limit = |what: &str| Unproven::Unreadable(format!("too many {what}"));
     let count = stream.read_u32().await.map_err(unreadable)?;
     if count as usize > MAX_PROOFS {
         return Err(limit("proofs"));
     }
-    let mut why = Unproven::Nothing;
+    let (mut until_s, mut why) = (None, Unproven::Nothing);
     let mut proof = Vec::new();
     for _ in 0..count {
         let length = stream.read_u32().await.map_err(unreadable)? as usize;
@@ -73,37 +72,47 @@ pub async fn read<R: AsyncRead + Unpin>(
         proof.resize(length, 0);
         stream.read_exact(&mut proof).await.map_err(unreadable)?;
         match check(&proof, root, claim) {
-            Ok(()) => return Ok(()),
+            Ok(end_s) => until_s = until_s.max(Some(end_s)),
             Err(error) => why = error,
         }
     }
-    Err(why)
+    until_s.ok_or(why)
 }
 
-/// Whether one proof proves a claim.
+/// Whether one proof proves a claim, and until when it counts, s since 1970.
 ///
 /// # Errors
 /// Why not.
-pub fn check(proof: &[u8], root: &RootKey, claim: Claim<'_>) -> Result<(), Unproven> {
+pub fn check(proof: &[u8], root: &RootKey, claim: Claim<'_>) -> Result<u64, Unproven> {
     let shown = root.authorisation(proof).map_err(Unproven::NotBelieved)?;
     judge(&shown, claim)
 }
 
-fn judge(shown: &Authorisation, claim: Claim<'_>) -> Result<(), Unproven> {
-    let end = shown.not_after_s.saturating_add(u64::from(shown.stale_s));
+/// When it counts no more, not even as a stale one; s since 1970.
+pub(crate) fn end_s(shown: &Authorisation) -> u64 {
+    shown.not_after_s.saturating_add(u64::from(shown.stale_s))
+}
+
+fn judge(shown: &Authorisation, claim: Claim<'_>) -> Result<u64, Unproven> {
+    let end_s = end_s(shown);
     if shown.identity != claim.identity {
         Err(Unproven::Identity(shown.identity.clone()))
     } else if shown.domain != claim.domain {
         Err(Unproven::Domain)
     } else if shown.gateway != claim.place.gateway {
         Err(Unproven::Gateway)
-    } else if claim.now_s > end || shown.issued_at_s > claim.now_s.saturating_add(SKEW_S) {
+    } else if claim.now_s > end_s || shown.issued_at_s > claim.now_s.saturating_add(SKEW_S) {
         Err(Unproven::Validity)
-    } else if !shown.grants.iter().any(|grant| covers(grant, claim.name)) {
+    } else if !grants(shown, claim.name) {
         Err(Unproven::Name)
     } else {
-        Ok(())
+        Ok(end_s)
     }
+}
+
+/// Whether it is for this name.
+pub(crate) fn grants(shown: &Authorisation, name: Name<'_>) -> bool {
+    shown.grants.iter().any(|grant| covers(grant, name))
 }
 
 /// The grant's own words: an exact one is for nothing below its name, though packets for that come here too.

@@ -29,25 +29,26 @@ pub(crate) const NO_NAME: &str = "pod.dmsc.internal";
 pub(crate) struct Tls {
     pub client: Arc<QuicClientConfig>,
     pub server: Arc<QuicServerConfig>,
-    pub root: RootKey,
     pub identity: String,
+    /// Until when the certificate counts, s since 1970.
+    pub until_s: u64,
 }
 
 impl Tls {
     /// # Errors
     /// Credentials that are not a pod's.
-    pub fn new(credentials: &Credentials) -> Result<Self, QuicError> {
+    pub fn new(credentials: &Credentials, root: RootKey) -> Result<Self, QuicError> {
         let Identity::Pod(identity) = &credentials.identity else {
             return Err(QuicError::Tls(format!(
                 "{} is no pod",
                 credentials.identity
             )));
         };
-        let root = credentials.root_key()?;
+        let certificate = root.certificate_of_any_time(&credentials.certificate_der);
         let bad = |error: &dyn std::fmt::Display| QuicError::Tls(error.to_string());
         let provider = Arc::new(ring::default_provider());
         let pods = Arc::new(Pods {
-            root: root.clone(),
+            root,
             provider: Arc::clone(&provider),
         });
         let chain = vec![CertificateDer::from(credentials.certificate_der.to_vec())];
@@ -76,19 +77,32 @@ impl Tls {
         Ok(Self {
             client: Arc::new(client.try_into().map_err(|error| bad(&error))?),
             server: Arc::new(server.try_into().map_err(|error| bad(&error))?),
-            root,
             identity: identity.clone(),
+            until_s: certificate.map_err(|error| bad(&error))?.not_after_s,
         })
     }
 }
 
-/// The pod that the other end of a connection has shown to be.
-pub(crate) fn identity(connection: &quinn::Connection, root: &RootKey) -> Option<String> {
+/// Who the other end of a connection has shown to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown {
+    /// The pod.
+    pub identity: String,
+    /// Until when its certificate counts, s since 1970.
+    pub until_s: u64,
+}
+
+/// What the certificate of the other end says; `None` if it is no pod's.
+pub(crate) fn shown(connection: &quinn::Connection, root: &RootKey) -> Option<Shown> {
     let shown = connection.peer_identity()?;
     let chain = shown.downcast_ref::<Vec<CertificateDer<'static>>>()?;
     // The handshake judged its validity.
-    match root.certificate_of_any_time(chain.first()?).ok()?.identity {
-        Identity::Pod(identity) => Some(identity),
+    let certificate = root.certificate_of_any_time(chain.first()?).ok()?;
+    match certificate.identity {
+        Identity::Pod(identity) => Some(Shown {
+            identity,
+            until_s: certificate.not_after_s,
+        }),
         _ => None,
     }
 }
@@ -220,7 +234,9 @@ mod tests {
         let at = folder.path().join("pod");
         let pod = Identity::pod("cart/a").unwrap();
         root.issue(&pod, &Scope::default(), 10, false, &at).unwrap();
-        let tls = Tls::new(&Credentials::load(&at).unwrap()).unwrap();
+        let credentials = Credentials::load(&at).unwrap();
+        let root = credentials.root_key().unwrap();
+        let tls = Tls::new(&credentials, root.clone()).unwrap();
         let local = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0);
         let config = quinn::ServerConfig::with_crypto(Arc::clone(&tls.server) as _);
         let server = quinn::Endpoint::server(config, local).unwrap();
@@ -234,10 +250,7 @@ mod tests {
             .with_protocol_versions(&[&TLS13])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pods {
-                root: tls.root.clone(),
-                provider,
-            }))
+            .with_custom_certificate_verifier(Arc::new(Pods { root, provider }))
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
         let config: QuicClientConfig = config.try_into().unwrap();

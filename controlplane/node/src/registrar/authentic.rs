@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 use super::nonce::Nonces;
 use super::{Admitted, Asking, Certified, Gateway};
 use crate::authority::Authorities;
-use crate::claims::{Claim, Proof};
+use crate::claims::{Claim, Proof, Proofs};
 use crate::clock::wall;
 use crate::handle::Handle;
 use crate::keeper::shared;
@@ -301,6 +301,11 @@ impl Gateway for AuthenticGateway {
                 node.signals.claimed.notify_one();
             })
             .await;
+    }
+
+    async fn proofs(&self, lease: LeaseId) -> Proofs {
+        let proofs = self.handle.query(move |node| node.proofs(lease));
+        proofs.await.unwrap_or_default()
     }
 
     async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>) {

@@ -8,7 +8,7 @@ use dmsc_wire::{NameBuf, NodeId};
 use tonic::{Request, Status};
 
 use super::{Admitted, Asking, Certified, Gateway};
-use crate::claims::Proof;
+use crate::claims::{Proof, Proofs};
 use crate::lease::{Lease, LeaseId};
 use crate::pods::Pods;
 use crate::resolve::{Caller, instances};
@@ -103,6 +103,10 @@ impl Gateway for StaticGateway {
     }
 
     async fn registered(&self, _: &Lease, _: Asking, _: &mut Admitted) {}
+
+    async fn proofs(&self, _: LeaseId) -> Proofs {
+        Proofs::default()
+    }
 
     async fn changed(&self, _: Option<(LeaseId, HashSet<NameBuf>)>) {}
 

@@ -2,6 +2,7 @@
 
 mod authentic;
 mod fixed;
+mod gateway;
 mod nonce;
 mod resolves;
 
@@ -22,12 +23,13 @@ use tracing::info;
 pub use authentic::AuthenticGateway;
 pub(crate) use authentic::{Sorted, pod};
 pub use fixed::StaticGateway;
+pub use gateway::{Admitted, Asking, Certified, Gateway};
 
 use crate::agent::AgentError;
-use crate::claims::Proof;
+use crate::claims::Proofs;
 use crate::clock::wall_ms;
 use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
-use crate::pods::{Dataplane, PodPort, Pods};
+use crate::pods::{Dataplane, PodPort};
 use crate::routes::source_name;
 use resolves::Resolves;
 
@@ -48,100 +50,6 @@ const RESOLVE_AGAIN: Duration = Duration::from_millis(50);
 /// UDP and IP headers in front of a packet.
 const OVERHEAD_V4: u32 = 28;
 const OVERHEAD_V6: u32 = 48;
-
-/// What differs between gateways: who may register, and what then.
-#[tonic::async_trait]
-pub trait Gateway: Send + Sync + 'static {
-    /// This gateway.
-    fn node(&self) -> NodeId;
-
-    /// Leases and the agent.
-    fn pods(&self) -> &Arc<Pods>;
-
-    /// Who calls, by certificate; `None` where there are none.
-    ///
-    /// # Errors
-    /// A certificate that is not a pod's.
-    fn certified<T>(&self, request: &Request<T>) -> Result<Option<Certified>, Status>;
-
-    /// Whether the certificate of a call that is under way still counts.
-    ///
-    /// # Errors
-    /// It was taken back meanwhile.
-    fn still(&self, certified: Option<&Certified>) -> Result<(), Status>;
-
-    /// Gives a nonce to a pod that is about to register.
-    ///
-    /// # Errors
-    /// UNIMPLEMENTED where nobody proves anything.
-    async fn challenge(
-        &self,
-        certified: Option<Certified>,
-        identity: String,
-    ) -> Result<v1::ChallengeReply, Status>;
-
-    /// Whether this identity may register here at all.
-    ///
-    /// # Errors
-    /// Why not, in words for the pod's owner.
-    async fn known(
-        &self,
-        certified: Option<Certified>,
-        request: &v1::RegisterRequest,
-    ) -> Result<Option<Proof>, Status>;
-
-    /// Which of the wanted prefixes the pod may serve.
-    ///
-    /// # Errors
-    /// When it may not be where it is.
-    async fn admit(&self, asking: &Asking) -> Result<Admitted, Status>;
-
-    /// The pod is attached, and has a lease; names that cannot even wait become refused ones. Called before anybody else can change leases.
-    async fn registered(&self, lease: &Lease, asking: Asking, admitted: &mut Admitted);
-
-    /// Leases or what they serve changed.
-    async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>);
-
-    /// Instances of `name` that the pod may use.
-    async fn instances(&self, lease: &Lease, name: &NameBuf) -> Vec<v1::Instance>;
-}
-
-/// A pod by its certificate.
-#[derive(Debug, Clone)]
-pub struct Certified {
-    /// Its identity.
-    pub identity: String,
-    /// Its key.
-    pub public_key: [u8; 32],
-    /// X.509 DER.
-    pub certificate: bytes::Bytes,
-}
-
-/// A registration in the making.
-#[derive(Debug, Clone)]
-pub struct Asking {
-    /// Who.
-    pub identity: String,
-    /// From which port.
-    pub port: PodPort,
-    /// What; canonical, not reserved, ascending.
-    pub names: Vec<NameBuf>,
-    /// That it is who it says.
-    pub proof: Option<Proof>,
-    /// Wall clock, ms since 1970, when it asked.
-    pub at_ms: u64,
-}
-
-/// What became of the wanted prefixes.
-#[derive(Debug, Clone, Default)]
-pub struct Admitted {
-    /// Served from now on.
-    pub serves: Vec<NameBuf>,
-    /// Not the pod's, in words.
-    pub refused: Vec<(NameBuf, String)>,
-    /// Served later, with the reason for now.
-    pub waiting: Vec<(NameBuf, String)>,
-}
 
 /// The service of one gateway.
 #[derive(Debug)]
@@ -399,6 +307,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         let (domain, max_packet) = (asking.port.domain, asking.port.mtu);
         self.gateway.registered(&lease, asking, &mut admitted).await;
         drop(slot);
+        let proofs = self.gateway.proofs(lease.id).await;
         refused.extend(told(&admitted.refused));
         info!(
             identity = lease.identity,
@@ -429,6 +338,8 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             max_packet: max_packet.saturating_sub(overhead),
             refused,
             waiting: told(&admitted.waiting).collect(),
+            authorisations: proofs.since(0),
+            authorisations_version: proofs.version,
         };
         pods.change();
         Ok(Response::new(reply))
@@ -440,11 +351,20 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
     ) -> Result<Response<v1::RefreshReply>, Status> {
         let id = LeaseId(request.get_ref().lease);
         let (address, _) = self.held(&request, id)?;
-        let mut leases = self.gateway.pods().leases();
-        let lease = leases.held(id, address).ok_or_else(unknown_lease)?;
-        lease.expires = Instant::now() + LEASE;
+        {
+            let mut leases = self.gateway.pods().leases();
+            let lease = leases.held(id, address).ok_or_else(unknown_lease)?;
+            lease.expires = Instant::now() + LEASE;
+        }
+        let known = request.get_ref().authorisations_version;
+        let proofs = match known {
+            0 => Proofs::default(),
+            _ => self.gateway.proofs(id).await,
+        };
         Ok(Response::new(v1::RefreshReply {
             lease_seconds: seconds(LEASE),
+            authorisations: proofs.since(known),
+            authorisations_version: proofs.version,
         }))
     }
 

@@ -47,6 +47,8 @@ struct State {
     public: Option<Vec<u8>>,
     nonces: Mutex<BTreeSet<Vec<u8>>>,
     proofs: AtomicU32,
+    /// What pods are told to prove their names with, and its version.
+    authorisations: Mutex<(u64, Vec<Vec<u8>>)>,
     delivery: Delivery,
 }
 
@@ -101,6 +103,7 @@ impl Gateway {
             public,
             nonces: Mutex::default(),
             proofs: AtomicU32::new(0),
+            authorisations: Mutex::default(),
             delivery: Delivery::default(),
         });
         let service = RegistrarServer::new(Service(Arc::clone(&state)));
@@ -135,6 +138,12 @@ impl Gateway {
     /// Registrations with a good proof.
     pub fn proofs(&self) -> u32 {
         self.state.proofs.load(Relaxed)
+    }
+
+    /// From now on every pod is told these authorisations.
+    pub fn authorise(&self, authorisations: Vec<Vec<u8>>) {
+        let mut told = self.state.authorisations.lock().unwrap();
+        *told = (told.0 + 1, authorisations);
     }
 
     pub fn health(&self) -> String {
@@ -385,6 +394,7 @@ impl Registrar for Service {
         drop(attachments);
         self.0.registrations.send_replace(count);
         let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
+        let (version, authorisations) = self.0.authorisations.lock().unwrap().clone();
         Ok(Response::new(v1::RegisterReply {
             version: 1,
             lease,
@@ -405,6 +415,8 @@ impl Registrar for Service {
                 })
                 .collect(),
             waiting,
+            authorisations,
+            authorisations_version: version,
         }))
     }
 
@@ -413,7 +425,14 @@ impl Registrar for Service {
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshReply>, Status> {
         self.known(request.get_ref().lease)?;
-        Ok(Response::new(v1::RefreshReply { lease_seconds: 30 }))
+        let (version, all) = self.0.authorisations.lock().unwrap().clone();
+        let known = request.get_ref().authorisations_version;
+        let news = known != 0 && known != version;
+        Ok(Response::new(v1::RefreshReply {
+            lease_seconds: 30,
+            authorisations: if news { all } else { Vec::new() },
+            authorisations_version: version,
+        }))
     }
 
     async fn withdraw(

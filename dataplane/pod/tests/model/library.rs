@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::gateway::Gateway;
-use dmsc_pod::{CallError, CallOptions, Health, Pod, PodConfig, PodError};
+use bytes::Bytes;
+use dmsc_pod::{CallError, CallOptions, Health, Pod, PodConfig, PodError, Proofs};
 use dmsc_wire::{AttachmentId, ErrorCode, NameBuf, NodeId};
 
 fn name(text: &str) -> NameBuf {
@@ -227,4 +228,38 @@ async fn nobody_at_the_gateway_and_refusals_are_told() {
         .unwrap_err();
     assert!(matches!(error, PodError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("stranger"), "{error}");
+}
+
+#[tokio::test]
+async fn what_proves_its_names_is_told_with_the_registration_and_with_refreshes() {
+    let gateway = Gateway::start().await;
+    let none = pod(&gateway, "pod1/n", &["/shop/n"]).await;
+    assert_eq!(*none.proofs().borrow().clone(), Proofs::default());
+    gateway.authorise(vec![b"first".to_vec()]);
+    let server = pod(&gateway, "pod1/a", &["/shop/a"]).await;
+    let mut proofs = server.proofs();
+    let told = proofs.borrow_and_update().clone();
+    assert_eq!(
+        (told.version, &told.authorisations[..]),
+        (1, &[Bytes::from("first")][..])
+    );
+    gateway.authorise(vec![b"second".to_vec(), vec![0; 65_537], b"third".to_vec()]);
+    server.refresh();
+    let changed = tokio::time::timeout(Duration::from_secs(10), proofs.changed()).await;
+    changed.unwrap().unwrap();
+    let told = proofs.borrow_and_update().clone();
+    assert_eq!(told.version, 2);
+    assert_eq!(
+        told.authorisations,
+        ["second", "third"].map(Bytes::from),
+        "what is too long is left out"
+    );
+    // Registered again with the same list: nothing is news.
+    let lease = server.registered().lease;
+    gateway.forget();
+    server.refresh();
+    while server.registered().lease == lease {
+        tokio::task::yield_now().await;
+    }
+    assert!(!proofs.has_changed().unwrap());
 }

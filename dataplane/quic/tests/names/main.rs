@@ -9,4 +9,5 @@ mod instances;
 #[allow(dead_code)]
 mod pki;
 mod refused;
+mod told;
 mod world;

@@ -102,11 +102,22 @@ impl World {
         serves: &[&str],
         proofs: Vec<Bytes>,
     ) -> Endpoint {
+        self.endpoint_with((identity, shown), serves, |config| config.proofs = proofs)
+            .await
+    }
+
+    /// As [`World::endpoint`], with a configuration that may be changed.
+    pub async fn endpoint_with(
+        &self,
+        (identity, shown): (&str, &str),
+        serves: &[&str],
+        change: impl FnOnce(&mut Config),
+    ) -> Endpoint {
         let mut pod = PodConfig::new(self.gateway.registrar().into(), identity);
         pod.prefixes = serves.iter().map(|text| name(text)).collect();
         let mut config = Config::new(self.credentials(shown));
-        config.proofs = proofs;
         config.unreachable_after = Duration::from_millis(100);
+        change(&mut config);
         Endpoint::new(Pod::connect(pod).await.unwrap(), config).unwrap()
     }
 

@@ -1,12 +1,19 @@
 //! What pods of this gateway want to serve, and what authorities said to it.
 
-use std::cell::OnceCell;
+mod proofs;
+mod revoked;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dmsc_linkstate::trust::{Authorisation, Grant, Revocation};
+use dmsc_linkstate::trust::{Authorisation, Grant};
 use dmsc_wire::{Domain, NameBuf, NodeId};
+
+pub use proofs::Proofs;
+pub use revoked::Revoked;
 
 use crate::lease::LeaseId;
 
@@ -41,6 +48,8 @@ pub struct Claim {
     /// Without one (found after a restart) authorities cannot be asked until the pod registers again.
     pub proof: Option<Proof>,
     pub(crate) renewal: Renewal,
+    /// What its pod was told last.
+    pub(crate) told: Option<proofs::Told>,
 }
 
 impl Claim {
@@ -92,92 +101,6 @@ struct Entry {
 type Grants = HashMap<NameBuf, Vec<Entry>>;
 type Index = HashMap<Domain, HashMap<String, Grants>>;
 
-/// Revocations that concern one gateway, found by name in as many look-ups as the name has components.
-#[derive(Debug, Default)]
-pub struct Revoked<'a> {
-    by_whom: HashMap<(Option<Domain>, Option<&'a str>), Of<'a>>,
-}
-
-#[derive(Debug, Default)]
-struct Of<'a> {
-    everything: Vec<Told<'a>>,
-    below: HashMap<&'a [u8], Vec<Told<'a>>>,
-}
-
-/// A revocation, with its sentence once somebody needs it.
-#[derive(Debug)]
-struct Told<'a> {
-    revocation: &'a Revocation,
-    text: OnceCell<Arc<str>>,
-}
-
-impl Told<'_> {
-    fn text(&self) -> Arc<str> {
-        let one = self.revocation;
-        let text = || format!("revoked by authority {}: {}", one.authority, one.reason).into();
-        Arc::clone(self.text.get_or_init(text))
-    }
-}
-
-impl<'a> Revoked<'a> {
-    /// Those of `all` that concern `gateway`.
-    pub fn new(gateway: NodeId, all: impl Iterator<Item = &'a Revocation>) -> Self {
-        let mut by_whom: HashMap<_, Of<'a>> = HashMap::new();
-        for revocation in all {
-            if revocation.gateway.is_some_and(|one| one != gateway) {
-                continue;
-            }
-            let whom = (revocation.domain, revocation.identity.as_deref());
-            let of = by_whom.entry(whom).or_default();
-            let list = match &revocation.name {
-                None => &mut of.everything,
-                Some(name) => of.below.entry(name.as_bytes()).or_default(),
-            };
-            list.push(Told {
-                revocation,
-                text: OnceCell::new(),
-            });
-        }
-        Self { by_whom }
-    }
-
-    /// Whether none concerns this identity.
-    #[must_use]
-    pub fn spares(&self, domain: Domain, identity: &str) -> bool {
-        self.of(domain, identity).next().is_none()
-    }
-
-    fn of<'s>(&'s self, domain: Domain, identity: &'s str) -> impl Iterator<Item = &'s Of<'a>> {
-        [None, Some(domain)]
-            .into_iter()
-            .flat_map(move |domain| [(domain, None), (domain, Some(identity))])
-            .filter_map(move |whom| self.by_whom.get(&whom))
-    }
-
-    fn told<'s>(
-        &'s self,
-        domain: Domain,
-        identity: &'s str,
-        name: &'s NameBuf,
-    ) -> impl Iterator<Item = &'s Told<'a>> {
-        let depth = name.as_name().component_count();
-        self.of(domain, identity)
-            .flat_map(move |of| {
-                let below = (1..=depth)
-                    .filter_map(move |level| of.below.get(name.as_name().prefix(level).as_bytes()))
-                    .flatten();
-                of.everything.iter().chain(below)
-            })
-            .filter(move |told| {
-                // An authority ends nothing that it may not speak for.
-                let (domains, subtrees) = (&told.revocation.domains, &told.revocation.subtrees);
-                let covers = |subtree: &NameBuf| subtree.as_name().is_prefix_of(name.as_name());
-                (domains.is_empty() || domains.contains(&domain))
-                    && (subtrees.is_empty() || subtrees.iter().any(covers))
-            })
-    }
-}
-
 /// All claims and authorisations of a gateway.
 #[derive(Debug, Default)]
 pub struct Claims {
@@ -190,13 +113,13 @@ pub struct Claims {
     version: u64,
 }
 
-/// Authorisations that grant `name` to a pod, with no regard to time and revocations.
+/// Authorisations that grant `name` to a pod, each with its place in `held`, with no regard to time and revocations.
 fn covering<'a>(
     index: &'a Index,
     held: &'a [Held],
     (domain, identity): (Domain, &str),
     name: &'a NameBuf,
-) -> impl Iterator<Item = &'a Authorisation> {
+) -> impl Iterator<Item = (usize, &'a Authorisation)> {
     let depth = name.as_name().component_count();
     index
         .get(&domain)
@@ -217,11 +140,11 @@ fn covering<'a>(
                 }
             })
         })
-        .filter_map(|entry| Some(&held.get(entry.held)?.authorisation))
+        .filter_map(|entry| Some((entry.held, &held.get(entry.held)?.authorisation)))
 }
 
 /// After a third of its life.
-fn renewal_of(one: &Authorisation) -> u64 {
+fn renewal_of((_, one): (usize, &Authorisation)) -> u64 {
     one.issued_at_s + one.not_after_s.saturating_sub(one.issued_at_s) / 3
 }
 
@@ -347,12 +270,9 @@ impl Claims {
         let mut best = None;
         // A revocation of everything is about names that were granted; what nobody ever granted is unknown, and not revoked.
         let mut by = None;
-        for one in covering(&self.index, &self.held, (domain, identity), name) {
+        for (_, one) in covering(&self.index, &self.held, (domain, identity), name) {
             let mut told = revoked.told(domain, identity, name);
-            let hit = told.find(|told| {
-                // Whichever authority granted it.
-                one.issued_at_s <= told.revocation.issued_before_s
-            });
+            let hit = told.find(|told| told.ends(one));
             if hit.is_some() {
                 by = by.or(hit);
                 continue;
@@ -440,155 +360,5 @@ impl Claims {
             let at_s = times.min();
             claim.renewal = Renewal { of, at_s };
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held(serial: u64, name: &str, exact: bool, life: (u64, u64)) -> Held {
-        let authorisation = Authorisation {
-            authority: "spa1".into(),
-            authority_key: [1; 32],
-            authority_issued_s: 0,
-            serial,
-            domain: Domain(1),
-            gateway: NodeId(1),
-            identity: "pod1/a".into(),
-            issued_at_s: life.0,
-            not_after_s: life.1,
-            stale_s: 100,
-            grants: vec![Grant {
-                name: NameBuf::parse(name).unwrap(),
-                exact,
-                maximum_depth: 3,
-            }],
-            fragment: 1,
-            fragments: 1,
-        };
-        Held {
-            body: Bytes::from(serial.to_string()),
-            authorisation,
-        }
-    }
-
-    fn right(claims: &Claims, name: &str, revocations: &[Revocation], now: u64) -> Right {
-        let name = NameBuf::parse(name).unwrap();
-        let revoked = Revoked::new(NodeId(1), revocations.iter());
-        claims.right(Domain(1), "pod1/a", &name, &revoked, now)
-    }
-
-    #[test]
-    fn a_right_is_an_authorisation_that_covers_and_lasts() {
-        let mut claims = Claims::new(NodeId(1));
-        assert_eq!(
-            claims.add(vec![held(1, "/shop/a", false, (0, 30))]).len(),
-            1
-        );
-        claims.add(vec![held(2, "/x", true, (0, 30))]);
-        for (name, now, want) in [
-            ("/shop/a", 30, Right::Valid),
-            ("/shop/a/b", 30, Right::Valid),
-            ("/shop/a/b/c", 30, Right::Unknown),
-            ("/shop", 30, Right::Unknown),
-            ("/x", 0, Right::Valid),
-            ("/x/y", 0, Right::Unknown),
-            ("/shop/a", 31, Right::Expired),
-            ("/shop/a", 131, Right::Unknown),
-        ] {
-            assert_eq!(right(&claims, name, &[], now), want, "{name} at {now}");
-        }
-    }
-
-    fn renewal(claims: &mut Claims, wanted: &[&str]) -> Option<u64> {
-        let claim = Claim {
-            identity: "pod1/a".into(),
-            domain: Domain(1),
-            wanted: wanted
-                .iter()
-                .map(|name| NameBuf::parse(name).unwrap())
-                .collect(),
-            ..Claim::default()
-        };
-        claims.by_lease.insert(LeaseId(1), claim);
-        claims.plan_renewals();
-        claims.by_lease[&LeaseId(1)].renewal.at_s
-    }
-
-    #[test]
-    fn what_is_renewed_is_the_newest_of_what_is_wanted() {
-        let mut claims = Claims::new(NodeId(1));
-        claims.add(vec![held(1, "/shop", false, (0, 30))]);
-        claims.add(vec![held(2, "/x", true, (0, 60))]);
-        assert_eq!(renewal(&mut claims, &["/shop/a", "/x"]), Some(10));
-        assert_eq!(renewal(&mut claims, &["/x", "/y"]), Some(20));
-        assert_eq!(renewal(&mut claims, &["/y"]), None);
-        // Not all that the old one grants is granted again, but all that is wanted.
-        claims.add(vec![held(3, "/shop/a", true, (10, 40))]);
-        assert!(claims.prune(10).is_empty());
-        assert_eq!(renewal(&mut claims, &["/shop/a"]), Some(20));
-        assert_eq!(renewal(&mut claims, &["/shop/a", "/shop/b"]), Some(10));
-    }
-
-    #[test]
-    fn a_revocation_of_everything_is_about_what_its_authority_may_speak_for() {
-        let mut claims = Claims::new(NodeId(1));
-        claims.add(vec![held(1, "/shop", false, (0, 30))]);
-        let all = |authority: &str, scope: &str| Revocation {
-            authority: authority.into(),
-            serial: 1,
-            domain: Some(Domain(1)),
-            name: None,
-            gateway: None,
-            identity: Some("pod1/a".into()),
-            issued_before_s: 5,
-            until_s: 100,
-            subtrees: vec![NameBuf::parse(scope).unwrap()],
-            domains: vec![Domain(1)],
-            reason: "closed".into(),
-        };
-        let other = [all("spa2", "/lab")];
-        assert_eq!(right(&claims, "/shop/a", &other, 6), Right::Valid);
-        assert_eq!(right(&claims, "/bank", &other, 6), Right::Unknown);
-        let own = [all("spa1", "/shop"), all("spa2", "/lab")];
-        assert!(matches!(
-            right(&claims, "/shop/a", &own, 6),
-            Right::Revoked(_)
-        ));
-        assert_eq!(right(&claims, "/bank", &own, 6), Right::Unknown);
-    }
-
-    #[test]
-    fn a_revocation_ends_it_until_there_is_a_newer_one() {
-        let mut claims = Claims::new(NodeId(1));
-        claims.add(vec![held(1, "/shop", false, (0, 30))]);
-        let revocation = Revocation {
-            authority: "spa1".into(),
-            serial: 2,
-            domain: Some(Domain(1)),
-            name: Some(NameBuf::parse("/shop/a").unwrap()),
-            gateway: None,
-            identity: None,
-            issued_before_s: 5,
-            until_s: 100,
-            subtrees: Vec::new(),
-            domains: Vec::new(),
-            reason: "sold".into(),
-        };
-        let list = [revocation];
-        assert_eq!(right(&claims, "/shop/b", &list, 6), Right::Valid);
-        let Right::Revoked(why) = right(&claims, "/shop/a/x", &list, 6) else {
-            panic!()
-        };
-        assert_eq!(&*why, "revoked by authority spa1: sold");
-        claims.add(vec![held(3, "/shop", false, (6, 36))]);
-        assert_eq!(right(&claims, "/shop/a/x", &list, 6), Right::Valid);
-        assert_eq!(
-            claims.prune(6),
-            [Bytes::from("1")],
-            "the newer one grants the same"
-        );
-        assert_eq!(claims.prune(137).len(), 1);
     }
 }

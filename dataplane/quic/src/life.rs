@@ -1,0 +1,192 @@
+//! How long a connection lives: as long as the certificate and the proof that it was made with count, and renewed ones after them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::VarInt;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use crate::connection::{close, code};
+use crate::endpoint::now_s;
+use crate::error::Ended;
+use crate::exhibits::Exhibits;
+use crate::judge::Judge;
+use crate::notice::{self, Notice};
+use crate::peer::Peer;
+
+/// Wall clocks are set: nobody sleeps longer than this before looking again.
+const LOOK: Duration = Duration::from_secs(600);
+/// Before a connection ends, its calls go to a new one: a tenth of its time, at most this, s.
+const MARGIN_S: u64 = 60;
+/// For what a server says on a stream of its own to be there as a whole.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between notices of one server: who says much costs little.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What changes while a connection lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct State {
+    /// Until when the proof counts, s since 1970; `None` at the called end, which is shown none.
+    proof_s: Option<u64>,
+    /// New calls are to be made elsewhere.
+    pub retired: bool,
+    /// This end ended it, and why.
+    pub ended: Option<Ended>,
+}
+
+/// The life of one connection.
+#[derive(Debug)]
+pub(crate) struct Life {
+    began_s: u64,
+    /// Until when the other end's certificate counts, s since 1970.
+    certificate_s: u64,
+    /// Until when this end's own counts there; no new calls are made after it.
+    own_s: u64,
+    state: watch::Sender<State>,
+}
+
+impl Life {
+    /// Of the end that called, which was shown a proof and has shown a certificate of its own.
+    pub fn calling(certificate_s: u64, proof_s: u64, own_s: u64) -> Self {
+        Self::new(certificate_s, Some(proof_s), own_s)
+    }
+
+    /// Of the end that was called, which makes no calls.
+    pub fn called(certificate_s: u64) -> Self {
+        Self::new(certificate_s, None, u64::MAX)
+    }
+
+    fn new(certificate_s: u64, proof_s: Option<u64>, own_s: u64) -> Self {
+        Self {
+            began_s: now_s(),
+            certificate_s,
+            own_s,
+            state: watch::Sender::new(State {
+                proof_s,
+                retired: false,
+                ended: None,
+            }),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub fn retire(&self) {
+        self.state
+            .send_if_modified(|state| !std::mem::replace(&mut state.retired, true));
+    }
+
+    /// What lasts longest of all that was shown counts.
+    fn renew(&self, until_s: u64) {
+        self.state
+            .send_modify(|state| state.proof_s = state.proof_s.max(Some(until_s)));
+    }
+
+    fn end(&self, quic: &quinn::Connection, why: Ended) {
+        debug!(%why, "connection ended");
+        self.state.send_modify(|state| state.ended = Some(why));
+        let code = match why {
+            Ended::Certificate => code::CERTIFICATE_EXPIRED,
+            Ended::Proof => code::PROOF_EXPIRED,
+            Ended::Unreachable => code::UNREACHABLE,
+        };
+        close(quic, code, why.told());
+    }
+
+    /// When it ends, s since 1970, and what ends it then.
+    pub fn ends(&self) -> (u64, Ended) {
+        match self.state().proof_s {
+            Some(proof_s) if proof_s < self.certificate_s => (proof_s, Ended::Proof),
+            _ => (self.certificate_s, Ended::Certificate),
+        }
+    }
+
+    /// Ends the connection when its time has come, or when routers say that there is no way.
+    pub async fn watch(self: Arc<Self>, quic: quinn::Connection, peer: Arc<Peer>) {
+        let mut state = self.subscribe();
+        loop {
+            let (end_s, why) = self.ends();
+            let now_s = now_s();
+            if now_s > end_s {
+                return self.end(&quic, why);
+            }
+            let now = *state.borrow_and_update();
+            let mut next_s = end_s - now_s + 1;
+            if now.proof_s.is_some() && !now.retired {
+                let last_s = end_s.min(self.own_s);
+                let margin_s = (last_s.saturating_sub(self.began_s) / 10).min(MARGIN_S);
+                match last_s.saturating_sub(margin_s).saturating_sub(now_s) {
+                    0 => self.retire(),
+                    left_s => next_s = left_s,
+                }
+            }
+            tokio::select! {
+                () = peer.unreachable() => return self.end(&quic, Ended::Unreachable),
+                _ = quic.closed() => return,
+                _ = state.changed() => {}
+                () = sleep(Duration::from_secs(next_s).min(LOOK)) => {}
+            }
+        }
+    }
+
+    /// The caller's ear: what the server says beside its answers.
+    pub async fn hear(self: Arc<Self>, quic: quinn::Connection, judge: Judge) {
+        while let Ok(mut stream) = quic.accept_uni().await {
+            let heard = async {
+                match notice::read(&mut stream).await {
+                    Ok(Notice::Drain) => self.retire(),
+                    Ok(Notice::Proofs) => match judge.read(&mut stream).await {
+                        Ok(until_s) => self.renew(until_s),
+                        Err(error) => {
+                            debug!(%error, name = %judge.peer.called(), "renewed proofs do not count");
+                        }
+                    },
+                    Ok(Notice::Unknown) => {}
+                    Err(error) => debug!(%error, "a notice that cannot be read"),
+                }
+            };
+            // What takes too long is not listened to.
+            let _ = timeout(PATIENCE, heard).await;
+            let _ = stream.stop(VarInt::from_u32(code::DONE));
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The server's part: shows renewed proofs of the called name when its pod is told some. Ends with the pod.
+pub(crate) async fn show(
+    quic: quinn::Connection,
+    peer: Arc<Peer>,
+    exhibits: Arc<Exhibits>,
+    mut shown: Vec<bytes::Bytes>,
+) {
+    let mut told = exhibits.subscribe();
+    // What came since they were shown is looked at, too.
+    told.mark_changed();
+    loop {
+        tokio::select! {
+            changed = told.changed() => if changed.is_err() { return },
+            _ = quic.closed() => return,
+        }
+        let now = exhibits.of(peer.called().as_name());
+        if now.is_empty() || now == shown {
+            continue;
+        }
+        let Ok(mut stream) = quic.open_uni().await else {
+            return;
+        };
+        if stream.write_all(&notice::proofs(&now)).await.is_err() {
+            continue;
+        }
+        let _ = stream.finish();
+        shown = now;
+    }
+}

@@ -1,0 +1,66 @@
+//! What a server says to a caller beside its answers, on unidirectional streams after the first: `version(1)=1 | kind(1)`, and then
+//! what its kind has: 1 proofs, renewed, as on the first stream; 2 drain, nothing. Others are ignored.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::proof;
+
+const VERSION: u8 = 1;
+const PROOFS: u8 = 1;
+const DRAIN: u8 = 2;
+
+/// What it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Renewed proofs follow.
+    Proofs,
+    /// New calls are to go elsewhere.
+    Drain,
+    /// Of a later version.
+    Unknown,
+}
+
+/// Renewed proofs.
+pub(crate) fn proofs(proofs: &[Bytes]) -> Bytes {
+    [&[VERSION, PROOFS], &proof::encode(proofs)[..]]
+        .concat()
+        .into()
+}
+
+/// New calls are to go elsewhere.
+pub(crate) const fn drain() -> Bytes {
+    Bytes::from_static(&[VERSION, DRAIN])
+}
+
+/// Reads what the rest of the stream is.
+pub(crate) async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Notice> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await?;
+    Ok(match head {
+        [VERSION, PROOFS] => Notice::Proofs,
+        [VERSION, DRAIN] => Notice::Drain,
+        _ => Notice::Unknown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn later_versions_and_kinds_are_known_as_such() {
+        let first = |bytes: Bytes| async move { read(&mut &bytes[..]).await };
+        assert_eq!(first(drain()).await.unwrap(), Notice::Drain);
+        let shown = proofs(&[Bytes::from_static(b"x")]);
+        assert_eq!(shown[2..], [0, 0, 0, 1, 0, 0, 0, 1, b'x']);
+        assert_eq!(first(shown).await.unwrap(), Notice::Proofs);
+        for unknown in [[2, 1], [1, 3], [0, 0]] {
+            let bytes = Bytes::copy_from_slice(&unknown);
+            assert_eq!(first(bytes).await.unwrap(), Notice::Unknown);
+        }
+        assert!(first(Bytes::from_static(&[1])).await.is_err());
+    }
+}
