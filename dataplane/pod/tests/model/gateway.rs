@@ -57,6 +57,8 @@ struct Delivery {
     packets: AtomicU32,
     /// Every so manieth is lost; 0 = none.
     lose: AtomicU32,
+    /// What passes here, if less than pods were told.
+    narrow: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
     /// Whether those that can bear it are marked "congestion experienced".
@@ -164,6 +166,11 @@ impl Gateway {
         self.state.delivery.mark.store(true, Relaxed);
     }
 
+    /// Packets beyond this are dropped from now on, and their senders told, as by a link farther on the way.
+    pub fn narrow(&self, max: u32) {
+        self.state.delivery.narrow.store(max, Relaxed);
+    }
+
     /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
     pub fn sizes(&self) -> (u32, u32) {
         let delivery = &self.state.delivery;
@@ -227,6 +234,14 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             continue;
         };
         if !state.delivery.passes(length) {
+            continue;
+        }
+        let narrow = state.delivery.narrow.load(Relaxed) as usize;
+        if narrow != 0 && length > narrow {
+            let (packet, mut out) = (&buffer[..length], vec![0; 1_024]);
+            if let Some(length) = error(ErrorCode::TooBig, packet, &header, &mut out) {
+                socket.send_to(&out[..length], from).await.unwrap();
+            }
             continue;
         }
         if state.delivery.mark.load(Relaxed) {
