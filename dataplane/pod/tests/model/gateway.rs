@@ -25,8 +25,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 const NODE: NodeId = NodeId(1);
-/// Header and payload that fit a pod's link.
-const MAX_PACKET: usize = 1_472;
+/// Header and payload that fit a pod's link, unless told otherwise.
+const MAX_PACKET: u32 = 1_472;
 /// A name that is taken, and waits for an authority.
 pub const WAITING: &str = "/shop/later";
 
@@ -52,8 +52,9 @@ struct State {
 }
 
 /// What becomes of packets beside delivery.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Delivery {
+    max_packet: AtomicU32,
     packets: AtomicU32,
     /// Every so manieth is lost; 0 = none.
     lose: AtomicU32,
@@ -166,6 +167,11 @@ impl Gateway {
         self.state.delivery.mark.store(true, Relaxed);
     }
 
+    /// What pods are told that fits their link, from now on.
+    pub fn offer(&self, max_packet: u32) {
+        self.state.delivery.max_packet.store(max_packet, Relaxed);
+    }
+
     /// Packets beyond this are dropped from now on, and their senders told, as by a link farther on the way.
     pub fn narrow(&self, max: u32) {
         self.state.delivery.narrow.store(max, Relaxed);
@@ -214,9 +220,23 @@ impl Drop for Gateway {
     }
 }
 
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            max_packet: AtomicU32::new(MAX_PACKET),
+            packets: AtomicU32::new(0),
+            lose: AtomicU32::new(0),
+            narrow: AtomicU32::new(0),
+            too_big: AtomicU32::new(0),
+            largest: AtomicU32::new(0),
+            mark: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Delivery {
     fn passes(&self, length: usize) -> bool {
-        if length > MAX_PACKET {
+        if length > self.max_packet.load(Relaxed) as usize {
             self.too_big.fetch_add(1, Relaxed);
             return false;
         }
@@ -414,7 +434,7 @@ impl Registrar for Service {
             source_name: source.as_bytes().to_vec(),
             data_address: self.0.data.ip().to_string(),
             data_port: u32::from(self.0.data.port()),
-            max_packet: MAX_PACKET as u32,
+            max_packet: self.0.delivery.max_packet.load(Relaxed),
             refused: refused
                 .iter()
                 .map(|name| v1::RefusedPrefix {
