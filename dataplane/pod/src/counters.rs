@@ -50,13 +50,18 @@ counters!(
     unsendable,
     /// Packets that the socket did not take.
     send_failed,
-    /// Datagrams handed to whoever took them.
+    /// Of those that went out: trains of packets that went as one message.
+    trains,
+    /// Datagrams shown to whoever has them.
     datagrams,
-    /// Datagrams dropped because too many waited to be taken.
-    datagrams_dropped,
 );
 
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
+}
+
+/// Adds some.
+pub(crate) fn add(counter: &AtomicU64, some: u64) {
+    counter.fetch_add(some, Relaxed);
 }

@@ -5,36 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use dmsc_wire::{
-    AttachmentId, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind, Name, NodeId,
-    PacketBuilder, RequestId,
+    AttachmentId, BuildError, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind, MAX_HEADER,
+    Name, NodeId, PacketBuilder,
 };
-use tokio::sync::mpsc;
 
-use crate::call::Pin;
-use crate::counters::count;
+use crate::counters::{add, count};
 use crate::pod::Inner;
+use crate::receiver::{self, Covered, Look};
 use crate::session::Registered;
-
-/// The request id of every datagram; calls count theirs from elsewhere.
-pub(crate) const NOBODY_WAITS: RequestId = RequestId(0);
-/// Datagrams that wait to be taken, at most; beyond it they are dropped, as by a full link.
-const QUEUE: usize = 4_096;
+use crate::towards::{NOBODY_WAITS, Towards};
+use crate::train::{self, Trains};
 
 /// A packet that came in: a request under one of the pod's names, a response, or what a router says about one that was sent.
-#[derive(Debug, Clone)]
-pub struct Datagram {
-    header: Header,
-    bytes: Vec<u8>,
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    header: &'a Header,
+    bytes: &'a [u8],
 }
 
-impl Datagram {
-    pub(crate) fn new(header: &Header, bytes: &[u8]) -> Self {
-        Self {
-            header: *header,
-            bytes: bytes.to_vec(),
-        }
-    }
-
+impl<'a> Datagram<'a> {
     /// Request, response or error.
     #[must_use]
     pub const fn kind(&self) -> Kind {
@@ -43,14 +32,14 @@ impl Datagram {
 
     /// The name that it is for: of a request, the one that was called.
     #[must_use]
-    pub fn name(&self) -> Option<Name<'_>> {
-        self.header.destination_name(&self.bytes)
+    pub fn name(&self) -> Option<Name<'a>> {
+        self.header.destination_name(self.bytes)
     }
 
     /// The name that it is from: of a response, the one that was called.
     #[must_use]
-    pub fn source_name(&self) -> Option<Name<'_>> {
-        self.header.source_name(&self.bytes)
+    pub fn source_name(&self) -> Option<Name<'a>> {
+        self.header.source_name(self.bytes)
     }
 
     /// The sender's gateway, as written there.
@@ -79,81 +68,23 @@ impl Datagram {
 
     /// What was said.
     #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        self.header.payload(&self.bytes)
+    pub fn payload(&self) -> &'a [u8] {
+        self.header.payload(self.bytes)
     }
 
     /// Of an error packet: why, and by whom.
     #[must_use]
-    pub fn error(&self) -> Option<ErrorMessage<'_>> {
+    pub fn error(&self) -> Option<ErrorMessage<'a>> {
         (self.kind() == Kind::Error)
             .then(|| ErrorMessage::decode(self.payload()).ok())
             .flatten()
     }
 }
 
-/// Who a datagram is for.
-#[derive(Debug, Clone, Copy)]
-pub enum Towards<'a> {
-    /// An instance of a name: the pinned one, or the one that the network chooses by the flow label.
-    Name {
-        /// The name.
-        name: Name<'a>,
-        /// The instance.
-        pin: Option<Pin>,
-    },
-    /// Who called, as learnt from a request.
-    Caller {
-        /// The caller's name.
-        caller: Name<'a>,
-        /// Its gateway.
-        gateway: NodeId,
-        /// Its attachment there.
-        attachment: AttachmentId,
-        /// The name that was called: access rules then see the pair that the call was allowed for.
-        called: Name<'a>,
-    },
-}
-
-impl<'a> Towards<'a> {
-    fn packet(self, registered: &'a Registered) -> PacketBuilder<'a> {
-        let (packet, gateway, attachment) = match self {
-            Self::Name { name, pin } => {
-                let packet = PacketBuilder::new(Kind::Request)
-                    .destination(name)
-                    .source(registered.source_name.as_name());
-                match pin {
-                    None => (packet, NodeId::NONE, AttachmentId::ANY),
-                    Some(pin) => (packet.pinned(), pin.gateway, pin.attachment),
-                }
-            }
-            Self::Caller {
-                caller,
-                gateway,
-                attachment,
-                called,
-            } => (
-                PacketBuilder::new(Kind::Response)
-                    .destination(caller)
-                    .source(called)
-                    .source_gateway(registered.gateway)
-                    .source_attachment(registered.attachment),
-                gateway,
-                attachment,
-            ),
-        };
-        packet
-            .request_id(NOBODY_WAITS)
-            .domain(registered.domain)
-            .destination_gateway(gateway)
-            .destination_attachment(attachment)
-    }
-}
-
-/// The datagrams of a pod. Calls and requests of the pod go on beside them.
+/// The datagrams of a pod. Whoever has them reads the pod's socket: without a task between, and for calls and requests of the pod too, which go on only while
+/// [`Datagrams::poll_recv`] is polled. Dropping them gives that back to the pod.
 pub struct Datagrams {
     inner: Arc<Inner>,
-    received: Mutex<mpsc::Receiver<Datagram>>,
     /// Where packets are built: one buffer for all of them.
     out: Mutex<Vec<u8>>,
 }
@@ -164,14 +95,17 @@ impl std::fmt::Debug for Datagrams {
     }
 }
 
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        self.inner.receiver.give_back();
+    }
+}
+
 impl Datagrams {
-    /// `None` when somebody has them already.
+    /// `None` while somebody has them.
     pub(crate) fn take(inner: &Arc<Inner>) -> Option<Self> {
-        let (sender, received) = mpsc::channel(QUEUE);
-        inner.datagrams.set(sender).ok()?;
-        Some(Self {
+        inner.receiver.take().then(|| Self {
             inner: Arc::clone(inner),
-            received: Mutex::new(received),
             out: Mutex::default(),
         })
     }
@@ -190,12 +124,17 @@ impl Datagrams {
         registered.max_packet.saturating_sub(header)
     }
 
-    /// The next datagram. Only the last task that asked is woken.
-    pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Option<Datagram>> {
-        self.received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .poll_recv(context)
+    /// Shows datagrams as they come to `look`, until it says that it has no room for one, which it is shown again the next time. Ready once it was shown any, and
+    /// as many as came together. Only the last task that asked is woken.
+    ///
+    /// # Errors
+    /// The runtime is being shut down.
+    pub fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        look: &mut Look<'_>,
+    ) -> Poll<io::Result<()>> {
+        receiver::poll(&self.inner, context, Some(look))
     }
 
     /// Sends without waiting. A gateway that is away loses it, as a link would.
@@ -210,43 +149,107 @@ impl Datagrams {
         ecn: Ecn,
         payload: &[u8],
     ) -> io::Result<()> {
+        self.try_send_all(towards, flow_label, ecn, payload, payload.len())
+    }
+
+    /// Sends datagrams of `segment` bytes each, but for the last, which may be shorter: as one message to the kernel where the gateway gets them one by one.
+    ///
+    /// # Errors
+    /// As [`Datagrams::try_send`]; some may then be sent already.
+    pub fn try_send_all(
+        &self,
+        towards: Towards<'_>,
+        flow_label: FlowLabel,
+        ecn: Ecn,
+        payloads: &[u8],
+        segment: usize,
+    ) -> io::Result<()> {
         let registered = self.registered();
-        let counters = &self.inner.counters;
-        let packet = towards
-            .packet(&registered)
-            .flow_label(flow_label)
-            .ecn(ecn)
-            .payload(payload);
-        let length = packet.total_len();
+        let packet = towards.packet(&registered).flow_label(flow_label).ecn(ecn);
+        let segment = segment.max(1);
+        let length = packet.header_len() + segment.min(payloads.len());
         if length > registered.max_packet {
-            count(&counters.unsendable);
+            count(&self.inner.counters.unsendable);
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         if out.len() < length {
             out.resize(length, 0);
         }
-        let length = packet.write(&mut out).map_err(|error| {
-            count(&counters.unsendable);
-            io::Error::new(io::ErrorKind::InvalidInput, error)
-        })?;
-        let mut sent = self.inner.socket.try_send(&out[..length]);
-        if is_refused(&sent) {
-            // That was an earlier packet's fate.
-            self.inner.session.suspect();
-            sent = self.inner.socket.try_send(&out[..length]);
+        if payloads.len() <= segment {
+            return self.one(&packet.payload(payloads), &mut out);
         }
-        match sent {
-            Ok(_) => count(&counters.sent),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-            Err(error) => {
-                count(&counters.send_failed);
-                if error.kind() != io::ErrorKind::ConnectionRefused {
-                    return Err(error);
+        Trains::wanted(&self.inner);
+        let train = self.inner.trains.packets(length) * segment;
+        for payloads in payloads.chunks(train) {
+            if payloads.len() <= segment || !self.train(&packet, payloads, segment)? {
+                for payload in payloads.chunks(segment) {
+                    self.one(&packet.payload(payload), &mut out)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn one(&self, packet: &PacketBuilder<'_>, out: &mut [u8]) -> io::Result<()> {
+        let length = self.built(packet.write(out))?;
+        let packet = &out[..length];
+        let sent = self.try_again(|| self.inner.socket.try_send(packet).map(drop));
+        self.count_sent(1, sent)
+    }
+
+    /// `false`: they must go one by one.
+    fn train(
+        &self,
+        packet: &PacketBuilder<'_>,
+        payloads: &[u8],
+        segment: usize,
+    ) -> io::Result<bool> {
+        let (mut header, mut last) = ([0; MAX_HEADER], [0; MAX_HEADER]);
+        let length = self.built(packet.write_header(segment, &mut header))?;
+        let shorter = (payloads.len() - 1) % segment + 1;
+        self.built(packet.write_header(shorter, &mut last))?;
+        let (header, last) = (&header[..length], &last[..length]);
+        let socket = &self.inner.socket;
+        let sent = self.try_again(|| train::send(socket, header, last, payloads, segment));
+        match sent {
+            Err(error) if self.inner.trains.refused(&error) => Ok(false),
+            sent => {
+                if sent.is_ok() {
+                    count(&self.inner.counters.trains);
+                }
+                let packets = payloads.len().div_ceil(segment);
+                self.count_sent(packets as u64, sent).map(|()| true)
+            }
+        }
+    }
+
+    fn built<T>(&self, built: Result<T, BuildError>) -> io::Result<T> {
+        built.map_err(|error| {
+            count(&self.inner.counters.unsendable);
+            io::Error::new(io::ErrorKind::InvalidInput, error)
+        })
+    }
+
+    fn try_again(&self, send: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        let sent = send();
+        if is_refused(&sent) {
+            // That was an earlier packet's fate.
+            self.inner.session.suspect();
+            return send();
+        }
+        sent
+    }
+
+    fn count_sent(&self, packets: u64, sent: io::Result<()>) -> io::Result<()> {
+        let counters = &self.inner.counters;
+        match &sent {
+            Ok(()) => add(&counters.sent, packets),
+            // Tried again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => add(&counters.send_failed, packets),
+        }
+        if is_refused(&sent) { Ok(()) } else { sent }
     }
 
     /// Until the socket may take a datagram again. Any number of tasks may wait.
@@ -258,40 +261,41 @@ impl Datagrams {
     }
 }
 
-fn is_refused(sent: &io::Result<usize>) -> bool {
+fn is_refused(sent: &io::Result<()>) -> bool {
     sent.as_ref()
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Whether a packet is a datagram for whoever took them; it is then dealt with.
-pub(crate) fn offer(inner: &Inner, header: &Header, bytes: &[u8]) -> bool {
-    let Some(sender) = inner.datagrams.get() else {
-        return false;
-    };
-    let id = match header.kind {
-        // A router's answer carries the id of what it answers inside, too; the header's is the same.
-        Kind::Request | Kind::Response | Kind::Error => header.request_id,
-        _ => return false,
-    };
-    if id != NOBODY_WAITS {
-        return false;
+/// A packet that is a datagram, for whoever has them; `Some(false)`: not now.
+pub(crate) fn offer(
+    inner: &Inner,
+    covered: &mut Covered,
+    header: &Header,
+    bytes: &[u8],
+    look: &mut Look<'_>,
+) -> Option<bool> {
+    // A router's answer carries the id of what it answers inside, too; the header's is the same.
+    let kind = matches!(header.kind, Kind::Request | Kind::Response | Kind::Error);
+    if !kind || header.request_id != NOBODY_WAITS {
+        return None;
     }
+    let ours = header.kind != Kind::Request
+        || header
+            .destination_name(bytes)
+            .is_some_and(|name| covered.contains(inner, name));
+    if !ours {
+        count(&inner.counters.not_served);
+        return Some(true);
+    }
+    if !look(Datagram { header, bytes }) {
+        return Some(false);
+    }
+    count(&inner.counters.datagrams);
     if header.kind == Kind::Error
         && ErrorMessage::decode(header.payload(bytes))
             .is_ok_and(|message| message.code == ErrorCode::SourceNotOwned)
     {
         inner.session.suspect();
     }
-    let ours = header.kind != Kind::Request
-        || header
-            .destination_name(bytes)
-            .is_some_and(|name| inner.session.registered().covers(name));
-    if !ours {
-        count(&inner.counters.not_served);
-    } else if sender.try_send(Datagram::new(header, bytes)).is_ok() {
-        count(&inner.counters.datagrams);
-    } else {
-        count(&inner.counters.datagrams_dropped);
-    }
-    true
+    Some(true)
 }

@@ -19,6 +19,7 @@
 
 pub mod answer;
 pub mod background;
+mod burst;
 pub mod call;
 pub mod clock;
 pub mod config;
@@ -33,22 +34,27 @@ pub mod openloop;
 pub mod pod;
 pub mod proofs;
 mod receive;
+mod receiver;
 pub mod registrar;
 pub mod resolve;
 pub mod serve;
 pub mod session;
 pub mod socket;
+mod towards;
+pub mod train;
 
 pub use answer::{Answer, Pong};
 pub use call::{CallError, CallOptions, Pin};
 pub use config::{GatewayAddress, PodConfig};
 pub use counters::Counts;
 pub use credentials::{Credentials, CredentialsError};
-pub use datagram::{Datagram, Datagrams, Towards};
+pub use datagram::{Datagram, Datagrams};
 pub use error::PodError;
 pub use health::Health;
 pub use pod::Pod;
 pub use proofs::Proofs;
+pub use receiver::Look;
 pub use resolve::{Instance, Resolution};
 pub use serve::Request;
 pub use session::{Registered, Session};
+pub use towards::Towards;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder, RouterName};
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -15,15 +15,17 @@ use crate::answer::{Answer, Pong};
 use crate::call::{CallError, CallOptions};
 use crate::config::PodConfig;
 use crate::counters::{Counters, Counts, count};
-use crate::datagram::{Datagram, Datagrams};
+use crate::datagram::Datagrams;
 use crate::error::PodError;
 use crate::health::Health;
 use crate::inflight::InFlight;
 use crate::proofs::Proofs;
-use crate::receive::{self, Reply};
+use crate::receive::Reply;
+use crate::receiver::{self, Receiver};
 use crate::resolve::Resolution;
 use crate::serve::{Handler, Request, handler};
 use crate::session::{Registered, Session};
+use crate::train::Trains;
 use crate::{offload, socket};
 
 /// How long to wait for the first packet to pass, and for one attempt.
@@ -48,7 +50,8 @@ pub(crate) struct Inner {
     pub in_hand: AtomicUsize,
     pub in_hand_limit: usize,
     pub counters: Counters,
-    pub datagrams: OnceLock<mpsc::Sender<Datagram>>,
+    pub receiver: Receiver,
+    pub trains: Trains,
     in_flight_limit: u16,
     next_flow: AtomicU32,
 }
@@ -87,6 +90,7 @@ impl Pod {
         let socket = socket::open(registrar, config.udp_port, config.socket_buffer)?;
         let local = socket.local_addr()?;
         let socket = UdpSocket::from_std(socket)?;
+        let receiver = Receiver::new(&socket)?;
         // Before anybody can call.
         if config.fix_offload {
             offload::fix(local.ip()).await;
@@ -102,11 +106,12 @@ impl Pod {
             in_hand: AtomicUsize::new(0),
             in_hand_limit,
             counters: Counters::default(),
-            datagrams: OnceLock::new(),
+            receiver,
+            trains: Trains::default(),
             in_flight_limit,
             next_flow: AtomicU32::new(rand::random()),
         });
-        let receiver = tokio::spawn(receive::run(Arc::clone(&inner)));
+        let receiver = tokio::spawn(receiver::run(Arc::clone(&inner)));
         let pod = Self { inner, receiver };
         pod.prove_path().await;
         Ok(pod)
@@ -250,7 +255,8 @@ impl Pod {
         let _ = self.inner.handler.set(handler(handle));
     }
 
-    /// The pod's datagrams, once: packets with request id 0, for a transport of its own over names. `None` when they were taken before.
+    /// The pod's datagrams: packets with request id 0, for a transport of its own over names, which then receives for the whole pod. `None` while somebody has
+    /// them.
     #[must_use]
     pub fn datagrams(&self) -> Option<Datagrams> {
         Datagrams::take(&self.inner)

@@ -1,4 +1,4 @@
-//! The receiving task: sorts what comes from the gateway into answers and requests.
+//! What becomes of a packet: an answer for who waits, a request for the handler, an echo.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,16 +9,11 @@ use dmsc_wire::{
     AttachmentId, EchoSource, ErrorCode, ErrorMessage, Flags, Header, Kind, NameBuf, NodeId,
     PacketBuilder, RecordSlot, build_echo_reply, record,
 };
-use tracing::debug;
 
 use crate::call::CallError;
 use crate::counters::count;
-use crate::datagram;
 use crate::pod::Inner;
 use crate::serve::Request;
-
-/// Largest datagram.
-const MAX_DATAGRAM: usize = 65_536;
 
 /// What a response or echo reply brings.
 #[derive(Debug)]
@@ -31,49 +26,14 @@ pub(crate) struct Reply {
     pub rebound: bool,
 }
 
-/// Receives until the pod ends.
-pub(crate) async fn run(inner: Arc<Inner>) {
-    let mut registered = inner.session.subscribe();
-    let mut buffer = vec![0; MAX_DATAGRAM];
-    loop {
-        tokio::select! {
-            biased;
-            received = inner.socket.recv(&mut buffer) => match received {
-                Ok(length) => packet(&inner, &buffer[..length]),
-                // The gateway is away; it is told once per packet of ours that it did not take.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => inner.session.suspect(),
-                Err(error) => {
-                    debug!(%error, "receive");
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                }
-            },
-            Ok(()) = registered.changed() => {
-                let data = registered.borrow_and_update().data;
-                if inner.socket.peer_addr().ok() != Some(data)
-                    && let Err(error) = inner.socket.connect(data).await
-                {
-                    debug!(%error, %data, "connect");
-                }
-            }
-        }
-    }
-}
-
-fn packet(inner: &Arc<Inner>, bytes: &[u8]) {
-    let counters = &inner.counters;
-    count(&counters.received);
-    let Ok(header) = dmsc_wire::parse(bytes) else {
-        return count(&counters.malformed);
-    };
-    if datagram::offer(inner, &header, bytes) {
-        return;
-    }
+/// Deals with a packet that is no datagram.
+pub(crate) fn packet(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
     match header.kind {
-        Kind::Response | Kind::EchoReply => answer(inner, &header, bytes),
-        Kind::Error => error(inner, &header, bytes),
-        Kind::Request => request(inner, &header, bytes),
-        Kind::EchoRequest => echo(inner, &header, bytes),
-        Kind::Hello | Kind::Probe => count(&counters.unexpected),
+        Kind::Response | Kind::EchoReply => answer(inner, header, bytes),
+        Kind::Error => error(inner, header, bytes),
+        Kind::Request => request(inner, header, bytes),
+        Kind::EchoRequest => echo(inner, header, bytes),
+        Kind::Hello | Kind::Probe => count(&inner.counters.unexpected),
     }
 }
 

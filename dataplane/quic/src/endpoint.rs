@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dmsc_pod::Pod;
-use quinn::{
-    ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
-    VarInt,
-};
+use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 
 use crate::config::Config;
 use crate::connection::code;
@@ -21,6 +18,7 @@ use crate::proof;
 use crate::socket::Socket;
 use crate::table::Table;
 use crate::tls::Tls;
+use crate::transport;
 
 /// Smallest datagram that QUIC can live with (RFC 9000, 14).
 pub(crate) const MIN_DATAGRAM: usize = 1_200;
@@ -67,13 +65,12 @@ impl Endpoint {
         }
         let datagrams = pod.datagrams().ok_or(QuicError::Taken)?;
         let largest = pod.registered().max_packet;
-        let socket = Arc::new(Socket {
-            datagrams,
-            table: Table::new(config.peers, config.per_caller),
-            unreachable_after: config.unreachable_after,
-        });
+        let largest = largest.clamp(MIN_DATAGRAM, MAX_DATAGRAM);
+        let table = Table::new(config.peers, config.per_caller);
+        let patience = config.unreachable_after;
+        let socket = Arc::new(Socket::new(datagrams, table, patience, largest));
         let mut limits = EndpointConfig::default();
-        let largest = largest.clamp(MIN_DATAGRAM, MAX_DATAGRAM) as u16;
+        let largest = largest as u16;
         limits
             .max_udp_payload_size(largest)
             .map_err(|error| QuicError::Tls(error.to_string()))?;
@@ -140,23 +137,13 @@ impl Inner {
         if largest < MIN_DATAGRAM {
             return Err(QuicError::TooSmall(largest));
         }
-        let config = &self.config;
-        let mut discovery = MtuDiscoveryConfig::default();
-        discovery.upper_bound(largest.min(MAX_DATAGRAM) as u16);
+        let largest = largest.min(MAX_DATAGRAM) as u16;
         let notices = match peer.role {
             Role::Instance { .. } => NOTICES,
             Role::Caller(_) => 0,
         };
-        let mut transport = TransportConfig::default();
-        transport
-            .initial_mtu(MIN_DATAGRAM as u16)
-            .mtu_discovery_config(Some(discovery))
-            .keep_alive_interval(Some(config.keep_alive))
-            .max_idle_timeout(config.idle_timeout.try_into().ok())
-            .max_concurrent_bidi_streams(VarInt::from_u32(config.streams))
-            .max_concurrent_uni_streams(VarInt::from_u32(notices))
-            .datagram_receive_buffer_size(None);
-        Ok(Arc::new(transport))
+        let parameters = transport::parameters(&self.config, largest, notices);
+        Ok(Arc::new(parameters))
     }
 
     pub fn client_config(&self, tls: &Tls, peer: &Peer) -> Result<ClientConfig, QuicError> {

@@ -20,6 +20,7 @@ pub mod connector;
 pub mod endpoint;
 pub mod error;
 mod exhibits;
+mod fill;
 mod judge;
 mod keys;
 mod life;
@@ -30,6 +31,7 @@ pub mod proof;
 mod socket;
 mod table;
 mod tls;
+mod transport;
 
 pub use config::Config;
 pub use connection::{Connection, Stream};

@@ -4,18 +4,23 @@ use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin as Pinned;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use dmsc_pod::train::MAX_PACKETS as MAX_TRAIN;
 use dmsc_pod::{Datagram, Datagrams, Pin};
 use dmsc_wire::{Ecn, ErrorCode, Kind};
-use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
+use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
+use crate::fill::Fill;
 use crate::peer::Caller;
 use crate::table::{Table, own_address};
+
+/// Bytes of each of the 32 buffers that quinn has for what comes in.
+const RECEIVE_BUFFER: usize = 65_536;
 
 /// The socket.
 #[derive(Debug)]
@@ -23,9 +28,28 @@ pub(crate) struct Socket {
     pub datagrams: Datagrams,
     pub table: Table,
     pub unreachable_after: Duration,
+    /// It took no more.
+    full: AtomicBool,
+    receive_segments: usize,
 }
 
 impl Socket {
+    /// `largest`: of a datagram that comes in, in bytes.
+    pub fn new(
+        datagrams: Datagrams,
+        table: Table,
+        unreachable_after: Duration,
+        largest: usize,
+    ) -> Self {
+        Self {
+            datagrams,
+            table,
+            unreachable_after,
+            full: AtomicBool::new(false),
+            receive_segments: (RECEIVE_BUFFER / largest.max(1)).clamp(1, MAX_TRAIN),
+        }
+    }
+
     /// Whose datagram it is; `None` when it is not for QUIC, or nobody's.
     fn sort(&self, datagram: &Datagram) -> Option<SocketAddr> {
         let place = Pin {
@@ -86,11 +110,16 @@ impl AsyncUdpSocket for Socket {
         let ecn = transmit
             .ecn
             .map_or(Ecn::NotEct, |ecn| Ecn::from_bits(ecn as u8));
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let contents = transmit.contents;
         let sent = self
             .datagrams
-            .try_send(peer.towards(), peer.flow, ecn, transmit.contents);
+            .try_send_all(peer.towards(), peer.flow, ecn, contents, segment);
         match sent {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.full.store(true, Relaxed);
+                Err(error)
+            }
             _ => Ok(()),
         }
     }
@@ -101,33 +130,26 @@ impl AsyncUdpSocket for Socket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut filled = 0;
-        for (buffer, meta) in buffers.iter_mut().zip(metas) {
-            // The channel makes way for other tasks when much comes that is nobody's.
-            let (datagram, address) = loop {
-                let datagram = match self.datagrams.poll_recv(context) {
-                    Poll::Ready(Some(datagram)) => datagram,
-                    Poll::Ready(None) => {
-                        return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-                    }
-                    Poll::Pending if filled > 0 => return Poll::Ready(Ok(filled)),
-                    Poll::Pending => return Poll::Pending,
-                };
-                let fits = datagram.payload().len() <= buffer.len();
-                if let Some(address) = self.sort(&datagram).filter(|_| fits) {
-                    break (datagram, address);
+        let mut fill = Fill::new(buffers, metas);
+        // Until something came for QUIC. What is nobody's is bounded by the datagrams.
+        while fill.is_empty() {
+            ready!(self.datagrams.poll_recv(
+                context,
+                &mut |datagram| match self.sort(&datagram) {
+                    Some(address) => fill.put(address, &datagram),
+                    None => true,
                 }
-            };
-            let payload = datagram.payload();
-            buffer[..payload.len()].copy_from_slice(payload);
-            *meta = RecvMeta::default();
-            meta.addr = address;
-            meta.len = payload.len();
-            meta.stride = payload.len();
-            meta.ecn = EcnCodepoint::from_bits(datagram.ecn().bits());
-            filled += 1;
+            ))?;
         }
-        Poll::Ready(Ok(filled))
+        Poll::Ready(Ok(fill.filled()))
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        MAX_TRAIN
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.receive_segments
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -157,6 +179,10 @@ impl std::fmt::Debug for Poller {
 impl UdpPoller for Poller {
     fn poll_writable(self: Pinned<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // Asked before every transmit: only a socket that was full is waited for.
+        if !this.socket.full.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         let waiting = this
             .waiting
             .get_mut()
@@ -167,6 +193,7 @@ impl UdpPoller for Poller {
         });
         let result = ready!(future.as_mut().poll(context));
         *waiting = None;
+        this.socket.full.store(false, Relaxed);
         Poll::Ready(result)
     }
 }

@@ -362,10 +362,32 @@ impl<'a> PacketBuilder<'a> {
         let Some(out) = out.get_mut(..need) else {
             return Err(BuildError::BufferTooSmall { need, have });
         };
-        let header_len = self.header_len();
-        let (header, payload) = out.split_at_mut(header_len);
+        let (header, payload) = out.split_at_mut(self.header_len());
+        // Checked above.
+        self.put_header(header, self.payload.len() as u16);
+        payload.copy_from_slice(self.payload);
+        Ok(need)
+    }
+
+    /// Writes the header alone, of a packet with `payload` bytes of payload, to the front of `out`, and returns its length: for payloads that are somewhere else.
+    ///
+    /// # Errors
+    /// [`BuildError`]; `out` is then unchanged.
+    pub fn write_header(&self, payload: usize, out: &mut [u8]) -> Result<usize, BuildError> {
+        self.check()?;
+        let payload = u16::try_from(payload).map_err(|_| BuildError::PayloadTooLong(payload))?;
+        let (need, have) = (self.header_len(), out.len());
+        let Some(header) = out.get_mut(..need) else {
+            return Err(BuildError::BufferTooSmall { need, have });
+        };
+        self.put_header(header, payload);
+        Ok(need)
+    }
+
+    /// `header` is exactly as long as the header is.
+    fn put_header(&self, header: &mut [u8], payload_len: u16) {
         header.fill(0);
-        self.write_fixed(header, header_len);
+        self.write_fixed(header, payload_len);
         let source_at = FIXED_LEN + self.destination.len();
         header[FIXED_LEN..source_at].copy_from_slice(self.destination);
         header[source_at..source_at + self.source.len()].copy_from_slice(self.source);
@@ -374,11 +396,10 @@ impl<'a> PacketBuilder<'a> {
             OptionPart::Copied(bytes) => options.copy_from_slice(bytes),
             OptionPart::Listed => self.write_options(options),
         }
-        payload.copy_from_slice(self.payload);
-        Ok(need)
     }
 
-    fn write_fixed(&self, header: &mut [u8], header_len: usize) {
+    fn write_fixed(&self, header: &mut [u8], payload_len: u16) {
+        let header_len = header.len() as u16;
         let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
         put(
             0,
@@ -389,8 +410,8 @@ impl<'a> PacketBuilder<'a> {
             ],
         );
         put(at::CLASS_ECN, &[self.class.0 << 5 | self.ecn.bits() << 3]);
-        put(at::HEADER_LEN, &(header_len as u16).to_be_bytes());
-        put(at::PAYLOAD_LEN, &(self.payload.len() as u16).to_be_bytes());
+        put(at::HEADER_LEN, &header_len.to_be_bytes());
+        put(at::PAYLOAD_LEN, &payload_len.to_be_bytes());
         put(at::DOMAIN, &self.domain.0.to_be_bytes());
         put(at::FLOW_LABEL, &self.flow_label.0.to_be_bytes());
         put(at::REQUEST_ID, &self.request_id.0.to_be_bytes());

@@ -14,6 +14,7 @@ use dmsc_wire::{
     AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, NameBuf, NodeId, PortId, RecordSlot,
     RouterName, build_echo_reply, build_error, parse, patch, record,
 };
+use nix::sys::socket::{setsockopt, sockopt};
 use prost::Message;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
@@ -24,8 +25,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 const NODE: NodeId = NodeId(1);
-/// Header and payload that fit a pod's link.
-const MAX_PACKET: usize = 1_472;
+/// Header and payload that fit a pod's link, unless told otherwise.
+const MAX_PACKET: u32 = 1_472;
 /// A name that is taken, and waits for an authority.
 pub const WAITING: &str = "/shop/later";
 
@@ -53,11 +54,14 @@ struct State {
 }
 
 /// What becomes of packets beside delivery.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Delivery {
+    max_packet: AtomicU32,
     packets: AtomicU32,
     /// Every so manieth is lost; 0 = none.
     lose: AtomicU32,
+    /// What passes here, if less than pods were told.
+    narrow: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
     /// Whether those that can bear it are marked "congestion experienced".
@@ -92,6 +96,8 @@ impl Gateway {
 
     async fn start_with(mut server: Server, public: Option<Vec<u8>>) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        // As the ring of a router's port; without the right to, what the system gives.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registrar = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -170,6 +176,16 @@ impl Gateway {
         self.state.delivery.mark.store(true, Relaxed);
     }
 
+    /// What pods are told that fits their link, from now on.
+    pub fn offer(&self, max_packet: u32) {
+        self.state.delivery.max_packet.store(max_packet, Relaxed);
+    }
+
+    /// Packets beyond this are dropped from now on, and their senders told, as by a link farther on the way.
+    pub fn narrow(&self, max: u32) {
+        self.state.delivery.narrow.store(max, Relaxed);
+    }
+
     /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
     pub fn sizes(&self) -> (u32, u32) {
         let delivery = &self.state.delivery;
@@ -213,9 +229,23 @@ impl Drop for Gateway {
     }
 }
 
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            max_packet: AtomicU32::new(MAX_PACKET),
+            packets: AtomicU32::new(0),
+            lose: AtomicU32::new(0),
+            narrow: AtomicU32::new(0),
+            too_big: AtomicU32::new(0),
+            largest: AtomicU32::new(0),
+            mark: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Delivery {
     fn passes(&self, length: usize) -> bool {
-        if length > MAX_PACKET {
+        if length > self.max_packet.load(Relaxed) as usize {
             self.too_big.fetch_add(1, Relaxed);
             return false;
         }
@@ -233,6 +263,14 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             continue;
         };
         if !state.delivery.passes(length) {
+            continue;
+        }
+        let narrow = state.delivery.narrow.load(Relaxed) as usize;
+        if narrow != 0 && length > narrow {
+            let (packet, mut out) = (&buffer[..length], vec![0; 1_024]);
+            if let Some(length) = error(ErrorCode::TooBig, packet, &header, &mut out) {
+                socket.send_to(&out[..length], from).await.unwrap();
+            }
             continue;
         }
         if state.delivery.mark.load(Relaxed) {
@@ -406,7 +444,7 @@ impl Registrar for Service {
             source_name: source.as_bytes().to_vec(),
             data_address: self.0.data.ip().to_string(),
             data_port: u32::from(self.0.data.port()),
-            max_packet: MAX_PACKET as u32,
+            max_packet: self.0.delivery.max_packet.load(Relaxed),
             refused: refused
                 .iter()
                 .map(|name| v1::RefusedPrefix {
