@@ -11,8 +11,8 @@ use crate::pki::Pki;
 use dmsc_proto::v1;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
 use dmsc_wire::{
-    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, NameBuf, NodeId, PortId, RecordSlot,
-    RouterName, build_echo_reply, build_error, parse, patch, record,
+    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, Name, NameBuf, NodeId, PortId,
+    RecordSlot, RouterName, build_echo_reply, build_error, parse, patch, record,
 };
 use nix::sys::socket::{setsockopt, sockopt};
 use prost::Message;
@@ -20,7 +20,8 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
@@ -64,6 +65,8 @@ struct Delivery {
     narrow: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
+    /// Whether this is a gateway of others: who is at which attachment is not told, and packets go to any of them, by flow label.
+    far: AtomicBool,
     /// Whether those that can bear it are marked "congestion experienced".
     mark: AtomicBool,
 }
@@ -186,6 +189,11 @@ impl Gateway {
         self.state.delivery.narrow.store(max, Relaxed);
     }
 
+    /// As pods at another gateway are seen: who is at which attachment is not told, and their flow labels place callers.
+    pub fn be_far(&self) {
+        self.state.delivery.far.store(true, Relaxed);
+    }
+
     /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
     pub fn sizes(&self) -> (u32, u32) {
         let delivery = &self.state.delivery;
@@ -238,8 +246,44 @@ impl Default for Delivery {
             narrow: AtomicU32::new(0),
             too_big: AtomicU32::new(0),
             largest: AtomicU32::new(0),
+            far: AtomicBool::new(false),
             mark: AtomicBool::new(false),
         }
+    }
+}
+
+impl State {
+    fn instances(&self, name: &NameBuf) -> v1::ResolveReply {
+        let attachments = self.attachments.lock().unwrap();
+        let serving = attachments
+            .iter()
+            .filter(|(_, one)| one.serves(name.as_name()));
+        let instance = |(id, _): (&u16, _)| v1::Instance {
+            gateway: NODE.0,
+            attachment: u32::from(*id),
+            metric: 1,
+            weight: 1,
+            health: "serving".into(),
+            ..v1::Instance::default()
+        };
+        let mut instances: Vec<_> = serving.map(instance).collect();
+        if self.delivery.far.load(Relaxed) {
+            instances.truncate(1);
+            for one in &mut instances {
+                (one.attachment, one.health) = (0, "unknown".into());
+            }
+        }
+        v1::ResolveReply {
+            instances,
+            ..v1::ResolveReply::default()
+        }
+    }
+}
+
+impl Attached {
+    fn serves(&self, name: Name<'_>) -> bool {
+        let mut prefixes = self.serves.iter();
+        prefixes.any(|prefix| prefix.as_name().is_prefix_of(name))
     }
 }
 
@@ -297,11 +341,19 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             {
                 attachments.get(&header.destination_attachment.0)
             }
-            _ => attachments.values().find(|one| {
-                one.serves
-                    .iter()
-                    .any(|prefix| prefix.as_name().is_prefix_of(name))
-            }),
+            _ => {
+                let serving: Vec<_> = attachments
+                    .values()
+                    .filter(|one| one.serves(name))
+                    .collect();
+                let far = state.delivery.far.load(Relaxed) && !serving.is_empty();
+                let at = if far {
+                    header.flow_label.0 as usize % serving.len()
+                } else {
+                    0
+                };
+                serving.get(at).copied()
+            }
         };
         if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
             let own = EchoSource {
@@ -483,8 +535,16 @@ impl Registrar for Service {
     }
 
     type ResolveStream = Replies;
-    async fn resolve(&self, _: Request<v1::ResolveRequest>) -> Result<Response<Replies>, Status> {
-        Ok(Response::new(Box::pin(tokio_stream::iter([]))))
+    /// The instances now, and again with every registration.
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<Replies>, Status> {
+        let name = NameBuf::from_bytes(&request.get_ref().name).unwrap();
+        let state = Arc::clone(&self.0);
+        let changes = WatchStream::new(self.0.registrations.subscribe());
+        let replies = changes.map(move |_| Ok(state.instances(&name)));
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn health(
