@@ -13,7 +13,7 @@ LAB = $(SUDO) $(BIN)/dmsc-lab
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SETUP := conf/install/setup.sh
 CARGO := cargo
-PROGRAMS := dmsc-dataplane dmsc-controlplane dmsc-pod dmscctl dmsc-lab
+PROGRAMS := dmsc-dataplane dmsc-controlplane dmsc-pod dmsc-edge dmscctl dmsc-lab
 
 # Names for `make names`; another file of one name a line may be given.
 DEFAULT_FILE := ../shared/data/names/googleapis-grpc.txt
@@ -108,6 +108,7 @@ examples: build
 	@$(BIN)/dmsc-controlplane sg --check --config conf/sg.toml
 	@$(BIN)/dmsc-controlplane sr --check --config conf/sr.toml
 	@$(BIN)/dmsc-controlplane spa --check --config conf/spa.toml
+	@$(BIN)/dmsc-edge --check --config conf/edge.toml
 
 run-demo: build
 	@$(LAB) demo --json demo.json $(if $(KEEP),--keep)

@@ -30,7 +30,7 @@ unshare --mount --propagation private sh -eu -c '
 set -eu
 dpkg -i /tmp/dmsc.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }
 getent passwd dmsc >/dev/null && getent passwd dmsc-spa >/dev/null || { echo "package: the users of the units were not made"; exit 1; }
-for unit in dmsc-dataplane@sg1.service dmsc-controlplane@sg1.service dmsc-spa.service; do
+for unit in dmsc-dataplane@sg1.service dmsc-controlplane@sg1.service dmsc-spa.service dmsc-edge.service; do
     systemd-analyze verify --man=no "/lib/systemd/system/$unit" 2>/tmp/said || true
     if grep -i "dmsc" /tmp/said; then echo "package: systemd does not take $unit"; exit 1; fi
 done
@@ -38,7 +38,8 @@ cd /usr/share/doc/dmsc/examples
 dmsc-dataplane --check --config sg1.dataplane.toml >/dev/null
 dmsc-controlplane sg --check --config sg1.toml >/dev/null
 dmsc-controlplane sr --check --config sr1.toml >/dev/null
-dmscctl --version && dmsc-pod --version
+dmsc-edge --check --config edge.toml >/dev/null
+dmscctl --version && dmsc-pod --version && dmsc-edge --version
 dpkg -r dmsc >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }
 left=$(ls /usr/bin/dmsc* 2>/dev/null) && { echo "package: left behind: $left"; exit 1; }
 echo "package: installed, users made, units verified, examples checked, removed"

@@ -71,7 +71,7 @@ pub(crate) fn sockets(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The socket to use: the one named, else the only `*.sock` in `directory` that is no control plane's.
+/// The socket to use: the one named, else the only `*.sock` in `directory` that is no control plane's and no edge's.
 ///
 /// # Errors
 /// When none was named and there is not exactly one; the candidates are listed.
@@ -80,11 +80,10 @@ pub fn find_socket(named: Option<&Path>, directory: &Path) -> Result<PathBuf, Fa
         return Ok(path.to_path_buf());
     }
     let mut candidates = sockets(directory);
-    // Control planes put theirs beside them.
+    // Control planes and edges put theirs beside them.
     candidates.retain(|path| {
-        !path
-            .to_string_lossy()
-            .ends_with(crate::operator::SOCKET_END)
+        let path = path.to_string_lossy();
+        !path.ends_with(crate::operator::SOCKET_END) && !path.ends_with(crate::edge::SOCKET_END)
     });
     match candidates.len() {
         1 => Ok(candidates.remove(0)),

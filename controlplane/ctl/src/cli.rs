@@ -26,6 +26,7 @@ Examples:
   dmscctl trace add 3 --port pod1           the next three packets of a port, stage by stage
   dmscctl show prefixes --under /shop       who serves what, with which right, as the control plane computed it
   dmscctl show convergence                  how long does a change take until it is programmed?
+  dmscctl show services                     what do the pods behind the edge of this node serve and call, and does it work?
   dmscctl --node /run/dmsc/sg1.operator.sock config diff sg1.toml
                                             what would this file change?
   dmscctl drain                             take this node out of the network without losing a packet
@@ -34,7 +35,7 @@ Examples:
 Exit status: 0 done; 1 nobody answered (ping, trace) or the packet would be dropped (explain); 2 failed, the reason is on standard error.
 Looking never stops or slows forwarding. Only config apply, drain, undrain, revoke and give change something; they need a role, and leave an audit record.";
 
-/// Looks into one running DMSC dataplane or control plane, and operates it (DMSC = Distributed Micro Service Communication)
+/// Looks into one running DMSC dataplane, control plane or edge, and operates it (DMSC = Distributed Micro Service Communication)
 #[derive(Debug, Parser)]
 #[command(name = "dmscctl", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -44,6 +45,9 @@ pub struct Cli {
     /// Control plane to ask: Unix socket of its operator API, or https://HOST:PORT; may be left out when /run/dmsc holds exactly one *operator.sock
     #[arg(long, global = true, env = "DMSC_NODE", value_name = "SOCKET|URL")]
     pub node: Option<Address>,
+    /// Unix socket of an edge, for show services and show connections; may be left out when /run/dmsc holds exactly one *edge.sock
+    #[arg(long, global = true, env = "DMSC_EDGE", value_name = "SOCKET")]
+    pub edge: Option<PathBuf>,
     /// Folder with cert.pem, key.pem and root.pem, for --node https://…
     #[arg(long, global = true, env = "DMSC_CREDENTIALS", value_name = "FOLDER")]
     pub credentials: Option<PathBuf>,
@@ -147,9 +151,27 @@ pub enum Show {
         /// Only this port
         port: Option<String>,
     },
+    /// What the pods behind an edge serve and call: health, requests, errors, calls under way
+    #[command(
+        after_help = "Examples:\n  dmscctl --edge /run/dmsc/edge.sock show services\n  dmscctl show services --pod pod1/curl\n\nHealth is what the edge's own checks of the program say. An error is a status 5xx, another gRPC status than OK, a connection that was reset, or an answer that broke off."
+    )]
+    Services(EdgeArgs),
+    /// QUIC connections between the pods behind an edge and others: peer, instance, round trip, losses
+    #[command(
+        after_help = "Examples:\n  dmscctl --edge /run/dmsc/edge.sock show connections\n  dmscctl --json show connections | jq '.connections[] | select(.lost_packets > 0)'"
+    )]
+    Connections(EdgeArgs),
     /// What a control plane knows.
     #[command(flatten)]
     Network(operator::NodeShow),
+}
+
+/// `show services`, `show connections`.
+#[derive(Debug, Default, Args)]
+pub struct EdgeArgs {
+    /// Only this pod, such as pod1/curl
+    #[arg(long, value_name = "IDENTITY")]
+    pub pod: Option<String>,
 }
 
 /// `show runtime`.

@@ -84,6 +84,33 @@ pub enum Failure {
     /// The control plane answered with an error.
     #[error("{}", explain_node(.0))]
     NodeRefused(Box<Status>),
+    /// No edge was named and none was found.
+    #[error(
+        "no edge's socket: no *edge.sock in {directory}; name it with --edge SOCKET or DMSC_EDGE (it is operator in the edge's configuration)"
+    )]
+    NoEdge {
+        /// Where sockets were looked for.
+        directory: PathBuf,
+    },
+    /// No edge was named and several were found.
+    #[error("several edges run here; choose one with --edge SOCKET or DMSC_EDGE:\n{}", list(.candidates))]
+    ManyEdges {
+        /// What was found, sorted.
+        candidates: Vec<PathBuf>,
+    },
+    /// No edge answers.
+    #[error(
+        "no edge answers on {} ({cause}): is dmsc-edge running, and is this operator in its configuration?", .socket.display()
+    )]
+    EdgeUnreachable {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// The last cause.
+        cause: String,
+    },
+    /// The edge answered with an error.
+    #[error("{}", explain_edge(.0))]
+    EdgeRefused(Box<Status>),
     /// A stage of a drain did not come to its end.
     #[error("not drained: {0}")]
     NotDrained(String),
@@ -167,6 +194,19 @@ fn explain_node(status: &Status) -> String {
             "the control plane went away without an answer".to_owned()
         }
         code => format!("the control plane refused: {message} ({code:?})"),
+    }
+}
+
+fn explain_edge(status: &Status) -> String {
+    let message = status.message();
+    match status.code() {
+        Code::Unavailable => format!("the edge went away ({message}); is it still running?"),
+        Code::Unimplemented => {
+            "the edge does not know this request; it is older than this dmscctl".to_owned()
+        }
+        Code::PermissionDenied => format!("not permitted: {message}"),
+        Code::Unknown if message.is_empty() => "the edge went away without an answer".to_owned(),
+        code => format!("the edge refused: {message} ({code:?})"),
     }
 }
 

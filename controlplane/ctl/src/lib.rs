@@ -1,4 +1,4 @@
-//! Everything behind `dmscctl`: asks the agent of one dataplane, or the operator's API of one control plane, and prints what it says as tables
+//! Everything behind `dmscctl`: asks the agent of one dataplane, the operator's API of one control plane, or one edge, and prints what it says as tables
 //! or JSON.
 //!
 //! One file per noun of the command line. Nothing here programs tables; the dataplane answers from counters and snapshots, so that looking never
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod echo;
+pub mod edge;
 pub mod explain;
 pub mod failure;
 pub mod give;
@@ -59,7 +60,7 @@ pub async fn run(cli: Cli) -> u8 {
     }
 }
 
-/// By whom a command is answered: nobody, a control plane, or the agent of a dataplane.
+/// By whom a command is answered: a control plane, an edge, or the agent of a dataplane.
 async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
     match &cli.command {
         Command::Config(what) => {
@@ -74,6 +75,12 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Show(Show::Network(what)) => {
             show_node(&mut node(&cli).await?, what, output).await?
         }
+        Command::Show(Show::Services(args)) => {
+            show::services::run(&edge_of(&cli).await?, args, output).await?
+        }
+        Command::Show(Show::Connections(args)) => {
+            show::connections::run(&edge_of(&cli).await?, args, output).await?
+        }
         _ => return dataplane(cli, output).await,
     }
     Ok(EXIT_OK)
@@ -82,6 +89,11 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
 async fn node(cli: &Cli) -> Result<Operator, Failure> {
     let address = operator::find(cli.node.as_ref(), agent::SOCKET_DIRECTORY.as_ref())?;
     Operator::connect(address, cli.credentials.as_deref()).await
+}
+
+async fn edge_of(cli: &Cli) -> Result<edge::Edge, Failure> {
+    let socket = edge::find(cli.edge.as_deref(), agent::SOCKET_DIRECTORY.as_ref())?;
+    edge::Edge::connect(&socket).await
 }
 
 async fn agent_of(cli: &Cli) -> Result<agent::Agent, Failure> {
@@ -139,8 +151,8 @@ async fn dataplane(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Explain(args) => return explain::run(&mut agent, &args, output).await,
         Command::Capture(args) => capture::run(&mut agent, &args, output).await?,
         Command::Watch => watch::run(&mut agent, output).await?,
-        // Answered before, by a control plane.
-        Command::Show(Show::Network(_))
+        // Answered before, by a control plane or an edge.
+        Command::Show(Show::Network(_) | Show::Services(_) | Show::Connections(_))
         | Command::About
         | Command::Config(_)
         | Command::Drain(_)

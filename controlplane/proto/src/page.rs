@@ -38,6 +38,8 @@ page!(RoutesReply, routes);
 page!(PrefixesReply, prefixes);
 page!(PodsReply, pods);
 page!(AuthorisationsReply, authorisations, revocations);
+page!(ListServicesReply, services);
+page!(ListConnectionsReply, connections);
 
 /// All pages as one answer, at most `limit` entries (0 = all). `ask` is called with the limit and `after` of each page; what stands beside the list is
 /// that of the first page.

@@ -1,0 +1,396 @@
+//! Checks a configuration as a whole, and tells all mistakes at once.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dmsc_wire::{Domain, NameBuf};
+
+use super::raw;
+use super::{
+    AccessLogTo, Config, HealthCheck, HealthKind, Mistakes, Outbound, PodConfig, Range, Redirect,
+    Serve,
+};
+
+const SERIES: u32 = 5_000;
+/// Pods of one process: each has a thread.
+const MAX_PODS: usize = 512;
+const MAX_REDIRECTS: usize = 1_024;
+const MAX_SERVES: usize = 256;
+
+/// Collects mistakes; a wrong value is replaced by a harmless one until the end.
+struct Collector<'a> {
+    file: &'a Path,
+    /// The table that is looked at.
+    table: String,
+    mistakes: Vec<String>,
+    /// Listening addresses so far: namespace, transport and address, and who has it.
+    listens: HashMap<(Option<PathBuf>, &'static str, SocketAddr), String>,
+}
+
+pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
+    let raw: raw::File = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = text.get(..at).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let message = error.message();
+        Mistakes(vec![format!("{}:{line}: {message}", file.display())])
+    })?;
+    let mut collector = Collector {
+        file,
+        table: String::new(),
+        mistakes: Vec::new(),
+        listens: HashMap::new(),
+    };
+    let metrics = collector.listen("metrics", raw.metrics.as_deref(), &None, "tcp");
+    let access_log = match raw.access_log.as_deref() {
+        None | Some("off") => AccessLogTo::Off,
+        Some("stdout") => AccessLogTo::Stdout,
+        Some("") => collector.wrong(
+            "access_log",
+            "",
+            AccessLogTo::Off,
+            &"write \"off\", \"stdout\" or a file",
+        ),
+        Some(path) => AccessLogTo::File(path.into()),
+    };
+    let series = collector.number("series", raw.series, SERIES, 10, 1_000_000);
+    if raw.pod.is_empty() {
+        collector.say("[[pod]]: missing; say at least one pod that this edge speaks for");
+    } else if raw.pod.len() > MAX_PODS {
+        collector.say(&format!(
+            "[[pod]]: there are {}; at most {MAX_PODS} fit",
+            raw.pod.len()
+        ));
+    }
+    let mut identities = HashSet::new();
+    let mut pods = Vec::new();
+    for (number, pod) in raw.pod.into_iter().enumerate() {
+        let table = format!("[[pod]] {} ({})", number + 1, pod.identity);
+        if !identities.insert(pod.identity.clone()) {
+            collector.table.clone_from(&table);
+            collector.wrong(
+                "identity",
+                &pod.identity,
+                (),
+                &"another [[pod]] has it; one entry per pod",
+            );
+        }
+        pods.push(collector.pod(pod, &table));
+    }
+    if !collector.mistakes.is_empty() {
+        return Err(Mistakes(collector.mistakes));
+    }
+    Ok(Config {
+        file: file.to_path_buf(),
+        operator: raw.operator,
+        view_group: raw.view_group,
+        metrics,
+        access_log,
+        series: series as usize,
+        pods: pods.into_iter().flatten().collect(),
+    })
+}
+
+impl Collector<'_> {
+    fn say(&mut self, sentence: &str) {
+        self.mistakes
+            .push(format!("{}: {sentence}", self.file.display()));
+    }
+
+    fn wrong<T>(&mut self, field: &str, value: &str, instead: T, why: &dyn Display) -> T {
+        let space = if self.table.is_empty() { "" } else { " " };
+        let sentence = format!("{}{space}{field} = {value:?}: {why}", self.table);
+        self.say(&sentence);
+        instead
+    }
+
+    fn parsed<T>(
+        &mut self,
+        field: &str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(why) => self.wrong(field, text, None, &why),
+        }
+    }
+
+    fn number(
+        &mut self,
+        field: &str,
+        value: Option<u32>,
+        default: u32,
+        low: u32,
+        high: u32,
+    ) -> u32 {
+        match value {
+            Some(value) if !(low..=high).contains(&value) => {
+                let why = format!("must be between {low} and {high}");
+                self.wrong(field, &value.to_string(), default, &why)
+            }
+            value => value.unwrap_or(default),
+        }
+    }
+
+    fn socket(&mut self, field: &str, text: &str) -> Option<SocketAddr> {
+        self.parsed(field, text, |text| match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => Ok(address),
+            _ => Err("write an IP address and a port, like 127.0.0.1:8080 or [::1]:8080".into()),
+        })
+    }
+
+    /// As [`Collector::socket`], of an address that nobody else in the namespace may have.
+    fn listen(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        netns: &Option<PathBuf>,
+        transport: &'static str,
+    ) -> Option<SocketAddr> {
+        let text = text?;
+        let address = self.socket(field, text)?;
+        let owner = format!("{} {field}", self.table);
+        let key = (netns.clone(), transport, address);
+        if let Some(other) = self.listens.insert(key, owner) {
+            let why = format!("{} listens there already", other.trim());
+            return self.wrong(field, text, None, &why);
+        }
+        Some(address)
+    }
+
+    fn duration(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        default: Duration,
+        high: Duration,
+    ) -> Duration {
+        let Some(text) = text else { return default };
+        let duration = self.parsed(field, text, |text| {
+            duration(text)
+                .filter(|found| !found.is_zero() && *found <= high)
+                .ok_or_else(|| {
+                    format!(
+                        "write a number with ms or s, like 500ms or 15s, at most {}s",
+                        high.as_secs()
+                    )
+                })
+        });
+        duration.unwrap_or(default)
+    }
+
+    fn name(&mut self, field: &str, text: &str) -> Option<NameBuf> {
+        self.parsed(field, text, |text| {
+            NameBuf::parse(text).map_err(|error| error.to_string())
+        })
+    }
+
+    fn pod(&mut self, raw: raw::Pod, table: &str) -> Option<PodConfig> {
+        self.table = table.to_owned();
+        let before = self.mistakes.len();
+        if raw.identity.is_empty() || raw.identity.len() > 255 {
+            self.wrong(
+                "identity",
+                &raw.identity,
+                (),
+                &"write 1 to 255 bytes, as the pod's certificate says it",
+            );
+        }
+        if raw.credentials.as_os_str().is_empty() {
+            self.wrong(
+                "credentials",
+                "",
+                (),
+                &"write the folder with cert.pem, key.pem and root.pem",
+            );
+        }
+        let gateway = self.parsed("gateway", &raw.gateway, |text| {
+            text.parse()
+                .map_err(|error: dmsc_pod::config::GatewayAddressError| error.to_string())
+        });
+        let netns = raw.netns;
+        let outbound = raw.outbound.map(|raw| {
+            self.table = format!("{table} [pod.outbound]");
+            self.outbound(&raw, &netns)
+        });
+        if raw.redirect.len() > MAX_REDIRECTS {
+            self.say(&format!(
+                "{table} [[pod.redirect]]: there are {}; at most {MAX_REDIRECTS} fit",
+                raw.redirect.len()
+            ));
+        }
+        if !raw.redirect.is_empty() && outbound.as_ref().is_none_or(|one| one.tcp.is_none()) {
+            self.say(&format!("{table} [[pod.redirect]]: needs [pod.outbound] tcp, where such connections are redirected to"));
+        }
+        let redirects = self.redirects(raw.redirect, table);
+        if raw.serve.len() > MAX_SERVES {
+            self.say(&format!(
+                "{table} [[pod.serve]]: there are {}; at most {MAX_SERVES} fit",
+                raw.serve.len()
+            ));
+        }
+        let serves = self.serves(raw.serve, table);
+        if self.mistakes.len() > before {
+            return None;
+        }
+        Some(PodConfig {
+            identity: raw.identity,
+            credentials: raw.credentials,
+            gateway: gateway?,
+            netns,
+            domain: Domain(raw.domain.unwrap_or(0)),
+            outbound,
+            redirects,
+            serves,
+        })
+    }
+
+    fn outbound(&mut self, raw: &raw::Outbound, netns: &Option<PathBuf>) -> Outbound {
+        let suffix = raw.suffix.as_deref().unwrap_or("dmsc");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        let edge = |byte: Option<&u8>| byte.is_none_or(|byte| *byte == b'.');
+        let bytes = suffix.as_bytes();
+        if !bytes.iter().all(|byte| plain(*byte)) || edge(bytes.first()) || edge(bytes.last()) {
+            self.wrong(
+                "suffix",
+                suffix,
+                (),
+                &"write a label, or labels with dots between them, like dmsc",
+            );
+        }
+        let range = self.parsed(
+            "range",
+            raw.range.as_deref().unwrap_or("198.18.0.0/16"),
+            range,
+        );
+        let default = Duration::from_secs(15);
+        let http = self.listen("http", raw.http.as_deref(), netns, "tcp");
+        let tcp = self.listen("tcp", raw.tcp.as_deref(), netns, "tcp");
+        let dns = self.listen("dns", raw.dns.as_deref(), netns, "udp");
+        Outbound {
+            http,
+            dns,
+            suffix: suffix.to_ascii_lowercase(),
+            range: range.unwrap_or(Range {
+                network: Ipv4Addr::new(198, 18, 0, 0),
+                length: 16,
+            }),
+            tcp,
+            timeout: self.duration(
+                "timeout",
+                raw.timeout.as_deref(),
+                default,
+                Duration::from_secs(3_600),
+            ),
+        }
+    }
+
+    fn redirects(&mut self, raw: Vec<raw::Redirect>, table: &str) -> Vec<Redirect> {
+        let mut taken = HashSet::new();
+        let mut redirects = Vec::new();
+        for (number, one) in raw.into_iter().enumerate() {
+            self.table = format!("{table} [[pod.redirect]] {}", number + 1);
+            let address = self.socket("address", &one.address);
+            let name = self.name("name", &one.name);
+            let (Some(address), Some(name)) = (address, name) else {
+                continue;
+            };
+            if !taken.insert(address) {
+                self.wrong("address", &one.address, (), &"is redirected above already");
+            }
+            redirects.push(Redirect { address, name });
+        }
+        redirects
+    }
+
+    fn serves(&mut self, raw: Vec<raw::Serve>, table: &str) -> Vec<Serve> {
+        let mut taken = HashSet::new();
+        let mut serves = Vec::new();
+        for (number, one) in raw.into_iter().enumerate() {
+            self.table = format!("{table} [[pod.serve]] {}", number + 1);
+            let prefix = self.name("prefix", &one.prefix);
+            let to = self.socket("to", &one.to);
+            self.table = format!("{} health", self.table);
+            let health = one
+                .health
+                .map_or_else(HealthCheck::default, |raw| self.health(&raw));
+            let (Some(prefix), Some(to)) = (prefix, to) else {
+                continue;
+            };
+            if !taken.insert(prefix.clone()) {
+                self.table = format!("{table} [[pod.serve]] {}", number + 1);
+                self.wrong("prefix", &one.prefix, (), &"is served above already");
+            }
+            serves.push(Serve { prefix, to, health });
+        }
+        serves
+    }
+
+    fn health(&mut self, raw: &raw::Health) -> HealthCheck {
+        let usual = HealthCheck::default();
+        let minute = Duration::from_secs(60);
+        let kind = match raw.kind.as_deref() {
+            None | Some("tcp") => HealthKind::Tcp,
+            Some("http") => {
+                let path = raw.path.clone().unwrap_or_else(|| "/".into());
+                let plain = |byte: u8| byte.is_ascii_graphic();
+                if !path.starts_with('/') || !path.bytes().all(plain) {
+                    self.wrong("path", &path, (), &"write a path like /healthz");
+                }
+                HealthKind::Http { path }
+            }
+            Some("grpc") => HealthKind::Grpc {
+                service: raw.service.clone().unwrap_or_default(),
+            },
+            Some(other) => self.wrong(
+                "kind",
+                other,
+                HealthKind::Tcp,
+                &"write \"tcp\", \"http\" or \"grpc\"",
+            ),
+        };
+        if let (Some(path), false) = (&raw.path, matches!(kind, HealthKind::Http { .. })) {
+            self.wrong("path", path, (), &"only kind = \"http\" has one");
+        }
+        if let (Some(service), false) = (&raw.service, matches!(kind, HealthKind::Grpc { .. })) {
+            self.wrong("service", service, (), &"only kind = \"grpc\" has one");
+        }
+        HealthCheck {
+            kind,
+            every: self.duration("every", raw.every.as_deref(), usual.every, minute),
+            timeout: self.duration("timeout", raw.timeout.as_deref(), usual.timeout, minute),
+            rise: self.number("rise", raw.rise, usual.rise, 1, 100),
+            fall: self.number("fall", raw.fall, usual.fall, 1, 100),
+        }
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    if let Some(number) = text.strip_suffix("ms") {
+        return number.parse().ok().map(Duration::from_millis);
+    }
+    text.strip_suffix('s')?
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    let wrong = || "write a block of IPv4 addresses, of /8 to /30, like 198.18.0.0/16".to_owned();
+    let (network, length) = text.split_once('/').ok_or_else(wrong)?;
+    let network: Ipv4Addr = network.parse().map_err(|_| wrong())?;
+    let length: u8 = length.parse().map_err(|_| wrong())?;
+    if !(8..=30).contains(&length) {
+        return Err(wrong());
+    }
+    let range = Range { network, length };
+    if !range.contains(network) {
+        let first = u32::from(network) & (u32::MAX << (32 - u32::from(length)));
+        return Err(format!("the block begins at {}", Ipv4Addr::from(first)));
+    }
+    Ok(range)
+}

@@ -1,0 +1,53 @@
+//! Calls for the pod's programs: each stream is one TCP connection to the program that serves the name.
+
+mod splice;
+mod stream;
+
+use std::sync::Arc;
+
+use dmsc_quic::{Connection, Listener};
+use tracing::debug;
+
+use crate::pod::{Context, Phase};
+use crate::preface::Code;
+use crate::stats::Direction;
+
+/// Accepts connections of callers until the pod ends.
+pub async fn run(listener: Listener, context: Arc<Context>) {
+    let accepting = async {
+        while let Some(connection) = listener.accept().await {
+            tokio::spawn(serve(connection, Arc::clone(&context)));
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = context.until(Phase::Ended) => {}
+    }
+}
+
+/// Takes the streams of one caller.
+async fn serve(connection: Connection, context: Arc<Context>) {
+    let quic = context.shared.stats.quic(Direction::In, connection.clone());
+    loop {
+        let mut stream = match connection.accept_bi().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                return debug!(caller = connection.peer_identity(), %error, "a caller's connection is over");
+            }
+        };
+        if *context.phase.borrow() > Phase::Running {
+            stream::refuse(&mut stream, Code::Draining);
+            continue;
+        }
+        let Ok(permit) = Arc::clone(&context.called).try_acquire_owned() else {
+            context.shared.stats.error(Code::Overloaded.as_str());
+            stream::refuse(&mut stream, Code::Overloaded);
+            continue;
+        };
+        let (context, quic) = (Arc::clone(&context), Arc::clone(&quic));
+        tokio::spawn(async move {
+            stream::serve(stream, &quic, &context).await;
+            drop(permit);
+        });
+    }
+}

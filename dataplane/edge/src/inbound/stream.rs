@@ -1,0 +1,111 @@
+//! One stream of a caller: to which program, and how it went.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use dmsc_quic::Stream;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::splice::{self, End};
+use crate::pod::{Context, Served};
+use crate::preface::{self, Code};
+use crate::record::AccessRecord;
+use crate::stats::{Class, ConnectionKind, Direction, Protocol, QuicConnection};
+
+/// A program that takes a connection later than this takes none.
+const CONNECT: Duration = Duration::from_secs(1);
+/// A caller says at once what it wants.
+const PREFACE: Duration = Duration::from_secs(10);
+
+/// Ends a stream of which a program got nothing.
+pub fn refuse(stream: &mut Stream, code: Code) {
+    let (send, recv) = stream.parts();
+    // Errors say that it is over already.
+    let _ = send.reset(code.quic());
+    let _ = recv.stop(code.quic());
+}
+
+/// Carries one stream to its end.
+pub async fn serve(mut stream: Stream, quic: &Arc<QuicConnection>, context: &Arc<Context>) {
+    match tokio::time::timeout(PREFACE, preface::read(&mut stream)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            debug!(caller = quic.connection.peer_identity(), %error, "a stream that cannot be read");
+            return refuse(&mut stream, Code::NotServed);
+        }
+        Err(_) => return refuse(&mut stream, Code::NotServed),
+    }
+    let began = (Instant::now(), SystemTime::now());
+    let Some(served) = context.serving(quic.connection.name()) else {
+        context.shared.stats.error(Code::NotServed.as_str());
+        return refuse(&mut stream, Code::NotServed);
+    };
+    quic.streams.fetch_add(1, Relaxed);
+    served.stats.begin();
+    let outcome = carry(&mut stream, served, context).await;
+    quic.streams.fetch_sub(1, Relaxed);
+    let (class, error, bytes) = match outcome {
+        Ok(bytes) => (Class::Success, None, bytes),
+        Err((code, bytes)) => {
+            context.shared.stats.error(code.as_str());
+            (Class::ServerError, Some(code.as_str()), bytes)
+        }
+    };
+    let duration = began.0.elapsed();
+    served.stats.end(Protocol::Tcp, class, duration);
+    if context.log.enabled() {
+        context.log.write(AccessRecord {
+            began: began.1,
+            direction: Direction::In,
+            pod: context.identity().to_owned(),
+            peer: quic.connection.peer_identity().to_owned(),
+            name: Some(quic.connection.name().clone()),
+            instance: quic.connection.instance(),
+            protocol: Protocol::Tcp,
+            method: None,
+            path: None,
+            status: None,
+            grpc_status: None,
+            error,
+            attempts: 1,
+            bytes_in: bytes.0,
+            bytes_out: bytes.1,
+            duration,
+            trace_id: None,
+        });
+    }
+}
+
+type Bytes = (u64, u64);
+
+async fn carry(
+    stream: &mut Stream,
+    served: &Arc<Served>,
+    context: &Context,
+) -> Result<Bytes, (Code, Bytes)> {
+    if !served.is_healthy() {
+        refuse(stream, Code::Unhealthy);
+        return Err((Code::Unhealthy, (0, 0)));
+    }
+    let to = served.serve.to;
+    let program = match tokio::time::timeout(CONNECT, TcpStream::connect(to)).await {
+        Ok(Ok(program)) => program,
+        failed => {
+            debug!(%to, error = ?failed.err(), "the program takes no connection");
+            refuse(stream, Code::NobodyListens);
+            return Err((Code::NobodyListens, (0, 0)));
+        }
+    };
+    let _open = context.shared.stats.opened(ConnectionKind::Served);
+    if let Err(error) = program.set_nodelay(true) {
+        debug!(%to, %error, "the program's connection is gone already");
+    }
+    let (send, recv) = stream.parts();
+    let (end, bytes) = splice::both(send, recv, program).await;
+    match end {
+        End::Whole => Ok(bytes),
+        End::Caller | End::Program => Err((Code::Gone, bytes)),
+    }
+}

@@ -1,0 +1,186 @@
+//! Why a call failed, in words and in the protocol's own kind.
+
+use bytes::Bytes;
+use dmsc_wire::NameBuf;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::answer::Answer;
+
+static DMSC_ERROR: HeaderName = HeaderName::from_static("dmsc-error");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The kinds of failures that the edge itself answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The host is no name.
+    BadHost,
+    /// CONNECT.
+    Connect,
+    /// Nobody has announced the name.
+    NobodyServes,
+    /// No instance took the call; none of them has it.
+    NotReached,
+    /// It was sent, and no answer came.
+    Lost,
+    /// No answer in time.
+    Timeout,
+    /// The caller's body stalled.
+    SlowBody,
+    /// The caller's body broke off.
+    CallerLeft,
+    /// The answer is no HTTP.
+    BadAnswer,
+}
+
+impl Reason {
+    /// The word of the header `dmsc-error`, the access log and the metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad-host",
+            Self::Connect => "connect-refused",
+            Self::NobodyServes => "nobody-serves",
+            Self::NotReached => "not-reached",
+            Self::Lost => "lost-after-sent",
+            Self::Timeout => "timeout",
+            Self::SlowBody => "slow-body",
+            Self::CallerLeft => "caller-left",
+            Self::BadAnswer => "bad-answer",
+        }
+    }
+
+    /// The status of HTTP.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadHost | Self::CallerLeft => StatusCode::BAD_REQUEST,
+            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NobodyServes | Self::NotReached => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lost | Self::BadAnswer => StatusCode::BAD_GATEWAY,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    /// The status of gRPC.
+    #[must_use]
+    pub const fn grpc(self) -> u16 {
+        match self {
+            Self::BadHost => 3,
+            Self::Connect => 12,
+            Self::Timeout | Self::SlowBody => 4,
+            Self::CallerLeft => 1,
+            Self::NobodyServes | Self::NotReached | Self::Lost => 14,
+            Self::BadAnswer => 13,
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::BadHost => "call a host like cart.shop.dmsc",
+            Self::Connect => "send requests to this address, it is no proxy",
+            Self::NobodyServes => {
+                "start an instance, or correct the name; `dmscctl explain` says who has it"
+            }
+            Self::NotReached => "no program has got it, so it may be sent again",
+            Self::Lost => "it may have been executed, so it was not sent again",
+            Self::Timeout => {
+                "it may have been executed; raise [pod.outbound] timeout if the program needs longer"
+            }
+            Self::SlowBody => "send the body faster",
+            Self::CallerLeft => "send the whole body",
+            Self::BadAnswer => "does the program speak the protocol that it was called with?",
+        }
+    }
+}
+
+/// One failed call.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its kind.
+    pub reason: Reason,
+    /// What happened, for people.
+    pub what: String,
+}
+
+impl Failure {
+    /// Of a kind.
+    pub fn new(reason: Reason, what: impl Into<String>) -> Self {
+        Self {
+            reason,
+            what: what.into(),
+        }
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub fn response(&self, name: Option<&NameBuf>, grpc: bool) -> Response<Answer> {
+        let name = name.map_or_else(String::new, |name| format!("{name}: "));
+        let text = format!("{name}{}; {}", self.what, self.reason.remedy());
+        let code = HeaderValue::from_static(self.reason.as_str());
+        if grpc {
+            let mut response = Response::new(Answer::empty());
+            let headers = response.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
+            headers.insert(GRPC_STATUS.clone(), HeaderValue::from(self.reason.grpc()));
+            if let Ok(message) = HeaderValue::from_str(&escaped(&text)) {
+                headers.insert(GRPC_MESSAGE.clone(), message);
+            }
+            headers.insert(DMSC_ERROR.clone(), code);
+            return response;
+        }
+        let body = Bytes::from(text + "\n");
+        let mut response = Response::new(Answer::text(body));
+        *response.status_mut() = self.reason.status();
+        let headers = response.headers_mut();
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, plain);
+        headers.insert(DMSC_ERROR.clone(), code);
+        response
+    }
+}
+
+/// As gRPC over HTTP/2 has messages in headers: printable ASCII, others as %XX.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_why_and_what_to_do() {
+        let name = NameBuf::parse("/shop/cart").unwrap();
+        let failure = Failure::new(Reason::NobodyServes, "nobody serves this 100 % name");
+        let response = failure.response(Some(&name), false);
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["dmsc-error"], "nobody-serves");
+        let response = failure.response(Some(&name), true);
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                &response.headers()["grpc-status"]
+            ),
+            (200, &HeaderValue::from(14))
+        );
+        let message = response.headers()["grpc-message"].to_str().unwrap();
+        assert!(
+            message.starts_with("/shop/cart: nobody serves this 100 %25 name; start"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! One pod: the thread that speaks for it, and what all of its tasks share.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dmsc_pod::{Health, Pod};
+use dmsc_quic::{Connector, Endpoint};
+use dmsc_wire::NameBuf;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+
+use crate::choose::Chooser;
+use crate::config::{PodConfig, Serve};
+use crate::log::AccessLog;
+use crate::sockets::Sockets;
+use crate::stats::{ConnectionKind, Direction, NameStats, Stats};
+use crate::{dns, health, inbound, netns, outbound, redirect, tcp};
+
+/// How long what runs may go on after no new calls are taken.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// Connections that programs of a pod may have open; and, apart from them, those that callers have to its programs.
+const MAX_CONNECTIONS: usize = 10_000;
+/// Connections of programs that are not used stay open for so long after no new ones are taken: what they were about to say is answered.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Registration is tried until it works.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How far a pod's life is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Takes calls.
+    Running,
+    /// Takes no new ones.
+    Draining,
+    /// All that goes on is broken off.
+    Ended,
+}
+
+/// A prefix that is served, and whether its program is well.
+#[derive(Debug)]
+pub struct Served {
+    /// As configured.
+    pub serve: Serve,
+    /// Its counters.
+    pub stats: Arc<NameStats>,
+    healthy: AtomicBool,
+}
+
+impl Served {
+    /// Whether its program is well; it is taken to be until a check says otherwise.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.load(Relaxed)
+    }
+
+    /// What a check says.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Relaxed);
+    }
+}
+
+/// What the main thread, too, may look at.
+#[derive(Debug)]
+pub struct Shared {
+    /// As configured.
+    pub config: PodConfig,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// In the order of the file.
+    pub served: Vec<Arc<Served>>,
+    /// Synthetic addresses; `None`: the pod calls nobody.
+    pub names: Option<Arc<dns::Table>>,
+    /// The listening sockets, once they are open.
+    pub sockets: OnceLock<Sockets>,
+    /// Its tasks' own, once it is registered.
+    pub context: OnceLock<Arc<Context>>,
+}
+
+impl Shared {
+    /// Of a pod that is not started.
+    #[must_use]
+    pub fn new(config: PodConfig) -> Self {
+        let stats = Arc::new(Stats::new(&config.identity));
+        let served = |serve: &Serve| {
+            Arc::new(Served {
+                serve: serve.clone(),
+                stats: stats.of(Direction::In, Some(&serve.prefix)),
+                healthy: AtomicBool::new(true),
+            })
+        };
+        Self {
+            served: config.serves.iter().map(served).collect(),
+            names: config
+                .outbound
+                .as_ref()
+                .map(|one| Arc::new(dns::Table::new(one))),
+            stats,
+            config,
+            sockets: OnceLock::new(),
+            context: OnceLock::new(),
+        }
+    }
+}
+
+/// What all tasks of a pod share.
+#[derive(Debug)]
+pub struct Context {
+    /// Configuration, counters, prefixes, synthetic addresses.
+    pub shared: Arc<Shared>,
+    /// Its end of QUIC; [`Endpoint::pod`] is the registration.
+    pub endpoint: Arc<Endpoint>,
+    /// Of `endpoint`.
+    pub connector: Connector,
+    /// Which instance a call goes to.
+    pub chooser: Chooser,
+    /// Connections that programs may have open, beside those that they have.
+    pub callers: Arc<Semaphore>,
+    /// Streams that callers may have open, beside those that they have.
+    pub called: Arc<Semaphore>,
+    /// Calls that are over.
+    pub log: AccessLog,
+    /// What is to be done next.
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl Context {
+    /// Of a pod that is registered.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        endpoint: Endpoint,
+        log: AccessLog,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let endpoint = Arc::new(endpoint);
+        Self {
+            connector: endpoint.connector(),
+            chooser: Chooser::new(Arc::clone(&endpoint), Arc::clone(&shared.stats)),
+            shared,
+            endpoint,
+            callers: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            called: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            log,
+            phase,
+        }
+    }
+
+    /// Who the pod is.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.shared.config.identity
+    }
+
+    /// The longest prefix served here that covers `name`.
+    #[must_use]
+    pub fn serving(&self, name: &NameBuf) -> Option<&Arc<Served>> {
+        let covers = |one: &&Arc<Served>| one.serve.prefix.as_name().is_prefix_of(name.as_name());
+        let served = self.shared.served.iter().filter(covers);
+        served.max_by_key(|one| one.serve.prefix.as_bytes().len())
+    }
+
+    /// Until a connection that nobody uses may be closed, because no new ones are taken.
+    pub async fn until_quiet(&self) {
+        self.until(Phase::Draining).await;
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// Until the phase is at least this.
+    pub async fn until(&self, phase: Phase) {
+        let mut phases = self.phase.clone();
+        // Whoever says it is gone: that is the end as well.
+        let _ = phases.wait_for(|now| *now >= phase).await;
+    }
+}
+
+/// The thread of a pod: enters its namespace, opens its sockets, registers, and serves until the phase is `Ended`, or `Draining` and nothing goes on.
+/// `opened` is told when the sockets are open, or why they cannot be; `registered` once it is.
+pub(crate) fn run(
+    shared: &Arc<Shared>,
+    taken: Sockets,
+    log: AccessLog,
+    phase: watch::Receiver<Phase>,
+    opened: &std::sync::mpsc::Sender<anyhow::Result<()>>,
+    registered: tokio::sync::mpsc::UnboundedSender<String>,
+) {
+    let identity = &shared.config.identity;
+    let (runtime, rules) = match open(shared, taken) {
+        Ok(open) => open,
+        Err(error) => {
+            let _ = opened.send(Err(error.context(format!("pod {identity}"))));
+            return;
+        }
+    };
+    let _ = opened.send(Ok(()));
+    if let Err(error) = runtime.block_on(live(shared, log, phase, registered)) {
+        warn!(pod = %identity, error = %format!("{error:#}"), "the pod ended");
+    }
+    drop(rules);
+    runtime.shutdown_timeout(Duration::from_millis(100));
+}
+
+fn open(
+    shared: &Shared,
+    taken: Sockets,
+) -> anyhow::Result<(tokio::runtime::Runtime, redirect::Rules)> {
+    let config = &shared.config;
+    if let Some(path) = &config.netns {
+        netns::enter(path)?;
+    }
+    let sockets = taken.complete(config.outbound.as_ref())?;
+    let rules = redirect::install(config)?;
+    let _ = shared.sockets.set(sockets);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok((runtime, rules))
+}
+
+async fn live(
+    shared: &Arc<Shared>,
+    log: AccessLog,
+    mut phase: watch::Receiver<Phase>,
+    registered: tokio::sync::mpsc::UnboundedSender<String>,
+) -> anyhow::Result<()> {
+    let identity = &shared.config.identity;
+    let pod = tokio::select! {
+        pod = register(&shared.config) => pod?,
+        _ = phase.wait_for(|phase| *phase > Phase::Running) => return Ok(()),
+    };
+    let endpoint = Endpoint::new(pod, quic_config(&shared.config)).context("QUIC")?;
+    let context = Arc::new(Context::new(
+        Arc::clone(shared),
+        endpoint,
+        log,
+        phase.clone(),
+    ));
+    let _ = shared.context.set(Arc::clone(&context));
+    start(&context)?;
+    info!(pod = %identity, "registered");
+    let _ = registered.send(identity.clone());
+    context.until(Phase::Draining).await;
+    // Callers that ask their gateways choose others; those that do not are told on their connections.
+    if let Err(error) = context.endpoint.pod().set_health(Health::Draining).await {
+        warn!(pod = %identity, %error, "the gateway is not told that this pod drains");
+    }
+    let idle = async {
+        context.until_quiet().await;
+        let stats = &context.shared.stats;
+        while stats.in_flight() + stats.open(ConnectionKind::Http) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = idle => {}
+        () = tokio::time::sleep(GRACE) => warn!(pod = %identity, calls = context.shared.stats.in_flight(), "calls are broken off"),
+        () = context.until(Phase::Ended) => {}
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(1), context.endpoint.close()).await;
+    Ok(())
+}
+
+/// A gateway that is away is waited for: other pods of this process have other gateways.
+async fn register(config: &PodConfig) -> anyhow::Result<Pod> {
+    let mut pod = dmsc_pod::PodConfig::new(config.gateway.clone(), config.identity.clone());
+    pod.credentials = Some(config.credentials.clone());
+    pod.domain = config.domain;
+    pod.prefixes = config
+        .serves
+        .iter()
+        .map(|serve| serve.prefix.clone())
+        .collect();
+    loop {
+        match Pod::connect(pod.clone()).await {
+            Ok(pod) => return Ok(pod),
+            Err(error) => {
+                warn!(pod = %config.identity, %error, "not registered; it is tried again")
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn quic_config(config: &PodConfig) -> dmsc_quic::Config {
+    let mut quic = dmsc_quic::Config::new(&config.credentials);
+    // Others are tried in time; a handshake that is lost once fits.
+    quic.handshake_timeout = Duration::from_secs(3);
+    quic.idle_timeout = Duration::from_secs(10);
+    quic.keep_alive = Duration::from_secs(3);
+    quic
+}
+
+/// Starts all tasks of a pod whose sockets are open. In its runtime.
+///
+/// # Errors
+/// No more file descriptors.
+pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
+    let own;
+    let sockets = match context.shared.sockets.get() {
+        Some(sockets) => {
+            own = sockets.try_clone()?;
+            own
+        }
+        None => Sockets::default(),
+    };
+    let listener = |one: Option<std::net::TcpListener>| one.map(TcpListener::from_std).transpose();
+    if let Some(http) = listener(sockets.http)? {
+        tokio::spawn(outbound::run(http, Arc::clone(context)));
+    }
+    if let Some(tcp) = listener(sockets.tcp)? {
+        tokio::spawn(tcp::run(tcp, Arc::clone(context)));
+    }
+    if let (Some(udp), Some(tcp)) = (sockets.dns_udp, listener(sockets.dns_tcp)?) {
+        tokio::spawn(dns::run(
+            UdpSocket::from_std(udp)?,
+            tcp,
+            Arc::clone(context),
+        ));
+    }
+    for served in &context.shared.served {
+        tokio::spawn(health::run(Arc::clone(served), Arc::clone(context)));
+    }
+    if !context.shared.served.is_empty() {
+        tokio::spawn(inbound::run(context.endpoint.listen(), Arc::clone(context)));
+    }
+    Ok(())
+}

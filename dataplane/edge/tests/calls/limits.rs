@@ -1,0 +1,170 @@
+//! What no program should send, and floods.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::curl::curl;
+use crate::program::Program;
+use crate::rig::{LIMIT, edge};
+use crate::world::World;
+
+const CART: &str = "cart.shop.dmsc";
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_in_its_own_kind() {
+    let world = World::new().await;
+    let client = edge(&world, "web", &[]).await;
+    for (sent, told) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..], "400"),
+        (b"GET / HTTP/1.1\r\nhost : a.dmsc\r\n\r\n", "400"),
+        (b"GET /\0 HTTP/1.1\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\n\r\n", "400"),
+        (
+            b"POST / HTTP/1.1\r\nhost: a.dmsc\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+            "400",
+        ),
+        (
+            b"CONNECT a.dmsc:80 HTTP/1.1\r\nhost: a.dmsc:80\r\nconnection: close\r\n\r\n",
+            "405",
+        ),
+    ] {
+        // Whoever says no more is answered, and the connection is closed.
+        let mut stream = client.connect().await;
+        stream.write_all(sent).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        tokio::time::timeout(LIMIT, read).await.unwrap().unwrap();
+        let status = format!("HTTP/1.1 {told} ");
+        assert!(
+            answer.starts_with(&status),
+            "{:?}: {answer:?}",
+            String::from_utf8_lossy(sent)
+        );
+    }
+    let long = format!(
+        "GET /{} HTTP/1.1\r\nhost: a.dmsc\r\n\r\n",
+        "x".repeat(70_000)
+    );
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let large = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(70_000));
+    for head in [many, large] {
+        let answer = client.raw(head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    let answer = client.raw(long.as_bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 414 ") || answer.starts_with("HTTP/1.1 431 "),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_not_waited_for() {
+    let world = World::new().await;
+    let client = edge(&world, "web", &[]).await;
+    let mut stream = client.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let drip = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if stream.write_all(b"a: b\r\n").await.is_err() {
+                break;
+            }
+            let mut answer = [0; 100];
+            if let Ok(read) = stream.try_read(&mut answer) {
+                return String::from_utf8_lossy(&answer[..read]).into_owned();
+            }
+        }
+        String::new()
+    };
+    let answer = tokio::time::timeout(LIMIT, drip).await.unwrap();
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
+        "{answer}"
+    );
+    assert_eq!(client.context.shared.stats.errors(), [("slow-head", 1)]);
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    out.extend([kind, flags]);
+    out.extend(stream.to_be_bytes());
+    out.extend_from_slice(payload);
+    out
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+/// Sends until the other end closes; the kinds of the frames that came.
+async fn flood(mut stream: TcpStream, mut make: impl FnMut(u32) -> Vec<u8>, most: u32) -> Vec<u8> {
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let said = async {
+        for number in 0..most {
+            if write.write_all(&make(number)).await.is_err() {
+                return;
+            }
+        }
+        let _ = write.shutdown().await;
+    };
+    let heard = async {
+        let mut bytes = Vec::new();
+        // A reset is an end as well.
+        let _ = read.read_to_end(&mut bytes).await;
+        bytes
+    };
+    let both = tokio::time::timeout(LIMIT, async { tokio::join!(said, heard) });
+    let ((), bytes) = both.await.expect("the flood ends");
+    let (mut kinds, mut at) = (Vec::new(), 0);
+    while let Some(head) = bytes.get(at..at + 9) {
+        kinds.push(head[3]);
+        at += 9 + u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+    }
+    kinds
+}
+
+/// `GET http://a/` in HPACK's static table, authority literal.
+const REQUEST: &[u8] = b"\x82\x86\x84\x41\x0ecart.shop.dmsc";
+
+#[tokio::test]
+async fn floods_end_their_connection_and_harm_nobody_else() {
+    let world = World::new().await;
+    let program = Program::start("cart").await;
+    let _server = edge(&world, "cart/a", &[("/shop/cart", program.at)]).await;
+    let client = edge(&world, "web", &[]).await;
+    let rapid_reset = |number: u32| {
+        let stream = number * 2 + 1;
+        let mut out = frame(HEADERS, 0b101, stream, REQUEST);
+        out.extend(frame(RESET, 0, stream, &8_u32.to_be_bytes()));
+        out
+    };
+    let kinds = flood(client.connect().await, rapid_reset, 100_000).await;
+    assert!(kinds.contains(&GOAWAY), "{} frames", kinds.len());
+    let continuation = |number: u32| match number {
+        0 => frame(HEADERS, 0b001, 1, REQUEST),
+        _ => frame(
+            CONTINUATION,
+            0,
+            1,
+            &[b"\x40\x01a\x7f\x80\x01".as_slice(), &[b'b'; 255]].concat(),
+        ),
+    };
+    let kinds = flood(client.connect().await, continuation, 100_000).await;
+    assert!(kinds.contains(&GOAWAY), "{} frames", kinds.len());
+    let settings = |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]);
+    let kinds = flood(client.connect().await, settings, 50_000).await;
+    // Each is acknowledged, or the connection ends; nothing piles up.
+    assert!(kinds.len() <= 50_010, "{} frames", kinds.len());
+    let page = curl(&client, CART, &[], "/page").await;
+    assert_eq!(page, "cart GET /page");
+    assert_eq!(client.context.shared.stats.in_flight(), 0);
+}
