@@ -72,7 +72,7 @@ pub async fn edge_with(
         .unwrap();
     let http = sockets.http.as_ref().unwrap().local_addr().unwrap();
     let shared = Arc::new(Shared::new(config));
-    shared.sockets.set(sockets).unwrap();
+    shared.listen_on(sockets);
     let prefixes: Vec<&str> = serves.iter().map(|(prefix, _)| *prefix).collect();
     let proofs = prefixes
         .iter()
