@@ -216,11 +216,6 @@ impl Connection {
         self.shared.life.subscribe()
     }
 
-    /// Tells connections apart.
-    pub(crate) fn id(&self) -> usize {
-        self.shared.quic.stable_id()
-    }
-
     /// The same for all clones of one connection, and for no other that is open.
     #[must_use]
     pub fn id(&self) -> usize {
