@@ -41,7 +41,7 @@ cleanup() {
         fi
         compose down -v >/dev/null 2>&1 || true
     fi
-    podman rmi -f dmsc-dataplane dmsc-controlplane dmsc-pod dmsc-ctl >/dev/null 2>&1 || true
+    podman rmi -f dmsc-dataplane dmsc-controlplane dmsc-pod dmsc-edge dmsc-ctl >/dev/null 2>&1 || true
     rm -rf "$work"
     exit $status
 }
@@ -66,7 +66,7 @@ python3 -m venv "$work/venv" 2>/dev/null && "$work/venv/bin/pip" -q install podm
 
 mkdir -p "$work/build"
 ./rootfs.sh "$bin" "$work/build/rootfs"
-for image in dataplane controlplane pod ctl; do
+for image in dataplane controlplane pod edge ctl; do
     podman build -q --target $image -t dmsc-$image --build-context build="$work/build" -f Dockerfile . >/dev/null || skip "podman cannot build here"
 done
 podman run --rm --network none dmsc-ctl --version >/dev/null || skip "podman cannot run a container here"
@@ -89,6 +89,15 @@ for name in /shop/b /shop/catalog /shop/payment; do
     echo "docker: from pod1: call $name"
     pod1 call $name
 done
+# A page from a web server that knows nothing of names, by a program that knows nothing of names: over two edges.
+page() { podman exec "$(podman ps --format '{{.Names}}' --filter name=dmsc-check_pod1_)" wget -q -O - --header 'Host: web.shop.dmsc' http://127.0.0.1:15001/; }
+for attempt in $(seq 30); do
+    page >"$work/page" 2>/dev/null && break
+    sleep 1
+done
+echo "docker: from pod1: wget http://web.shop.dmsc/"
+cat "$work/page"
+cmp -s "$work/page" figure2/www/index.html || { echo "docker: that is not the page of pod 4" >&2; exit 1; }
 # Over the virtio-user/vhost-user link, too: instances behind every gateway, pinned.
 pod1 ping /shop/b --pin 4 --record --count 3
 # A caller that is registered goes on while its gateway's control plane is dead; one that comes later waits for it.

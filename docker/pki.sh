@@ -29,4 +29,6 @@ issue pod2-shop pod pod2/shop
 issue pod3-shop pod pod3/shop
 issue pod4-b pod pod4/b
 issue pod1-caller pod pod1/caller
+issue pod1-edge pod pod1/edge
+issue pod4-web pod pod4/web
 issue operator operator figure2 admin

@@ -12,9 +12,10 @@ The Dockerfile runs this in its build stage, docker/check.sh on the machine that
   dataplane      dmsc-dataplane, DPDK's libraries and drivers, port-init
   controlplane   dmsc-controlplane (sg, sr, spa)
   pod            dmsc-pod, ethtool
+  edge           dmsc-edge, ethtool, nft
   ctl            dmscctl
 
-Needs busybox-static and the runtime packages of libdpdk (apt-get install busybox-static ethtool libdpdk-dev).
+Needs busybox-static and the runtime packages of libdpdk (apt-get install busybox-static ethtool nftables libdpdk-dev).
 TEXT
 }
 
@@ -24,7 +25,7 @@ esac
 [ $# -ge 2 ] || { usage >&2; exit 2; }
 bin=$1 out=$2
 shift 2
-[ $# -gt 0 ] || set -- dataplane controlplane pod ctl
+[ $# -gt 0 ] || set -- dataplane controlplane pod edge ctl
 here=$(cd "$(dirname "$0")" && pwd)
 busybox=$(command -v busybox) || { echo "rootfs: busybox is missing: apt-get install busybox-static" >&2; exit 1; }
 # Drivers that a router uses in containers and on servers; each adds what it links to.
@@ -50,6 +51,7 @@ for image in "$@"; do
     dataplane) program=dmsc-dataplane ;;
     controlplane) program=dmsc-controlplane ;;
     pod) program=dmsc-pod ;;
+    edge) program=dmsc-edge ;;
     ctl) program=dmscctl ;;
     *) echo "rootfs: there is no image $image" >&2; usage >&2; exit 2 ;;
     esac
@@ -63,16 +65,22 @@ for image in "$@"; do
     cp "$bin/$program" "$root/usr/bin/"
     strip --strip-debug "$root/usr/bin/$program" 2>/dev/null || true
     cp "$busybox" "$root/bin/busybox"
-    for tool in sh cat ls ip sed grep sleep; do ln -s busybox "$root/bin/$tool"; done
+    for tool in sh cat ls ip sed grep sleep httpd wget; do ln -s busybox "$root/bin/$tool"; done
     printf 'root:x:0:0:root:/:/bin/sh\ndmsc:x:999:999:dmsc:/:/bin/sh\n' >"$root/etc/passwd"
     printf 'root:x:0:\ndmsc:x:999:\n' >"$root/etc/group"
     files=$bin/$program
-    if [ $image = pod ]; then
-        # The pod's command runs it to switch checksum offload off: without, its packets and connections are dropped at the gateway.
-        ethtool=$(PATH=$PATH:/usr/sbin:/sbin command -v ethtool) || { echo "rootfs: ethtool is missing: apt-get install ethtool" >&2; exit 1; }
-        cp "$ethtool" "$root/usr/bin/ethtool"
-        files="$files $ethtool"
-    fi
+    case $image in
+    # Whoever speaks for a pod runs it to switch checksum offload off: without, the pod's packets and connections are dropped at the gateway.
+    pod) tools=ethtool ;;
+    # And the rules that redirect connections of programs which know nothing of names.
+    edge) tools="ethtool nft" ;;
+    *) tools= ;;
+    esac
+    for tool in $tools; do
+        found=$(PATH=$PATH:/usr/sbin:/sbin command -v $tool) || { echo "rootfs: $tool is missing: apt-get install ethtool nftables" >&2; exit 1; }
+        cp "$found" "$root/usr/bin/$tool"
+        files="$files $found"
+    done
     if [ $image = dataplane ]; then
         cp "$here/port-init" "$root/usr/bin/port-init"
         # DPDK loads its drivers from this folder at start.

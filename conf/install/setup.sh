@@ -159,8 +159,19 @@ need sysctl procps "kernel forwarding in the lab's namespaces"
 need ethtool ethtool "turns checksum offload off in pods: DPDK sees unfinished checksums otherwise"
 need setpriv util-linux "ends the lab's processes with the lab"
 need dnsmasq dnsmasq-base "the name server that a pod asks in the demo"
-need curl curl "fetches a page from outside in the demo"
-need python3 python3 "serves that page"
+need curl curl "fetches pages in the demo"
+need python3 python3 "serves a page outside of the mesh in the demo"
+need nft nftables "redirects connections of programs that know nothing of names"
+need nginx nginx-light "serves pages by name in the demo; it is not started on this machine"
+need wrk wrk "calls over HTTP/1.1 in the demo"
+need h2load nghttp2-client "calls over HTTP/1.1 and HTTP/2 in the demo"
+need iperf3 iperf3 "sends as much as it can in the demo; it is not started on this machine"
+module() { # module of Debian's Python, package, reason
+    /usr/bin/python3 -c "import importlib.util as u, sys; sys.exit(not u.find_spec('$1'))" 2>/dev/null || missing "$2" "$3"
+}
+module grpc python3-grpcio "a gRPC service and its client in the demo"
+module google.protobuf python3-protobuf "messages of that service"
+module websockets python3-websockets "a WebSocket server and its client in the demo"
 case $want in
 test | deep)
     need tshark tshark "runs the second, independent decoder of the packet format"
@@ -170,6 +181,27 @@ esac
 case $want in
 deep) need valgrind valgrind "checks memory accesses of the tables and the DPDK layer" ;;
 esac
+
+# Packages may bring services that start at once and at every boot; the lab needs programs only. A rule that is there already stays.
+no_services=/usr/sbin/policy-rc.d
+forbidden=no
+forbid_services() {
+    [ ! -e $no_services ] || return 0
+    forbidden=yes
+    trap allow_services EXIT
+    as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$no_services && chmod 755 $no_services"
+}
+allow_services() {
+    [ $forbidden = no ] || as_root rm -f $no_services
+    forbidden=no
+}
+# Only of packages that were installed here: what ran before is somebody's.
+disable_services() {
+    command -v systemctl >/dev/null || return 0
+    case " $packages " in
+    *" nginx-light "*) as_root systemctl disable nginx >/dev/null 2>&1 || true ;;
+    esac
+}
 
 if [ -n "$packages" ]; then
     say "missing packages, and what each is for:$reasons"
@@ -182,8 +214,11 @@ if [ -n "$packages" ]; then
         # tshark asks whether users may capture; nobody answers here.
         install="DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends$packages"
         log=$(mktemp)
+        forbid_services
         if as_root sh -c "(apt-get update && $install) >$log 2>&1"; then
             rm -f "$log"
+            allow_services
+            disable_services
         else
             tail -5 "$log" >&2
             rm -f "$log"

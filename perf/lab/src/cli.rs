@@ -2,7 +2,7 @@
 
 mod running;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use dmsc_lab::demo::{self, DemoOptions};
+use dmsc_lab::http::bad::{self, Target};
+use dmsc_lab::http::check::{self, CheckOptions};
 use dmsc_lab::lab::{self, Lab, Options, wire_socket};
 use dmsc_lab::names::{self, NamesOptions};
 use dmsc_lab::plan::Middle;
@@ -138,6 +140,37 @@ enum Command {
     /// The impairment process of a link
     #[command(subcommand)]
     Wire(Wire),
+    /// Call an HTTP service at a steady rate, and write down what became of every call
+    #[command(hide = true)]
+    HttpCheck {
+        /// Host name and port, e.g. web.shop.dmsc:80
+        host: String,
+        #[arg(long, default_value_t = 100)]
+        rate: u32,
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// A call that takes longer has no answer
+        #[arg(long, value_parser = units::duration, default_value = "8s")]
+        timeout: Duration,
+        /// POST instead of GET
+        #[arg(long)]
+        post: bool,
+        #[arg(long)]
+        records: PathBuf,
+    },
+    /// Send an HTTP server what nobody should send, and print how each case ended
+    #[command(hide = true)]
+    HttpBad {
+        /// Address that takes HTTP
+        #[arg(long)]
+        http: SocketAddr,
+        /// Address of a TCP program that speaks first
+        #[arg(long)]
+        tcp: SocketAddr,
+        /// Host that answers
+        #[arg(long)]
+        host: String,
+    },
     /// Count datagrams that arrive on a UDP port, print the number at the end
     #[command(hide = true)]
     Sink {
@@ -352,6 +385,34 @@ pub fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Exec { node, command } => exec(&cli, node, command),
         Command::Wire(command) => wire(&cli, command),
+        Command::HttpCheck {
+            host,
+            rate,
+            seconds,
+            timeout,
+            post,
+            records,
+        } => {
+            wait::catch_signals()?;
+            check::run(&CheckOptions {
+                host: host.clone(),
+                rate: *rate,
+                seconds: *seconds,
+                timeout: *timeout,
+                post: *post,
+                records: records.clone(),
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::HttpBad { http, tcp, host } => {
+            let ended = bad::run(&Target {
+                http: *http,
+                tcp: *tcp,
+                host: host.clone(),
+            })?;
+            println!("{}", serde_json::to_string(&ended)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Sink { port, seconds } => sink(*port, *seconds),
     }
 }

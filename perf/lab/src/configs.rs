@@ -1,6 +1,10 @@
 //! The configuration files of a lab's processes, in the formats of the programs themselves.
 
+mod edge;
+
 use std::path::{Path, PathBuf};
+
+pub use edge::edge_file;
 
 use dmsc_wire::NameBuf;
 use serde::Serialize;
@@ -48,6 +52,18 @@ impl Paths<'_> {
     #[must_use]
     pub fn daemon(&self, daemon: &str) -> PathBuf {
         self.0.join(format!("{daemon}.toml"))
+    }
+
+    /// Configuration of the edge beside a gateway.
+    #[must_use]
+    pub fn edge(&self, node: &str) -> PathBuf {
+        self.0.join(format!("{node}.edge.toml"))
+    }
+
+    /// The operator's socket of the edge beside a gateway.
+    #[must_use]
+    pub fn edge_operator(&self, node: &str) -> PathBuf {
+        self.0.join(format!("{node}.edge.sock"))
     }
 
     /// Policy of an authority.
@@ -280,6 +296,12 @@ pub fn policy_file(
             names_file: None,
             gateways: gateway(pod),
         }));
+        policy.extend(plan.edge_names().map(|(pod, identity, names)| Policy {
+            identity: identity.into(),
+            subtrees: mine(&names),
+            names_file: None,
+            gateways: gateway(pod),
+        }));
         policy.extend(plan.policies.iter().map(|(identity, names)| Policy {
             identity: identity.clone(),
             subtrees: mine(names),
@@ -359,7 +381,10 @@ pub fn dataplane_file(
     paths: Paths<'_>,
 ) -> Result<String, toml::ser::Error> {
     let node = &plan.nodes[index];
-    let port = |port: &'_ crate::plan::PortPlan| matches!(port.end, PortEnd::Pod(_));
+    let budget = |port: &crate::plan::PortPlan| match port.end {
+        PortEnd::Pod(pod) => Some(plan.pods[pod].budget),
+        PortEnd::Router(_) => None,
+    };
     toml::to_string(&DataplaneFile {
         node: DataplaneNode {
             id: node.id.0,
@@ -382,7 +407,8 @@ pub fn dataplane_file(
             .ports
             .iter()
             .map(|p| {
-                let pod = port(p);
+                let budget = budget(p);
+                let pod = budget.is_some();
                 Port {
                     name: &p.name,
                     kind: "af_packet",
@@ -393,8 +419,8 @@ pub fn dataplane_file(
                     exception: "tap",
                     domain: pod.then_some(1),
                     plain_ip: pod.then_some("kernel"),
-                    budget_pps: pod.then_some(plan.router.budget_pps),
-                    budget_mbps: pod.then_some(plan.router.budget_mbps),
+                    budget_pps: budget.map(|b| b.0),
+                    budget_mbps: budget.map(|b| b.1),
                 }
             })
             .collect(),
@@ -523,7 +549,8 @@ mod tests {
         let ports = table["port"].as_array().unwrap();
         assert_eq!(ports.len(), 4);
         assert_eq!(ports[2]["role"].as_str(), Some("pod"));
-        assert_eq!(ports[2]["budget_pps"].as_integer(), Some(20_000));
+        assert_eq!(ports[2]["budget_pps"].as_integer(), Some(400_000));
+        assert_eq!(ports[3]["budget_pps"].as_integer(), Some(20_000));
         assert!(ports[0].get("budget_pps").is_none());
     }
 }

@@ -1,19 +1,25 @@
 //! The demo: what the routers learn by themselves, whom they believe, and what they do with calls, links, gateways, control planes and authorities that
-//! fail, foreign networks, noise, and maintenance.
+//! fail, foreign networks, noise, and maintenance; and programs that know nothing of names, over edges.
 
+mod bad;
 mod call;
 mod center;
+mod edge;
 mod fabric;
 mod failures;
 mod flaps;
+mod grpc;
 mod learn;
 mod noise;
 mod ownership;
+mod pages;
 mod planes;
+mod programs;
 mod report;
 mod restore;
 pub mod stream;
 mod two;
+mod under;
 mod upgrade;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +52,24 @@ const STEPS: &[(&str, StepFn)] = &[
     ("upgrade", upgrade::upgrade),
     ("drain", upgrade::drain),
     ("everything-restarts", planes::everything),
+    ("curl", pages::curl),
+    ("redirect", pages::redirect),
+    ("grpc", grpc::both),
+    ("programs", programs::all),
+    ("curl-under-failure", under::run),
+    ("bad-link", bad::link),
+    ("bad-http", bad::http),
+];
+
+/// Steps with unmodified programs: the edges of the lab file run.
+const EDGES: &[&str] = &[
+    "curl",
+    "redirect",
+    "grpc",
+    "programs",
+    "curl-under-failure",
+    "bad-link",
+    "bad-http",
 ];
 
 /// The only step without services.
@@ -142,6 +166,12 @@ fn prepare(lab: &mut Lab, options: &DemoOptions, name: &str) -> anyhow::Result<(
     if ![CONVERGE, "announce"].contains(&name)
         && !lab.has_services()
         && let Err(error) = lab.start_services()
+    {
+        return Err(lab.explain(error));
+    }
+    if EDGES.contains(&name)
+        && !lab.has_edges()
+        && let Err(error) = lab.start_edges()
     {
         return Err(lab.explain(error));
     }

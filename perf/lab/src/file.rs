@@ -1,10 +1,14 @@
 //! The lab file: routers, links, pods and what stands outside, as TOML. Every mistake is refused with its file, line and field.
 
+mod edge;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use edge::{Edge, EdgePod, Health, Library, Program, Redirect, Serve};
 
 /// A lab file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,12 @@ pub struct LabFile {
     pub policy: Vec<Policy>,
     /// Something that is reached through a gateway and knows nothing of names.
     pub outside: Option<Outside>,
+    /// Edges, for programs that know nothing of names.
+    #[serde(default)]
+    pub edge: Vec<Edge>,
+    /// Programs that link the library of names.
+    #[serde(default)]
+    pub library: Vec<Library>,
 }
 
 /// A prefix authority: it may speak for its subtrees, and has the policy of every name that no other authority has a longer subtree for.
@@ -232,6 +242,10 @@ pub struct Pod {
     /// What it serves.
     #[serde(default)]
     pub service: Vec<Service>,
+    /// Budget of its port, packets/s; none: that of all pod ports.
+    pub budget_pps: Option<Spanned<u32>>,
+    /// Budget of its port, Mbit/s; none: that of all pod ports.
+    pub budget_mbps: Option<Spanned<u32>>,
 }
 
 /// One process of a pod that serves names.
@@ -450,8 +464,17 @@ impl Checker<'_> {
             for name in pod.service.iter().flat_map(|s| &s.names) {
                 self.name(name, "pod.service.names")?;
             }
+            for (budget, field) in [
+                (&pod.budget_pps, "pod.budget_pps"),
+                (&pod.budget_mbps, "pod.budget_mbps"),
+            ] {
+                if let Some(budget) = budget.as_ref().filter(|b| *b.get_ref() == 0) {
+                    return Err(self.wrong(budget, field, "must be above 0".into()));
+                }
+            }
         }
         self.authorities(lab)?;
+        self.edges(lab)?;
         let pods = || lab.pod.iter().map(|p| p.name.get_ref().as_str());
         for pod in lab.identity.iter().flat_map(|i| &i.pods) {
             self.known(pod, "identity.pods", pods(), "pod")?;
@@ -496,67 +519,4 @@ impl LabFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SMALL: &str = r#"
-name = "t"
-[[node]]
-id = 1
-name = "sg1"
-role = "sg"
-[[node]]
-id = 2
-name = "sr1"
-role = "sr"
-[[link]]
-a = "sg1"
-b = "sr1"
-metric = 10
-[[pod]]
-name = "pod1"
-gateway = "sg1"
-[[pod.service]]
-identity = "pod1/a"
-names = ["/shop/a"]
-"#;
-
-    fn error(from: &str, to: &str) -> String {
-        let text = SMALL.replacen(from, to, 1);
-        assert_ne!(text, SMALL);
-        LabFile::parse(Path::new("lab.toml"), &text)
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn a_small_lab_is_read() {
-        let lab = LabFile::parse(Path::new("lab.toml"), SMALL).unwrap();
-        assert_eq!(lab.node.len(), 2);
-        assert_eq!(*lab.mtu.get_ref(), 9_000);
-    }
-
-    #[test]
-    fn mistakes_name_line_and_field() {
-        assert_eq!(
-            error("b = \"sr1\"", "b = \"sr9\""),
-            "lab.toml:13: link.b: there is no node called \"sr9\"; declare it or correct the name"
-        );
-        assert!(error("id = 2", "id = 1").starts_with("lab.toml:8: node.id:"));
-        assert!(
-            error("gateway = \"sg1\"", "gateway = \"sr1\"")
-                .starts_with("lab.toml:17: pod.gateway:")
-        );
-        assert!(error("/shop/a", "/shop//a").starts_with("lab.toml:20: pod.service.names:"));
-        assert!(
-            error(
-                "[[pod]]",
-                "[[authority]]\nname = \"a\"\nsubtrees = [\"/\"]\n[[pod]]"
-            )
-            .starts_with("lab.toml:17: authority.subtrees:")
-        );
-        assert!(error("metric = 10", "metric = \"x\"").contains("line 14"));
-        assert!(error("metric = 10", "metrik = 10").contains("metrik"));
-        assert!(error("name = \"t\"", "name = \"Too long\"").starts_with("lab.toml:2: name:"));
-    }
-}
+mod tests;

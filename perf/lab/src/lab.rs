@@ -4,7 +4,9 @@ mod authorities;
 mod build;
 mod clients;
 mod converge;
+mod edges;
 mod routers;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 pub use clients::Client;
+pub use workloads::{PYTHON, page};
 
 use crate::agent::Agent;
 use crate::configs::Paths;
@@ -81,6 +84,10 @@ pub struct Lab {
     changes: Changes,
     wires: Vec<Process>,
     servers: BTreeMap<String, Process>,
+    /// Programs that know nothing of names, and those that link the library of names.
+    workloads: BTreeMap<String, Process>,
+    /// Edges, as in the plan; empty before they are started, none while one is dead.
+    edges: Vec<Option<Process>>,
     outside: Option<OutsideHost>,
     clients: u32,
     failed: bool,
@@ -150,6 +157,8 @@ impl Lab {
             changes: options.changes.clone(),
             wires: Vec::new(),
             servers: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            edges: Vec::new(),
             outside: None,
             clients: 0,
             failed: false,
@@ -174,6 +183,7 @@ impl Lab {
         self.wait_for_adjacencies(Duration::from_secs(30))?;
         if !options.hold_services && self.changes.files.is_none() {
             self.start_services()?;
+            self.start_edges()?;
         }
         if let Some(outside) = &mut self.outside {
             outside.wait()?;
@@ -276,6 +286,8 @@ impl Lab {
             .chain(self.authorities.iter_mut().flatten())
             .chain(self.wires.iter_mut())
             .chain(self.servers.values_mut())
+            .chain(self.workloads.values_mut())
+            .chain(self.edges.iter_mut().flatten())
             .chain(self.outside.iter_mut().flat_map(OutsideHost::processes))
     }
 
@@ -296,6 +308,8 @@ impl Lab {
         self.authorities.clear();
         self.wires.clear();
         self.servers.clear();
+        self.workloads.clear();
+        self.edges.clear();
         self.outside = None;
         report(&self.dir.clean(&self.state));
         if !self.failed && !std::thread::panicking() {
@@ -318,6 +332,8 @@ impl Lab {
             .for_each(Process::leave);
         std::mem::take(&mut self.servers)
             .into_values()
+            .chain(std::mem::take(&mut self.workloads).into_values())
+            .chain(std::mem::take(&mut self.edges).into_iter().flatten())
             .for_each(Process::leave);
         if let Some(outside) = self.outside.take() {
             outside.leave();

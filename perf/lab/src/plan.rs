@@ -1,10 +1,12 @@
 //! From a lab file to what is made: namespaces, interfaces, addresses, adjacency ids. A pure function: the same file, the same lab.
 
 mod authority;
+mod edge;
 
 use std::collections::HashMap;
 
 pub use authority::AuthorityPlan;
+pub use edge::{EdgePlan, EdgePodPlan, LibraryPlan, ServePlan};
 
 use anyhow::bail;
 use dmsc_wire::{NameBuf, NodeId};
@@ -39,6 +41,10 @@ pub struct Plan {
     pub outside: Option<OutsidePlan>,
     /// Whether links have delays of their own.
     pub has_delays: bool,
+    /// Edges, in file order.
+    pub edges: Vec<EdgePlan>,
+    /// Programs that link the library of names, in file order.
+    pub libraries: Vec<LibraryPlan>,
 }
 
 /// A router.
@@ -158,6 +164,8 @@ pub struct PodPlan {
     pub mac: String,
     /// What it serves.
     pub services: Vec<ServicePlan>,
+    /// Budget of its port, packets/s and Mbit/s.
+    pub budget: (u32, u32),
 }
 
 /// One serving process.
@@ -228,6 +236,8 @@ impl Plan {
                 host: outside.host.clone(),
             }),
             has_delays: file.link.iter().any(|l| l.delay.is_some()),
+            edges: Vec::new(),
+            libraries: Vec::new(),
             mtu: *file.mtu.get_ref(),
             router: file.router.clone(),
             name,
@@ -239,6 +249,7 @@ impl Plan {
         for pod in &file.pod {
             plan.add_pod(index[pod.gateway.get_ref().as_str()], pod)?;
         }
+        plan.add_edges(file)?;
         plan.names_have_authorities()?;
         for policy in &file.policy {
             let names = policy
@@ -391,6 +402,14 @@ impl Plan {
             gateway_address: format!("{net}.1"),
             mac: format!("02:d0:80:00:{index:02x}:02"),
             services,
+            budget: (
+                pod.budget_pps
+                    .as_ref()
+                    .map_or(self.router.budget_pps, |b| *b.get_ref()),
+                pod.budget_mbps
+                    .as_ref()
+                    .map_or(self.router.budget_mbps, |b| *b.get_ref()),
+            ),
         });
         Ok(())
     }

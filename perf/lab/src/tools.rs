@@ -1,6 +1,10 @@
 //! The programs that a lab needs, and where they come from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use crate::file::Program;
+use crate::plan::Plan;
 
 /// A program and the Debian package that has it.
 const TOOLS: &[(&str, &str, &str)] = &[
@@ -24,6 +28,28 @@ const OUTSIDE_TOOLS: &[(&str, &str, &str)] = &[
     ("curl", "curl", "fetches that page from a pod"),
 ];
 
+/// What calls the programs behind edges, and what every edge needs.
+const EDGE_TOOLS: &[(&str, &str, &str)] = &[
+    ("nft", "nftables", "redirects connections of pods"),
+    ("curl", "curl", "fetches pages"),
+    ("wrk", "wrk", "calls over HTTP/1.1"),
+    ("h2load", "nghttp2-client", "calls over HTTP/1.1 and HTTP/2"),
+];
+/// Modules of Debian's Python: module, package, purpose.
+const MODULES: &[(&str, &str, &str)] = &[
+    ("grpc", "python3-grpcio", "a gRPC service and its client"),
+    (
+        "google.protobuf",
+        "python3-protobuf",
+        "messages of that service",
+    ),
+    (
+        "websockets",
+        "python3-websockets",
+        "a WebSocket server and its client",
+    ),
+];
+
 /// Something that a lab needs is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
@@ -40,11 +66,11 @@ pub enum ToolError {
     NotRoot,
     /// One of our own programs is not beside this one.
     #[error(
-        "{name} is not in {dir}: build it with `cargo build --release`, or name its folder with --bin-dir"
+        "{name} is not in {dir}: build it with `make build`, or name its folder with --bin-dir"
     )]
     NotBuilt {
         /// The program.
-        name: &'static str,
+        name: String,
         /// Where it was looked for.
         dir: PathBuf,
     },
@@ -64,24 +90,69 @@ fn find(program: &str) -> bool {
 /// Names every missing program at once, with its package.
 pub fn check(outside: bool) -> Result<(), ToolError> {
     let all = TOOLS.iter().chain(OUTSIDE_TOOLS.iter().filter(|_| outside));
-    let missing: Vec<_> = all.filter(|(program, ..)| !find(program)).collect();
-    if !missing.is_empty() {
-        return Err(ToolError::Missing {
-            list: missing
-                .iter()
-                .map(|(program, _, what)| format!("{program} ({what})"))
-                .collect::<Vec<_>>()
-                .join(", "),
-            packages: missing
-                .iter()
-                .map(|(_, package, _)| *package)
-                .collect::<Vec<_>>()
-                .join(" "),
-        });
-    }
+    refuse(
+        &all.filter(|(program, ..)| !find(program))
+            .collect::<Vec<_>>(),
+    )?;
     if !nix::unistd::geteuid().is_root() {
         return Err(ToolError::NotRoot);
     }
+    Ok(())
+}
+
+/// Says what is missing, if anything.
+fn refuse(missing: &[&(&str, &str, &str)]) -> Result<(), ToolError> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let texts = missing
+        .iter()
+        .map(|(name, _, what)| format!("{name} ({what})"));
+    let packages: BTreeSet<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    Err(ToolError::Missing {
+        list: texts.collect::<Vec<_>>().join(", "),
+        packages: packages.into_iter().collect::<Vec<_>>().join(" "),
+    })
+}
+
+/// Checks that the programs are there that run behind the edges of `plan`, and that call them.
+///
+/// # Errors
+/// Names every missing one at once, with its package.
+pub fn check_programs(plan: &Plan) -> Result<(), ToolError> {
+    let pods = plan.edges.iter().flat_map(|e| &e.pods);
+    let kinds: BTreeSet<Program> = pods
+        .flat_map(|p| p.serves.iter().filter_map(|s| s.program))
+        .collect();
+    // A lab without programs of its own is somebody's who brings them.
+    let mut tools: Vec<_> = EDGE_TOOLS.iter().take(1).collect();
+    if !kinds.is_empty() {
+        tools = EDGE_TOOLS.iter().collect();
+    }
+    let mut modules = false;
+    for kind in &kinds {
+        match kind {
+            Program::Nginx | Program::Nginx2 => {
+                tools.push(&("nginx", "nginx-light", "serves pages"));
+            }
+            Program::Iperf3 => tools.push(&("iperf3", "iperf3", "sends as much as it can")),
+            Program::Grpc | Program::Websocket | Program::Banner => modules = true,
+        }
+    }
+    let mut missing: Vec<_> = tools.into_iter().filter(|(p, ..)| !find(p)).collect();
+    if modules {
+        let has = |module: &str| {
+            let find =
+                format!("import importlib.util as u, sys; sys.exit(not u.find_spec({module:?}))");
+            let mut python = std::process::Command::new(crate::lab::PYTHON);
+            let status = python
+                .args(["-c", &find])
+                .stderr(std::process::Stdio::null());
+            status.status().is_ok_and(|s| s.success())
+        };
+        missing.extend(MODULES.iter().filter(|(module, ..)| !has(module)));
+    }
+    refuse(&missing)?;
     Ok(())
 }
 
@@ -105,10 +176,42 @@ impl Programs {
         let dir = dir.canonicalize().unwrap_or(dir);
         for name in ["dmsc-dataplane", "dmsc-controlplane", "dmsc-pod", "dmscctl"] {
             if !dir.join(name).is_file() {
-                return Err(ToolError::NotBuilt { name, dir });
+                return Err(ToolError::NotBuilt {
+                    name: name.into(),
+                    dir,
+                });
             }
         }
         Ok(Self { dir })
+    }
+
+    /// Checks that the programs are there which only a lab with edges needs.
+    ///
+    /// # Errors
+    /// When one of them is not there.
+    pub fn check_edges(&self, plan: &Plan) -> Result<(), ToolError> {
+        let absent = |path: String, name: &str| {
+            if Path::new(&path).is_file() {
+                return Ok(());
+            }
+            Err(ToolError::NotBuilt {
+                name: name.into(),
+                dir: self.dir.clone(),
+            })
+        };
+        if !plan.edges.is_empty() {
+            absent(self.path("dmsc-edge"), "dmsc-edge")?;
+        }
+        for library in &plan.libraries {
+            absent(self.example(&library.example), &library.example)?;
+        }
+        Ok(())
+    }
+
+    /// The path of an example of dmsc-http.
+    #[must_use]
+    pub fn example(&self, name: &str) -> String {
+        self.dir.join("examples").join(name).display().to_string()
     }
 
     /// The path of one of them.

@@ -9,7 +9,6 @@ use crate::net::Batch;
 use crate::plan::Middle;
 use crate::routes::{self, Changes};
 use crate::wait;
-use crate::wire::settings::Change;
 
 /// Perfect wires, carrier everywhere, every process alive, the lab file's routes, all adjacencies up and all services registered.
 ///
@@ -18,13 +17,7 @@ use crate::wire::settings::Change;
 pub fn restore(lab: &mut Lab) -> anyhow::Result<()> {
     for link in lab.plan.links.clone() {
         if let Middle::Wire { namespace } = &link.middle {
-            lab.set_wire(
-                &link.name,
-                Change {
-                    cut: Some(false),
-                    ..Change::default()
-                },
-            )?;
+            lab.mend_wire(&link.name)?;
             set_carrier(namespace, true)?;
         }
     }
@@ -56,6 +49,9 @@ pub fn restore(lab: &mut Lab) -> anyhow::Result<()> {
     if lab.has_services() {
         lab.start_services()?;
         wait_for_attachments(lab)?;
+    }
+    if lab.has_edges() {
+        lab.start_edges()?;
     }
     lab.wait_for_convergence(Duration::from_secs(20))
 }

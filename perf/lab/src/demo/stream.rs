@@ -58,6 +58,26 @@ impl<'a> StreamSpec<'a> {
     }
 }
 
+/// What to call over HTTP, from where.
+#[derive(Debug, Clone)]
+pub struct HttpSpec<'a> {
+    /// Pod of the caller.
+    pub pod: &'a str,
+    /// Host of the service.
+    pub host: &'a str,
+    /// Calls/s.
+    pub rate: u32,
+    /// For how long at most.
+    pub seconds: f64,
+    /// POST instead of GET.
+    pub post: bool,
+    /// Pods that may answer.
+    pub owners: &'a [&'a str],
+}
+
+/// A call over HTTP that takes longer than this has no answer; edges of a lab give up after 5 s and say so.
+const HTTP_TIMEOUT: &str = "8s";
+
 /// A stream that runs.
 #[derive(Debug)]
 pub struct Stream {
@@ -142,7 +162,48 @@ impl Stream {
             args.extend(["--size", size]);
         }
         let command = lab.pod_command(pod, spec.identity, &args)?;
-        let mut process = lab.start_in_pod(pod, "bench", command, Share::Plain)?;
+        let process = lab.start_in_pod(pod, "bench", command, Share::Plain)?;
+        Self::started(process, records, spec.seconds, owners)
+    }
+
+    /// Starts a stream of HTTP requests and returns once its first call is due.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn http(lab: &mut Lab, spec: &HttpSpec<'_>) -> anyhow::Result<Self> {
+        let pod = lab.plan.pod(spec.pod)?;
+        let records = lab.path().join(format!("records-{}", wait::monotonic_ns()));
+        let own = std::env::current_exe()?.display().to_string();
+        let mut command = [
+            own.as_str(),
+            "http-check",
+            &format!("{}:80", spec.host),
+            "--rate",
+            &spec.rate.to_string(),
+            "--seconds",
+            &spec.seconds.to_string(),
+            "--timeout",
+            HTTP_TIMEOUT,
+            "--records",
+            &records.display().to_string(),
+        ]
+        .map(String::from)
+        .to_vec();
+        if spec.post {
+            command.push("--post".into());
+        }
+        let process = lab.start_in_pod(pod, "http", command, Share::Plain)?;
+        let owners = spec.owners.iter().map(ToString::to_string).collect();
+        Self::started(process, records, spec.seconds, owners)
+    }
+
+    /// Waits until the generator says when its first call is due.
+    fn started(
+        mut process: Client,
+        records: PathBuf,
+        seconds: f64,
+        owners: Vec<String>,
+    ) -> anyhow::Result<Self> {
         let log = process.log().to_path_buf();
         let mut ended = None;
         let started_ns = wait::until("a stream to start", Duration::from_secs(15), || {
@@ -165,7 +226,7 @@ impl Stream {
         Ok(Self {
             process,
             records,
-            seconds: spec.seconds,
+            seconds,
             owners,
             started_ns,
         })
@@ -264,6 +325,24 @@ impl Outcome {
     #[must_use]
     pub fn lost(&self) -> usize {
         self.calls.iter().filter(|c| c.outcome != "ok").count()
+    }
+
+    /// Only the calls due from `from_ns` to `until_ns`.
+    #[must_use]
+    pub fn due_between(&self, from_ns: u64, until_ns: u64) -> Self {
+        let within = |call: &&Call| (from_ns..until_ns).contains(&call.due_ns);
+        Self {
+            calls: self.calls.iter().filter(within).cloned().collect(),
+            owners: self.owners.clone(),
+            summary: Summary::default(),
+        }
+    }
+
+    /// Calls whose outcome begins with `kind`.
+    #[must_use]
+    pub fn ended(&self, kind: &str) -> usize {
+        let all = self.calls.iter();
+        all.filter(|c| c.outcome.starts_with(kind)).count()
     }
 
     /// Calls due from `from_ns` on that were lost.

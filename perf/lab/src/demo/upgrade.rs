@@ -93,7 +93,7 @@ pub fn upgrade(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// The longest time from the due time of a lost call to that of the next answered one.
-fn dark_ms(outcome: &Outcome) -> f64 {
+pub fn dark_ms(outcome: &Outcome) -> f64 {
     let (mut dark, mut since) = (0, None);
     for call in &outcome.calls {
         if call.outcome == "ok" {

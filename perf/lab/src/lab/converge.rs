@@ -140,7 +140,18 @@ impl Lab {
     /// # Errors
     /// Names the first router that lacks one.
     pub fn wait_for_prefixes(&mut self, limit: Duration) -> anyhow::Result<()> {
-        let wanted = self.wanted_prefixes();
+        self.wait_for_names(&self.wanted_prefixes(), limit)
+    }
+
+    /// Waits until every router has all of `wanted`, names and gateways, valid, and its dataplane has them.
+    ///
+    /// # Errors
+    /// Names the first router that lacks one.
+    pub fn wait_for_names(
+        &mut self,
+        wanted: &BTreeSet<(String, u32)>,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
         let mut operators = BTreeMap::new();
         self.watched("every router to have every name", limit, |lab| {
             for node in 0..lab.plan.nodes.len() {
@@ -150,7 +161,7 @@ impl Lab {
                     bail!("nobody to ask");
                 };
                 let found = operator.prefixes()?;
-                for (name, gateway) in &wanted {
+                for (name, gateway) in wanted {
                     let one = found
                         .iter()
                         .find(|a| a.name == *name && a.gateway == *gateway);

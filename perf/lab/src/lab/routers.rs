@@ -242,11 +242,23 @@ impl Lab {
         Ok(())
     }
 
+    /// Makes the wire in a link a perfect cable again.
+    ///
+    /// # Errors
+    /// When the link has no wire, or it refuses.
+    pub fn mend_wire(&self, link: &str) -> anyhow::Result<Answer> {
+        self.tell_wire(link, true, Change::default())
+    }
+
     /// Changes the wire in a link. Returns when it had taken effect, ns of the monotonic clock.
     ///
     /// # Errors
     /// When the link has no wire, or it refuses.
     pub fn set_wire(&self, link: &str, change: Change) -> anyhow::Result<Answer> {
+        self.tell_wire(link, false, change)
+    }
+
+    fn tell_wire(&self, link: &str, reset: bool, change: Change) -> anyhow::Result<Answer> {
         let index = self.plan.link(link)?;
         let link = &self.plan.links[index];
         if !matches!(link.middle, Middle::Wire { .. }) {
@@ -257,7 +269,7 @@ impl Lab {
         }
         let command = Command::Set {
             way: Way::Both,
-            reset: false,
+            reset,
             change,
         };
         Ok(control::tell(

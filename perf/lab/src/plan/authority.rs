@@ -70,14 +70,15 @@ impl Plan {
     }
 
     pub(super) fn names_have_authorities(&self) -> anyhow::Result<()> {
-        for service in self.pods.iter().flat_map(|p| &p.services) {
-            for name in &service.names {
-                if self.authority_of(name).is_none() {
-                    bail!(
-                        "no [[authority]] may speak for {name} of {}: add it to the subtrees of one",
-                        service.identity
-                    );
-                }
+        let services = self.pods.iter().flat_map(|p| &p.services);
+        let all = services
+            .map(|s| (s.identity.as_str(), s.names.clone()))
+            .chain(self.edge_names().map(|(_, id, names)| (id, names)));
+        for (identity, names) in all {
+            if let Some(name) = names.iter().find(|n| self.authority_of(n).is_none()) {
+                bail!(
+                    "no [[authority]] may speak for {name} of {identity}: add it to the subtrees of one"
+                );
             }
         }
         Ok(())

@@ -1,0 +1,187 @@
+//! Step `curl-under-failure`: a link, an instance, an edge and control planes die under HTTP requests; each is answered or fails with a clear error.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::edge::{CALLER, each_call_ends, number_after, start};
+use super::failures::bound;
+use super::report::Report;
+use super::stream::{HttpSpec, Outcome, Stream};
+use super::upgrade::dark_ms;
+use crate::file::Program;
+use crate::lab::Lab;
+use crate::wait::{self, monotonic_ns};
+use crate::wire::settings::Change;
+
+/// Served by nginx in pod 2 and pod 4, equally far from pod 1.
+const HOST: &str = "offers.shop.dmsc";
+const OWNERS: &[&str] = &["pod2", "pod4"];
+/// Calls/s, beside those of wrk.
+const RATE: u32 = 100;
+/// Calls end when everything was seen, or after this, s.
+const LONGEST: f64 = 90.0;
+/// An instance is dark for at most this long, ms.
+const DARK_MS: f64 = 1_000.0;
+/// Between two failures.
+const CALM: Duration = Duration::from_millis(800);
+
+/// From when to when something was broken, ns.
+struct Failure {
+    what: &'static str,
+    from_ns: u64,
+    until_ns: u64,
+    /// Not one request may fail.
+    none_fails: bool,
+}
+
+pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
+    let stream = Stream::http(
+        lab,
+        &HttpSpec {
+            pod: CALLER,
+            host: HOST,
+            rate: RATE,
+            seconds: LONGEST,
+            post: false,
+            owners: OWNERS,
+        },
+    )?;
+    let (url, duration) = (format!("http://{HOST}/page"), format!("-d{LONGEST}s"));
+    let command = [
+        "wrk",
+        "-t1",
+        "-c2",
+        &duration,
+        "--timeout",
+        "8s",
+        "--latency",
+        &url,
+    ];
+    let mut wrk = start(lab, "wrk", &command)?;
+    let failures = break_things(lab)?;
+    wait::pause(CALM)?;
+    let outcome = stream.stop()?;
+    // wrk, too, ends early and tells what it has so far.
+    wrk.check()?;
+    wrk.signal(nix::sys::signal::Signal::SIGINT);
+    let told = wrk.finish(Duration::from_secs(15))?;
+
+    each_call_ends(report, "", &outcome);
+    report.milliseconds("p50", outcome.percentile_ms(50.0));
+    report.milliseconds("p99", outcome.percentile_ms(99.0));
+    for failure in &failures {
+        judge(report, failure, &outcome);
+    }
+    for instance in OWNERS {
+        let count = outcome.by_instance().get(instance).copied().unwrap_or(0);
+        report.detail(&format!("by {instance}"), count);
+        report.require(count > 0, || format!("nothing was answered by {instance}"));
+    }
+    of_wrk(report, &told);
+    Ok(())
+}
+
+/// One after the other, each mended before the next.
+fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
+    let mut failures = Vec::new();
+    let mut add = |what, from_ns, none_fails| {
+        failures.push(Failure {
+            what,
+            from_ns,
+            until_ns: monotonic_ns(),
+            none_fails,
+        });
+        wait::pause(CALM)
+    };
+    wait::pause(CALM)?;
+
+    // The link that calls to pod 4 take, silently.
+    let change = |cut| Change {
+        cut: Some(cut),
+        ..Change::default()
+    };
+    let from_ns = lab.set_wire("sr1-sr3", change(true))?.at_ns;
+    wait::pause(Duration::from_millis(1_500))?;
+    lab.set_wire("sr1-sr3", change(false))?;
+    lab.wait_for_adjacencies(Duration::from_secs(5))?;
+    add("link cut", from_ns, false)?;
+
+    // An instance: the program behind the edge of pod 4.
+    let from_ns = lab.workload("pod4", Program::Nginx)?.kill_hard();
+    wait::pause(Duration::from_millis(1_500))?;
+    lab.start_edges()?;
+    wait::pause(CALM)?;
+    add("nginx killed", from_ns, false)?;
+
+    // Edges are replaced: of the server, then of the caller.
+    for (node, what) in [
+        ("sg4", "server's edge replaced"),
+        ("sg1", "caller's edge replaced"),
+    ] {
+        let edge = lab.plan.edge(node)?;
+        let from_ns = monotonic_ns();
+        lab.take_over_edge(edge)?;
+        add(what, from_ns, true)?;
+    }
+
+    // The server's edge dies, with its instance.
+    let sg4 = lab.plan.edge("sg4")?;
+    let from_ns = lab.edge(sg4)?.kill_hard();
+    wait::pause(Duration::from_millis(1_500))?;
+    lab.restart_edge(sg4)?;
+    add("server's edge killed", from_ns, false)?;
+
+    // Control planes of a router on the way and of the server's gateway.
+    let nodes = [lab.plan.node("sr1")?, lab.plan.node("sg4")?];
+    let from_ns = monotonic_ns();
+    for node in nodes {
+        let controller = lab.routers[node].controller.as_mut();
+        controller
+            .context("there is no control plane to kill")?
+            .kill_hard();
+    }
+    wait::pause(Duration::from_millis(1_500))?;
+    for node in nodes {
+        lab.start_controller(node)?;
+    }
+    lab.wait_for_convergence(Duration::from_secs(40))?;
+    add("control planes killed", from_ns, true)?;
+    Ok(failures)
+}
+
+fn judge(report: &mut Report, failure: &Failure, outcome: &Outcome) {
+    let during = outcome.due_between(failure.from_ns, failure.until_ns);
+    let what = failure.what;
+    report.figure(&format!("{what}: failed"), during.lost());
+    report.detail(
+        &format!("{what}: slowest ms"),
+        (during.percentile_ms(100.0) * 10.0).round() / 10.0,
+    );
+    if failure.none_fails {
+        report.require(during.lost() == 0, || {
+            format!("{what}: {} failed: {}", during.lost(), during.losses())
+        });
+        return;
+    }
+    let dark = dark_ms(&during);
+    report.milliseconds(&format!("{what}: dark"), dark);
+    bound(report, &format!("{what}: dark, ms,"), dark, DARK_MS);
+}
+
+/// wrk tells of requests without an answer, and of answers that are errors: these are clear ones, and counted.
+fn of_wrk(report: &mut Report, text: &str) {
+    let total = number_after(text, "Requests/sec:").unwrap_or(0.0);
+    report.figure("wrk requests/s", total.round());
+    let errors = number_after(text, "Non-2xx or 3xx responses:").unwrap_or(0.0);
+    report.figure("wrk: answers that are errors", errors);
+    report.require(total > 0.0, || format!("wrk: {text}"));
+    let late = text
+        .lines()
+        .find(|l| l.trim_start().starts_with("Socket errors"))
+        .and_then(|line| number_after(line, "timeout"))
+        .unwrap_or(0.0);
+    report.require(late == 0.0, || {
+        format!("wrk: requests without an answer: {text}")
+    });
+}
