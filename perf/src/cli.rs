@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 
+use crate::http::{self, HttpArgs, ServerArgs};
 use crate::torture::{self, Kind, Options};
 
 /// Load on DMSC (Distributed Micro Service Communication) dataplanes, each a real process with real DPDK ports.
@@ -18,6 +19,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What a call over HTTP or gRPC costs: directly, through pairs of Envoy and haproxy, over names
+    ///
+    /// Starts, round by round, each column's processes in network namespaces joined by veth pairs, and loads them: in a closed loop for
+    /// the highest rate, in an open loop (latency counts from when a request was due) for everything else. CPU time is that of
+    /// every process on the path. Needs root; removes all that it makes. A peer that is not installed is said and left out.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf http                                        everything, five rounds: most of an hour
+  dmsc-perf http --quick                                whether it runs, in two minutes
+  dmsc-perf http --columns direct,envoy,edge --protocol h1 --rounds 3
+  dmsc-perf http --json http.json                       every round and all medians for a machine
+
+Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
+    Http(HttpArgs),
+    /// The server that the columns of `http` call
+    #[command(hide = true)]
+    HttpServer(ServerArgs),
     /// Valid and mutated frames into every kind of port at once; then everything must still be right
     ///
     /// Starts a dataplane with a router port and a pod port of every kind in a network namespace of its own, programs its
@@ -61,15 +79,19 @@ On failure configuration, log and the last frames into every port (pcap) are kep
 
 /// Does what the command line says.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let Command::Torture {
-        mut kind,
-        seconds,
-        rate,
-        seed,
-        each,
-        json,
-        bin_dir,
-    } = Cli::parse().command;
+    let (mut kind, seconds, rate, seed, each, json, bin_dir) = match Cli::parse().command {
+        Command::Http(args) => return http::run(&args),
+        Command::HttpServer(args) => return http::serve(&args),
+        Command::Torture {
+            kind,
+            seconds,
+            rate,
+            seed,
+            each,
+            json,
+            bin_dir,
+        } => (kind, seconds, rate, seed, each, json, bin_dir),
+    };
     let dir = match bin_dir {
         Some(dir) => dir,
         None => std::env::current_exe()?
@@ -121,11 +143,53 @@ mod tests {
     #[test]
     fn kinds_are_called_as_in_the_configuration() {
         let words = ["dmsc-perf", "torture", "--kind", "af_packet,virtio_user"];
-        let Command::Torture { kind, .. } = Cli::try_parse_from(words).expect("good").command;
+        let Command::Torture { kind, .. } = Cli::try_parse_from(words).expect("good").command
+        else {
+            panic!("another command");
+        };
         assert_eq!(kind, [Kind::AfPacket, Kind::VirtioUser]);
         let error = Cli::try_parse_from(["dmsc-perf", "torture", "--kind", "veth"])
             .expect_err("no kind")
             .to_string();
         assert!(error.contains("af_packet"), "{error}");
+    }
+
+    #[test]
+    fn the_server_listens_or_is_on_names() {
+        let parse = |words: &str| {
+            let words = format!("dmsc-perf http-server {words}");
+            match Cli::try_parse_from(words.split_whitespace()) {
+                Ok(cli) => match cli.command {
+                    Command::HttpServer(args) => Ok(args),
+                    _ => panic!("another command"),
+                },
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let args = parse("--listen 127.0.0.1:80 --size 7").expect("good");
+        assert!(args.membership.is_none() && args.size == 7);
+        let args = parse("--gateway 10.1.1.1 --identity a/b --credentials /c --services 3");
+        let membership = args.expect("good").membership.expect("a pod");
+        assert_eq!(
+            membership.words().join(" "),
+            "--gateway 10.1.1.1:35030 --identity a/b --credentials /c"
+        );
+        assert!(parse("").is_err());
+        assert!(parse("--gateway 10.1.1.1").is_err());
+        assert!(parse("--identity a/b").is_err());
+    }
+
+    #[test]
+    fn quick_says_how_long_by_itself() {
+        let words = "dmsc-perf http --columns direct,haproxy-http --protocol grpc --quick";
+        let Command::Http(args) = Cli::try_parse_from(words.split(' ')).expect("good").command
+        else {
+            panic!("another command");
+        };
+        assert!(args.quick && args.columns.len() == 2 && args.protocol.len() == 1);
+        let both = format!("{words} --rounds 2");
+        assert!(Cli::try_parse_from(both.split(' ')).is_err());
+        let all = Cli::try_parse_from(["dmsc-perf", "http"]).expect("good");
+        assert!(matches!(all.command, Command::Http(args) if args.columns.len() == 6));
     }
 }

@@ -1,8 +1,9 @@
-//! `dmsc-perf`: load on a real dataplane, through real ports.
+//! `dmsc-perf`: load on a real dataplane, through real ports, and what calls over it cost.
 
 #![forbid(unsafe_code)]
 
 mod cli;
+mod http;
 mod prng;
 mod torture;
 

@@ -78,7 +78,11 @@ pub fn edge_file(
     Ok(toml::to_string(&EdgeFile {
         operator: paths.edge_operator(node),
         metrics: EdgePlan::METRICS,
-        access_log: logs.join(format!("{node}.access.log")),
+        access_log: if edge.access_log {
+            logs.join(format!("{node}.access.log"))
+        } else {
+            "off".into()
+        },
         pod: pods,
     })?)
 }

@@ -14,9 +14,16 @@ use super::{Checker, FileError, LabFile};
 pub struct Edge {
     /// The gateway.
     pub node: Spanned<String>,
+    /// It writes down every request, beside the logs of the lab.
+    #[serde(default = "yes")]
+    pub access_log: bool,
     /// Pods that it speaks for, each with an identity of its own.
     #[serde(default)]
     pub pod: Vec<EdgePod>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A pod that an edge speaks for.

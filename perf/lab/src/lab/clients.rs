@@ -1,5 +1,6 @@
 //! Programs in pods: the lab's services, and callers that scenarios start.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +13,14 @@ use crate::wait;
 pub type Client = Process;
 
 impl Lab {
+    /// The folder with credentials of a pod's identity.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn pod_credentials(&self, identity: &str) -> anyhow::Result<PathBuf> {
+        self.issuer.pod(identity)
+    }
+
     /// A `dmsc-pod` command in pod `pod` with `identity` and its credentials.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use crate::file::{Health, LabFile, Program};
 pub struct EdgePlan {
     /// Node index of the gateway.
     pub node: usize,
+    /// It writes down every request.
+    pub access_log: bool,
     /// Pods that it speaks for.
     pub pods: Vec<EdgePodPlan>,
 }
@@ -92,7 +94,11 @@ impl Plan {
                 });
             }
             let node = self.node(edge.node.get_ref())?;
-            self.edges.push(EdgePlan { node, pods });
+            self.edges.push(EdgePlan {
+                node,
+                access_log: edge.access_log,
+                pods,
+            });
         }
         for library in &file.library {
             self.libraries.push(LibraryPlan {
