@@ -26,8 +26,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 const NODE: NodeId = NodeId(1);
-/// Header and payload that fit a pod's link.
-const MAX_PACKET: usize = 1_472;
+/// Header and payload that fit a pod's link, unless told otherwise.
+const MAX_PACKET: u32 = 1_472;
 /// A name that is taken, and waits for an authority.
 pub const WAITING: &str = "/shop/later";
 
@@ -55,11 +55,14 @@ struct State {
 }
 
 /// What becomes of packets beside delivery.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Delivery {
+    max_packet: AtomicU32,
     packets: AtomicU32,
     /// Every so manieth is lost; 0 = none.
     lose: AtomicU32,
+    /// What passes here, if less than pods were told.
+    narrow: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
     /// Whether this is a gateway of others: who is at which attachment is not told, and packets go to any of them, by flow label.
@@ -181,6 +184,16 @@ impl Gateway {
         self.state.delivery.far.store(true, Relaxed);
     }
 
+    /// What pods are told that fits their link, from now on.
+    pub fn offer(&self, max_packet: u32) {
+        self.state.delivery.max_packet.store(max_packet, Relaxed);
+    }
+
+    /// Packets beyond this are dropped from now on, and their senders told, as by a link farther on the way.
+    pub fn narrow(&self, max: u32) {
+        self.state.delivery.narrow.store(max, Relaxed);
+    }
+
     /// Packets beyond what pods were told that fits, which were dropped; and the largest that was not.
     pub fn sizes(&self) -> (u32, u32) {
         let delivery = &self.state.delivery;
@@ -259,9 +272,24 @@ impl Attached {
     }
 }
 
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            max_packet: AtomicU32::new(MAX_PACKET),
+            packets: AtomicU32::new(0),
+            lose: AtomicU32::new(0),
+            narrow: AtomicU32::new(0),
+            too_big: AtomicU32::new(0),
+            largest: AtomicU32::new(0),
+            far: AtomicBool::new(false),
+            mark: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Delivery {
     fn passes(&self, length: usize) -> bool {
-        if length > MAX_PACKET {
+        if length > self.max_packet.load(Relaxed) as usize {
             self.too_big.fetch_add(1, Relaxed);
             return false;
         }
@@ -279,6 +307,14 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             continue;
         };
         if !state.delivery.passes(length) {
+            continue;
+        }
+        let narrow = state.delivery.narrow.load(Relaxed) as usize;
+        if narrow != 0 && length > narrow {
+            let (packet, mut out) = (&buffer[..length], vec![0; 1_024]);
+            if let Some(length) = error(ErrorCode::TooBig, packet, &header, &mut out) {
+                socket.send_to(&out[..length], from).await.unwrap();
+            }
             continue;
         }
         if state.delivery.mark.load(Relaxed) {
@@ -460,7 +496,7 @@ impl Registrar for Service {
             source_name: source.as_bytes().to_vec(),
             data_address: self.0.data.ip().to_string(),
             data_port: u32::from(self.0.data.port()),
-            max_packet: MAX_PACKET as u32,
+            max_packet: self.0.delivery.max_packet.load(Relaxed),
             refused: refused
                 .iter()
                 .map(|name| v1::RefusedPrefix {
