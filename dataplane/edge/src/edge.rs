@@ -32,6 +32,18 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// One that runs; its pods are started elsewhere.
+    #[must_use]
+    pub fn new(config: Config, pods: Vec<Arc<Shared>>, log: AccessLog) -> Self {
+        let (phase, _) = watch::channel(Phase::Running);
+        Self {
+            config,
+            pods,
+            log,
+            phase,
+        }
+    }
+
     /// What is done now.
     #[must_use]
     pub fn phase(&self) -> watch::Receiver<Phase> {
@@ -62,17 +74,12 @@ pub fn run(config: Config, takeover: bool) -> anyhow::Result<()> {
         Inherited::default()
     };
     let log = AccessLog::open(&config.access_log)?;
-    let (phase, _) = watch::channel(Phase::Running);
     let pods = config
         .pods
         .iter()
         .map(|pod| Arc::new(Shared::new(pod.clone())));
-    let edge = Arc::new(Edge {
-        pods: pods.collect(),
-        log,
-        config,
-        phase,
-    });
+    let pods = pods.collect();
+    let edge = Arc::new(Edge::new(config, pods, log));
     inherited.fill(&edge.pods);
     let (opened, all_opened) = std::sync::mpsc::channel();
     let (registered, all_registered) = mpsc::unbounded_channel();

@@ -1,7 +1,7 @@
 //! One pod: the thread that speaks for it, and what all of its tasks share.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,7 +10,7 @@ use dmsc_quic::{Connector, Endpoint};
 use dmsc_wire::NameBuf;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::choose::Chooser;
 use crate::config::{PodConfig, Serve};
@@ -71,8 +71,8 @@ pub struct Shared {
     pub served: Vec<Arc<Served>>,
     /// Synthetic addresses; `None`: the pod calls nobody.
     pub names: Option<Arc<dns::Table>>,
-    /// The listening sockets, once they are open.
-    pub sockets: OnceLock<Sockets>,
+    /// The listening sockets while they are open.
+    sockets: Mutex<Option<Arc<Sockets>>>,
     /// Its tasks' own, once it is registered.
     pub context: OnceLock<Arc<Context>>,
 }
@@ -97,9 +97,36 @@ impl Shared {
                 .map(|one| Arc::new(dns::Table::new(one))),
             stats,
             config,
-            sockets: OnceLock::new(),
+            sockets: Mutex::default(),
             context: OnceLock::new(),
         }
+    }
+}
+
+impl Shared {
+    /// The listening sockets while they are open.
+    #[must_use]
+    pub fn listening(&self) -> Option<Arc<Sockets>> {
+        self.sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Keeps sockets that are open, for who takes them over.
+    pub fn listen_on(&self, sockets: Sockets) {
+        let kept = Some(Arc::new(sockets));
+        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    /// Closes them, so that nobody waits there in vain; a process that took them over still has them.
+    pub fn close(&self) {
+        let closed = self
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(closed);
     }
 }
 
@@ -204,7 +231,7 @@ fn open(
     }
     let sockets = taken.complete(config.outbound.as_ref())?;
     let rules = redirect::install(config)?;
-    let _ = shared.sockets.set(sockets);
+    shared.listen_on(sockets);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -248,7 +275,13 @@ async fn live(
         () = tokio::time::sleep(GRACE) => warn!(pod = %identity, calls = context.shared.stats.in_flight(), "calls are broken off"),
         () = context.until(Phase::Ended) => {}
     }
-    let _ = tokio::time::timeout(Duration::from_secs(1), context.endpoint.close()).await;
+    let leave = async {
+        if let Err(error) = context.endpoint.pod().withdraw().await {
+            debug!(pod = %identity, %error, "not withdrawn; the lease ends by itself");
+        }
+        context.endpoint.close().await;
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), leave).await;
     Ok(())
 }
 
@@ -288,7 +321,7 @@ fn quic_config(config: &PodConfig) -> dmsc_quic::Config {
 /// No more file descriptors.
 pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
     let own;
-    let sockets = match context.shared.sockets.get() {
+    let sockets = match context.shared.listening() {
         Some(sockets) => {
             own = sockets.try_clone()?;
             own
@@ -309,6 +342,7 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
             Arc::clone(context),
         ));
     }
+    tokio::spawn(drain(Arc::clone(context)));
     for served in &context.shared.served {
         tokio::spawn(health::run(Arc::clone(served), Arc::clone(context)));
     }
@@ -316,4 +350,19 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
         tokio::spawn(inbound::run(context.endpoint.listen(), Arc::clone(context)));
     }
     Ok(())
+}
+
+/// When it is time: nobody waits at a socket in vain, and callers take their new calls elsewhere.
+async fn drain(context: Arc<Context>) {
+    context.until(Phase::Draining).await;
+    context.shared.close();
+    for quic in context.shared.stats.quic_connections() {
+        if quic.direction == Direction::In {
+            tokio::spawn(async move {
+                if let Err(error) = quic.connection.drain().await {
+                    debug!(%error, "a caller's connection is over already");
+                }
+            });
+        }
+    }
 }

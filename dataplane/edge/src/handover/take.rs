@@ -35,8 +35,7 @@ pub struct Inherited {
 pub fn take(config: &Config) -> anyhow::Result<Inherited> {
     let operator = config.operator.as_ref().ok_or(HandoverError::NoOperator)?;
     let path = super::socket(operator);
-    let stream =
-        UnixStream::connect(&path).map_err(|why| HandoverError::Nobody { path, why })?;
+    let stream = UnixStream::connect(&path).map_err(|why| HandoverError::Nobody { path, why })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(Inherited::ask(stream)?)

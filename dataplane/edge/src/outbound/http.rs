@@ -1,7 +1,7 @@
 //! HTTP of a program: HTTP/1.1, HTTP/2 by prior knowledge, gRPC, WebSocket.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use dmsc_edge::pod::{self, Context, Phase, Shared};
 use dmsc_edge::sockets::Sockets;
 use dmsc_wire::Domain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::world::{World, name};
@@ -51,7 +51,11 @@ pub async fn edge_with(
     let serve = |(prefix, to): &(&str, SocketAddr)| Serve {
         prefix: name(prefix),
         to: *to,
-        health: HealthCheck::default(),
+        // Once, at the beginning: programs of tests are asked by calls.
+        health: HealthCheck {
+            every: Duration::from_secs(3_600),
+            ..HealthCheck::default()
+        },
     };
     let config = PodConfig {
         identity: identity.into(),
@@ -68,7 +72,7 @@ pub async fn edge_with(
         .unwrap();
     let http = sockets.http.as_ref().unwrap().local_addr().unwrap();
     let shared = Arc::new(Shared::new(config));
-    shared.sockets.set(sockets).unwrap();
+    shared.listen_on(sockets);
     let prefixes: Vec<&str> = serves.iter().map(|(prefix, _)| *prefix).collect();
     let proofs = prefixes
         .iter()
@@ -84,6 +88,16 @@ pub async fn edge_with(
         context,
         phase,
         http,
+    }
+}
+
+/// The next connection on which something is said; health checks say nothing.
+pub async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        if stream.peek(&mut [0]).await.is_ok_and(|read| read > 0) {
+            return stream;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::rig::{LIMIT, edge};
+use crate::rig::{LIMIT, accept, edge};
 use crate::world::{World, name};
 
 /// Reads a head; what came after it.
@@ -23,7 +23,7 @@ async fn a_connection_goes_over_to_another_protocol() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let program = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut stream = accept(&listener).await;
         let asked = head(&mut stream).await.to_lowercase();
         assert!(asked.contains("upgrade: websocket\r\n"), "{asked}");
         assert!(asked.contains("connection: upgrade\r\n"), "{asked}");
@@ -72,7 +72,7 @@ async fn ends_of_directions_and_resets_pass() {
     let (mut tunnel, _chosen) = open().await.unwrap();
     tunnel.write_all(b"ask").await.unwrap();
     tunnel.shutdown().await.unwrap();
-    let (mut program, _) = listener.accept().await.unwrap();
+    let mut program = accept(&listener).await;
     let mut asked = String::new();
     program.read_to_string(&mut asked).await.unwrap();
     program.write_all(b"answer").await.unwrap();
@@ -83,7 +83,7 @@ async fn ends_of_directions_and_resets_pass() {
     // A program that resets.
     let (mut tunnel, _chosen) = open().await.unwrap();
     tunnel.write_all(b"ask").await.unwrap();
-    let (program, _) = listener.accept().await.unwrap();
+    let program = accept(&listener).await;
     program.readable().await.unwrap();
     // Unread bytes make the kernel reset it.
     drop(program);
@@ -94,7 +94,7 @@ async fn ends_of_directions_and_resets_pass() {
     let (mut tunnel, _chosen) = open().await.unwrap();
     tunnel.write_all(b"ask").await.unwrap();
     tunnel.shutdown().await.unwrap();
-    let (mut program, _) = listener.accept().await.unwrap();
+    let mut program = accept(&listener).await;
     let mut asked = String::new();
     program.read_to_string(&mut asked).await.unwrap();
     drop(tunnel);
@@ -107,7 +107,7 @@ async fn ends_of_directions_and_resets_pass() {
     // A caller that breaks off in the middle.
     let (mut tunnel, _chosen) = open().await.unwrap();
     tunnel.write_all(b"ask").await.unwrap();
-    let (mut program, _) = listener.accept().await.unwrap();
+    let mut program = accept(&listener).await;
     drop(tunnel);
     let mut asked = String::new();
     let read = program.read_to_string(&mut asked);

@@ -1,0 +1,36 @@
+//! A pod whose programs fail their checks.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::nobody;
+use crate::rig::{LIMIT, edge};
+use crate::world::World;
+
+async fn until(what: impl Fn() -> bool) {
+    let wait = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.expect("in time");
+}
+
+#[tokio::test]
+async fn the_gateway_is_told_when_all_programs_are_ill_and_when_one_is_well() {
+    let world = World::new().await;
+    let (first, second) = (nobody().await, nobody().await);
+    let serves = [("/shop/cart", first), ("/shop/web", second)];
+    let server = edge(&world, "cart/a", &serves).await;
+    let served = server.context.shared.served.clone();
+    assert!(
+        served.iter().all(|one| one.is_healthy()),
+        "until a check says otherwise"
+    );
+    until(|| world.gateway.health() == "draining").await;
+    assert!(!served.iter().any(|one| one.is_healthy()));
+    let _program = TcpListener::bind(second).await.unwrap();
+    until(|| world.gateway.health() == "serving").await;
+    assert!(!served[0].is_healthy() && served[1].is_healthy());
+}
