@@ -5,8 +5,7 @@ use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
 use crate::config::Config;
 use crate::endpoint::MIN_DATAGRAM;
 
-/// Of a connection whose datagrams may have `largest` bytes on the pod's link, and on which the peer may open `notices`
-/// unidirectional streams.
+/// Of a connection whose datagrams may have `largest` bytes on the pod's link, and whose other end may say `notices` at once.
 pub(crate) fn parameters(config: &Config, largest: u16, notices: u32) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(largest);
