@@ -16,13 +16,15 @@ use crate::choose::Chooser;
 use crate::config::{PodConfig, Serve};
 use crate::log::AccessLog;
 use crate::sockets::Sockets;
-use crate::stats::{Direction, NameStats, Stats};
+use crate::stats::{ConnectionKind, Direction, NameStats, Stats};
 use crate::{dns, health, inbound, netns, outbound, redirect, tcp};
 
 /// How long what runs may go on after no new calls are taken.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// Connections that programs of a pod may have open; and, apart from them, those that callers have to its programs.
 const MAX_CONNECTIONS: usize = 10_000;
+/// Connections of programs that are not used stay open for so long after no new ones are taken: what they were about to say is answered.
+pub const LINGER: Duration = Duration::from_secs(1);
 /// Registration is tried until it works.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -187,6 +189,12 @@ impl Context {
         served.max_by_key(|one| one.serve.prefix.as_bytes().len())
     }
 
+    /// Until a connection that nobody uses may be closed, because no new ones are taken.
+    pub async fn until_quiet(&self) {
+        self.until(Phase::Draining).await;
+        tokio::time::sleep(LINGER).await;
+    }
+
     /// Until the phase is at least this.
     pub async fn until(&self, phase: Phase) {
         let mut phases = self.phase.clone();
@@ -266,7 +274,9 @@ async fn live(
         warn!(pod = %identity, %error, "the gateway is not told that this pod drains");
     }
     let idle = async {
-        while context.shared.stats.in_flight() > 0 {
+        context.until_quiet().await;
+        let stats = &context.shared.stats;
+        while stats.in_flight() + stats.open(ConnectionKind::Http) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

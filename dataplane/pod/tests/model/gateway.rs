@@ -44,8 +44,8 @@ struct State {
     health: Mutex<String>,
     error: Mutex<Option<ErrorCode>>,
     data: SocketAddr,
-    /// The pod's key, if certificates are known here.
-    public: Option<Vec<u8>>,
+    /// The pods' keys, if certificates are known here.
+    public: Option<Vec<Vec<u8>>>,
     nonces: Mutex<BTreeSet<Vec<u8>>>,
     proofs: AtomicU32,
     /// What pods are told to prove their names with, and its version.
@@ -86,14 +86,20 @@ impl Gateway {
     /// With TLS, and a pod with this key.
     pub async fn start_secure(pki: &Pki, public: &[u8]) -> Self {
         let own = pki.gateway();
-        let tls = ServerTlsConfig::new()
-            .identity(Identity::from_pem(own.cert, own.key))
-            .client_ca_root(Certificate::from_pem(pki.root()));
-        let server = Server::builder().tls_config(tls).unwrap();
-        Self::start_with(server, Some(public.to_vec())).await
+        let own = Identity::from_pem(own.cert, own.key);
+        Self::start_tls(own, pki.root(), vec![public.to_vec()]).await
     }
 
-    async fn start_with(mut server: Server, public: Option<Vec<u8>>) -> Self {
+    /// As [`Gateway::start_secure`], with certificates of anybody's making, and several pods.
+    pub async fn start_tls(own: Identity, root: String, public: Vec<Vec<u8>>) -> Self {
+        let tls = ServerTlsConfig::new()
+            .identity(own)
+            .client_ca_root(Certificate::from_pem(root));
+        let server = Server::builder().tls_config(tls).unwrap();
+        Self::start_with(server, Some(public)).await
+    }
+
+    async fn start_with(mut server: Server, public: Option<Vec<Vec<u8>>>) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registrar = listener.local_addr().unwrap();
@@ -355,9 +361,14 @@ type Replies = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ResolveReply, 
 
 impl Service {
     /// Checks a proof: the certificate is the pod's, the nonce is fresh, and the signature is by the key in the certificate.
-    fn check(&self, public: &[u8], request: &Request<v1::RegisterRequest>) -> Result<(), Status> {
+    fn check(
+        &self,
+        public: &[Vec<u8>],
+        request: &Request<v1::RegisterRequest>,
+    ) -> Result<(), Status> {
         let certificates = request.peer_certs().unwrap();
-        let theirs = certificates[0].windows(public.len()).any(|at| at == public);
+        let is_in = |key: &&Vec<u8>| certificates[0].windows(key.len()).any(|at| at == *key);
+        let theirs = public.iter().find(is_in);
         let register = request.get_ref();
         let statement = v1::PodStatement::decode(register.statement.as_slice()).unwrap();
         let fresh = self.0.nonces.lock().unwrap().remove(&register.nonce);
@@ -367,8 +378,11 @@ impl Service {
             (NODE.0, &register.identity)
         );
         let signed = [b"dmsc-register-v1\0", register.statement.as_slice()].concat();
-        let good = UnparsedPublicKey::new(&ED25519, public).verify(&signed, &register.signature);
-        if !theirs || good.is_err() {
+        let good = theirs.is_some_and(|key| {
+            let key = UnparsedPublicKey::new(&ED25519, key);
+            key.verify(&signed, &register.signature).is_ok()
+        });
+        if !good {
             return Err(Status::permission_denied("not the pod's certificate"));
         }
         self.0.proofs.fetch_add(1, Relaxed);
