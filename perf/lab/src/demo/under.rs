@@ -27,6 +27,8 @@ const LONGEST: f64 = 90.0;
 const DARK_MS: f64 = 1_000.0;
 /// Between two failures.
 const CALM: Duration = Duration::from_millis(800);
+/// Longer than any call takes when nothing is broken.
+const APART: Duration = Duration::from_millis(200);
 /// How long something stays broken.
 const BROKEN: Duration = Duration::from_millis(1_500);
 
@@ -103,11 +105,14 @@ fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
     let mut add = |what, from_ns, away| {
         let mended_ns = monotonic_ns();
         wait::pause(CALM)?;
+        let until_ns = monotonic_ns();
+        // What is under way now is answered before the next failure begins.
+        wait::pause(APART)?;
         failures.push(Failure {
             what,
             from_ns,
             mended_ns,
-            until_ns: monotonic_ns(),
+            until_ns,
             away,
         });
         anyhow::Ok(())
