@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use dmsc_pod::{Health, Pod};
@@ -25,6 +25,10 @@ pub const GRACE: Duration = Duration::from_secs(30);
 const MAX_CONNECTIONS: usize = 10_000;
 /// Connections of programs that are not used stay open for so long after no new ones are taken: what they were about to say is answered.
 pub const LINGER: Duration = Duration::from_secs(1);
+/// How long callers without a call may take to go.
+const LEAVE: Duration = Duration::from_secs(5);
+/// Between two looks at what goes on, when it is to end.
+const LOOK: Duration = Duration::from_millis(20);
 /// Registration is tried until it works.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -277,7 +281,13 @@ async fn live(
         context.until_quiet().await;
         let stats = &context.shared.stats;
         while stats.in_flight() + stats.open(ConnectionKind::Http) > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK).await;
+        }
+        // Callers that were told go when they have nothing under way. One that had just begun a call on a connection that this end closes could not
+        // know whether it was executed.
+        let left = Instant::now() + LEAVE;
+        while stats.is_called() && Instant::now() < left {
+            tokio::time::sleep(LOOK).await;
         }
     };
     tokio::select! {
@@ -286,10 +296,11 @@ async fn live(
         () = context.until(Phase::Ended) => {}
     }
     let leave = async {
+        // The gateway passes on what this says only while the pod is registered.
+        context.endpoint.close().await;
         if let Err(error) = context.endpoint.pod().withdraw().await {
             debug!(pod = %identity, %error, "not withdrawn; the lease ends by itself");
         }
-        context.endpoint.close().await;
     };
     let _ = tokio::time::timeout(Duration::from_secs(1), leave).await;
     Ok(())
@@ -352,7 +363,10 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
             Arc::clone(context),
         ));
     }
-    tokio::spawn(drain(Arc::clone(context)));
+    tokio::spawn(close(Arc::clone(context)));
+    if context.shared.config.outbound.is_some() {
+        tokio::spawn(outbound::sweep(Arc::clone(context)));
+    }
     for served in &context.shared.served {
         tokio::spawn(health::run(Arc::clone(served), Arc::clone(context)));
     }
@@ -362,17 +376,8 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// When it is time: nobody waits at a socket in vain, and callers take their new calls elsewhere.
-async fn drain(context: Arc<Context>) {
+/// When it is time: nobody waits at a socket in vain.
+async fn close(context: Arc<Context>) {
     context.until(Phase::Draining).await;
     context.shared.close();
-    for quic in context.shared.stats.quic_connections() {
-        if quic.direction == Direction::In {
-            tokio::spawn(async move {
-                if let Err(error) = quic.connection.drain().await {
-                    debug!(%error, "a caller's connection is over already");
-                }
-            });
-        }
-    }
 }
