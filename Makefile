@@ -65,8 +65,9 @@ setup: ## install what is missing for building and testing, reserve huge pages
 restore: ## give the huge pages back (after KEEP=1 or setup)
 	@$(SETUP) --restore
 
-build: ## the programs, optimised, into target/release
+build: ## the programs, and an example that the demo calls, optimised, into target/release
 	@$(CARGO) build --release --locked $(addprefix -p ,$(PROGRAMS))
+	@$(CARGO) build --release --locked -p dmsc-http --example greeter
 
 fmt: ## format all sources
 	@$(CARGO) fmt --all

@@ -6,8 +6,8 @@ usage() {
     cat <<TEXT
 Usage: docker/check.sh [BIN]
 
-BIN: folder of the programs (default: target/release; 'make build' makes them). Needs root, podman, runc, netavark and busybox-static from Debian's
-packages and podman-compose 1.5.0 from PyPI; installs what is missing when CI is set, otherwise says so. The images are those of
+BIN: folder of the programs (default: target/release; 'make build' makes them). Needs root, podman, runc, netavark, iptables and busybox-static from
+Debian's packages and podman-compose 1.5.0 from PyPI; installs what is missing when CI is set, otherwise says so. The images are those of
 docker/Dockerfile without its first stage. Exit status: 0 all answered; 1 something failed; 77 could not run here, and why.
 TEXT
 }
@@ -20,14 +20,15 @@ bin=$(cd "${1:-$here/../target/release}" && pwd)
 cd "$here"
 skip() { echo "docker: skipped: $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "needs root"
-for need in podman runc busybox; do
+# netavark is in no PATH; it runs iptables.
+for need in podman runc busybox iptables; do
     command -v $need >/dev/null && continue
-    [ -n "${CI:-}" ] || skip "$need is missing: apt-get install podman runc netavark busybox-static"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends podman runc netavark busybox-static >/dev/null 2>&1 ||
-        skip "podman, runc, netavark and busybox-static could not be installed"
+    [ -n "${CI:-}" ] || skip "$need is missing: apt-get install podman runc netavark iptables busybox-static"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends podman runc netavark iptables busybox-static >/dev/null 2>&1 ||
+        skip "podman, runc, netavark, iptables and busybox-static could not be installed"
 done
 work=$(mktemp -d)
-compose() { "$work/venv/bin/podman-compose" -p dmsc-check -f "$work/compose.yaml" "$@"; }
+compose() { timeout 300 "$work/venv/bin/podman-compose" -p dmsc-check -f "$work/compose.yaml" "$@"; }
 cleanup() {
     status=$?
     trap - EXIT INT TERM

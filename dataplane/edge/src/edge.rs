@@ -158,17 +158,20 @@ async fn watch_over(
         info!(pods = edge.pods.len(), "ready");
         anyhow::Ok(())
     };
-    tokio::select! {
-        ready = ready => ready?,
-        _ = terminate.recv() => edge.drain(),
-        _ = interrupt.recv() => edge.drain(),
+    let working = async {
+        ready.await?;
+        let _ = phase.wait_for(|phase| *phase > Phase::Running).await;
+        anyhow::Ok(())
+    };
+    let is_told = tokio::select! {
+        replaced = working => replaced.map(|()| false)?,
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+    };
+    // The service goes on when another process has taken over.
+    if is_told {
+        notify(&[NotifyState::Stopping]);
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = phase.wait_for(|phase| *phase > Phase::Running) => {}
-    }
-    notify(&[NotifyState::Stopping]);
     info!("takes no new calls, and ends");
     edge.drain();
     // Somebody who is in a hurry says it twice.
@@ -178,8 +181,10 @@ async fn watch_over(
             _ = interrupt.recv() => {}
         }
     };
+    // Each pod's thread has a sender until it ends.
+    let ended = async { while registered.recv().await.is_some() {} };
     tokio::select! {
-        () = edge.phase.closed() => {}
+        () = ended => {}
         () = again => { edge.phase.send_replace(Phase::Ended); }
     }
     Ok(())

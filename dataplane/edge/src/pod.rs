@@ -1,8 +1,8 @@
 //! One pod: the thread that speaks for it, and what all of its tasks share.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use dmsc_pod::{Health, Pod};
@@ -10,19 +10,25 @@ use dmsc_quic::{Connector, Endpoint};
 use dmsc_wire::NameBuf;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::choose::Chooser;
 use crate::config::{PodConfig, Serve};
 use crate::log::AccessLog;
 use crate::sockets::Sockets;
-use crate::stats::{Direction, NameStats, Stats};
+use crate::stats::{ConnectionKind, Direction, NameStats, Stats};
 use crate::{dns, health, inbound, netns, outbound, redirect, tcp};
 
 /// How long what runs may go on after no new calls are taken.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// Connections that programs of a pod may have open; and, apart from them, those that callers have to its programs.
 const MAX_CONNECTIONS: usize = 10_000;
+/// Connections of programs that are not used stay open for so long after no new ones are taken: what they were about to say is answered.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// How long callers without a call may take to go.
+const LEAVE: Duration = Duration::from_secs(5);
+/// Between two looks at what goes on, when it is to end.
+const LOOK: Duration = Duration::from_millis(20);
 /// Registration is tried until it works.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -71,8 +77,8 @@ pub struct Shared {
     pub served: Vec<Arc<Served>>,
     /// Synthetic addresses; `None`: the pod calls nobody.
     pub names: Option<Arc<dns::Table>>,
-    /// The listening sockets, once they are open.
-    pub sockets: OnceLock<Sockets>,
+    /// The listening sockets while they are open.
+    sockets: Mutex<Option<Arc<Sockets>>>,
     /// Its tasks' own, once it is registered.
     pub context: OnceLock<Arc<Context>>,
 }
@@ -97,9 +103,36 @@ impl Shared {
                 .map(|one| Arc::new(dns::Table::new(one))),
             stats,
             config,
-            sockets: OnceLock::new(),
+            sockets: Mutex::default(),
             context: OnceLock::new(),
         }
+    }
+}
+
+impl Shared {
+    /// The listening sockets while they are open.
+    #[must_use]
+    pub fn listening(&self) -> Option<Arc<Sockets>> {
+        self.sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Keeps sockets that are open, for who takes them over.
+    pub fn listen_on(&self, sockets: Sockets) {
+        let kept = Some(Arc::new(sockets));
+        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    /// Closes them, so that nobody waits there in vain; a process that took them over still has them.
+    pub fn close(&self) {
+        let closed = self
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(closed);
     }
 }
 
@@ -160,6 +193,12 @@ impl Context {
         served.max_by_key(|one| one.serve.prefix.as_bytes().len())
     }
 
+    /// Until a connection that nobody uses may be closed, because no new ones are taken.
+    pub async fn until_quiet(&self) {
+        self.until(Phase::Draining).await;
+        tokio::time::sleep(LINGER).await;
+    }
+
     /// Until the phase is at least this.
     pub async fn until(&self, phase: Phase) {
         let mut phases = self.phase.clone();
@@ -204,7 +243,7 @@ fn open(
     }
     let sockets = taken.complete(config.outbound.as_ref())?;
     let rules = redirect::install(config)?;
-    let _ = shared.sockets.set(sockets);
+    shared.listen_on(sockets);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -239,8 +278,16 @@ async fn live(
         warn!(pod = %identity, %error, "the gateway is not told that this pod drains");
     }
     let idle = async {
-        while context.shared.stats.in_flight() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        context.until_quiet().await;
+        let stats = &context.shared.stats;
+        while stats.in_flight() + stats.open(ConnectionKind::Http) > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        // Callers that were told go when they have nothing under way. One that had just begun a call on a connection that this end closes could not
+        // know whether it was executed.
+        let left = Instant::now() + LEAVE;
+        while stats.is_called() && Instant::now() < left {
+            tokio::time::sleep(LOOK).await;
         }
     };
     tokio::select! {
@@ -248,7 +295,14 @@ async fn live(
         () = tokio::time::sleep(GRACE) => warn!(pod = %identity, calls = context.shared.stats.in_flight(), "calls are broken off"),
         () = context.until(Phase::Ended) => {}
     }
-    let _ = tokio::time::timeout(Duration::from_secs(1), context.endpoint.close()).await;
+    let leave = async {
+        // The gateway passes on what this says only while the pod is registered.
+        context.endpoint.close().await;
+        if let Err(error) = context.endpoint.pod().withdraw().await {
+            debug!(pod = %identity, %error, "not withdrawn; the lease ends by itself");
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), leave).await;
     Ok(())
 }
 
@@ -288,7 +342,7 @@ fn quic_config(config: &PodConfig) -> dmsc_quic::Config {
 /// No more file descriptors.
 pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
     let own;
-    let sockets = match context.shared.sockets.get() {
+    let sockets = match context.shared.listening() {
         Some(sockets) => {
             own = sockets.try_clone()?;
             own
@@ -309,6 +363,10 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
             Arc::clone(context),
         ));
     }
+    tokio::spawn(close(Arc::clone(context)));
+    if context.shared.config.outbound.is_some() {
+        tokio::spawn(outbound::sweep(Arc::clone(context)));
+    }
     for served in &context.shared.served {
         tokio::spawn(health::run(Arc::clone(served), Arc::clone(context)));
     }
@@ -316,4 +374,10 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
         tokio::spawn(inbound::run(context.endpoint.listen(), Arc::clone(context)));
     }
     Ok(())
+}
+
+/// When it is time: nobody waits at a socket in vain.
+async fn close(context: Arc<Context>) {
+    context.until(Phase::Draining).await;
+    context.shared.close();
 }

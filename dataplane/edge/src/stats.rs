@@ -248,8 +248,54 @@ pub struct QuicConnection {
     pub connection: Connection,
     /// When it was made.
     pub since: Instant,
+    streams: AtomicU64,
+    /// When a stream began or ended last, s after `since`.
+    used: AtomicU64,
+}
+
+impl QuicConnection {
     /// Streams that are open.
-    pub streams: AtomicU64,
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Relaxed)
+    }
+
+    /// A stream is open until the guard is dropped.
+    #[must_use]
+    pub fn stream(self: &Arc<Self>) -> OpenStream {
+        self.streams.fetch_add(1, Relaxed);
+        self.used();
+        OpenStream(Arc::clone(self))
+    }
+
+    fn used(&self) {
+        self.used.store(self.since.elapsed().as_secs(), Relaxed);
+    }
+
+    /// Whether there has been no stream for this long.
+    #[must_use]
+    pub fn is_idle(&self, duration: Duration) -> bool {
+        let idle = self.since.elapsed().as_secs() - self.used.load(Relaxed);
+        self.streams() == 0 && idle >= duration.as_secs()
+    }
+}
+
+/// Counts a stream while it lives.
+#[derive(Debug)]
+pub struct OpenStream(Arc<QuicConnection>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
+        self.0.used();
+    }
+}
+
+impl std::ops::Deref for OpenStream {
+    type Target = Arc<QuicConnection>;
+    fn deref(&self) -> &Arc<QuicConnection> {
+        &self.0
+    }
 }
 
 type Names = HashMap<(Direction, NameBuf), Arc<NameStats>>;
@@ -360,6 +406,7 @@ impl Stats {
             connection,
             since: Instant::now(),
             streams: AtomicU64::new(0),
+            used: AtomicU64::new(0),
         });
         lock(&self.quic).push(Arc::clone(&noted));
         let (stats, watched) = (Arc::clone(self), Arc::clone(&noted));
@@ -368,6 +415,13 @@ impl Stats {
             lock(&stats.quic).retain(|one| !Arc::ptr_eq(one, &watched));
         });
         noted
+    }
+
+    /// Whether any other pod is connected to call this one.
+    #[must_use]
+    pub fn is_called(&self) -> bool {
+        let all = lock(&self.quic);
+        all.iter().any(|one| one.direction == Direction::In)
     }
 
     /// QUIC connections that are not over.

@@ -99,17 +99,19 @@ impl Under {
                 code,
             };
         }
-        if unsent || is_refused_stream(&source) {
+        if unsent || is_not_processed(&source) {
             return HttpError::NotTaken {
                 name,
                 instance,
                 source,
             };
         }
-        let why = match self.fate.get() {
-            Some(Broken::Off(code)) => code.to_string(),
-            Some(Broken::Lost(why)) => why.clone(),
-            None => describe(&source),
+        // The nearest cause says most: why this end gave the connection up, or what the other said.
+        let why = match (self.connection.ended(), self.fate.get()) {
+            (Some(ended), _) => ended.to_string(),
+            (None, Some(Broken::Off(code))) => code.to_string(),
+            (None, Some(Broken::Lost(why))) => why.clone(),
+            (None, None) => describe(&source),
         };
         HttpError::Lost {
             name,
@@ -131,13 +133,15 @@ fn describe(error: &hyper::Error) -> String {
     text
 }
 
-/// The server promises that it did nothing with the call (RFC 9113, 8.7).
-fn is_refused_stream(error: &hyper::Error) -> bool {
+/// Whether the server promises that it did nothing with the call: it refused it, or went away before it came to it (RFC 9113, 6.8 and 8.7). Of a server that goes
+/// away, h2 gives this error only to calls beyond the last that the server says it took.
+fn is_not_processed(error: &hyper::Error) -> bool {
     std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<h2::Error>())
-        .is_some_and(|error| {
-            error.is_remote()
-                && error.is_reset()
-                && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        .filter(|error| error.is_remote())
+        .is_some_and(|error| match error.reason() {
+            Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+            Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+            _ => false,
         })
 }

@@ -289,6 +289,14 @@ impl Pod {
         self.inner.session.suspect();
     }
 
+    /// Withdraws: nothing is sent here any more, while what is under way goes on.
+    ///
+    /// # Errors
+    /// As [`Pod::close`].
+    pub async fn withdraw(&self) -> Result<(), PodError> {
+        self.inner.session.end().await
+    }
+
     /// Withdraws and ends; calls that wait end with [`CallError::Timeout`].
     ///
     /// # Errors

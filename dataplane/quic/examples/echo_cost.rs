@@ -1,4 +1,4 @@
-//! What QUIC over names costs its two ends: `cargo run --release -p dmsc-quic --example echo_cost [CALLS] [MEGABYTES]`.
+//! What QUIC over names costs its two ends: `cargo run --release -p dmsc-quic --example echo_cost [CALLS] [MEGABYTES] [MTU]`.
 //!
 //! A client, a server and a model gateway between them, each on a thread of its own with a single-threaded runtime. Answers of 1,000 bytes with 16 calls in flight, then bytes one way.
 //! CPU is that of the two ends' threads, which includes what the kernel does for them; the gateway's is left out. One line of JSON.
@@ -50,9 +50,10 @@ fn main() {
             .next()
             .map_or(default, |text| text.parse().unwrap())
     };
-    let (calls, megabytes): (u64, u64) = (number(100_000), number(100));
+    let (calls, megabytes, mtu) = (number(100_000), number(100), number(1_472));
     let gateway = runtime();
     let world = Arc::new(gateway.block_on(World::new()));
+    world.gateway.offer(mtu as u32);
     let (tell, told) = mpsc::channel();
     let (ask, asked) = tokio::sync::mpsc::unbounded_channel();
     let server = {

@@ -137,16 +137,13 @@ impl Inner {
         if largest < MIN_DATAGRAM {
             return Err(QuicError::TooSmall(largest));
         }
+        let largest = largest.min(MAX_DATAGRAM) as u16;
         let notices = match peer.role {
             Role::Instance { .. } => NOTICES,
             Role::Caller(_) => 0,
         };
-        let largest = largest.min(MAX_DATAGRAM) as u16;
-        Ok(Arc::new(transport::parameters(
-            &self.config,
-            largest,
-            notices,
-        )))
+        let parameters = transport::parameters(&self.config, largest, notices);
+        Ok(Arc::new(parameters))
     }
 
     pub fn client_config(&self, tls: &Tls, peer: &Peer) -> Result<ClientConfig, QuicError> {

@@ -89,7 +89,7 @@ mod tests {
             "[fd64::1]:1".parse().unwrap(),
             "[fd64::2]:1".parse().unwrap(),
         );
-        let mut memory = vec![0; 6 * 10];
+        let mut memory = [0; 6 * 10];
         let mut buffers: Vec<_> = memory.chunks_mut(10).map(IoSliceMut::new).collect();
         let mut metas = [RecvMeta::default(); 6];
         let mut fill = Fill::new(&mut buffers, &mut metas);

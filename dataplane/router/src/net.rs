@@ -308,7 +308,7 @@ mod tests {
         assert!(tag(&mut frame, 100) && vlan(frame.bytes()) == 100);
         assert_eq!(frame.bytes().len(), 64);
         assert_eq!(untag(frame.bytes(), &mut [0; 100]), plain);
-        assert_eq!(untag(&plain[..15], &mut [0; 100]), []);
+        assert_eq!(untag(&plain[..15], &mut [0; 100]), [0_u8; 0]);
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn give(stream: &mut UnixStream, edge: &Edge, sockets: &[PathBuf; 2]) -> Result<
 }
 
 fn give_sockets(stream: &mut UnixStream, pod: &Shared) -> Result<(), HandoverError> {
-    let Some(sockets) = pod.sockets.get() else {
+    let Some(sockets) = pod.listening() else {
         return Ok(());
     };
     let tcp = [

@@ -25,8 +25,23 @@ pub async fn run(listener: Listener, context: Arc<Context>) {
     }
 }
 
-/// Takes the streams of one caller.
+/// Takes the streams of one caller; when it is time, the caller is told to go elsewhere.
 async fn serve(connection: Connection, context: Arc<Context>) {
+    let drain = async {
+        context.until(Phase::Draining).await;
+        if let Err(error) = connection.drain().await {
+            debug!(caller = connection.peer_identity(), %error, "a caller's connection is over already");
+        }
+        // It ends its connection with its last stream.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = streams(&connection, &context) => {}
+        () = drain => {}
+    }
+}
+
+async fn streams(connection: &Connection, context: &Arc<Context>) {
     let quic = context.shared.stats.quic(Direction::In, connection.clone());
     loop {
         let mut stream = match connection.accept_bi().await {
@@ -44,7 +59,7 @@ async fn serve(connection: Connection, context: Arc<Context>) {
             stream::refuse(&mut stream, Code::Overloaded);
             continue;
         };
-        let (context, quic) = (Arc::clone(&context), Arc::clone(&quic));
+        let (context, quic) = (Arc::clone(context), Arc::clone(&quic));
         tokio::spawn(async move {
             stream::serve(stream, &quic, &context).await;
             drop(permit);

@@ -1,7 +1,6 @@
 //! One stream of a caller: to which program, and how it went.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use dmsc_quic::Stream;
@@ -42,10 +41,10 @@ pub async fn serve(mut stream: Stream, quic: &Arc<QuicConnection>, context: &Arc
         context.shared.stats.error(Code::NotServed.as_str());
         return refuse(&mut stream, Code::NotServed);
     };
-    quic.streams.fetch_add(1, Relaxed);
+    let counted = quic.stream();
     served.stats.begin();
     let outcome = carry(&mut stream, served, context).await;
-    quic.streams.fetch_sub(1, Relaxed);
+    drop(counted);
     let (class, error, bytes) = match outcome {
         Ok(bytes) => (Class::Success, None, bytes),
         Err((code, bytes)) => {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_proto::v1;
 use tonic::{Request, Response, Status};
@@ -132,7 +131,7 @@ fn connection(pod: &Shared, one: &QuicConnection) -> Keyed<v1::EdgeConnection> {
         lost_packets: stats.path.lost_packets,
         sent_bytes: stats.udp_tx.bytes,
         received_bytes: stats.udp_rx.bytes,
-        streams: one.streams.load(Relaxed),
+        streams: one.streams(),
         mtu: u32::from(stats.path.current_mtu),
         sent_packets: stats.path.sent_packets,
     };

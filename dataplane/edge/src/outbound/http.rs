@@ -1,11 +1,12 @@
 //! HTTP of a program: HTTP/1.1, HTTP/2 by prior knowledge, gRPC, WebSocket.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -44,7 +45,7 @@ where
             Ok(Some(read)) => read,
             _ => return,
         },
-        () = context.until(Phase::Draining) => return,
+        () = context.until_quiet() => return,
     };
     if second {
         serve_second(bytes, io, names, context).await;
@@ -77,9 +78,18 @@ where
     let pulse = Pulse::new(true);
     let io = TokioIo::new(Felt::new(bytes, io, Arc::clone(&pulse)));
     let caller = Arc::new(Caller::new(Arc::clone(&context), names, Arc::clone(&pulse)));
+    let drained = Arc::clone(&context);
     let service = service_fn(move |request| {
-        let caller = Arc::clone(&caller);
-        async move { Ok::<_, Infallible>(caller.call(request).await) }
+        let (caller, context) = (Arc::clone(&caller), Arc::clone(&drained));
+        async move {
+            let mut response = caller.call(request).await;
+            let is_over = *context.phase.borrow() > Phase::Running;
+            if is_over && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -89,7 +99,8 @@ where
         .max_buf_size(BUFFER)
         .serve_connection(io, service)
         .with_upgrades();
-    let mut drain = pin!(context.until(Phase::Draining));
+    // A program that uses it is told with its next answer. Closing it at once might meet a request.
+    let mut drain = pin!(context.until_quiet());
     let mut draining = false;
     let mut look = pin!(sleep_until(
         (std::time::Instant::now() + Duration::from_secs(10)).into()
@@ -105,7 +116,7 @@ where
             }
             () = &mut drain, if !draining => {
                 draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
             () = &mut look => match pulse.check() {
                 Ok(next) => look.as_mut().reset(next.into()),

@@ -27,9 +27,12 @@ pub use tunnel::{Fate, Tunnel};
 
 use crate::choose::{Callee, Chosen};
 use crate::pod::{Context, Phase};
+use crate::stats::Direction;
 
 /// Attempts to open one stream.
 const ATTEMPTS: usize = 3;
+/// A connection to another pod that carries nothing is closed after so long.
+const IDLE: Duration = Duration::from_secs(60);
 /// Between two looks at connections that are idle.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -44,7 +47,6 @@ pub enum NameSource {
 
 /// Accepts HTTP connections until the pod's phase is no longer `Running`.
 pub async fn run(listener: TcpListener, context: Arc<Context>) {
-    tokio::spawn(sweep(Arc::clone(&context)));
     let accepting = async {
         loop {
             let (stream, permit) = accept(&listener, &context).await;
@@ -120,13 +122,21 @@ pub async fn open(
     Err(last)
 }
 
-async fn sweep(context: Arc<Context>) {
+/// Closes what is not used any more, until the pod ends.
+pub(crate) async fn sweep(context: Arc<Context>) {
     let sweeping = async {
         loop {
             tokio::time::sleep(SWEEP).await;
             for callee in context.chooser.callees() {
                 for instance in callee.instances() {
                     instance.pool.sweep();
+                }
+            }
+            for quic in context.shared.stats.quic_connections() {
+                let retired = !quic.connection.is_open();
+                let limit = if retired { Duration::ZERO } else { IDLE };
+                if quic.direction == Direction::Out && quic.is_idle(limit) {
+                    quic.connection.close();
                 }
             }
         }

@@ -68,6 +68,7 @@ struct Failed {
     given: bool,
     /// The request, if nothing of it was sent.
     back: Option<Request<Upload>>,
+    /// The instance, if others are to be asked for a while.
     chosen: Option<Chosen>,
 }
 
@@ -242,9 +243,7 @@ impl Caller {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
-            if !failed.given
-                && let Some(chosen) = &failed.chosen
-            {
+            if let Some(chosen) = &failed.chosen {
                 chosen.rest();
             }
             let broken = account.uploads.as_ref().is_some_and(Uploads::is_broken);
@@ -349,14 +348,15 @@ impl Caller {
                 let code = lent.fate().code();
                 let untouched = lent.fate().received() == 0;
                 let not_given = code.is_some_and(Code::is_not_given) && untouched;
+                // A stream that ended while it was idle says nothing of the instance.
+                let avoid = not_given || !lent.quic().connection.is_open();
                 let error = error.into_error();
                 let given = back.is_none() && !not_given && !was_refused(&error);
                 Err(Failed {
                     failure: broken(&error, code, given),
                     given,
                     back,
-                    // A connection that ended while it was idle says nothing of the instance.
-                    chosen: not_given.then(|| lent.into_chosen()),
+                    chosen: avoid.then(|| lent.into_chosen()),
                 })
             }
         }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use crate::choose::{Callee, Instance};
 use crate::pod;
 use crate::preface::{Code, PREFACE};
-use crate::stats::{Direction, QuicConnection};
+use crate::stats::{Direction, OpenStream, QuicConnection};
 
 /// What became of a stream, for those who gave it away.
 #[derive(Debug, Default)]
@@ -51,14 +51,13 @@ impl Fate {
 pub struct Tunnel {
     stream: Stream,
     fate: Arc<Fate>,
-    quic: Arc<QuicConnection>,
+    quic: OpenStream,
     said_all: bool,
     heard_all: bool,
 }
 
 impl Tunnel {
-    fn new(stream: Stream, quic: Arc<QuicConnection>) -> Self {
-        quic.streams.fetch_add(1, Relaxed);
+    fn new(stream: Stream, quic: OpenStream) -> Self {
         Self {
             stream,
             fate: Arc::default(),
@@ -76,7 +75,7 @@ impl Tunnel {
 
     /// Its connection.
     #[must_use]
-    pub const fn quic(&self) -> &Arc<QuicConnection> {
+    pub fn quic(&self) -> &Arc<QuicConnection> {
         &self.quic
     }
 
@@ -94,7 +93,6 @@ impl Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.quic.streams.fetch_sub(1, Relaxed);
         let (send, recv) = self.stream.parts();
         // Errors say that it is over already.
         if !self.said_all {
@@ -163,7 +161,7 @@ impl Instance {
             Some(pin) => context.connector.connect_to(name, pin).await?,
             None => context.connector.connect(name).await?,
         };
-        let quic = self.noted(&connection, context);
+        let quic = self.noted(&connection, context).stream();
         let not_sent = |source| QuicError::NotSent {
             name: name.clone(),
             source,

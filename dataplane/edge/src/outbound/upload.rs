@@ -99,7 +99,10 @@ impl Uploads {
     #[must_use]
     pub fn progress(&self) -> (Instant, bool) {
         let source = self.lock();
-        (source.progress, !source.ended)
+        (
+            source.progress,
+            !source.ended && !source.incoming.is_end_stream(),
+        )
     }
 
     /// Whether the caller broke off.

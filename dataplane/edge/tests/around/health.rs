@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::nobody;
-use crate::rig::{LIMIT, edge};
+use crate::rig::{LIMIT, edge_that_looks};
 use crate::world::World;
 
 async fn until(what: impl Fn() -> bool) {
@@ -22,7 +22,8 @@ async fn the_gateway_is_told_when_all_programs_are_ill_and_when_one_is_well() {
     let world = World::new().await;
     let (first, second) = (nobody().await, nobody().await);
     let serves = [("/shop/cart", first), ("/shop/web", second)];
-    let server = edge(&world, "cart/a", &serves).await;
+    let every = Duration::from_millis(200);
+    let server = edge_that_looks(&world, "cart/a", &serves, LIMIT, every).await;
     let served = server.context.shared.served.clone();
     assert!(
         served.iter().all(|one| one.is_healthy()),

@@ -13,6 +13,7 @@ mod pki;
 #[path = "../calls/rig.rs"]
 #[allow(dead_code)]
 mod rig;
+mod takeover;
 #[path = "../../../quic/tests/names/world.rs"]
 #[allow(dead_code)]
 mod world;

@@ -56,13 +56,24 @@ async fn what_no_program_got_goes_to_another_instance_whatever_it_is() {
 #[tokio::test]
 async fn nobody_listens_anywhere() {
     let world = World::new().await;
-    let _server = edge(&world, "cart/a", &[("/shop/cart", nobody().await)]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = edge(&world, "cart/a", &[("/shop/cart", at)]).await;
     let client = edge(&world, "web", &[]).await;
+    // It was well when it was looked at, and is gone then.
+    listener.accept().await.unwrap();
+    drop(listener);
     let page = curl(&client, CART, &["-i", "-d", "x"], "/").await;
     assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
     assert!(page.contains("dmsc-error: not-reached"), "{page}");
     assert!(
         page.contains("takes no connections; no program has got it"),
+        "{page}"
+    );
+    server.context.shared.served[0].set_healthy(false);
+    let page = curl(&client, CART, &["-i", "-d", "x"], "/").await;
+    assert!(
+        page.contains("is not well; no program has got it"),
         "{page}"
     );
 }

@@ -11,6 +11,7 @@ mod limits;
 #[allow(dead_code)]
 mod pki;
 mod program;
+#[allow(dead_code)]
 mod rig;
 mod tunnels;
 #[path = "../../../quic/tests/names/world.rs"]

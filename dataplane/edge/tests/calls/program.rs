@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -147,7 +147,10 @@ async fn answer(
         "/headers" => text(format!("{:?} {:?}", parts.version, parts.headers)),
         _ => text(format!("{who} {} {path}", parts.method)),
     };
-    let mut response = Response::new(answer);
+    let mut response = Response::new(match parts.method {
+        Method::HEAD => pieces(0),
+        _ => answer,
+    });
     if path == "/trailers" {
         let name = HeaderValue::from_static("x-after");
         response.headers_mut().insert("trailer", name);

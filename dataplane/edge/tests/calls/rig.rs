@@ -36,6 +36,18 @@ pub async fn edge_with(
     serves: &[(&str, SocketAddr)],
     timeout: Duration,
 ) -> Edge {
+    // Programs are looked at once, at the beginning.
+    edge_that_looks(world, identity, serves, timeout, Duration::from_secs(3_600)).await
+}
+
+/// An edge that looks at its programs so often.
+pub async fn edge_that_looks(
+    world: &World,
+    identity: &str,
+    serves: &[(&str, SocketAddr)],
+    timeout: Duration,
+    every: Duration,
+) -> Edge {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let outbound = Outbound {
         http: Some(any),
@@ -51,9 +63,8 @@ pub async fn edge_with(
     let serve = |(prefix, to): &(&str, SocketAddr)| Serve {
         prefix: name(prefix),
         to: *to,
-        // Once, at the beginning: programs of tests are asked by calls.
         health: HealthCheck {
-            every: Duration::from_secs(3_600),
+            every,
             ..HealthCheck::default()
         },
     };
@@ -72,7 +83,7 @@ pub async fn edge_with(
         .unwrap();
     let http = sockets.http.as_ref().unwrap().local_addr().unwrap();
     let shared = Arc::new(Shared::new(config));
-    shared.sockets.set(sockets).unwrap();
+    shared.listen_on(sockets);
     let prefixes: Vec<&str> = serves.iter().map(|(prefix, _)| *prefix).collect();
     let proofs = prefixes
         .iter()

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use crate::hall::{Hall, NAME, URI, caller, hello, serving};
-use crate::shop::Shop;
+use crate::shop::{Shop, taken};
 use crate::world::{World, name};
 
 const GET: &[u8] = b"GET /who HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n";
@@ -118,8 +118,9 @@ async fn what_no_program_was_given_goes_elsewhere_whatever_it_is() {
     let task = edge(&empty, nobody);
     let endpoint = Arc::new(world.client().await);
     let client = Client::new(&endpoint);
-    let post = || Request::post("/echo").body(Full::new(Bytes::from("order")));
-    let error = client.send(URI, post().unwrap()).await.unwrap_err();
+    let order = || Full::new(Bytes::from("order"));
+    let post = || Request::post("/echo").body(order()).unwrap();
+    let error = client.send(URI, post()).await.unwrap_err();
     assert!(
         matches!(
             &error,
@@ -131,8 +132,9 @@ async fn what_no_program_was_given_goes_elsewhere_whatever_it_is() {
         "{error}"
     );
     let shop = Shop::open(&world, "cart/b").await;
-    for _ in 0..20 {
-        let answer = client.send(URI, post().unwrap()).await.unwrap();
+    taken(&client, post).await;
+    for _ in 1..20 {
+        let answer = client.send(URI, post()).await.unwrap();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "POST order at cart/b");
     }

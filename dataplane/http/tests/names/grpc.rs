@@ -180,6 +180,35 @@ async fn two_instances_share_the_calls() {
 }
 
 #[tokio::test]
+async fn who_leaves_under_load_loses_no_call() {
+    let world = World::new().await;
+    let mut first = Hall::open(&world, "cart/a").await;
+    let (_endpoint, client) = caller(&world).await;
+    let calls: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = client.clone();
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    client.hello(hello("you")).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    reaches(&first.seen.begun, 200).await;
+    let second = Hall::open(&world, "cart/b").await;
+    reaches(&second.seen.begun, 50).await;
+    first.leave();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(
+        first.begun() + second.begun(),
+        1_000,
+        "none lost, none twice"
+    );
+}
+
+#[tokio::test]
 async fn a_channel_of_tonic_itself() {
     let world = World::new().await;
     let first = Hall::open(&world, "cart/a").await;

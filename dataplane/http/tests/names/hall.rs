@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dmsc_http::{Channel, Listener, Peer, channel};
 use dmsc_quic::Endpoint;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::{Stream, StreamExt, iter};
 use tonic::transport::Server;
@@ -67,6 +67,7 @@ impl Drop for Given {
 pub struct Hall {
     pub endpoint: Arc<Endpoint>,
     pub seen: Seen,
+    leave: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
@@ -79,15 +80,24 @@ impl Hall {
             seen: seen.clone(),
         });
         let listener = Listener::new(&endpoint);
+        let (leave, left) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let server = Server::builder().add_service(greeter);
-            server.serve_with_incoming(listener).await.unwrap();
+            let left = async { drop(left.await) };
+            let serve = server.serve_with_incoming_shutdown(listener, left);
+            serve.await.unwrap();
         });
         Self {
             endpoint,
             seen,
+            leave: Some(leave),
             task,
         }
+    }
+
+    /// Takes nothing new, and ends when what runs has ended.
+    pub fn leave(&mut self) {
+        self.leave.take();
     }
 
     pub fn begun(&self) -> u32 {

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::hall::{URI, reaches};
-use crate::shop::Shop;
+use crate::shop::{Shop, taken};
 use crate::world::World;
 
 async fn text(answer: http::Response<dmsc_http::Answer>) -> Bytes {
@@ -83,6 +83,7 @@ async fn an_instance_with_too_many_streams_is_passed_over() {
         "{text_of}"
     );
     let _second = Shop::open(&world, "cart/b").await;
+    taken(&client, || post("/echo", "3")).await;
     for _ in 0..10 {
         let answer = client.send(URI, post("/echo", "3")).await.unwrap();
         assert_eq!(text(answer).await, "POST 3 at cart/b");
@@ -105,6 +106,7 @@ async fn who_shuts_down_ends_what_runs_and_takes_nothing_new() {
     reaches(&first.seen, 1).await;
     let _second = Shop::open(&world, "cart/b").await;
     first.leave();
+    taken(&client, || post("/echo", "2")).await;
     for _ in 0..10 {
         let answer = client.send(URI, post("/echo", "2")).await.unwrap();
         assert_eq!(text(answer).await, "POST 2 at cart/b");

@@ -1,22 +1,42 @@
 //! An axum service to call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, Response};
+use axum::extract::{self, ConnectInfo, State};
+use axum::http::{HeaderMap, Method, Request, Response};
 use axum::routing::{any, get};
-use dmsc_http::{Listener, Peer};
+use dmsc_http::{Answer, Client, Listener, Peer};
 use dmsc_quic::Endpoint;
+use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 
-use crate::hall::serving;
+use crate::hall::{URI, serving};
 use crate::world::World;
+
+/// Sends a request again until an instance takes it: news of a new one may still be under way to the client.
+pub async fn taken(
+    client: &Client,
+    request: impl Fn() -> Request<Full<Bytes>>,
+) -> Response<Answer> {
+    let send = async {
+        loop {
+            match client.send(URI, request()).await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.is_safe_to_repeat(), "{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), send)
+        .await
+        .unwrap()
+}
 
 /// An instance of it.
 pub struct Shop {
@@ -115,7 +135,7 @@ async fn half() -> Body {
     Body::from_stream(beginning.chain(tokio_stream::pending()))
 }
 
-async fn upgrade(request: Request) -> Response<Body> {
+async fn upgrade(request: extract::Request) -> Response<Body> {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let mut stream = TokioIo::new(upgrade.await.unwrap());

@@ -26,8 +26,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 const NODE: NodeId = NodeId(1);
-/// Header and payload that fit a pod's link.
-const MAX_PACKET: usize = 1_472;
+/// Header and payload that fit a pod's link, unless told otherwise.
+const MAX_PACKET: u32 = 1_472;
 /// A name that is taken, and waits for an authority.
 pub const WAITING: &str = "/shop/later";
 
@@ -45,8 +45,8 @@ struct State {
     health: Mutex<String>,
     error: Mutex<Option<ErrorCode>>,
     data: SocketAddr,
-    /// The pod's key, if certificates are known here.
-    public: Option<Vec<u8>>,
+    /// The pods' keys, if certificates are known here.
+    public: Option<Vec<Vec<u8>>>,
     nonces: Mutex<BTreeSet<Vec<u8>>>,
     proofs: AtomicU32,
     /// What pods are told to prove their names with, and its version.
@@ -55,11 +55,14 @@ struct State {
 }
 
 /// What becomes of packets beside delivery.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Delivery {
+    max_packet: AtomicU32,
     packets: AtomicU32,
     /// Every so manieth is lost; 0 = none.
     lose: AtomicU32,
+    /// What passes here, if less than pods were told.
+    narrow: AtomicU32,
     too_big: AtomicU32,
     largest: AtomicU32,
     /// Whether this is a gateway of others: who is at which attachment is not told, and packets go to any of them, by flow label.
@@ -87,14 +90,20 @@ impl Gateway {
     /// With TLS, and a pod with this key.
     pub async fn start_secure(pki: &Pki, public: &[u8]) -> Self {
         let own = pki.gateway();
-        let tls = ServerTlsConfig::new()
-            .identity(Identity::from_pem(own.cert, own.key))
-            .client_ca_root(Certificate::from_pem(pki.root()));
-        let server = Server::builder().tls_config(tls).unwrap();
-        Self::start_with(server, Some(public.to_vec())).await
+        let own = Identity::from_pem(own.cert, own.key);
+        Self::start_tls(own, pki.root(), vec![public.to_vec()]).await
     }
 
-    async fn start_with(mut server: Server, public: Option<Vec<u8>>) -> Self {
+    /// As [`Gateway::start_secure`], with certificates of anybody's making, and several pods.
+    pub async fn start_tls(own: Identity, root: String, public: Vec<Vec<u8>>) -> Self {
+        let tls = ServerTlsConfig::new()
+            .identity(own)
+            .client_ca_root(Certificate::from_pem(root));
+        let server = Server::builder().tls_config(tls).unwrap();
+        Self::start_with(server, Some(public)).await
+    }
+
+    async fn start_with(mut server: Server, public: Option<Vec<Vec<u8>>>) -> Self {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         // As the ring of a router's port; without the right to, what the system gives.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
@@ -176,6 +185,16 @@ impl Gateway {
         self.state.delivery.mark.store(true, Relaxed);
     }
 
+    /// What pods are told that fits their link, from now on.
+    pub fn offer(&self, max_packet: u32) {
+        self.state.delivery.max_packet.store(max_packet, Relaxed);
+    }
+
+    /// Packets beyond this are dropped from now on, and their senders told, as by a link farther on the way.
+    pub fn narrow(&self, max: u32) {
+        self.state.delivery.narrow.store(max, Relaxed);
+    }
+
     /// As pods at another gateway are seen: who is at which attachment is not told, and their flow labels place callers.
     pub fn be_far(&self) {
         self.state.delivery.far.store(true, Relaxed);
@@ -224,6 +243,21 @@ impl Drop for Gateway {
     }
 }
 
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            max_packet: AtomicU32::new(MAX_PACKET),
+            packets: AtomicU32::new(0),
+            lose: AtomicU32::new(0),
+            narrow: AtomicU32::new(0),
+            too_big: AtomicU32::new(0),
+            largest: AtomicU32::new(0),
+            far: AtomicBool::new(false),
+            mark: AtomicBool::new(false),
+        }
+    }
+}
+
 impl State {
     fn instances(&self, name: &NameBuf) -> v1::ResolveReply {
         let attachments = self.attachments.lock().unwrap();
@@ -261,7 +295,7 @@ impl Attached {
 
 impl Delivery {
     fn passes(&self, length: usize) -> bool {
-        if length > MAX_PACKET {
+        if length > self.max_packet.load(Relaxed) as usize {
             self.too_big.fetch_add(1, Relaxed);
             return false;
         }
@@ -279,6 +313,14 @@ async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
             continue;
         };
         if !state.delivery.passes(length) {
+            continue;
+        }
+        let narrow = state.delivery.narrow.load(Relaxed) as usize;
+        if narrow != 0 && length > narrow {
+            let (packet, mut out) = (&buffer[..length], vec![0; 1_024]);
+            if let Some(length) = error(ErrorCode::TooBig, packet, &header, &mut out) {
+                socket.send_to(&out[..length], from).await.unwrap();
+            }
             continue;
         }
         if state.delivery.mark.load(Relaxed) {
@@ -358,9 +400,14 @@ type Replies = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ResolveReply, 
 
 impl Service {
     /// Checks a proof: the certificate is the pod's, the nonce is fresh, and the signature is by the key in the certificate.
-    fn check(&self, public: &[u8], request: &Request<v1::RegisterRequest>) -> Result<(), Status> {
+    fn check(
+        &self,
+        public: &[Vec<u8>],
+        request: &Request<v1::RegisterRequest>,
+    ) -> Result<(), Status> {
         let certificates = request.peer_certs().unwrap();
-        let theirs = certificates[0].windows(public.len()).any(|at| at == public);
+        let is_in = |key: &&Vec<u8>| certificates[0].windows(key.len()).any(|at| at == *key);
+        let theirs = public.iter().find(is_in);
         let register = request.get_ref();
         let statement = v1::PodStatement::decode(register.statement.as_slice()).unwrap();
         let fresh = self.0.nonces.lock().unwrap().remove(&register.nonce);
@@ -370,8 +417,11 @@ impl Service {
             (NODE.0, &register.identity)
         );
         let signed = [b"dmsc-register-v1\0", register.statement.as_slice()].concat();
-        let good = UnparsedPublicKey::new(&ED25519, public).verify(&signed, &register.signature);
-        if !theirs || good.is_err() {
+        let good = theirs.is_some_and(|key| {
+            let key = UnparsedPublicKey::new(&ED25519, key);
+            key.verify(&signed, &register.signature).is_ok()
+        });
+        if !good {
             return Err(Status::permission_denied("not the pod's certificate"));
         }
         self.0.proofs.fetch_add(1, Relaxed);
@@ -460,7 +510,7 @@ impl Registrar for Service {
             source_name: source.as_bytes().to_vec(),
             data_address: self.0.data.ip().to_string(),
             data_port: u32::from(self.0.data.port()),
-            max_packet: MAX_PACKET as u32,
+            max_packet: self.0.delivery.max_packet.load(Relaxed),
             refused: refused
                 .iter()
                 .map(|name| v1::RefusedPrefix {

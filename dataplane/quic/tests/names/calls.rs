@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use dmsc_pod::{Pod, PodConfig, Towards};
+use dmsc_wire::{Ecn, FlowLabel};
+
 use crate::world::{World, name};
 
 fn megabyte() -> Vec<u8> {
@@ -78,4 +81,49 @@ async fn marks_of_a_congested_way_reach_the_sender() {
     let connection = connector.connect(&name("/shop/cart")).await.unwrap();
     assert!(connection.stats().path.congestion_events > 0);
     assert_eq!(connection.stats().path.lost_packets, 0);
+}
+
+#[tokio::test]
+async fn a_way_that_becomes_narrower_is_noticed() {
+    let world = World::new().await;
+    let _server = world.echo("cart/a").await;
+    let client = world.client().await;
+    let connector = client.connector();
+    let (cart, told) = (name("/shop/cart"), megabyte());
+    connector.call(&cart, &told, false).await.unwrap();
+    let connection = connector.connect(&cart).await.unwrap();
+    assert!(connection.stats().path.current_mtu > 1_300);
+    world.gateway.narrow(1_300);
+    let call = connector.call(&cart, &told, false);
+    let answer = tokio::time::timeout(Duration::from_secs(60), call).await;
+    assert_eq!(answer.unwrap().unwrap(), told);
+    assert!(connection.stats().path.current_mtu < 1_300);
+    assert!(connection.stats().path.black_holes_detected > 0);
+}
+
+#[tokio::test]
+async fn garbage_for_the_name_harms_no_call() {
+    let world = World::new().await;
+    let server = world.echo("cart/a").await;
+    let client = world.client().await;
+    let (connector, cart) = (client.connector(), name("/shop/cart"));
+    connector.call(&cart, b"before", false).await.unwrap();
+    let noisy = PodConfig::new(world.gateway.registrar().into(), "noise");
+    let noisy = Pod::connect(noisy).await.unwrap();
+    let datagrams = noisy.datagrams().unwrap();
+    let towards = Towards::Name {
+        name: cart.as_name(),
+        pin: None,
+    };
+    for flow in 0..5_000 {
+        let garbage = [flow as u8; 60];
+        // What the socket does not take is not sent.
+        let _ = datagrams.try_send(towards, FlowLabel(flow), Ecn::NotEct, &garbage);
+        if flow % 64 == 0 {
+            connector.call(&cart, b"beside", false).await.unwrap();
+        }
+    }
+    assert_eq!(connector.call(&cart, b"x", false).await.unwrap(), b"x");
+    assert_eq!(server.endpoint.open_connections(), 1);
+    assert!(server.endpoint.pod().counts().datagrams > 1_000);
 }

@@ -14,10 +14,12 @@ use crate::lab::Lab;
 use crate::wait::{self, monotonic_ns};
 use crate::wire::settings::Change;
 
-/// Served by nginx in pod 2 and pod 4, equally far from pod 1.
+/// Served by nginx in pod 2 and pod 4, equally far from pod 1; and by the one in pod 4 only.
 const HOST: &str = "offers.shop.dmsc";
 const OWNERS: &[&str] = &["pod2", "pod4"];
-/// Calls/s, beside those of wrk.
+const ONLY_HOST: &str = "web.shop.dmsc";
+const ONLY_OWNER: &[&str] = &["pod4"];
+/// Calls/s to each, beside those of wrk.
 const RATE: u32 = 100;
 /// Calls end when everything was seen, or after this, s.
 const LONGEST: f64 = 90.0;
@@ -25,28 +27,37 @@ const LONGEST: f64 = 90.0;
 const DARK_MS: f64 = 1_000.0;
 /// Between two failures.
 const CALM: Duration = Duration::from_millis(800);
+/// Longer than any call takes when nothing is broken.
+const APART: Duration = Duration::from_millis(200);
+/// How long something stays broken.
+const BROKEN: Duration = Duration::from_millis(1_500);
 
-/// From when to when something was broken, ns.
+/// What was broken, ns of the monotonic clock.
 struct Failure {
     what: &'static str,
     from_ns: u64,
+    /// It was whole again.
+    mended_ns: u64,
+    /// The next failure had not begun.
     until_ns: u64,
-    /// Not one request may fail.
-    none_fails: bool,
+    /// The only instance was away.
+    away: bool,
 }
 
+/// All requests of both hosts are judged; wrk calls beside them as fast as two connections let it.
 pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
-    let stream = Stream::http(
-        lab,
-        &HttpSpec {
+    let mut streams = Vec::new();
+    for (host, owners) in [(HOST, OWNERS), (ONLY_HOST, ONLY_OWNER)] {
+        let spec = HttpSpec {
             pod: CALLER,
-            host: HOST,
+            host,
             rate: RATE,
             seconds: LONGEST,
             post: false,
-            owners: OWNERS,
-        },
-    )?;
+            owners,
+        };
+        streams.push(Stream::http(lab, &spec)?);
+    }
     let (url, duration) = (format!("http://{HOST}/page"), format!("-d{LONGEST}s"));
     let command = [
         "wrk",
@@ -60,21 +71,27 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     ];
     let mut wrk = start(lab, "wrk", &command)?;
     let failures = break_things(lab)?;
-    wait::pause(CALM)?;
-    let outcome = stream.stop()?;
+    let mut outcomes = Vec::new();
+    for stream in streams {
+        outcomes.push(stream.stop()?);
+    }
     // wrk, too, ends early and tells what it has so far.
     wrk.check()?;
     wrk.signal(nix::sys::signal::Signal::SIGINT);
     let told = wrk.finish(Duration::from_secs(15))?;
 
-    each_call_ends(report, "", &outcome);
-    report.milliseconds("p50", outcome.percentile_ms(50.0));
-    report.milliseconds("p99", outcome.percentile_ms(99.0));
+    let [two, only] = &outcomes[..] else {
+        anyhow::bail!("there are two streams");
+    };
+    each_call_ends(report, "two instances", two);
+    report.milliseconds("p50", two.percentile_ms(50.0));
+    report.milliseconds("p99", two.percentile_ms(99.0));
+    each_call_ends(report, "one instance", only);
     for failure in &failures {
-        judge(report, failure, &outcome);
+        judge(report, failure, two, only);
     }
     for instance in OWNERS {
-        let count = outcome.by_instance().get(instance).copied().unwrap_or(0);
+        let count = two.by_instance().get(instance).copied().unwrap_or(0);
         report.detail(&format!("by {instance}"), count);
         report.require(count > 0, || format!("nothing was answered by {instance}"));
     }
@@ -85,14 +102,20 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
 /// One after the other, each mended before the next.
 fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
     let mut failures = Vec::new();
-    let mut add = |what, from_ns, none_fails| {
+    let mut add = |what, from_ns, away| {
+        let mended_ns = monotonic_ns();
+        wait::pause(CALM)?;
+        let until_ns = monotonic_ns();
+        // What is under way now is answered before the next failure begins.
+        wait::pause(APART)?;
         failures.push(Failure {
             what,
             from_ns,
-            until_ns: monotonic_ns(),
-            none_fails,
+            mended_ns,
+            until_ns,
+            away,
         });
-        wait::pause(CALM)
+        anyhow::Ok(())
     };
     wait::pause(CALM)?;
 
@@ -102,17 +125,16 @@ fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
         ..Change::default()
     };
     let from_ns = lab.set_wire("sr1-sr3", change(true))?.at_ns;
-    wait::pause(Duration::from_millis(1_500))?;
+    wait::pause(BROKEN)?;
     lab.set_wire("sr1-sr3", change(false))?;
     lab.wait_for_adjacencies(Duration::from_secs(5))?;
     add("link cut", from_ns, false)?;
 
     // An instance: the program behind the edge of pod 4.
     let from_ns = lab.workload("pod4", Program::Nginx)?.kill_hard();
-    wait::pause(Duration::from_millis(1_500))?;
+    wait::pause(BROKEN)?;
     lab.start_edges()?;
-    wait::pause(CALM)?;
-    add("nginx killed", from_ns, false)?;
+    add("nginx killed", from_ns, true)?;
 
     // Edges are replaced: of the server, then of the caller.
     for (node, what) in [
@@ -122,15 +144,15 @@ fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
         let edge = lab.plan.edge(node)?;
         let from_ns = monotonic_ns();
         lab.take_over_edge(edge)?;
-        add(what, from_ns, true)?;
+        add(what, from_ns, false)?;
     }
 
     // The server's edge dies, with its instance.
     let sg4 = lab.plan.edge("sg4")?;
     let from_ns = lab.edge(sg4)?.kill_hard();
-    wait::pause(Duration::from_millis(1_500))?;
+    wait::pause(BROKEN)?;
     lab.restart_edge(sg4)?;
-    add("server's edge killed", from_ns, false)?;
+    add("server's edge killed", from_ns, true)?;
 
     // Control planes of a router on the way and of the server's gateway.
     let nodes = [lab.plan.node("sr1")?, lab.plan.node("sg4")?];
@@ -141,32 +163,45 @@ fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
             .context("there is no control plane to kill")?
             .kill_hard();
     }
-    wait::pause(Duration::from_millis(1_500))?;
+    wait::pause(BROKEN)?;
     for node in nodes {
         lab.start_controller(node)?;
     }
     lab.wait_for_convergence(Duration::from_secs(40))?;
-    add("control planes killed", from_ns, true)?;
+    add("control planes killed", from_ns, false)?;
     Ok(failures)
 }
 
-fn judge(report: &mut Report, failure: &Failure, outcome: &Outcome) {
-    let during = outcome.due_between(failure.from_ns, failure.until_ns);
+/// Two instances: dark for a second at most. One: while it is away, errors; when it is back, within a second, and always otherwise, answers.
+fn judge(report: &mut Report, failure: &Failure, two: &Outcome, only: &Outcome) {
     let what = failure.what;
+    let during = two.due_between(failure.from_ns, failure.until_ns);
     report.figure(&format!("{what}: failed"), during.lost());
-    report.detail(
-        &format!("{what}: slowest ms"),
-        (during.percentile_ms(100.0) * 10.0).round() / 10.0,
-    );
-    if failure.none_fails {
-        report.require(during.lost() == 0, || {
-            format!("{what}: {} failed: {}", during.lost(), during.losses())
-        });
-        return;
-    }
     let dark = dark_ms(&during);
     report.milliseconds(&format!("{what}: dark"), dark);
     bound(report, &format!("{what}: dark, ms,"), dark, DARK_MS);
+    let tenths = |ms: f64| (ms * 10.0).round() / 10.0;
+    let slowest = tenths(during.percentile_ms(100.0));
+    report.detail(&format!("{what}: slowest ms"), slowest);
+
+    let alone = only.due_between(failure.from_ns, failure.until_ns);
+    let slowest = tenths(alone.percentile_ms(100.0));
+    report.detail(&format!("{what}: one instance: slowest ms"), slowest);
+    report.figure(&format!("{what}: one instance failed"), alone.lost());
+    if failure.away {
+        report.require(alone.lost() > 0, || {
+            format!("{what}: nothing failed, so nothing was away")
+        });
+        let after = alone.recovery_ms(failure.mended_ns, u64::MAX);
+        report.milliseconds(&format!("{what}: back after"), after);
+        bound(report, &format!("{what}: back after, ms,"), after, DARK_MS);
+        return;
+    }
+    for (calls, instances) in [(&during, "two instances"), (&alone, "one instance")] {
+        report.require(calls.lost() == 0, || {
+            format!("{what}: {instances}: failed: {}", calls.losses())
+        });
+    }
 }
 
 /// wrk tells of requests without an answer, and of answers that are errors: these are clear ones, and counted.

@@ -128,7 +128,7 @@ pub(super) fn spawn_all(all: &mut JoinSet<Ended>, target: &Target) {
             request(2, whole, &get),
         ),
         (
-            case("h2-bad-compression", &["goaway 9"]),
+            case("h2-bad-compression", &["goaway 9", "goaway 1"]),
             request(1, whole, &[0xff; 8]),
         ),
         (
