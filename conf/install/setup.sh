@@ -177,6 +177,7 @@ case $want in
 test | deep)
     need tshark tshark "runs the second, independent decoder of the packet format"
     need ping iputils-ping "asks the kernels beyond a router's ports in its tests"
+    need dig bind9-dnsutils "asks the edge's name server in its tests"
     ;;
 esac
 case $want in

@@ -49,7 +49,7 @@ impl Config {
             handshake_timeout: Duration::from_secs(5),
             unreachable_after: Duration::from_secs(1),
             peers: 4_096,
-            per_caller: 64,
+            per_caller: 256,
             names: 1_024,
             backlog: 256,
             streams: 1_024,

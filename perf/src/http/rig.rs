@@ -17,8 +17,8 @@ use super::load::{self, Question, Target};
 use super::site::{CLIENT, SERVER, SERVER_ADDRESS, Site};
 use super::{envoy, haproxy, iperf, ours};
 
-/// Services that are called, of those that there are: a caller has a connection for each name, and 64 at most to one pod.
-const CALLED: usize = 60;
+/// Services that are called, of those that there are: a caller has a connection for each name, and 256 at most to one pod.
+const CALLED: usize = 200;
 
 /// Programs that are compared with, where they are there.
 #[derive(Debug, Clone, Default)]
