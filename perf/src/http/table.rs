@@ -184,7 +184,9 @@ fn break_even(ours: Column, peer: &str, even: BreakEven) -> String {
         }
         BreakEven::From(rate) => format!("{ours} adds no more CPU than {peer} from {rate:.0}/s on"),
         BreakEven::Never => {
-            format!("{ours} adds more CPU than {peer} at every rate that both reached")
+            format!(
+                "{ours} adds more CPU than {peer} at the highest rate of the curve that both reached"
+            )
         }
     }
 }
