@@ -1,11 +1,14 @@
 //! Why a call failed, in words and in the protocol's own kind.
 
 use bytes::Bytes;
+use dmsc_http::preface::Code;
+use dmsc_quic::QuicError;
 use dmsc_wire::NameBuf;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::answer::Answer;
+use super::pool::DialError;
 
 static DMSC_ERROR: HeaderName = HeaderName::from_static("dmsc-error");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -114,6 +117,31 @@ impl Failure {
         }
     }
 
+    /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call.
+    #[must_use]
+    pub fn broken(error: &hyper::Error, code: Option<Code>, given: bool) -> Self {
+        if error.is_parse() {
+            return Self::new(Reason::BadAnswer, "the program's answer is no HTTP");
+        }
+        if given {
+            let what = match code {
+                Some(Code::Gone) => "the program closed the connection before it answered",
+                _ => "the connection was lost before an answer came",
+            };
+            return Self::new(Reason::Lost, what);
+        }
+        let what = match code {
+            Some(Code::NotServed) => "the instance does not serve this name",
+            Some(Code::NobodyListens) => "the instance's program takes no connections",
+            Some(Code::Unhealthy) => "the instance's program is not well",
+            Some(Code::Overloaded) => "the instance has too many connections",
+            Some(Code::Draining) => "the instance ends soon",
+            Some(Code::BadPreface) => "the instance speaks another version of the stream format",
+            Some(Code::Gone) | None => "the connection to the instance was closed",
+        };
+        Self::new(Reason::NotReached, what)
+    }
+
     /// What the caller is told.
     #[must_use]
     pub fn response(&self, name: Option<&NameBuf>, grpc: bool) -> Response<Answer> {
@@ -142,6 +170,17 @@ impl Failure {
         headers.insert(header::CONTENT_TYPE, plain);
         headers.insert(DMSC_ERROR.clone(), code);
         response
+    }
+}
+
+/// Nothing was given to a program.
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        let what = match error {
+            DialError::Quic(QuicError::NoRoute(_)) => "no instance can be reached from here".into(),
+            other => other.to_string(),
+        };
+        Self::new(Reason::NotReached, what)
     }
 }
 

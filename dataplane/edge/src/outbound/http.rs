@@ -15,8 +15,8 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::NameSource;
+use super::caller::Caller;
 use super::pulse::{Felt, Pulse, TooQuiet};
-use super::request::Caller;
 use crate::pod::{Context, Phase};
 use crate::stats::ConnectionKind;
 

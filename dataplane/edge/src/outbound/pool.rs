@@ -156,7 +156,7 @@ impl Lent {
     pub fn give_back(self) {
         if let Held::One(mut one) = self.held {
             one.since = Instant::now();
-            self.chosen.pool.put(one);
+            self.chosen.kept.pool.put(one);
         }
     }
 }
@@ -224,7 +224,7 @@ pub async fn one(
     callee: &Callee,
     context: &Context,
 ) -> Result<Lent, (Chosen, DialError)> {
-    if let Some(one) = chosen.pool.take() {
+    if let Some(one) = chosen.kept.pool.take() {
         return Ok(Lent {
             held: Held::One(one),
             chosen,
@@ -246,7 +246,7 @@ async fn dial_one(
     callee: &Callee,
     context: &Context,
 ) -> Result<One, DialError> {
-    let tunnel = instance.open(callee, context).await?;
+    let tunnel = callee.dial(instance, context).await?;
     let (fate, quic) = (Arc::clone(tunnel.fate()), Arc::clone(tunnel.quic()));
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
@@ -274,18 +274,18 @@ pub async fn shared(
     callee: &Callee,
     context: &Context,
 ) -> Result<Lent, (Chosen, DialError)> {
-    if let Some(found) = chosen.pool.share() {
+    if let Some(found) = chosen.kept.pool.share() {
         return Ok(lent(found, chosen));
     }
     // One dials; the others wait and share.
-    let dialling = chosen.pool.dial.lock().await;
-    if let Some(found) = chosen.pool.share() {
+    let dialling = chosen.kept.pool.dial.lock().await;
+    if let Some(found) = chosen.kept.pool.share() {
         drop(dialling);
         return Ok(lent(found, chosen));
     }
     match dial_shared(&chosen, callee, context).await {
         Ok(found) => {
-            lock(&chosen.pool.shared).push(found.clone());
+            lock(&chosen.kept.pool.shared).push(found.clone());
             drop(dialling);
             let place = Place::on(&found);
             Ok(lent((found, place), chosen))
@@ -310,7 +310,7 @@ async fn dial_shared(
     callee: &Callee,
     context: &Context,
 ) -> Result<Shared, DialError> {
-    let tunnel = instance.open(callee, context).await?;
+    let tunnel = callee.dial(instance, context).await?;
     let (fate, quic) = (Arc::clone(tunnel.fate()), Arc::clone(tunnel.quic()));
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

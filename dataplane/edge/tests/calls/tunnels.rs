@@ -89,7 +89,7 @@ async fn ends_of_directions_and_resets_pass() {
     drop(program);
     let error = tunnel.read_u8().await.unwrap_err();
     assert!(error.to_string().contains("reset"), "{error}");
-    assert_eq!(tunnel.fate().code(), Some(dmsc_edge::preface::Code::Gone));
+    assert_eq!(tunnel.fate().code(), Some(dmsc_http::preface::Code::Gone));
     // A caller that breaks off, after it has said all.
     let (mut tunnel, _chosen) = open().await.unwrap();
     tunnel.write_all(b"ask").await.unwrap();
