@@ -2,6 +2,7 @@
 //!
 //! [`dmsc_http::Instances`] draws among those that were not tried yet; when all were, any is tried once more.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,14 +122,18 @@ impl Chooser {
 /// Forgets the half that was not used for longest; calls that go on keep what they have.
 fn make_room(names: &mut HashMap<NameBuf, Arc<Callee>>) {
     let mut ages: Vec<u64> = names.values().map(|one| one.used.load(Relaxed)).collect();
-    let middle = ages.len() / 2;
-    let (_, limit, _) = ages.select_nth_unstable(middle);
+    let half = ages.len() / 2;
+    let (older, limit, _) = ages.select_nth_unstable(half);
     let limit = *limit;
-    let mut left = middle;
-    names.retain(|_, one| {
-        let goes = one.used.load(Relaxed) <= limit && left > 0;
-        left -= usize::from(goes);
-        !goes
+    // Of those that were used in the same second, as many as it takes.
+    let mut left = older.iter().filter(|age| **age == limit).count();
+    names.retain(|_, one| match one.used.load(Relaxed).cmp(&limit) {
+        Ordering::Less => false,
+        Ordering::Equal if left > 0 => {
+            left -= 1;
+            false
+        }
+        _ => true,
     });
 }
 

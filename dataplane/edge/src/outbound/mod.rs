@@ -5,6 +5,7 @@ mod answer;
 mod attempt;
 mod caller;
 mod failure;
+mod felt;
 mod head;
 mod headers;
 pub mod http;

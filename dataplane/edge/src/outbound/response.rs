@@ -1,6 +1,5 @@
 //! What a program is answered: an instance's answer, or the edge's own.
 
-use http::header::{self, HeaderValue};
 use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -39,17 +38,11 @@ pub fn respond(
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switched && let Some(own) = own {
         let theirs = hyper::upgrade::on(&mut response);
-        let wanted = response.headers().get(header::UPGRADE).cloned();
-        headers::end_to_end(response.headers_mut());
-        if let Some(wanted) = wanted {
-            response.headers_mut().insert(header::UPGRADE, wanted);
-        }
-        let connection = HeaderValue::from_static("upgrade");
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, connection);
+        let (mut parts, _) = response.into_parts();
+        upgrade::answer(&mut parts.status, &mut parts.headers, version);
+        parts.version = version;
         tokio::spawn(upgrade::carry(own, theirs, lent, account));
-        return response.map(|_| Answer::empty());
+        return Response::from_parts(parts, Answer::empty());
     }
     headers::end_to_end(response.headers_mut());
     *response.version_mut() = version;
