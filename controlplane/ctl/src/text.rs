@@ -1,6 +1,7 @@
 //! How single values are written: names, numbers of packets, times, ratios.
 
 use dmsc_wire::{Name, NameBuf};
+use time::OffsetDateTime;
 
 /// A name in text form; bytes that are no canonical name are shown in hexadecimal, and nothing as `-`.
 pub fn name(bytes: &[u8]) -> String {
@@ -78,24 +79,24 @@ pub fn remaining(seconds: i64) -> String {
 
 /// Milliseconds since 1970 as date and time, UTC.
 pub fn wall_clock(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01 in eras of 400 years; years begin in March, so that leap days come last (Hinnant, days_from_civil).
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{:03}",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60,
-        ms % 1000
-    )
+    format!("{}.{:03}", date(ms / 1_000), ms % 1_000)
+}
+
+/// Seconds since 1970 as date and time, UTC. The number may come from a file: years end at 9999.
+pub fn date(seconds: u64) -> String {
+    let at = i64::try_from(seconds).ok();
+    match at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()) {
+        Some(at) => format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second()
+        ),
+        None => "after 9999-12-31 23:59:59".to_owned(),
+    }
 }
 
 /// Reads a name from the command line; a mistake is shown under the character where it is.

@@ -12,7 +12,6 @@ use dmsc_node::router::{self, RouterOptions};
 use dmsc_node::routes::Routes;
 use dmsc_node::spa::command::SpaArgs;
 use dmsc_node::supervisor::{self, StaticOptions};
-use tracing_subscriber::EnvFilter;
 
 /// Control plane of DMSC (Distributed Micro Service Communication): of one router, or a prefix authority.
 #[derive(Debug, Parser)]
@@ -118,14 +117,7 @@ struct Static {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("DMSC_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(false)
-        .init();
+    dmsc_daemon::process::log();
     let result = match Cli::parse().command {
         Command::Static(arguments) => run(arguments),
         Command::Sg(arguments) => run_router(arguments, Role::Gateway),

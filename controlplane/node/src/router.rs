@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use dmsc_daemon::process::{NotifyState, more_files, notify};
 use dmsc_linkstate::AdjacencyId;
 use dmsc_proto::v1::{self, event::Event as What};
 use dmsc_spa::credentials::Credentials;
 use dmsc_wire::AttachmentId;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -30,7 +29,7 @@ use crate::handle::Handle;
 use crate::keeper::keep;
 use crate::node::Node;
 use crate::operator;
-use crate::operator::caller::Caller;
+use crate::operator::caller;
 use crate::operator::gate::Gate;
 use crate::peer::{NeighbourService, dialler};
 use crate::pods::Pods;
@@ -167,23 +166,6 @@ pub async fn run(options: RouterOptions) -> anyhow::Result<()> {
     let ended = router.run().await;
     notify(&[NotifyState::Stopping]);
     ended
-}
-
-/// As many descriptors as the system lets this process have: each pod and neighbour is one.
-fn more_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // With fewer it works as well, for fewer pods.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
-/// For systemd; without it nothing happens.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd not notified");
-    }
 }
 
 /// Writes the status file whenever something it tells may have changed; looks for another digest now and then.
@@ -525,7 +507,7 @@ impl Router {
 impl Router {
     /// A reload by signal is a change like any other.
     async fn record(&self, applied: &Result<Vec<String>, String>) {
-        let caller = Caller::signal("SIGHUP");
+        let caller = caller::signal("SIGHUP");
         let (what, outcome) = match applied {
             Ok(diff) => (diff.join("\n"), Ok(())),
             Err(error) => (

@@ -3,11 +3,9 @@
 //! Comments, limits and units of every message stand in `proto/dmsc/v1/*.proto`.
 
 mod page;
-mod peer;
 mod unix;
 
 pub use page::{Page, all_pages};
-pub use peer::{Peer, group_exists};
 pub use unix::{UnixSocketError, connect_unix};
 
 /// Lowest and highest version of the agent's API that this build speaks.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sd_notify::NotifyState;
+use dmsc_daemon::process::{NotifyState, more_files, notify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -188,21 +187,4 @@ async fn watch_over(
         () = again => { edge.phase.send_replace(Phase::Ended); }
     }
     Ok(())
-}
-
-/// As many descriptors as the system lets this process have: each connection is one.
-fn more_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // With fewer it works as well, for fewer connections.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
-/// For systemd; without it nothing happens.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd not notified");
-    }
 }

@@ -16,6 +16,7 @@ use super::PkiFailure;
 use super::cli::Show;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::date;
 
 /// JSON of `pki show`: one per certificate or statement.
 #[derive(Debug, Serialize)]
@@ -544,31 +545,5 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Seconds since 1970 as date and time, UTC.
 pub(super) fn utc(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (mut year, mut day) = (1970, days);
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    // Whole eras of 400 years first: the number comes from a file, and the loop must end soon.
-    year += day / 146_097 * 400;
-    day %= 146_097;
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if day < length {
-            break;
-        }
-        day -= length;
-        month += 1;
-    }
-    let (hour, minute) = (second / 3_600, second / 60 % 60);
-    format!(
-        "{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{:02} UTC",
-        day + 1,
-        second % 60
-    )
+    format!("{} UTC", date(seconds))
 }

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dmsc_daemon::{Caller, Groups, Role};
 use dmsc_proto::v1;
-use dmsc_spa::identity::Role;
 use dmsc_spa::verify::{Certificate, RootKey};
 use tonic::{Code, Request, Status};
 use tracing::warn;
 
-use super::caller::{Caller, RoleGroups, missing_groups};
+use super::caller;
 use crate::audit::{AuditLog, Record};
 use crate::clock::wall_ms;
 
@@ -43,29 +43,22 @@ impl Refusals {
     }
 }
 
+/// Who has which role.
+const RULE: &str = "root has, and members of the Unix groups view_group, operate_group and admin_group in the daemon's configuration, or an operator's \
+                    certificate";
+
 /// Whether a caller may, as far as the role goes.
 ///
 /// # Errors
 /// A refusal that names both roles.
 pub fn permit(caller: &Caller, need: Role) -> Result<(), Status> {
-    match caller.role {
-        Some(role) if role >= need => Ok(()),
-        Some(role) => Err(Status::permission_denied(format!(
-            "this needs the role {need}; {} has the role {role}",
-            caller.who
-        ))),
-        None => Err(Status::permission_denied(format!(
-            "this needs the role {need}; {} has none: root has, and members of the Unix groups view_group, operate_group and admin_group in the \
-             daemon's configuration, or an operator's certificate",
-            caller.who
-        ))),
-    }
+    caller.permit(need, RULE)
 }
 
 /// Roles and audit of one daemon.
 #[derive(Debug)]
 pub struct Gate {
-    groups: RoleGroups,
+    groups: Groups,
     root: Option<RootKey>,
     audit: Mutex<AuditLog>,
     refusals: Mutex<Refusals>,
@@ -74,8 +67,8 @@ pub struct Gate {
 impl Gate {
     /// `root` is for callers with a certificate.
     #[must_use]
-    pub fn new(groups: RoleGroups, root: Option<RootKey>, audit: AuditLog) -> Self {
-        for group in missing_groups(&groups) {
+    pub fn new(groups: Groups, root: Option<RootKey>, audit: AuditLog) -> Self {
+        for group in groups.missing() {
             warn!(group, "no such Unix group: nobody has a role by it");
         }
         Self {
@@ -89,7 +82,7 @@ impl Gate {
     /// Who asks.
     #[must_use]
     pub fn caller<T>(&self, request: &Request<T>) -> Caller {
-        Caller::of(request, &self.groups, self.root.as_ref())
+        caller::of(request, &self.groups, self.root.as_ref())
     }
 
     /// The certificate of a caller who has one, for calls that take long.
@@ -184,8 +177,8 @@ mod tests {
     fn refusals_drive_no_other_record_away() {
         let folder = tempfile::tempdir().unwrap();
         let log = AuditLog::open(folder.path()).unwrap();
-        let gate = Gate::new(RoleGroups::default(), None, log);
-        let genuine = Caller::signal("SIGHUP");
+        let gate = Gate::new(Groups::default(), None, log);
+        let genuine = caller::signal("SIGHUP");
         gate.record(&genuine, "Reload", "metric".into(), &Ok::<_, Status>(()), 1);
         let nobody = Caller {
             who: "uid 1".into(),

@@ -1,12 +1,12 @@
 //! Where the operator's API is served: a Unix socket, and TCP with client certificates.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use dmsc_daemon::{Caller, Groups, Places, Role, SocketError, socket};
 use dmsc_proto::v1::operator_server::{Operator, OperatorServer};
 use dmsc_spa::credentials::{Credentials, CredentialsError};
-use dmsc_spa::identity::Role;
 use dmsc_spa::verify::RootKey;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
@@ -16,8 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tracing::{error, warn};
 
-use super::caller::{Caller, RoleGroups};
-use super::{gate, local};
+use super::{caller, gate};
 use crate::accept::incoming;
 use crate::guests::Guests;
 use crate::tls::Tls;
@@ -29,6 +28,12 @@ const CALLS: u32 = 32;
 /// Long lists come in pages of 3 MiB; nodes and links of the network come as a whole, and one pod may serve 65,536 names.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// Members always find a place, and strangers are told in words that they have no role.
+const PLACES: Places = Places {
+    members: 1_024,
+    strangers: 32,
+};
+
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
 pub struct Addresses {
@@ -37,25 +42,15 @@ pub struct Addresses {
     /// TCP, with client certificates.
     pub tcp: Option<SocketAddr>,
     /// Unix groups that have a role on the socket.
-    pub groups: RoleGroups,
+    pub groups: Groups,
 }
 
 /// An address that cannot be used.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    /// Somebody answers on the socket.
-    #[error(
-        "operator {}: another process serves there; stop it, or give this one another socket", .0.display()
-    )]
-    Taken(PathBuf),
-    /// The socket cannot be made.
-    #[error("operator {}: {source}", path.display())]
-    Socket {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The Unix socket.
+    #[error("operator {0}")]
+    Socket(#[from] SocketError),
     /// TCP.
     #[error("{field} {address}: cannot listen: {source}")]
     Tcp {
@@ -96,7 +91,10 @@ pub async fn serve<S: Operator>(
     let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
     if let Some(path) = &addresses.socket {
         let groups = addresses.groups.clone();
-        let incoming = local::incoming(bind_socket(path).await?, groups.clone());
+        let known = groups.clone();
+        let incoming = socket::incoming(bind_socket(path)?, PLACES, move |peer| {
+            Caller::of_peer(peer, &known).role.is_some()
+        });
         let server =
             Server::builder()
                 .max_concurrent_streams(CALLS)
@@ -136,7 +134,7 @@ fn operators_only(
     root: &RootKey,
     guests: &Guests,
 ) -> Result<tonic::Request<()>, Status> {
-    let caller = Caller::of(&request, &RoleGroups::default(), Some(root));
+    let caller = caller::of(&request, &Groups::default(), Some(root));
     match caller.role {
         Some(_) => {
             guests.greet(&request, root);
@@ -152,9 +150,9 @@ fn operators_only(
 /// Everybody may open the socket; who has no role gets no further, and into no log.
 fn members_only(
     request: tonic::Request<()>,
-    groups: &RoleGroups,
+    groups: &Groups,
 ) -> Result<tonic::Request<()>, Status> {
-    let caller = Caller::of(&request, groups, None);
+    let caller = caller::of(&request, groups, None);
     gate::permit(&caller, Role::View)?;
     Ok(request)
 }
@@ -173,47 +171,18 @@ pub async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListene
         })
 }
 
-/// A socket left by a process that is gone is taken over; one that answers is not.
-async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
-    let wrong = |source| ListenError::Socket {
-        path: path.to_path_buf(),
-        source,
-    };
-    if tokio::net::UnixStream::connect(path).await.is_ok() {
-        return Err(ListenError::Taken(path.to_path_buf()));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(wrong)?;
-    // A file belongs to one group, and roles to several: everybody may connect, and is judged by what the kernel says of the process.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(wrong)?;
-    let searched = |folder: &Path| Ok::<_, std::io::Error>(folder.metadata()?.mode() & 0o001 != 0);
-    if let Some(folder) = path
+/// A file belongs to one group, and roles to several: everybody may connect, and is judged by what the kernel says of the process.
+fn bind_socket(path: &Path) -> Result<UnixListener, SocketError> {
+    let listener = socket::bind(path, 0o666)?;
+    let folder = path
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        && !searched(folder).map_err(wrong)?
-    {
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let is_closed = |folder: &&Path| {
+        let found = folder.metadata();
+        found.is_ok_and(|found| found.mode() & 0o001 == 0)
+    };
+    if let Some(folder) = folder.filter(is_closed) {
         warn!(folder = %folder.display(), "only root and the folder's group reach the operator's socket in it: chmod 755 lets members of view_group, operate_group and admin_group in");
     }
     Ok(listener)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn everybody_may_open_the_socket_and_it_is_taken_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("operator");
-        std::fs::write(&path, "left by a process that is gone").unwrap();
-        let _listener = bind_socket(&path).await.unwrap();
-        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o666);
-        assert!(matches!(
-            bind_socket(&path).await,
-            Err(ListenError::Taken(_))
-        ));
-    }
 }

@@ -1,13 +1,12 @@
 //! The operator's API: what dmscctl says to this process.
 //!
-//! [`caller`] knows who asks, [`gate`] what they may and what is written down, [`listen`] and [`local`] where it is served; [`service`] answers for `sg` and `sr`, from
+//! [`caller`] knows who asks, [`gate`] what they may and what is written down, [`listen`] where it is served; [`service`] answers for `sg` and `sr`, from
 //! [`network`], [`lsdb`], [`names`] and [`convergence`], long lists by [`page`].
 
 pub mod caller;
 pub mod convergence;
 pub mod gate;
 pub mod listen;
-pub mod local;
 pub mod lsdb;
 pub mod names;
 pub mod network;
@@ -18,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_daemon::Groups;
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -26,7 +26,6 @@ use crate::audit::{AuditError, AuditLog};
 use crate::config::Config;
 use crate::handle::Handle;
 use crate::metrics::{self, node::NodeMetrics};
-use caller::RoleGroups;
 use convergence::Convergence;
 use gate::Gate;
 use listen::{Addresses, ListenError};
@@ -69,10 +68,11 @@ pub async fn start(
     credentials: &Credentials,
 ) -> Result<Started, OperatorError> {
     let section = &config.node;
-    let groups = RoleGroups {
+    let groups = Groups {
         view: section.view_group.clone(),
         operate: section.operate_group.clone(),
         admin: section.admin_group.clone(),
+        own_user: false,
     };
     let audit = AuditLog::open(&section.state_dir)?;
     let gate = Arc::new(Gate::new(
@@ -99,10 +99,10 @@ pub async fn start(
     tokio::spawn(Arc::clone(&told).collect(COLLECT));
     let metrics = match section.metrics {
         Some(address) => {
-            let source: metrics::Source = Arc::new(move || {
+            let source = move || {
                 let told = Arc::clone(&told);
-                Box::pin(async move { told.registry().await })
-            });
+                async move { told.registry().await }
+            };
             Some(metrics::serve(address, source).await?)
         }
         None => None,

@@ -4,18 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_daemon::{Caller, Role};
 use dmsc_linkstate::action::Topology;
 use dmsc_linkstate::engine::pages::EntryKey;
 use dmsc_proto::v1::operator_server::Operator;
 use dmsc_proto::v1::*;
-use dmsc_spa::identity::Role;
 use dmsc_spa::verify::Certificate;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::caller::Caller;
 use super::convergence::Convergence;
 use super::gate::Gate;
 use super::page::{PodKey, StatementKey, page};

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use dmsc_daemon::Groups;
 use dmsc_proto::AUTHORITY_PORT;
 use dmsc_spa::identity::Identity;
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::operator::caller::RoleGroups;
 use crate::operator::listen::Addresses;
 
 /// A checked configuration.
@@ -34,7 +34,7 @@ pub struct SpaConfig {
     /// OpenMetrics over HTTP.
     pub metrics: Option<SocketAddr>,
     /// Unix groups with a role.
-    pub groups: RoleGroups,
+    pub groups: Groups,
 }
 
 /// All mistakes of a configuration, each with file, line and field.
@@ -116,10 +116,11 @@ impl SpaConfig {
             operator: raw.operator,
             operator_listen,
             metrics,
-            groups: RoleGroups {
+            groups: Groups {
                 view: raw.view_group,
                 operate: raw.operate_group,
                 admin: raw.admin_group,
+                own_user: false,
             },
         })
     }

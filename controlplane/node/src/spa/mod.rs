@@ -15,20 +15,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_daemon::process::{NotifyState, notify};
 use dmsc_spa::authority::{Authority, AuthorityError};
 use dmsc_spa::credentials::{Credentials, CredentialsError};
 use dmsc_spa::identity::Identity;
 use dmsc_spa::policy::{Policy, PolicyError};
-use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::audit::{AuditError, AuditLog};
 use crate::bodies::{Bounded, WINDOW};
 use crate::guests::Guests;
-use crate::operator::caller::Caller;
+use crate::operator::caller;
 use crate::operator::gate::Gate;
 use crate::operator::listen::{self, ListenError};
 use crate::tls::Tls;
@@ -162,10 +162,7 @@ pub async fn start(config: SpaConfig) -> Result<Running, StartError> {
     let metrics = match spa.config.metrics {
         Some(address) => {
             let spa = Arc::clone(&spa);
-            let source: crate::metrics::Source = Arc::new(move || {
-                let registry = metrics::registry(&spa);
-                Box::pin(async { registry })
-            });
+            let source = move || std::future::ready(metrics::registry(&spa));
             Some(crate::metrics::serve(address, source).await?)
         }
         None => None,
@@ -208,18 +205,11 @@ fn reload(spa: &Spa) {
         Ok(diff) => info!(changes = diff.len(), "policy read again"),
         Err(error) => error!("not reloaded, everything stays as it was: {error}"),
     }
-    let caller = Caller::signal("SIGHUP");
+    let caller = caller::signal("SIGHUP");
     let what = match &reloaded {
         Ok(diff) => diff.join("\n"),
         Err(_) => spa.config.file.display().to_string(),
     };
     let outcome = reloaded.map_err(tonic::Status::from);
     spa.gate.record(&caller, "Reload", what, &outcome, 0);
-}
-
-/// Nobody may be there to be told.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "the service manager was not told");
-    }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_daemon::Role;
 use dmsc_proto::v1::operator_server::Operator;
 use dmsc_proto::v1::*;
-use dmsc_spa::identity::Role;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};

@@ -29,7 +29,7 @@ pub async fn serve(edge: Arc<Edge>) -> anyhow::Result<()> {
     };
     let path = super::socket(&operator);
     // Whoever may open it gets the pods' sockets.
-    let listener = crate::operator::bind(&path, 0o600).await?.into_std()?;
+    let listener = crate::operator::bind(&path, 0o600)?.into_std()?;
     listener.set_nonblocking(false)?;
     let sockets = [operator, path];
     // Blocks most of the time; ends with the process.

@@ -1,9 +1,10 @@
 //! One call as one line of JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use dmsc_pod::Pin;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::record::AccessRecord;
 
@@ -83,24 +84,16 @@ pub(super) fn of(record: &AccessRecord) -> String {
 
 /// Date and time, UTC, ms.
 fn rfc3339(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01 in eras of 400 years; years begin in March, so that leap days come last (Hinnant, civil_from_days).
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
+    let at = OffsetDateTime::from(at);
     format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_millis()
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.millisecond()
     )
 }
 
@@ -108,7 +101,7 @@ fn rfc3339(at: SystemTime) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::stats::{Direction, Protocol};
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     pub(crate) fn record() -> AccessRecord {
         AccessRecord {

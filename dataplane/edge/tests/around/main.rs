@@ -6,10 +6,14 @@ mod bytes;
 mod gateway;
 mod handover;
 mod health;
+mod load;
 mod operator;
 #[path = "../../../pod/tests/model/pki.rs"]
 #[allow(dead_code)]
 mod pki;
+#[path = "../calls/program.rs"]
+#[allow(dead_code)]
+mod program;
 #[path = "../calls/rig.rs"]
 #[allow(dead_code)]
 mod rig;

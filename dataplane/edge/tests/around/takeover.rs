@@ -1,10 +1,10 @@
 //! The program itself, replaced by another process while calls go through it.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use dmsc_spa::credentials::Credentials;
@@ -21,12 +21,12 @@ use crate::gateway::Gateway;
 use crate::world::World;
 
 /// A process may take so long for each of its steps on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Programs that call at the same time.
 const CALLERS: u32 = 2;
 
 /// A world whose gateway knows certificates of the same root.
-async fn world() -> World {
+pub async fn world() -> World {
     let mut world = World::new().await;
     let folder = tempfile::tempdir().unwrap();
     let node = Identity::node(NodeId(1), true);
@@ -47,10 +47,11 @@ async fn world() -> World {
     world
 }
 
-/// A port that nobody has, for TCP and UDP.
-fn free() -> SocketAddr {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    udp.local_addr().unwrap()
+/// A place that nobody has, for TCP and UDP: connections of others take ports of 127.0.0.1 at any time.
+pub fn free() -> SocketAddr {
+    static PORT: AtomicU16 = AtomicU16::new(8_000);
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    ([127, 0x40 | a, b, c], PORT.fetch_add(1, Relaxed)).into()
 }
 
 /// A program that answers every request with its number, and says nothing else.
@@ -177,14 +178,14 @@ async fn resolve(at: SocketAddr, tally: Arc<Tally>) {
     }
 }
 
-struct Processes {
+pub struct Processes {
     folder: tempfile::TempDir,
     config: PathBuf,
     notify: UnixDatagram,
 }
 
 impl Processes {
-    fn new(world: &World, http: SocketAddr, dns: SocketAddr, program: SocketAddr) -> Self {
+    pub fn new(world: &World, http: SocketAddr, dns: SocketAddr, program: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("edge.toml");
         let pod = |identity: &str| {
@@ -210,7 +211,7 @@ impl Processes {
     }
 
     /// Starts one, and waits until it says that it is ready.
-    async fn start(&self, words: &[&str]) -> Child {
+    pub async fn start(&self, words: &[&str]) -> Child {
         let child = Command::new(env!("CARGO_BIN_EXE_dmsc-edge"))
             .arg("--config")
             .arg(&self.config)

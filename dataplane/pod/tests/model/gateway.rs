@@ -36,6 +36,8 @@ struct Attached {
     lease: u64,
     at: SocketAddr,
     serves: Vec<NameBuf>,
+    /// What it says of itself.
+    health: String,
 }
 
 #[derive(Debug)]
@@ -259,17 +261,22 @@ impl Default for Delivery {
 }
 
 impl State {
+    /// Whoever resolves is told again.
+    fn changed(&self) {
+        self.registrations.send_modify(|_| ());
+    }
+
     fn instances(&self, name: &NameBuf) -> v1::ResolveReply {
         let attachments = self.attachments.lock().unwrap();
         let serving = attachments
             .iter()
             .filter(|(_, one)| one.serves(name.as_name()));
-        let instance = |(id, _): (&u16, _)| v1::Instance {
+        let instance = |(id, one): (&u16, &Attached)| v1::Instance {
             gateway: NODE.0,
             attachment: u32::from(*id),
             metric: 1,
             weight: 1,
-            health: "serving".into(),
+            health: one.health.clone(),
             ..v1::Instance::default()
         };
         let mut instances: Vec<_> = serving.map(instance).collect();
@@ -494,7 +501,16 @@ impl Registrar for Service {
             .map(|(id, _)| *id)
             .or_else(|| attachments.keys().max().map(|id| id + 1))
             .unwrap_or(1);
-        attachments.insert(id, Attached { lease, at, serves });
+        let health = "serving".to_owned();
+        attachments.insert(
+            id,
+            Attached {
+                lease,
+                at,
+                serves,
+                health,
+            },
+        );
         drop(attachments);
         self.0.registrations.send_replace(count);
         let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
@@ -545,11 +561,12 @@ impl Registrar for Service {
     ) -> Result<Response<v1::WithdrawReply>, Status> {
         let id = self.known(request.get_ref().lease)?;
         self.0.attachments.lock().unwrap().remove(&id);
+        self.0.changed();
         Ok(Response::new(v1::WithdrawReply {}))
     }
 
     type ResolveStream = Replies;
-    /// The instances now, and again with every registration.
+    /// The instances now, and again with every registration, withdrawal and change of health.
     async fn resolve(
         &self,
         request: Request<v1::ResolveRequest>,
@@ -565,8 +582,13 @@ impl Registrar for Service {
         &self,
         request: Request<v1::HealthRequest>,
     ) -> Result<Response<v1::HealthReply>, Status> {
-        self.known(request.get_ref().lease)?;
-        *self.0.health.lock().unwrap() = request.into_inner().state;
+        let id = self.known(request.get_ref().lease)?;
+        let state = request.into_inner().state;
+        if let Some(one) = self.0.attachments.lock().unwrap().get_mut(&id) {
+            one.health.clone_from(&state);
+        }
+        *self.0.health.lock().unwrap() = state;
+        self.0.changed();
         Ok(Response::new(v1::HealthReply {}))
     }
 }

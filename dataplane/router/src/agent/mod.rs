@@ -6,11 +6,9 @@ pub(crate) mod describe;
 mod echo;
 mod explain;
 mod herald;
-mod roles;
 mod server;
 mod service;
 
 pub use herald::Herald;
-pub use roles::Groups;
 pub use server::{AgentError, Socket};
 pub use service::Agent;

@@ -1,17 +1,22 @@
 //! The agent's Unix socket: bound when everything else is ready, removed at the end.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dmsc_daemon::{Caller, Groups, Places, SocketError, socket};
 use dmsc_proto::v1::dataplane_agent_server::DataplaneAgentServer;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 
-use super::{Agent, Groups};
+use super::Agent;
 
 /// Calls of one connection at a time.
 const CALLS: u32 = 64;
+
+/// The control plane, dmscctl, and what looks at it.
+const PLACES: Places = Places {
+    members: 1_024,
+    strangers: 32,
+};
 
 /// The socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -20,19 +25,24 @@ pub enum AgentError {
     #[error("{}: another dataplane answers on this socket; give each its own [agent] socket", .0.display())]
     InUse(PathBuf),
     /// It could not be made.
-    #[error("{}: the agent's socket cannot be bound: {cause}", path.display())]
-    Bind {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
+    #[error("the agent's socket cannot be bound: {0}")]
+    Bind(SocketError),
+}
+
+impl From<SocketError> for AgentError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Taken(path) => Self::InUse(path),
+            error => Self::Bind(error),
+        }
+    }
 }
 
 /// A bound socket; its file goes with it.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
+    groups: Groups,
     path: OwnedPath,
 }
 
@@ -52,25 +62,20 @@ impl Socket {
     /// # Errors
     /// When somebody answers there, or the directory does not let.
     pub fn bind(path: &Path, groups: &Groups) -> Result<Socket, AgentError> {
-        let error = |cause| AgentError::Bind {
-            path: path.to_path_buf(),
-            cause,
-        };
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(AgentError::InUse(path.to_path_buf()));
-        }
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(error)?;
+            std::fs::create_dir_all(directory).map_err(|why| SocketError::Socket {
+                path: directory.to_path_buf(),
+                why,
+            })?;
         }
-        let _ = std::fs::remove_file(path); // not there is fine
-        let listener = UnixListener::bind(path).map_err(error)?;
         for group in groups.missing() {
             tracing::warn!(group, "no such Unix group: nobody has a role by it");
         }
         let mode = if groups.are_given() { 0o666 } else { 0o660 };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(error)?;
+        let listener = socket::bind(path, mode)?;
         Ok(Socket {
             listener,
+            groups: groups.clone(),
             path: OwnedPath(path.to_path_buf()),
         })
     }
@@ -84,14 +89,21 @@ impl Socket {
         agent: Arc<Agent>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let Socket { listener, path } = self;
+        let Socket {
+            listener,
+            groups,
+            path,
+        } = self;
+        let incoming = socket::incoming(listener, PLACES, move |peer| {
+            !groups.are_given() || Caller::of_peer(peer, &groups).role.is_some()
+        });
         let service = DataplaneAgentServer::from_arc(agent)
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(64 << 20);
         let result = tonic::transport::Server::builder()
             .max_concurrent_streams(CALLS)
             .add_service(service)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+            .serve_with_incoming_shutdown(incoming, stop)
             .await;
         drop(path);
         result

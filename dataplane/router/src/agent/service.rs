@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use dmsc_daemon::{Caller, Role};
 use dmsc_proto::v1;
 use dmsc_proto::v1::dataplane_agent_server::DataplaneAgent;
 use dmsc_wire::NameBuf;
@@ -14,7 +15,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::herald::Herald;
-use super::roles::Role;
 use super::{audit, configure, describe, echo, explain};
 use crate::handover::Offer;
 use crate::packet::Origin;
@@ -22,6 +22,9 @@ use crate::port::Handles;
 use crate::publisher::Publishing;
 use crate::shared::Shared;
 use crate::trace;
+
+/// Who has which role.
+const RULE: &str = "root has all, members of [agent] operate_group and view_group of the dataplane's configuration theirs";
 
 /// Serves the API.
 pub struct Agent {
@@ -63,8 +66,15 @@ impl Agent {
         }
     }
 
+    /// Whether the caller may what needs a role. Without groups the file mode of the socket decides: whoever opens it may everything.
     fn permit<T>(&self, request: &Request<T>, need: Role) -> Result<(), Status> {
-        self.shared.config.groups.permit(request, need)
+        let groups = &self.shared.config.groups;
+        if !groups.are_given() {
+            return Ok(());
+        }
+        let caller = Caller::of_socket(request, groups);
+        let caller = caller.unwrap_or_else(|| Caller::of_peer(None, groups));
+        caller.permit(need, RULE)
     }
 
     fn port(&self, name: &str) -> Result<usize, Status> {

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
+use dmsc_daemon::Groups;
 use dmsc_wire::{Domain, NodeId};
 use ipnet::IpNet;
 use toml::Spanned;
 
 use super::raw::{RawConfig, RawPort};
 use super::{Budget, Config, ConfigError, PortConfig, PortKind, PortRole, Role};
-use crate::agent::Groups;
 use crate::mac::MacAddress;
 
 /// Turns byte spans into errors that name file, line and field.
@@ -347,6 +347,8 @@ impl Checker<'_> {
             groups: Groups {
                 view: raw.agent.view_group.clone(),
                 operate: raw.agent.operate_group.clone(),
+                admin: None,
+                own_user: true,
             },
             ports,
         })

@@ -7,11 +7,11 @@ mod raw;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use dmsc_daemon::Groups;
 use dmsc_wire::{Domain, NodeId};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::agent::Groups;
 use crate::mac::MacAddress;
 use check::Checker;
 pub use fields::Difference;

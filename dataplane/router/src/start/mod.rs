@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use dmsc_daemon::process::{NotifyState, notify};
 use dmsc_dpdk::{Eal, EalConfig, Huge, Mempool};
 use dmsc_fib::{Generation, qsbr};
 use dmsc_proto::v1;
-use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 
 use crate::agent::{Agent, Herald, Socket};
@@ -405,13 +405,6 @@ fn serve(
     // Calls in progress (watches, captures) are cut; their clients see the connection go.
     runtime.shutdown_background();
     result
-}
-
-/// Tells systemd, where it started this process.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd was not told");
-    }
 }
 
 /// Tells the other process that it may open what only one can have.

@@ -1,0 +1,12 @@
+//! What every daemon has around its work: a Unix socket for its operator with roles by Unix group, metrics, log, systemd.
+#![forbid(unsafe_code)]
+
+pub mod metrics;
+mod peer;
+pub mod process;
+pub mod roles;
+pub mod socket;
+
+pub use peer::{Peer, group_exists};
+pub use roles::{Caller, Groups, Role};
+pub use socket::{Local, Places, SocketError};
