@@ -23,18 +23,10 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde::{Deserialize, Serialize};
 
-use shared::PodArgs;
+use shared::Cli;
 
 /// Items that a cart takes.
 const ROOM: usize = 1_000;
-
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    pod: PodArgs,
-    #[command(subcommand)]
-    command: Command,
-}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -60,7 +52,7 @@ struct Item {
 type Cart = Arc<Mutex<VecDeque<Item>>>;
 
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    let cli = Cli::<Command>::parse();
     shared::block_on(async {
         match cli.command {
             Command::Serve => {

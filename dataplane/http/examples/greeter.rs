@@ -21,7 +21,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use shared::PodArgs;
+use shared::Cli;
 
 #[allow(missing_docs)]
 mod proto {
@@ -34,14 +34,6 @@ use proto::{HelloOftenRequest, HelloReply, HelloRequest};
 
 /// Most answers to one `HelloOften`.
 const OFTEN: u32 = 100_000;
-
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    pod: PodArgs,
-    #[command(subcommand)]
-    command: Command,
-}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -69,7 +61,7 @@ pub struct Call {
 }
 
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    let cli = Cli::<Command>::parse();
     shared::block_on(async {
         match cli.command {
             Command::Serve => {

@@ -1,10 +1,11 @@
 //! One end of QUIC over names: a pod with its certificate, which calls and is called.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dmsc_pod::Pod;
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::connection::code;
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub socket: Arc<Socket>,
     pub exhibits: Arc<Exhibits>,
     pub keys: Keys,
+    /// Answers callers when nobody listens any more.
+    pub refusing: Mutex<JoinSet<()>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -90,6 +93,7 @@ impl Endpoint {
             quic,
             socket,
             keys,
+            refusing: Mutex::default(),
         });
         Ok(Self {
             connector: Connector::new(Arc::clone(&inner)),
@@ -150,6 +154,27 @@ impl Inner {
         let mut config = ClientConfig::new(Arc::clone(&tls.client) as _);
         config.transport_config(self.transport(peer)?);
         Ok(config)
+    }
+
+    /// Whoever calls is refused at once until somebody listens: without an answer, callers would wait as long as they have patience. Must be called in a tokio
+    /// runtime.
+    pub fn refuse(&self) {
+        // No part of this, or it would hold itself.
+        let quic = self.quic.clone();
+        self.refusing().spawn(async move {
+            while let Some(incoming) = quic.accept().await {
+                incoming.refuse();
+            }
+        });
+    }
+
+    /// The opposite of [`Inner::refuse`].
+    pub fn refuse_no_more(&self) {
+        *self.refusing() = JoinSet::new();
+    }
+
+    fn refusing(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Of connections in general; the limits of one are set when its caller is known.

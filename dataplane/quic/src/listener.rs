@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dmsc_wire::{Name, NameBuf};
 use quinn::Incoming;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tracing::debug;
@@ -19,7 +20,7 @@ use crate::tls::{self, Shown};
 /// How long a caller waits for a proof that the gateway has and the pod does not know yet.
 const MISSING: Duration = Duration::from_secs(2);
 
-/// Connections that callers make. Dropping it refuses new ones.
+/// Connections that callers make. Dropped, new ones are refused at once, and their callers go elsewhere.
 #[derive(Debug)]
 pub struct Listener {
     inner: Arc<Inner>,
@@ -29,6 +30,7 @@ pub struct Listener {
 
 impl Listener {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        inner.refuse_no_more();
         inner.quic.set_server_config(Some(inner.server_config()));
         let backlog = inner.config.backlog.max(1);
         let (sender, ready) = mpsc::channel(backlog);
@@ -49,7 +51,11 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
-        self.inner.quic.set_server_config(None);
+        if Handle::try_current().is_ok() {
+            self.inner.refuse();
+        } else {
+            self.inner.quic.set_server_config(None);
+        }
     }
 }
 

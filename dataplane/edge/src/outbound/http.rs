@@ -26,7 +26,7 @@ use crate::stats::ConnectionKind;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Until the first bytes are there that tell which version it is.
 const FIRST: Duration = Duration::from_secs(60);
-/// Of HTTP/1.1. HTTP/2 reads twice as much, so that more is answered with a reason ([`Caller::call`]).
+/// Of HTTP/1.1. HTTP/2 reads twice as much, so that a head that is longer is answered with a reason.
 pub const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 const BUFFER: usize = 128 << 10;

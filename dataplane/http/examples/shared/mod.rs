@@ -3,12 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Parser, Subcommand};
 use dmsc_http::name_of_uri;
 use dmsc_pod::{GatewayAddress, Health, Pod, PodConfig};
 use dmsc_quic::{Config, Endpoint};
 use dmsc_wire::NameBuf;
 use tokio::signal::unix::{SignalKind, signal};
+
+// What an example is told, with commands of its own. This would be its help, were it documentation.
+#[derive(Debug, Parser)]
+pub struct Cli<C: Subcommand> {
+    #[command(flatten)]
+    pub pod: PodArgs,
+    #[command(subcommand)]
+    pub command: C,
+}
 
 /// Who this pod is, and which name it is about.
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! Who is not who they say, or does not prove it.
 
+use std::time::Duration;
+
 use dmsc_quic::error::Unproven;
 use dmsc_quic::{NotProven, QuicError};
 use dmsc_spa::pki::now_s;
@@ -108,4 +110,27 @@ async fn a_server_of_another_root_is_refused() {
     let error = client.connector().connect(&name("/shop/cart")).await;
     let text = error.unwrap_err().to_string();
     assert!(text.contains("UnknownIssuer"), "{text}");
+}
+
+#[tokio::test]
+async fn who_listens_no_more_says_so_at_once_and_may_listen_again() {
+    let world = World::new().await;
+    let me = "cart/a";
+    let proof = vec![world.proof(me, "/shop/cart", |_| {})];
+    let endpoint = world.endpoint((me, me), &["/shop/cart"], proof).await;
+    drop(endpoint.listen());
+    let client = world.client().await;
+    let (connector, cart) = (client.connector(), name("/shop/cart"));
+    for _ in 0..3 {
+        // A handshake that is not answered would take five seconds.
+        let called = connector.connect(&cart);
+        let called = tokio::time::timeout(Duration::from_secs(3), called).await;
+        let error = called.expect("in time").unwrap_err();
+        assert!(matches!(error, QuicError::Connect { .. }), "{error}");
+    }
+    let listener = endpoint.listen();
+    let called = connector.connect(&cart);
+    let (called, served) = tokio::join!(called, listener.accept());
+    assert_eq!(called.unwrap().peer_identity(), me);
+    assert!(served.is_some());
 }
