@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use crate::error::HttpError;
 use crate::h1::{self, Pool};
 use crate::h2;
-use crate::instances::Choice;
+use crate::instance::Chosen;
 use crate::lane::Under;
 
 /// The body of an answer. Dropped before its end, the call is given up, and the other end told so.
@@ -31,7 +31,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub carrier: Carrier,
-    pub _choice: Choice,
+    pub _chosen: Chosen,
     pub _place: OwnedSemaphorePermit,
 }
 

@@ -1,5 +1,6 @@
 //! Names as host names: `cart.shop.dmsc` is `/shop/cart`. Programs that know nothing of names write them so.
 
+use dmsc_wire::name::MAX_COMPONENTS;
 use dmsc_wire::{Name, NameBuf};
 use thiserror::Error;
 
@@ -12,8 +13,14 @@ const MAX_HOST: usize = 253;
 /// A host that is no name, or a name that is no host.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HostError {
+    /// There is none.
+    #[error("there is no host; write one like cart.shop.{suffix} for /shop/cart")]
+    Missing {
+        /// What it is to end with.
+        suffix: String,
+    },
     /// Another suffix: somebody else's host.
-    #[error("host {host:?} does not end with .{suffix}; /shop/cart is written cart.shop.{suffix}")]
+    #[error("{host:?} does not end in .{suffix}; write cart.shop.{suffix} for /shop/cart")]
     Suffix {
         /// As it was given.
         host: String,
@@ -21,10 +28,13 @@ pub enum HostError {
         suffix: String,
     },
     /// Its labels are not those of a name.
-    #[error(
-        "host {0:?} is no name: labels are 1 to 63 of a-z, 0-9, - and _, at most 16 before the suffix"
-    )]
-    Label(String),
+    #[error("{host:?} is no name: {why}")]
+    Label {
+        /// As it was given.
+        host: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Host names cannot say it.
     #[error(
         "name {0} cannot be written as a host: each component must be 1 to 63 of a-z, 0-9, - and _, and all together at most 253 bytes"
@@ -35,7 +45,7 @@ pub enum HostError {
 /// `cart.shop.dmsc` → `/shop/cart`. Upper case is the same as lower case, a port and a last dot are ignored.
 ///
 /// # Errors
-/// Another suffix, or labels that no name has.
+/// No host, another suffix, or labels that no name has.
 pub fn name_of_host(host: &str) -> Result<NameBuf, HostError> {
     name_of_host_under(host, SUFFIX)
 }
@@ -53,6 +63,11 @@ pub fn name_of_host_under(host: &str, suffix: &str) -> Result<NameBuf, HostError
         .strip_suffix('.')
         .unwrap_or(without_port)
         .to_ascii_lowercase();
+    if text.is_empty() {
+        return Err(HostError::Missing {
+            suffix: suffix.to_owned(),
+        });
+    }
     let labels = text
         .strip_suffix(suffix)
         .and_then(|rest| rest.strip_suffix('.'))
@@ -60,11 +75,20 @@ pub fn name_of_host_under(host: &str, suffix: &str) -> Result<NameBuf, HostError
             host: host.to_owned(),
             suffix: suffix.to_owned(),
         })?;
-    let wrong = || HostError::Label(host.to_owned());
-    if text.len() > MAX_HOST || !labels.split('.').all(is_label) {
-        return Err(wrong());
+    let wrong = |why| {
+        let host = host.to_owned();
+        Err(HostError::Label { host, why })
+    };
+    if text.len() > MAX_HOST {
+        return wrong("it has more than 253 bytes");
     }
-    NameBuf::from_components(labels.rsplit('.')).map_err(|_| wrong())
+    if !labels.split('.').all(is_label) {
+        return wrong("labels are 1 to 63 of a-z, 0-9, - and _");
+    }
+    if labels.split('.').count() > MAX_COMPONENTS {
+        return wrong("it has more than 16 labels before its suffix");
+    }
+    NameBuf::from_components(labels.rsplit('.')).or_else(|_| wrong("it is too long"))
 }
 
 /// `/shop/cart` → `cart.shop.dmsc`.
@@ -122,17 +146,44 @@ mod tests {
         ] {
             assert_eq!(name_of_host(host).unwrap().to_string(), name, "{host}");
         }
-        for host in ["", "dmsc", ".dmsc", "cart.shop.example", "cart.shopdmsc"] {
-            assert!(name_of_host(host).is_err(), "{host}");
-        }
-        for host in ["a..b.dmsc", "ü.dmsc", "a b.dmsc", "a:x.dmsc"] {
-            let error = name_of_host(host).unwrap_err();
-            assert_eq!(error, HostError::Label(host.into()));
-        }
-        let deep = "a.".repeat(17) + "dmsc";
-        assert!(name_of_host(&deep).is_err());
-        let other = name_of_host_under("cart.shop.svc.example", "svc.example");
+        let other = name_of_host_under("Cart.shop.SVC.example", "svc.example");
         assert_eq!(other.unwrap().to_string(), "/shop/cart");
+    }
+
+    #[test]
+    fn what_is_no_name_is_told() {
+        for host in ["", ":80", "."] {
+            let error = name_of_host(host).unwrap_err();
+            assert!(
+                matches!(error, HostError::Missing { .. }),
+                "{host}: {error}"
+            );
+        }
+        for host in [
+            "dmsc",
+            "cart.shop",
+            "cart.shop.example",
+            "cart.shopdmsc",
+            "xdmsc",
+            "10.1.1.1",
+        ] {
+            let error = name_of_host(host).unwrap_err();
+            assert!(matches!(error, HostError::Suffix { .. }), "{host}: {error}");
+        }
+        for (host, word) in [
+            (".dmsc", "labels are"),
+            ("a..b.dmsc", "labels are"),
+            ("ü.dmsc", "labels are"),
+            ("a b.dmsc", "labels are"),
+            ("a/b.dmsc", "labels are"),
+            ("a:x.dmsc", "labels are"),
+            (&("a.".repeat(17) + "dmsc"), "16 labels"),
+            (&("abcdefghijklmnopqrst.".repeat(13) + "dmsc"), "253 bytes"),
+        ] {
+            let error = name_of_host(host).unwrap_err();
+            assert!(matches!(error, HostError::Label { .. }), "{host}: {error}");
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 
     #[test]

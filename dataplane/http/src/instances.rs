@@ -1,237 +1,264 @@
 //! The instances of a name, and which of them takes the next call.
+//!
+//! Those that were not tried for this call, of these the ones that do not rest, are well and are nearest; of two drawn at random, the one with less to do.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant as Time};
 
-use dmsc_pod::{Instance, Pin};
+use dmsc_pod::Pin;
 use dmsc_quic::Endpoint;
 use dmsc_wire::NameBuf;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tracing::debug;
 
-/// How long an instance that did not take a call is passed over.
-const REST: Duration = Duration::from_secs(1);
+use crate::instance::{Chosen, Instance};
+
 /// Between two questions to a registrar that is away, or does not tell more names: twice as long every time, up to a limit.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 const ASK_SELDOM: Duration = Duration::from_secs(16);
-/// How long the first call waits for the registrar; the network chooses the instance when it does not answer.
-const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
-/// Follows what the gateway says, until dropped.
+/// What the gateway says of a name, followed until this is dropped. `T` is what the caller keeps for each instance.
 #[derive(Debug)]
-pub(crate) struct Instances {
-    known: Arc<Mutex<Known>>,
-    asked: watch::Receiver<bool>,
-    follower: AbortHandle,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    list: Vec<Candidate>,
-    /// Whether the gateway tells changes at the moment.
-    followed: bool,
-}
+pub struct Instances<T = ()>(watch::Receiver<Known<T>>);
 
 #[derive(Debug)]
-struct Candidate {
-    place: Pin,
-    metric: u32,
+struct Known<T> {
+    list: Vec<Candidate<T>>,
+    telling: Telling,
+    /// Whichever the network chooses, for when nobody says where instances are.
+    network: Arc<Instance<T>>,
+}
+
+/// Whether the list is the gateway's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// It has not answered yet.
+    NotYet,
+    /// It tells changes at the moment.
+    Now,
+    /// It does not, or no longer. What was known stays: it is better than nothing while the control plane is away.
+    No,
+}
+
+#[derive(Debug)]
+struct Candidate<T> {
+    instance: Arc<Instance<T>>,
+    /// Health, then distance: the least is best.
+    rank: (u8, u32),
     weight: u64,
-    healthy: bool,
-    rests_until: Option<Instant>,
-    in_flight: Arc<AtomicUsize>,
 }
 
-/// Where a call goes.
-#[derive(Debug)]
-pub(crate) enum Choice {
-    /// To this one; it counts as under way there until dropped.
-    At { place: Pin, _flight: Flight },
-    /// Wherever the network takes it: nobody says where instances are.
-    Network,
-}
+impl<T: Default + Send + Sync + 'static> Instances<T> {
+    /// Asks the gateway of the endpoint's pod from now on. Must be called in a tokio runtime.
+    #[must_use]
+    pub fn follow(endpoint: &Arc<Endpoint>, name: NameBuf) -> Self {
+        let (told, known) = watch::channel(Known::default());
+        tokio::spawn(follow(Arc::clone(endpoint), name, told));
+        Self(known)
+    }
 
-impl Choice {
-    pub const fn place(&self) -> Option<Pin> {
-        match self {
-            Self::At { place, .. } => Some(*place),
-            Self::Network => None,
-        }
+    /// Those of a list that does not change, for who knows better than the gateway, or has none.
+    #[must_use]
+    pub fn of(list: &[dmsc_pod::Instance]) -> Self {
+        let mut known = Known::default();
+        known.learn(list);
+        Self(watch::channel(known).1)
     }
 }
 
-/// A call under way at an instance.
-#[derive(Debug)]
-pub(crate) struct Flight(Arc<AtomicUsize>);
-
-impl Flight {
-    fn start(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Instances {
-    pub fn follow(endpoint: Arc<Endpoint>, name: NameBuf) -> Self {
-        let known = Arc::new(Mutex::default());
-        let (sender, asked) = watch::channel(false);
-        let task = tokio::spawn(follow(endpoint, name, Arc::clone(&known), sender));
-        Self {
-            known,
-            asked,
-            follower: task.abort_handle(),
-        }
-    }
-
-    /// Until the gateway has answered once, or not for too long.
-    pub async fn asked(&self) {
-        if *self.asked.borrow() {
+impl<T> Instances<T> {
+    /// Until the gateway has answered once, or said that it does not; `limit` at most.
+    pub async fn asked(&self, limit: Duration) {
+        if self.0.borrow().telling != Telling::NotYet {
             return;
         }
-        let mut asked = self.asked.clone();
-        let first = asked.wait_for(|asked| *asked);
-        let _ = tokio::time::timeout(FIRST_ANSWER, first).await;
+        let mut known = self.0.clone();
+        let answered = known.wait_for(|known| known.telling != Telling::NotYet);
+        let _ = timeout(limit, answered).await;
     }
 
-    /// An instance for the next attempt. `None`: all there are have been tried.
-    pub fn choose(&self, tried: &[Pin]) -> Option<Choice> {
-        let known = lock(&self.known);
-        let now = Instant::now();
-        let rank = |one: &Candidate| {
-            let rests = one.rests_until.is_some_and(|until| now < until);
-            (rests, !one.healthy, one.metric)
-        };
-        let untried = |one: &&Candidate| !tried.contains(&one.place);
-        let Some(best) = known.list.iter().filter(untried).map(rank).min() else {
-            return (known.list.is_empty() || !known.followed).then_some(Choice::Network);
-        };
-        let best: Vec<_> = known
-            .list
-            .iter()
-            .filter(untried)
-            .filter(|one| rank(one) == best)
-            .collect();
-        // Two at random, and of these the one with less to do: no herd, and nobody is overrun.
-        let draw = || best[rand::random_range(0..best.len())];
-        let (one, other) = (draw(), draw());
-        let chosen = if other.load_beside(one) < one.load_beside(other) {
-            other
-        } else {
-            one
-        };
-        Some(Choice::At {
-            place: chosen.place,
-            _flight: Flight::start(&chosen.in_flight),
+    /// Whether there is somebody to call. When the gateway says that there is nobody, that is believed after `limit` only: routes come and go while they
+    /// converge.
+    pub async fn served(&self, limit: Duration) -> bool {
+        if self.0.borrow().is_served() {
+            return true;
+        }
+        let mut known = self.0.clone();
+        let served = timeout(limit, known.wait_for(Known::is_served)).await;
+        matches!(served, Ok(Ok(_)))
+    }
+
+    /// An instance that is not among those tried before; one for the network to choose if the gateway tells none, or does not tell at the moment. `None`: all there
+    /// are have been tried.
+    #[must_use]
+    pub fn choose(&self, tried: &[Option<Pin>]) -> Option<Chosen<T>> {
+        let known = self.0.borrow();
+        known.draw(tried).map(Chosen::new).or_else(|| {
+            let untold = known.list.is_empty() || known.telling != Telling::Now;
+            untold.then(|| Chosen::new(&known.network))
         })
     }
 
-    /// This one did not take a call.
-    pub fn rest(&self, place: Pin) {
-        let mut known = lock(&self.known);
-        if let Some(one) = known.list.iter_mut().find(|one| one.place == place) {
-            one.rests_until = Some(Instant::now() + REST);
+    /// All that are known, the one that stands for the network's choice included.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Instance<T>>> {
+        let known = self.0.borrow();
+        let told = known.list.iter().map(|one| &one.instance);
+        told.chain([&known.network]).cloned().collect()
+    }
+}
+
+impl<T: Default> Default for Known<T> {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            telling: Telling::NotYet,
+            network: Instance::new(None),
         }
     }
 }
 
-impl Drop for Instances {
-    fn drop(&mut self) {
-        self.follower.abort();
+impl<T> Known<T> {
+    fn is_served(&self) -> bool {
+        self.telling == Telling::No || !self.list.is_empty()
+    }
+
+    /// In one pass and without allocation: of the best so far, two at random are kept.
+    fn draw(&self, tried: &[Option<Pin>]) -> Option<&Arc<Instance<T>>> {
+        let now = Time::now();
+        let (mut best, mut count, mut two) = (None, 0_usize, [None; 2]);
+        for one in &self.list {
+            if tried.contains(&one.instance.pin) {
+                continue;
+            }
+            let grade = (one.instance.rests(now), one.rank);
+            if best.is_some_and(|best| best < grade) {
+                continue;
+            }
+            if best != Some(grade) {
+                (best, count, two) = (Some(grade), 0, [None; 2]);
+            }
+            count += 1;
+            let at = match count {
+                1 | 2 => count - 1,
+                _ => rand::random_range(0..count),
+            };
+            if let Some(place) = two.get_mut(at) {
+                *place = Some(one);
+            }
+        }
+        match two {
+            [Some(one), Some(other)] => Some(one.less_busy(other)),
+            [one, _] => one.map(|one| &one.instance),
+        }
     }
 }
 
-impl Candidate {
-    /// Calls under way, per weight.
-    fn load_beside(&self, other: &Self) -> u64 {
-        (self.in_flight.load(Relaxed) as u64 + 1) * other.weight
+impl<T> Candidate<T> {
+    /// The one with fewer calls per weight; either of them, if there is no difference.
+    fn less_busy<'a>(&'a self, other: &'a Self) -> &'a Arc<Instance<T>> {
+        let load = |one: &Self, beside: &Self| {
+            (u64::from(one.instance.in_flight()) + 1).saturating_mul(beside.weight)
+        };
+        let takes = match load(self, other).cmp(&load(other, self)) {
+            std::cmp::Ordering::Less => self,
+            std::cmp::Ordering::Greater => other,
+            std::cmp::Ordering::Equal if rand::random() => self,
+            std::cmp::Ordering::Equal => other,
+        };
+        &takes.instance
     }
 }
 
-impl Known {
-    /// Those that were there keep their counts.
-    fn learn(&mut self, instances: Vec<Instance>) {
-        let mut before = std::mem::take(&mut self.list);
-        self.list = instances
-            .into_iter()
-            .map(|new| {
-                let place = Pin {
-                    gateway: new.gateway,
-                    attachment: new.attachment,
-                };
-                let kept = before
-                    .iter()
-                    .position(|one| one.place == place)
-                    .map(|at| before.swap_remove(at));
-                let (rests_until, in_flight) = kept.map_or_else(
-                    || (None, Arc::default()),
-                    |kept| (kept.rests_until, kept.in_flight),
-                );
-                Candidate {
-                    place,
-                    metric: new.metric,
-                    weight: u64::from(new.weight.max(1)),
-                    healthy: matches!(new.health.as_str(), "serving" | "unknown"),
-                    rests_until,
-                    in_flight,
-                }
-            })
-            .collect();
-        self.followed = true;
+impl<T: Default> Known<T> {
+    /// Those that were there keep what was learned of them.
+    fn learn(&mut self, instances: &[dmsc_pod::Instance]) {
+        let before = std::mem::take(&mut self.list);
+        for told in instances {
+            let pin = Some(Pin {
+                gateway: told.gateway,
+                attachment: told.attachment,
+            });
+            // Several behind one far gateway have one pin, and are one here.
+            let mut known = self.list.iter().chain(&before);
+            let known = known.find(|one| one.instance.pin == pin);
+            let candidate = Candidate {
+                instance: known
+                    .map_or_else(|| Instance::new(pin), |known| Arc::clone(&known.instance)),
+                rank: (health(&told.health), told.metric),
+                weight: u64::from(told.weight.max(1)),
+            };
+            self.list.push(candidate);
+        }
+        self.telling = Telling::Now;
     }
 }
 
-async fn follow(
-    endpoint: Arc<Endpoint>,
-    name: NameBuf,
-    known: Arc<Mutex<Known>>,
-    asked: watch::Sender<bool>,
-) {
+/// Who wants fewer calls comes later, who wants none last.
+fn health(word: &str) -> u8 {
+    match word {
+        "serving" | "unknown" => 0,
+        "draining" => 2,
+        _ => 1,
+    }
+}
+
+/// Until nobody has the name any more.
+async fn follow<T: Default>(endpoint: Arc<Endpoint>, name: NameBuf, told: watch::Sender<Known<T>>) {
     let mut pause = ASK_AGAIN;
     loop {
-        match endpoint.pod().resolve(&name).await {
-            Ok(mut resolution) => {
-                let why = loop {
-                    match resolution.next().await {
-                        Ok(Some(instances)) => {
-                            pause = ASK_AGAIN;
-                            lock(&known).learn(instances);
-                            asked.send_replace(true);
-                        }
-                        Ok(None) => break "the gateway ended the list".to_owned(),
-                        Err(error) => break error.to_string(),
-                    }
-                };
-                debug!(%name, why, "instances are not told any more");
+        tokio::select! {
+            () = told.closed() => return,
+            answered = listen(&endpoint, &name, &told) => if answered {
+                pause = ASK_AGAIN;
             }
-            Err(error) => debug!(%name, %error, "instances are not told"),
         }
-        // What was known stays: it is better than nothing while the control plane is away.
-        lock(&known).followed = false;
-        asked.send_replace(true);
-        tokio::time::sleep(pause).await;
+        told.send_modify(|known| known.telling = Telling::No);
+        tokio::select! {
+            () = told.closed() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
         pause = (pause * 2).min(ASK_SELDOM);
     }
 }
 
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+/// Until the gateway tells no more; whether it told anything.
+async fn listen<T: Default>(
+    endpoint: &Endpoint,
+    name: &NameBuf,
+    told: &watch::Sender<Known<T>>,
+) -> bool {
+    let mut answered = false;
+    let mut resolution = match endpoint.pod().resolve(name).await {
+        Ok(resolution) => resolution,
+        Err(error) => {
+            debug!(%name, %error, "instances are not told");
+            return answered;
+        }
+    };
+    loop {
+        match resolution.next().await {
+            Ok(Some(instances)) => {
+                answered = true;
+                told.send_modify(|known| known.learn(&instances));
+            }
+            Ok(None) => return answered,
+            Err(error) => {
+                debug!(%name, %error, "instances are told no longer");
+                return answered;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn instance(at: &str, metric: u32, health: &str) -> Instance {
+    fn instance(at: &str, metric: u32, health: &str) -> dmsc_pod::Instance {
         let place: Pin = at.parse().unwrap();
-        Instance {
+        dmsc_pod::Instance {
             gateway: place.gateway,
             attachment: place.attachment,
             metric,
@@ -240,73 +267,119 @@ mod tests {
         }
     }
 
-    fn instances(list: Vec<Instance>) -> Instances {
-        let mut known = Known::default();
-        known.learn(list);
-        Instances {
-            known: Arc::new(Mutex::new(known)),
-            asked: watch::channel(true).1,
-            follower: tokio::spawn(async {}).abort_handle(),
-        }
+    fn pin(text: &str) -> Option<Pin> {
+        Some(text.parse().unwrap())
     }
 
-    fn place(choice: Option<Choice>) -> String {
-        let place = choice.unwrap().place().unwrap();
+    fn place(choice: &Option<Chosen>) -> String {
+        let place = choice.as_ref().unwrap().pin.unwrap();
         format!("{}:{}", place.gateway, place.attachment)
     }
 
-    #[tokio::test]
-    async fn nearest_healthy_and_rested_come_first_and_nobody_is_left_out() {
-        let known = instances(vec![
-            instance("1:1", 5, "serving"),
-            instance("2:1", 1, "draining"),
-            instance("3:1", 10, "serving"),
-        ]);
-        let pin = |text: &str| text.parse::<Pin>().unwrap();
+    fn rest(known: &Instances, at: &str) {
+        let all = known.all();
+        all.iter().find(|one| one.pin == pin(at)).unwrap().rest();
+    }
+
+    #[test]
+    fn nearest_healthy_and_rested_come_first_and_nobody_is_left_out() {
+        let (told, known) = watch::channel(Known::default());
+        let known = Instances(known);
+        told.send_modify(|known| {
+            known.learn(&[
+                instance("1:1", 5, "serving"),
+                instance("2:1", 1, "draining"),
+                instance("3:1", 10, "unknown"),
+                instance("4:1", 1, "overloaded"),
+            ]);
+        });
         for _ in 0..20 {
-            assert_eq!(place(known.choose(&[])), "1:1");
+            assert_eq!(place(&known.choose(&[])), "1:1");
         }
-        assert_eq!(place(known.choose(&[pin("1:1")])), "3:1");
-        known.rest(pin("1:1"));
-        assert_eq!(place(known.choose(&[])), "3:1");
-        known.rest(pin("3:1"));
-        assert_eq!(
-            place(known.choose(&[])),
-            "2:1",
-            "draining is better than resting"
-        );
-        known.rest(pin("2:1"));
-        assert_eq!(place(known.choose(&[])), "1:1", "all rest: any");
-        let all = ["1:1", "2:1", "3:1"].map(pin);
+        assert_eq!(place(&known.choose(&[pin("1:1")])), "3:1");
+        rest(&known, "1:1");
+        assert_eq!(place(&known.choose(&[])), "3:1");
+        rest(&known, "3:1");
+        assert_eq!(place(&known.choose(&[])), "4:1");
+        rest(&known, "4:1");
+        let draining = place(&known.choose(&[]));
+        assert_eq!(draining, "2:1", "draining is better than resting");
+        rest(&known, "2:1");
+        assert_eq!(place(&known.choose(&[])), "1:1", "all rest: any");
+        let all = ["1:1", "2:1", "3:1", "4:1"].map(pin);
         assert!(known.choose(&all).is_none());
-        lock(&known.known).followed = false;
-        assert!(matches!(known.choose(&all), Some(Choice::Network)));
+        told.send_modify(|known| known.telling = Telling::No);
+        assert!(known.choose(&all).unwrap().pin.is_none());
     }
 
-    #[tokio::test]
-    async fn who_has_less_to_do_is_taken() {
-        let list = || vec![instance("1:1", 1, "serving"), instance("2:1", 1, "serving")];
-        let known = instances(list());
-        let flights: Vec<_> = (0..100).map(|_| known.choose(&[]).unwrap()).collect();
-        lock(&known.known).learn(list());
-        let loads: Vec<usize> = lock(&known.known)
-            .list
-            .iter()
-            .map(|one| one.in_flight.load(Relaxed))
+    #[test]
+    fn who_has_less_to_do_is_taken() {
+        let list = [
+            instance("1:1", 5, "draining"),
+            instance("2:1", 10, "serving"),
+            instance("3:1", 10, "unknown"),
+            instance("4:1", 20, "serving"),
+        ];
+        let known = Instances::of(&list);
+        let held: Vec<_> = (0..100).map(|_| known.choose(&[])).collect();
+        let count = |at: &str| held.iter().filter(|one| place(one) == at).count();
+        assert_eq!((count("2:1"), count("3:1")), (50, 50));
+        drop(held);
+        let left: u32 = known.all().iter().map(|one| one.in_flight()).sum();
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn weights_are_shares_and_all_of_many_are_drawn() {
+        let mut list: Vec<_> = (1..=2)
+            .map(|at| instance(&format!("{at}:1"), 1, "serving"))
             .collect();
-        assert_eq!(loads.iter().sum::<usize>(), 100);
-        assert!(
-            loads.iter().all(|load| (40..=60).contains(load)),
-            "{loads:?}"
-        );
-        drop(flights);
-        let left = |one: &Candidate| one.in_flight.load(Relaxed);
-        assert_eq!(lock(&known.known).list.iter().map(left).sum::<usize>(), 0);
+        list[0].weight = 3;
+        let known: Instances = Instances::of(&list);
+        let held: Vec<_> = (0..80).map(|_| known.choose(&[])).collect();
+        let heavy = held.iter().filter(|one| place(one) == "1:1").count();
+        assert!((55..=65).contains(&heavy), "{heavy} of 80");
+        let list: Vec<_> = (1..=9)
+            .map(|at| instance(&format!("{at}:1"), 1, "serving"))
+            .collect();
+        let known: Instances = Instances::of(&list);
+        let _held: Vec<_> = (0..900).map(|_| known.choose(&[])).collect();
+        for one in known.all().iter().filter(|one| one.pin.is_some()) {
+            assert!((60..=140).contains(&one.in_flight()), "{one:?}");
+        }
     }
 
-    #[tokio::test]
-    async fn nobody_known_is_for_the_network_to_find() {
-        let known = instances(Vec::new());
-        assert!(matches!(known.choose(&[]), Some(Choice::Network)));
+    #[test]
+    fn what_was_learned_stays_when_the_list_is_told_again() {
+        let (told, known) = watch::channel(Known::default());
+        let known = Instances(known);
+        told.send_modify(|known| known.learn(&[instance("1:1", 1, "serving")]));
+        let chosen = known.choose(&[]);
+        rest(&known, "1:1");
+        told.send_modify(|known| {
+            known.learn(&[instance("2:1", 7, "serving"), instance("1:1", 7, "serving")]);
+        });
+        assert_eq!(known.all()[1].in_flight(), 1);
+        assert_eq!(place(&known.choose(&[])), "2:1", "1:1 rests");
+        drop(chosen);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_known_is_for_the_network_to_find_and_is_believed_after_a_while() {
+        let (told, known) = watch::channel(Known::default());
+        let known: Instances = Instances(known);
+        let second = Duration::from_secs(1);
+        known.asked(second).await;
+        assert!(known.choose(&[]).unwrap().pin.is_none());
+        told.send_modify(|known| known.learn(&[]));
+        known.asked(second).await;
+        assert!(!known.served(second).await);
+        assert!(known.choose(&[]).unwrap().pin.is_none());
+        let (served, ()) = tokio::join!(known.served(second), async {
+            told.send_modify(|known| known.learn(&[instance("1:1", 1, "serving")]));
+        });
+        assert!(served);
+        told.send_modify(|known| (known.list, known.telling) = (Vec::new(), Telling::No));
+        assert!(known.served(second).await, "the network may know");
     }
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use dmsc_pod::Pin;
 use dmsc_quic::{Connection, Connector, QuicError};
 use dmsc_wire::NameBuf;
-use tokio::io::AsyncWriteExt;
 
 use crate::error::HttpError;
 use crate::io::{Broken, Fate, Io};
 use crate::preface;
+use crate::repeat::is_not_processed;
 
 /// A stream to an instance, its preface sent.
 ///
@@ -21,26 +21,11 @@ pub(crate) async fn open(
     name: &NameBuf,
     place: Option<Pin>,
 ) -> Result<Io, QuicError> {
-    let mut stream = match place {
-        Some(place) => {
-            let connection = connector.connect_to(name, place).await?;
-            connection
-                .open_bi()
-                .await
-                .map_err(|source| QuicError::NotSent {
-                    name: name.clone(),
-                    source,
-                })?
-        }
-        None => connector.open(name).await?,
+    let connection = match place {
+        Some(place) => connector.connect_to(name, place).await?,
+        None => connector.connect(name).await?,
     };
-    // Buffered; who cannot take it is noticed with the call.
-    if let Err(error) = stream.write_all(&preface::BYTES).await {
-        let name = name.clone();
-        tracing::debug!(%name, %error, "a stream broke before its preface was sent");
-        let source = quinn::ConnectionError::Reset;
-        return Err(QuicError::NotSent { name, source });
-    }
+    let stream = preface::begin(&connection, name).await?;
     Ok(Io::new(stream, None))
 }
 
@@ -131,17 +116,4 @@ fn describe(error: &hyper::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Whether the server promises that it did nothing with the call: it refused it, or went away before it came to it (RFC 9113, 6.8 and 8.7). Of a server that goes
-/// away, h2 gives this error only to calls beyond the last that the server says it took.
-fn is_not_processed(error: &hyper::Error) -> bool {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<h2::Error>())
-        .filter(|error| error.is_remote())
-        .is_some_and(|error| match error.reason() {
-            Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
-            Some(h2::Reason::NO_ERROR) => error.is_go_away(),
-            _ => false,
-        })
 }

@@ -6,14 +6,18 @@
 
 use std::io;
 
-use quinn::{ReadError, VarInt, WriteError};
+use dmsc_quic::{Connection, QuicError, Stream};
+use dmsc_wire::NameBuf;
+use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// The version that is spoken.
 pub const VERSION: u8 = 1;
 /// Of a stream of bytes, without extensions.
 pub const BYTES: [u8; 4] = [VERSION, 0, 0, 0];
+/// Longest extension that is read over. Nothing has one so far.
+const MAX_EXTENSION: u16 = 1_024;
 
 /// What a stream carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,29 +35,59 @@ pub enum PrefaceError {
     /// Something that is not known here.
     #[error("the stream is of kind {0}, which is not known here")]
     Kind(u8),
+    /// An extension that nobody needs.
+    #[error(
+        "the stream begins with an extension of {0} bytes; at most {MAX_EXTENSION} are read over"
+    )]
+    Length(u16),
     /// It ended or broke before its preface was complete.
     #[error("the stream broke off within its preface: {0}")]
     Read(#[from] io::Error),
 }
 
+/// Opens a stream of bytes to the program at the other end. Its preface goes with the first bytes of the program, in one packet.
+///
+/// # Errors
+/// The connection to the instance of `name` is over: nothing was given to the program.
+pub async fn begin(connection: &Connection, name: &NameBuf) -> Result<Stream, QuicError> {
+    let not_sent = |source| QuicError::NotSent {
+        name: name.clone(),
+        source,
+    };
+    let mut stream = connection.open_bi().await.map_err(not_sent)?;
+    match stream.write_all(&BYTES).await {
+        Ok(()) => Ok(stream),
+        Err(error) => {
+            tracing::debug!(%name, %error, "a stream broke before its preface was sent");
+            Err(not_sent(ConnectionError::Reset))
+        }
+    }
+}
+
 /// Reads a preface, extensions included; what follows is the program's.
 ///
 /// # Errors
-/// It is of another version or kind, or incomplete.
+/// It is of another version or kind, too long, or incomplete.
 pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Kind, PrefaceError> {
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
-    let [version, kind, ..] = head;
+    let [version, kind, high, low] = head;
     if version != VERSION {
         return Err(PrefaceError::Version(version));
     }
     if kind != 0 {
         return Err(PrefaceError::Kind(kind));
     }
-    let extensions = u64::from(u16::from_be_bytes([head[2], head[3]]));
-    let skipped = tokio::io::copy(&mut stream.take(extensions), &mut tokio::io::sink()).await?;
-    if skipped < extensions {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    let length = u16::from_be_bytes([high, low]);
+    if length > MAX_EXTENSION {
+        return Err(PrefaceError::Length(length));
+    }
+    let mut left = usize::from(length);
+    let mut piece = [0; 64];
+    while left > 0 {
+        let step = left.min(piece.len());
+        stream.read_exact(&mut piece[..step]).await?;
+        left -= step;
     }
     Ok(Kind::Bytes)
 }
@@ -145,8 +179,9 @@ impl Code {
     }
 
     /// Breaks a stream off in both directions. What was over before stays so.
-    pub fn break_off(self, stream: &mut dmsc_quic::Stream) {
+    pub fn break_off(self, stream: &mut Stream) {
         let (send, receive) = stream.parts();
+        // Errors say that it is over already.
         let _ = send.reset(self.to_quic());
         let _ = receive.stop(self.to_quic());
     }
@@ -169,6 +204,14 @@ mod tests {
         ));
         assert!(matches!(error(&[1, 7, 0, 0]).await, PrefaceError::Kind(7)));
         assert!(matches!(error(&[1, 0, 0]).await, PrefaceError::Read(_)));
+        assert!(matches!(
+            error(&[1, 0, 0xff, 0xff]).await,
+            PrefaceError::Length(0xffff)
+        ));
+        let longest = [&[1, 0, 4, 0][..], &[9; 1_024], b"GET"].concat();
+        let mut bytes: &[u8] = &longest;
+        assert_eq!(read(&mut bytes).await.unwrap(), Kind::Bytes);
+        assert_eq!(bytes, b"GET");
         assert!(matches!(
             error(&[1, 0, 0, 2, 1]).await,
             PrefaceError::Read(_)

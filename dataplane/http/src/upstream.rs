@@ -7,7 +7,7 @@ use std::time::Duration;
 use dmsc_pod::Pin;
 use dmsc_quic::{Connector, Endpoint};
 use dmsc_wire::NameBuf;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -17,13 +17,17 @@ use crate::config::Config;
 use crate::error::HttpError;
 use crate::h1::{self, Pool};
 use crate::h2::Shared;
-use crate::instances::{Choice, Instances};
+use crate::instance::Chosen;
+use crate::instances::Instances;
 use crate::lane::open;
 use crate::redial::Redial;
+use crate::repeat::is_idempotent;
 use crate::replay::{AnyBody, Replay, Source};
 
 /// Attempts of a call that no program was given, or that may be made again.
 const ATTEMPTS: usize = 3;
+/// How long the first call waits for the registrar; the network chooses the instance when it does not answer.
+const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
 /// At most between two looks for connections that nobody uses, or that the other end drains.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -82,7 +86,7 @@ impl Upstream {
     pub fn new(endpoint: &Arc<Endpoint>, name: NameBuf, config: &Config) -> Arc<Self> {
         let upstream = Arc::new(Self {
             connector: endpoint.connector(),
-            instances: Instances::follow(Arc::clone(endpoint), name.clone()),
+            instances: Instances::follow(endpoint, name.clone()),
             name,
             h1: Pool::new(config.idle, config.idle_timeout),
             h2: Shared::new(config.idle_timeout),
@@ -135,15 +139,15 @@ impl Upstream {
         let source = Source::new(body, self.replay);
         let idempotent = is_idempotent(&head.method);
         let (mut tried, mut last, mut executed) = (Vec::new(), None, false);
-        self.instances.asked().await;
+        self.instances.asked(FIRST_ANSWER).await;
         for _ in 0..ATTEMPTS {
-            let (Some(choice), Some(body)) = (self.instances.choose(&tried), source.replay())
+            let (Some(chosen), Some(body)) = (self.instances.choose(&tried), source.replay())
             else {
                 break;
             };
             let request = Request::from_parts(head.clone(), body);
-            let place = choice.place();
-            let failed = match self.attempt(protocol, choice, request, sent).await {
+            let instance = Arc::clone(&chosen);
+            let failed = match self.attempt(protocol, chosen, request, sent).await {
                 Ok(answer) => {
                     source.settle();
                     return Ok(answer);
@@ -152,10 +156,10 @@ impl Upstream {
             };
             let Failed { error, fault } = failed;
             tracing::debug!(name = %self.name, %error, "an attempt failed");
-            if let Some(place) = place.filter(|_| fault != Fault::None) {
-                self.instances.rest(place);
+            if instance.pin.is_some() && fault != Fault::None {
+                instance.rest();
                 if fault == Fault::Absent {
-                    tried.push(place);
+                    tried.push(instance.pin);
                 }
             }
             let safe = error.is_safe_to_repeat();
@@ -173,11 +177,11 @@ impl Upstream {
     async fn attempt(
         &self,
         protocol: Protocol,
-        choice: Choice,
+        chosen: Chosen,
         request: Request<Replay>,
         sent: &AtomicBool,
     ) -> Result<Response<Answer>, Failed> {
-        let (at, place) = (choice.place(), self.place().await);
+        let (at, place) = (chosen.pin, self.place().await);
         let (answer, carrier) = match protocol {
             Protocol::H1 => {
                 let mut lane = self.lane(at, is_idempotent(request.method())).await?;
@@ -198,7 +202,7 @@ impl Upstream {
                 under.answered();
                 let held = Held {
                     carrier,
-                    _choice: choice,
+                    _chosen: chosen,
                     _place: place,
                 };
                 Ok(answer.map(|body: Incoming| Answer::new(body, self.name.clone(), held)))
@@ -252,33 +256,5 @@ async fn sweep(upstream: Weak<Upstream>, every: Duration) {
             return;
         };
         upstream.sweep();
-    }
-}
-
-/// Whether making it twice is the same as once (RFC 9110, 9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::PUT,
-        Method::DELETE,
-        Method::TRACE,
-    ]
-    .contains(method)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn which_methods_may_be_repeated() {
-        for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
-            assert!(is_idempotent(&method.parse().unwrap()), "{method}");
-        }
-        for method in ["POST", "PATCH", "CONNECT", "BREW"] {
-            assert!(!is_idempotent(&method.parse().unwrap()), "{method}");
-        }
     }
 }

@@ -1,13 +1,13 @@
 //! Checks a configuration as a whole, and tells all mistakes at once.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_wire::Domain;
 
+use super::collector::Collector;
 use super::raw;
 use super::{
     AccessLogTo, Config, HealthCheck, HealthKind, Mistakes, Outbound, PodConfig, Range, Redirect,
@@ -20,16 +20,6 @@ const MAX_PODS: usize = 512;
 const MAX_REDIRECTS: usize = 1_024;
 const MAX_SERVES: usize = 256;
 
-/// Collects mistakes; a wrong value is replaced by a harmless one until the end.
-struct Collector<'a> {
-    file: &'a Path,
-    /// The table that is looked at.
-    table: String,
-    mistakes: Vec<String>,
-    /// Listening addresses so far: namespace, transport and address, and who has it.
-    listens: HashMap<(Option<PathBuf>, &'static str, SocketAddr), String>,
-}
-
 pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
     let raw: raw::File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -38,12 +28,7 @@ pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
         let message = error.message();
         Mistakes(vec![format!("{}:{line}: {message}", file.display())])
     })?;
-    let mut collector = Collector {
-        file,
-        table: String::new(),
-        mistakes: Vec::new(),
-        listens: HashMap::new(),
-    };
+    let mut collector = Collector::new(file);
     let metrics = collector.listen("metrics", raw.metrics.as_deref(), &None, "tcp");
     let access_log = match raw.access_log.as_deref() {
         None | Some("off") => AccessLogTo::Off,
@@ -95,100 +80,6 @@ pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
 }
 
 impl Collector<'_> {
-    fn say(&mut self, sentence: &str) {
-        self.mistakes
-            .push(format!("{}: {sentence}", self.file.display()));
-    }
-
-    fn wrong<T>(&mut self, field: &str, value: &str, instead: T, why: &dyn Display) -> T {
-        let space = if self.table.is_empty() { "" } else { " " };
-        let sentence = format!("{}{space}{field} = {value:?}: {why}", self.table);
-        self.say(&sentence);
-        instead
-    }
-
-    fn parsed<T>(
-        &mut self,
-        field: &str,
-        text: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(why) => self.wrong(field, text, None, &why),
-        }
-    }
-
-    fn number(
-        &mut self,
-        field: &str,
-        value: Option<u32>,
-        default: u32,
-        low: u32,
-        high: u32,
-    ) -> u32 {
-        match value {
-            Some(value) if !(low..=high).contains(&value) => {
-                let why = format!("must be between {low} and {high}");
-                self.wrong(field, &value.to_string(), default, &why)
-            }
-            value => value.unwrap_or(default),
-        }
-    }
-
-    fn socket(&mut self, field: &str, text: &str) -> Option<SocketAddr> {
-        self.parsed(field, text, |text| match text.parse::<SocketAddr>() {
-            Ok(address) if address.port() != 0 => Ok(address),
-            _ => Err("write an IP address and a port, like 127.0.0.1:8080 or [::1]:8080".into()),
-        })
-    }
-
-    /// As [`Collector::socket`], of an address that nobody else in the namespace may have.
-    fn listen(
-        &mut self,
-        field: &str,
-        text: Option<&str>,
-        netns: &Option<PathBuf>,
-        transport: &'static str,
-    ) -> Option<SocketAddr> {
-        let text = text?;
-        let address = self.socket(field, text)?;
-        let owner = format!("{} {field}", self.table);
-        let key = (netns.clone(), transport, address);
-        if let Some(other) = self.listens.insert(key, owner) {
-            let why = format!("{} listens there already", other.trim());
-            return self.wrong(field, text, None, &why);
-        }
-        Some(address)
-    }
-
-    fn duration(
-        &mut self,
-        field: &str,
-        text: Option<&str>,
-        default: Duration,
-        high: Duration,
-    ) -> Duration {
-        let Some(text) = text else { return default };
-        let duration = self.parsed(field, text, |text| {
-            duration(text)
-                .filter(|found| !found.is_zero() && *found <= high)
-                .ok_or_else(|| {
-                    format!(
-                        "write a number with ms or s, like 500ms or 15s, at most {}s",
-                        high.as_secs()
-                    )
-                })
-        });
-        duration.unwrap_or(default)
-    }
-
-    fn name(&mut self, field: &str, text: &str) -> Option<NameBuf> {
-        self.parsed(field, text, |text| {
-            NameBuf::parse(text).map_err(|error| error.to_string())
-        })
-    }
-
     fn pod(&mut self, raw: raw::Pod, table: &str) -> Option<PodConfig> {
         self.table = table.to_owned();
         let before = self.mistakes.len();
@@ -367,16 +258,6 @@ impl Collector<'_> {
             fall: self.number("fall", raw.fall, usual.fall, 1, 100),
         }
     }
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    if let Some(number) = text.strip_suffix("ms") {
-        return number.parse().ok().map(Duration::from_millis);
-    }
-    text.strip_suffix('s')?
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
 }
 
 fn range(text: &str) -> Result<Range, String> {

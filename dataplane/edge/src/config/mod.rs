@@ -1,6 +1,7 @@
 //! The configuration file: read, and checked as a whole.
 
 mod check;
+mod collector;
 mod raw;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use dmsc_http::host::{HostError, name_of_host_under};
 use simple_dns::rdata::{A, OPT, RData};
 use simple_dns::{
     CLASS, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
 };
 
 use super::Table;
-use crate::host::{HostError, name_of_host};
 
 /// How long a program may keep an address, s: short, so that few connect to one that went to another name.
 const TTL: u32 = 5;
@@ -73,10 +73,10 @@ impl Zone {
             reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
             return RCODE::NoError;
         }
-        let name = match name_of_host(&host, &self.suffix) {
+        let name = match name_of_host_under(&host, &self.suffix) {
             Ok(name) => name,
             Err(HostError::Suffix { .. } | HostError::Missing { .. }) => return RCODE::Refused,
-            Err(HostError::Label { .. }) => return RCODE::ServerFailure,
+            Err(HostError::Label { .. } | HostError::Name(_)) => return RCODE::ServerFailure,
         };
         reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
         if matches!(question.qtype, QTYPE::TYPE(TYPE::A) | QTYPE::ANY) {

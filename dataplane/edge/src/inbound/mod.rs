@@ -5,11 +5,11 @@ mod stream;
 
 use std::sync::Arc;
 
+use dmsc_http::preface::Code;
 use dmsc_quic::{Connection, Listener};
 use tracing::debug;
 
 use crate::pod::{Context, Phase};
-use crate::preface::Code;
 use crate::stats::Direction;
 
 /// Accepts connections of callers until the pod ends.
@@ -51,12 +51,12 @@ async fn streams(connection: &Connection, context: &Arc<Context>) {
             }
         };
         if *context.phase.borrow() > Phase::Running {
-            stream::refuse(&mut stream, Code::Draining);
+            Code::Draining.break_off(&mut stream);
             continue;
         }
         let Ok(permit) = Arc::clone(&context.called).try_acquire_owned() else {
             context.shared.stats.error(Code::Overloaded.as_str());
-            stream::refuse(&mut stream, Code::Overloaded);
+            Code::Overloaded.break_off(&mut stream);
             continue;
         };
         let (context, quic) = (Arc::clone(context), Arc::clone(&quic));

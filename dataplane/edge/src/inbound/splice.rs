@@ -4,13 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use dmsc_http::preface::Code;
 use quinn::{RecvStream, SendStream};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-
-use crate::preface::Code;
 
 /// Pieces that are written at once.
 const PIECES: usize = 16;
@@ -48,8 +47,8 @@ pub async fn both(
         Err(end) => {
             // The program hears a reset of what its caller broke off.
             let _ = SockRef::from(&program).set_linger(Some(Duration::ZERO));
-            let _ = send.reset(Code::Gone.quic());
-            let _ = recv.stop(Code::Gone.quic());
+            let _ = send.reset(Code::Gone.to_quic());
+            let _ = recv.stop(Code::Gone.to_quic());
             end
         }
     };

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use dmsc_http::preface::{self, Code};
 use dmsc_quic::Stream;
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::splice::{self, End};
 use crate::pod::{Context, Served};
-use crate::preface::{self, Code};
 use crate::record::AccessRecord;
 use crate::stats::{Class, ConnectionKind, Direction, Protocol, QuicConnection};
 
@@ -18,28 +18,20 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// A caller says at once what it wants.
 const PREFACE: Duration = Duration::from_secs(10);
 
-/// Ends a stream of which a program got nothing.
-pub fn refuse(stream: &mut Stream, code: Code) {
-    let (send, recv) = stream.parts();
-    // Errors say that it is over already.
-    let _ = send.reset(code.quic());
-    let _ = recv.stop(code.quic());
-}
-
 /// Carries one stream to its end.
 pub async fn serve(mut stream: Stream, quic: &Arc<QuicConnection>, context: &Arc<Context>) {
     match tokio::time::timeout(PREFACE, preface::read(&mut stream)).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(preface::Kind::Bytes)) => {}
         Ok(Err(error)) => {
             debug!(caller = quic.connection.peer_identity(), %error, "a stream that cannot be read");
-            return refuse(&mut stream, Code::NotServed);
+            return Code::BadPreface.break_off(&mut stream);
         }
-        Err(_) => return refuse(&mut stream, Code::NotServed),
+        Err(_) => return Code::BadPreface.break_off(&mut stream),
     }
     let began = (Instant::now(), SystemTime::now());
     let Some(served) = context.serving(quic.connection.name()) else {
         context.shared.stats.error(Code::NotServed.as_str());
-        return refuse(&mut stream, Code::NotServed);
+        return Code::NotServed.break_off(&mut stream);
     };
     let counted = quic.stream();
     served.stats.begin();
@@ -85,7 +77,7 @@ async fn carry(
     context: &Context,
 ) -> Result<Bytes, (Code, Bytes)> {
     if !served.is_healthy() {
-        refuse(stream, Code::Unhealthy);
+        Code::Unhealthy.break_off(stream);
         return Err((Code::Unhealthy, (0, 0)));
     }
     let to = served.serve.to;
@@ -93,7 +85,7 @@ async fn carry(
         Ok(Ok(program)) => program,
         failed => {
             debug!(%to, error = ?failed.err(), "the program takes no connection");
-            refuse(stream, Code::NobodyListens);
+            Code::NobodyListens.break_off(stream);
             return Err((Code::NobodyListens, (0, 0)));
         }
     };

@@ -1,11 +1,14 @@
 //! Why a call failed, in words and in the protocol's own kind.
 
 use bytes::Bytes;
+use dmsc_http::preface::Code;
+use dmsc_quic::QuicError;
 use dmsc_wire::NameBuf;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::answer::Answer;
+use super::pool::DialError;
 
 static DMSC_ERROR: HeaderName = HeaderName::from_static("dmsc-error");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -14,6 +17,14 @@ static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The kinds of failures that the edge itself answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    /// What came is no request.
+    BadRequest,
+    /// The target of the request is too long.
+    LongTarget,
+    /// The head of the request is too long, or has too many fields.
+    LongHead,
+    /// The head of the request did not come to its end.
+    SlowHead,
     /// The host is no name.
     BadHost,
     /// CONNECT.
@@ -39,6 +50,10 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::BadRequest => "bad-request",
+            Self::LongTarget => "long-target",
+            Self::LongHead => "long-head",
+            Self::SlowHead => "slow-head",
             Self::BadHost => "bad-host",
             Self::Connect => "connect-refused",
             Self::NobodyServes => "nobody-serves",
@@ -55,12 +70,14 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadHost | Self::CallerLeft => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::BadHost | Self::CallerLeft => StatusCode::BAD_REQUEST,
+            Self::LongTarget => StatusCode::URI_TOO_LONG,
+            Self::LongHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NobodyServes | Self::NotReached => StatusCode::SERVICE_UNAVAILABLE,
             Self::Lost | Self::BadAnswer => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -68,9 +85,10 @@ impl Reason {
     #[must_use]
     pub const fn grpc(self) -> u16 {
         match self {
-            Self::BadHost => 3,
+            Self::BadRequest | Self::BadHost => 3,
+            Self::LongTarget | Self::LongHead => 8,
             Self::Connect => 12,
-            Self::Timeout | Self::SlowBody => 4,
+            Self::Timeout | Self::SlowHead | Self::SlowBody => 4,
             Self::CallerLeft => 1,
             Self::NobodyServes | Self::NotReached | Self::Lost => 14,
             Self::BadAnswer => 13,
@@ -79,6 +97,10 @@ impl Reason {
 
     const fn remedy(self) -> &'static str {
         match self {
+            Self::BadRequest => "speak HTTP/1.1, or HTTP/2 by prior knowledge",
+            Self::LongTarget => "send a shorter path and query, or put them into the body",
+            Self::LongHead => "send at most 100 fields, and at most 64 KiB",
+            Self::SlowHead => "send the head of the request faster",
             Self::BadHost => "call a host like cart.shop.dmsc",
             Self::Connect => "send requests to this address, it is no proxy",
             Self::NobodyServes => {
@@ -114,11 +136,51 @@ impl Failure {
         }
     }
 
+    /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call.
+    #[must_use]
+    pub fn broken(error: &hyper::Error, code: Option<Code>, given: bool) -> Self {
+        if error.is_parse() {
+            return Self::new(Reason::BadAnswer, "the program's answer is no HTTP");
+        }
+        if given {
+            let what = match code {
+                Some(Code::Gone) => "the program closed the connection before it answered",
+                _ => "the connection was lost before an answer came",
+            };
+            return Self::new(Reason::Lost, what);
+        }
+        let what = match code {
+            Some(Code::NotServed) => "the instance does not serve this name",
+            Some(Code::NobodyListens) => "the instance's program takes no connections",
+            Some(Code::Unhealthy) => "the instance's program is not well",
+            Some(Code::Overloaded) => "the instance has too many connections",
+            Some(Code::Draining) => "the instance ends soon",
+            Some(Code::BadPreface) => "the instance speaks another version of the stream format",
+            Some(Code::Gone) | None => "the connection to the instance was closed",
+        };
+        Self::new(Reason::NotReached, what)
+    }
+
+    /// For a connection of HTTP/1.1 of which nothing else is known, and which ends with it.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let (status, code) = (self.reason.status(), self.reason.as_str());
+        let text = self.text(None) + "\n";
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ndmsc-error: {code}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}",
+            text.len()
+        )
+    }
+
+    fn text(&self, name: Option<&NameBuf>) -> String {
+        let name = name.map_or_else(String::new, |name| format!("{name}: "));
+        format!("{name}{}; {}", self.what, self.reason.remedy())
+    }
+
     /// What the caller is told.
     #[must_use]
     pub fn response(&self, name: Option<&NameBuf>, grpc: bool) -> Response<Answer> {
-        let name = name.map_or_else(String::new, |name| format!("{name}: "));
-        let text = format!("{name}{}; {}", self.what, self.reason.remedy());
+        let text = self.text(name);
         let code = HeaderValue::from_static(self.reason.as_str());
         if grpc {
             let mut response = Response::new(Answer::empty());
@@ -142,6 +204,17 @@ impl Failure {
         headers.insert(header::CONTENT_TYPE, plain);
         headers.insert(DMSC_ERROR.clone(), code);
         response
+    }
+}
+
+/// Nothing was given to a program.
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        let what = match error {
+            DialError::Quic(QuicError::NoRoute(_)) => "no instance can be reached from here".into(),
+            other => other.to_string(),
+        };
+        Self::new(Reason::NotReached, what)
     }
 }
 

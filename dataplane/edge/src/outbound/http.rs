@@ -15,8 +15,10 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::NameSource;
-use super::pulse::{Felt, Pulse, TooQuiet};
-use super::request::Caller;
+use super::caller::Caller;
+use super::failure::{Failure, Reason};
+use super::felt::Felt;
+use super::pulse::{Pulse, TooQuiet};
 use crate::pod::{Context, Phase};
 use crate::stats::ConnectionKind;
 
@@ -24,14 +26,17 @@ use crate::stats::ConnectionKind;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Until the first bytes are there that tell which version it is.
 const FIRST: Duration = Duration::from_secs(60);
-const MAX_HEAD: usize = 64 << 10;
+/// Of HTTP/1.1. HTTP/2 reads twice as much, so that more is answered with a reason ([`Caller::call`]).
+pub const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 const BUFFER: usize = 128 << 10;
 const WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 const STREAMS: u32 = 256;
 const RESETS: usize = 20;
-const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ndmsc-error: slow-head\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// What a program still sends that was told that it is refused is read so long and so far: who is cut off in the middle of it might not read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: u64 = 1 << 20;
 
 /// Serves one connection of a program until it ends.
 pub async fn serve<I>(mut io: I, names: NameSource, context: Arc<Context>)
@@ -105,14 +110,14 @@ where
     let mut look = pin!(sleep_until(
         (std::time::Instant::now() + Duration::from_secs(10)).into()
     ));
-    let quiet = loop {
+    let over = loop {
         tokio::select! {
             biased;
             ended = &mut connection => {
-                if let Err(error) = ended {
-                    debug!(%error, "an HTTP/1.1 connection ended");
-                }
-                return;
+                break match ended {
+                    Ok(()) => return,
+                    Err(error) => Over::Broken(error),
+                };
             }
             () = &mut drain, if !draining => {
                 draining = true;
@@ -120,17 +125,56 @@ where
             }
             () = &mut look => match pulse.check() {
                 Ok(next) => look.as_mut().reset(next.into()),
-                Err(quiet) => break quiet,
+                Err(quiet) => break Over::Quiet(quiet),
             },
         }
     };
-    if quiet == TooQuiet::Head
-        && let Some(parts) = connection.into_parts()
+    let parts = connection.into_parts().map(|parts| parts.io.into_inner());
+    if let Some((io, refused)) = parts.map(Felt::into_parts)
+        && let Some(failure) = over.failure(refused)
     {
-        context.shared.stats.error("slow-head");
-        let mut io = parts.io.into_inner();
-        let _ = io.write_all(TIMEOUT).await;
-        let _ = io.shutdown().await;
+        context.shared.stats.error(failure.reason.as_str());
+        let farewell = part(io, &failure);
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+}
+
+/// How a connection of HTTP/1.1 came to its end.
+enum Over {
+    Broken(hyper::Error),
+    Quiet(TooQuiet),
+}
+
+impl Over {
+    /// What its program is to be told; `refused` is what the library wanted to say.
+    fn failure(self, refused: Option<StatusCode>) -> Option<Failure> {
+        let error = match self {
+            Self::Quiet(TooQuiet::Idle) => return None,
+            Self::Quiet(TooQuiet::Head) => {
+                let what = "the head of the request did not come to its end";
+                return Some(Failure::new(Reason::SlowHead, what));
+            }
+            Self::Broken(error) => error,
+        };
+        debug!(%error, "an HTTP/1.1 connection ended");
+        let reason = match refused? {
+            StatusCode::URI_TOO_LONG => Reason::LongTarget,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Reason::LongHead,
+            _ => Reason::BadRequest,
+        };
+        Some(Failure::new(reason, error.to_string()))
+    }
+}
+
+/// Says why, and reads for a while what the program had under way.
+async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, failure: &Failure) {
+    let said = async {
+        io.write_all(failure.last_words().as_bytes()).await?;
+        io.shutdown().await
+    };
+    if said.await.is_ok() {
+        let mut rest = io.take(FAREWELL_BYTES);
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
     }
 }
 
@@ -147,10 +191,11 @@ where
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(2 * MAX_HEAD as u32)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER)

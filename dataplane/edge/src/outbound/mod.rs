@@ -2,12 +2,16 @@
 
 mod account;
 mod answer;
+mod attempt;
+mod caller;
 mod failure;
+mod felt;
+mod head;
 mod headers;
 pub mod http;
 mod pool;
 mod pulse;
-mod request;
+mod response;
 mod trace;
 mod tunnel;
 mod upgrade;
@@ -105,7 +109,7 @@ pub async fn open(
         let Some(chosen) = callee.choose(&tried, deadline).await else {
             return Err(last);
         };
-        match tokio::time::timeout_at(deadline.into(), chosen.open(callee, context)).await {
+        match tokio::time::timeout_at(deadline.into(), callee.dial(&chosen, context)).await {
             Ok(Ok(tunnel)) => return Ok((tunnel, chosen)),
             Ok(Err(error)) => {
                 chosen.rest();
@@ -128,8 +132,8 @@ pub(crate) async fn sweep(context: Arc<Context>) {
         loop {
             tokio::time::sleep(SWEEP).await;
             for callee in context.chooser.callees() {
-                for instance in callee.instances() {
-                    instance.pool.sweep();
+                for instance in callee.instances.all() {
+                    instance.kept.pool.sweep();
                 }
             }
             for quic in context.shared.stats.quic_connections() {

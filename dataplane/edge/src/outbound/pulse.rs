@@ -1,14 +1,8 @@
-//! How long a program's connection has been quiet, and its bytes.
+//! How long a program's connection has been quiet, and whether what is said on it is an answer.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A head must be there so long after its first byte.
 const HEAD: Duration = Duration::from_secs(10);
@@ -23,6 +17,8 @@ pub struct Pulse {
     heads: bool,
     calls: AtomicU32,
     in_head: AtomicBool,
+    /// Whether all that was to be answered has been said, to the last byte.
+    said_all: AtomicBool,
     /// Since when it is as it is, ms after `base`.
     since: AtomicU64,
 }
@@ -45,6 +41,7 @@ impl Pulse {
             heads,
             calls: AtomicU32::new(0),
             in_head: AtomicBool::new(heads),
+            said_all: AtomicBool::new(true),
             since: AtomicU64::new(0),
         })
     }
@@ -53,7 +50,7 @@ impl Pulse {
         u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn heard(&self) {
+    pub(super) fn heard(&self) {
         if self.heads && self.calls.load(Relaxed) == 0 && !self.in_head.swap(true, Relaxed) {
             self.since.store(self.now(), Relaxed);
         }
@@ -64,7 +61,20 @@ impl Pulse {
     pub fn call(self: &Arc<Self>) -> Call {
         self.calls.fetch_add(1, Relaxed);
         self.in_head.store(false, Relaxed);
+        self.said_all.store(false, Relaxed);
         Call(Arc::clone(self))
+    }
+
+    /// All that was written has left. An answer's head is written in the same step in which its call may end: nothing is left of it here.
+    pub(super) fn flushed(&self) {
+        if self.calls.load(Relaxed) == 0 {
+            self.said_all.store(true, Relaxed);
+        }
+    }
+
+    /// Whether what is said now cannot be an answer to a call.
+    pub(super) fn has_said_all(&self) -> bool {
+        self.said_all.load(Relaxed)
     }
 
     /// Why it is to be closed now, or when to look again.
@@ -101,72 +111,5 @@ impl Drop for Call {
             self.0.since.store(self.0.now(), Relaxed);
             self.0.in_head.store(false, Relaxed);
         }
-    }
-}
-
-/// A program's connection, some of whose bytes were read already.
-#[derive(Debug)]
-pub struct Felt<I> {
-    first: Bytes,
-    io: I,
-    pulse: Arc<Pulse>,
-}
-
-impl<I> Felt<I> {
-    /// `first` come before what `io` has.
-    pub const fn new(first: Bytes, io: I, pulse: Arc<Pulse>) -> Self {
-        Self { first, io, pulse }
-    }
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Felt<I> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.first.is_empty() {
-            let step = this.first.len().min(buffer.remaining());
-            buffer.put_slice(&this.first[..step]);
-            this.first.advance(step);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            this.pulse.heard();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Felt<I> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(context)
     }
 }

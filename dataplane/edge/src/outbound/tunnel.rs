@@ -2,22 +2,22 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use dmsc_http::preface::{self, Code};
 use dmsc_quic::{QuicError, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::choose::{Callee, Instance};
 use crate::pod;
-use crate::preface::{Code, PREFACE};
 use crate::stats::{Direction, OpenStream, QuicConnection};
 
 /// What became of a stream, for those who gave it away.
 #[derive(Debug, Default)]
 pub struct Fate {
-    code: AtomicU32,
+    code: OnceLock<Code>,
     received: AtomicU64,
 }
 
@@ -25,7 +25,7 @@ impl Fate {
     /// Why the other edge ended it early.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
-        Code::of(u64::from(self.code.load(Relaxed)))
+        self.code.get().copied()
     }
 
     /// Bytes that came.
@@ -35,14 +35,9 @@ impl Fate {
     }
 
     fn note(&self, error: &io::Error) {
-        let Some(inner) = error.get_ref() else { return };
-        let code = match (inner.downcast_ref(), inner.downcast_ref()) {
-            (Some(quinn::ReadError::Reset(code)), _)
-            | (_, Some(quinn::WriteError::Stopped(code))) => code.into_inner(),
-            _ => return,
-        };
-        self.code
-            .store(u32::try_from(code).unwrap_or(u32::MAX), Relaxed);
+        if let Some(code) = Code::of(error) {
+            let _ = self.code.set(code);
+        }
     }
 }
 
@@ -96,10 +91,10 @@ impl Drop for Tunnel {
         let (send, recv) = self.stream.parts();
         // Errors say that it is over already.
         if !self.said_all {
-            let _ = send.reset(Code::Gone.quic());
+            let _ = send.reset(Code::Gone.to_quic());
         }
         if !self.heard_all {
-            let _ = recv.stop(Code::Gone.quic());
+            let _ = recv.stop(Code::Gone.to_quic());
         }
     }
 }
@@ -150,47 +145,40 @@ impl AsyncWrite for Tunnel {
     }
 }
 
-impl Instance {
-    /// A stream to its program. Errors: nothing was given to it.
+impl Callee {
+    /// A stream to the program of an instance.
     ///
     /// # Errors
-    /// The instance cannot be reached, or has not proven the name.
-    pub async fn open(&self, callee: &Callee, context: &pod::Context) -> Result<Tunnel, QuicError> {
-        let name = &callee.name;
-        let connection = match self.pin {
-            Some(pin) => context.connector.connect_to(name, pin).await?,
-            None => context.connector.connect(name).await?,
+    /// The instance cannot be reached, or has not proven the name: nothing was given to the program.
+    pub async fn dial(
+        &self,
+        instance: &Instance,
+        context: &pod::Context,
+    ) -> Result<Tunnel, QuicError> {
+        let connection = match instance.pin {
+            Some(pin) => context.connector.connect_to(&self.name, pin).await?,
+            None => context.connector.connect(&self.name).await?,
         };
-        let quic = self.noted(&connection, context).stream();
-        let not_sent = |source| QuicError::NotSent {
-            name: name.clone(),
-            source,
-        };
-        let mut stream = connection.open_bi().await.map_err(not_sent)?;
-        // It goes with the first bytes of the program, in one packet.
-        if stream.write_all(&PREFACE).await.is_err() {
-            return Err(not_sent(connection.closed().await));
-        }
+        let quic = noted(instance, &connection, context).stream();
+        let stream = preface::begin(&connection, &self.name).await?;
         Ok(Tunnel::new(stream, quic))
     }
+}
 
-    fn noted(
-        &self,
-        connection: &dmsc_quic::Connection,
-        context: &pod::Context,
-    ) -> Arc<QuicConnection> {
-        let mut noted = self
-            .quic
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match noted.as_ref() {
-            Some(noted) if noted.connection.id() == connection.id() => Arc::clone(noted),
-            _ => {
-                let stats = &context.shared.stats;
-                let new = stats.quic(Direction::Out, connection.clone());
-                *noted = Some(Arc::clone(&new));
-                new
-            }
+fn noted(
+    instance: &Instance,
+    connection: &dmsc_quic::Connection,
+    context: &pod::Context,
+) -> Arc<QuicConnection> {
+    let noted = instance.kept.quic.lock();
+    let mut noted = noted.unwrap_or_else(PoisonError::into_inner);
+    match noted.as_ref() {
+        Some(noted) if noted.connection.id() == connection.id() => Arc::clone(noted),
+        _ => {
+            let stats = &context.shared.stats;
+            let new = stats.quic(Direction::Out, connection.clone());
+            *noted = Some(Arc::clone(&new));
+            new
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use dmsc_http::preface::Code;
 use dmsc_pod::Pin;
 use dmsc_wire::NameBuf;
 use tokio::net::TcpStream;
@@ -12,7 +13,6 @@ use tracing::debug;
 use super::tunnel::{End, Replay, Spliced, abort, splice};
 use crate::choose::Callee;
 use crate::pod::Context;
-use crate::preface::Code;
 use crate::record::AccessRecord;
 use crate::stats::{Class, Direction, Protocol};
 
@@ -105,7 +105,7 @@ async fn attempt(
         outcome.attempts += 1;
         outcome.instance = chosen.pin;
         tried.push(chosen.pin);
-        let opened = chosen.open(callee, context);
+        let opened = callee.dial(&chosen, context);
         let mut tunnel = match tokio::time::timeout_at(deadline.into(), opened).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => {
@@ -128,8 +128,8 @@ async fn attempt(
             End::Done => None,
             End::Tcp(_) => Some("caller-gone"),
             End::Lost => Some("lost"),
-            End::Stream(code) => match Code::of(code.into_inner()) {
-                Some(code) if code.is_not_given() => {
+            End::Stream(code) => match Code::from_quic(*code) {
+                Some(code) if code.nothing_given() => {
                     if code != Code::NotServed {
                         chosen.rest();
                     }

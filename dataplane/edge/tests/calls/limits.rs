@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -16,18 +18,29 @@ const CART: &str = "cart.shop.dmsc";
 async fn what_is_no_http_is_refused_in_its_own_kind() {
     let world = World::new().await;
     let client = edge(&world, "web", &[]).await;
-    for (sent, told) in [
-        (&b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..], "400"),
-        (b"GET / HTTP/1.1\r\nhost : a.dmsc\r\n\r\n", "400"),
-        (b"GET /\0 HTTP/1.1\r\n\r\n", "400"),
-        (b"GET / HTTP/1.1\r\n\r\n", "400"),
+    for (sent, told, code) in [
+        (
+            &b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..],
+            "400",
+            "bad-request",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nhost : a.dmsc\r\n\r\n",
+            "400",
+            "bad-request",
+        ),
+        (b"GET /\0 HTTP/1.1\r\n\r\n", "400", "bad-request"),
+        (b"GET / HTTP/9.1\r\n\r\n", "400", "bad-request"),
+        (b"GET / HTTP/1.1\r\n\r\n", "400", "bad-host"),
         (
             b"POST / HTTP/1.1\r\nhost: a.dmsc\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
             "400",
+            "bad-request",
         ),
         (
             b"CONNECT a.dmsc:80 HTTP/1.1\r\nhost: a.dmsc:80\r\nconnection: close\r\n\r\n",
             "405",
+            "connect-refused",
         ),
     ] {
         // Whoever says no more is answered, and the connection is closed.
@@ -43,6 +56,12 @@ async fn what_is_no_http_is_refused_in_its_own_kind() {
             "{:?}: {answer:?}",
             String::from_utf8_lossy(sent)
         );
+        assert!(
+            answer.contains(&format!("\r\ndmsc-error: {code}\r\n")),
+            "{answer}"
+        );
+        let (_, text) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(text.contains("; ") && text.ends_with('\n'), "{answer}");
     }
     let long = format!(
         "GET /{} HTTP/1.1\r\nhost: a.dmsc\r\n\r\n",
@@ -53,12 +72,45 @@ async fn what_is_no_http_is_refused_in_its_own_kind() {
     for head in [many, large] {
         let answer = client.raw(head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        assert!(answer.contains("dmsc-error: long-head\r\n"), "{answer}");
+        assert!(answer.contains("at most 100 fields"), "{answer}");
     }
     let answer = client.raw(long.as_bytes()).await;
+    let (target, head) = ("HTTP/1.1 414 ", "HTTP/1.1 431 ");
     assert!(
-        answer.starts_with("HTTP/1.1 414 ") || answer.starts_with("HTTP/1.1 431 "),
+        answer.starts_with(target) || answer.starts_with(head),
         "{answer}"
     );
+    assert!(answer.contains("dmsc-error: long-"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_long_head_is_told_after_good_ones_and_over_http2_too() {
+    let world = World::new().await;
+    let program = Program::start("cart").await;
+    let _server = edge(&world, "cart/a", &[("/shop/cart", program.at)]).await;
+    let client = edge(&world, "web", &[]).await;
+    // One that is read only when the answer to the first is written.
+    let good = format!("GET /page HTTP/1.1\r\nhost: {CART}\r\n\r\n");
+    let all = format!("{good}{good}nonsense\r\n\r\n");
+    let answer = client.raw(all.as_bytes()).await;
+    assert_eq!(answer.matches("cart GET /page").count(), 2, "{answer}");
+    assert!(answer.contains("dmsc-error: bad-request\r\n"), "{answer}");
+    // A program's own 400 is its own.
+    let page = curl(&client, CART, &["-i"], "/400").await;
+    assert!(page.starts_with("HTTP/1.1 400 "), "{page}");
+    assert!(page.ends_with("cart GET /400"), "{page}");
+    let mut second = client.second().await;
+    for (length, code) in [(60_000, None), (90_000, Some("long-head")), (200_000, None)] {
+        let request = Request::get(format!("http://{CART}/page"))
+            .header("x-long", "x".repeat(length))
+            .body(Empty::new());
+        let answer = second.send_request(request.unwrap()).await.unwrap();
+        let expected = if length == 60_000 { 200 } else { 431 };
+        assert_eq!(answer.status(), expected, "{length}");
+        let told = answer.headers().get("dmsc-error");
+        assert_eq!(told.map(|told| told.to_str().unwrap()), code, "{length}");
+    }
 }
 
 #[tokio::test]
@@ -73,7 +125,7 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
             if stream.write_all(b"a: b\r\n").await.is_err() {
                 break;
             }
-            let mut answer = [0; 100];
+            let mut answer = [0; 1_000];
             if let Ok(read) = stream.try_read(&mut answer) {
                 return String::from_utf8_lossy(&answer[..read]).into_owned();
             }
@@ -83,6 +135,10 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
     let answer = tokio::time::timeout(LIMIT, drip).await.unwrap();
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
+        "{answer}"
+    );
+    assert!(
+        answer.is_empty() || answer.contains("did not come to its end; send"),
         "{answer}"
     );
     assert_eq!(client.context.shared.stats.errors(), [("slow-head", 1)]);

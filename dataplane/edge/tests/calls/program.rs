@@ -151,6 +151,9 @@ async fn answer(
         Method::HEAD => pieces(0),
         _ => answer,
     });
+    if path == "/400" {
+        *response.status_mut() = http::StatusCode::BAD_REQUEST;
+    }
     if path == "/trailers" {
         let name = HeaderValue::from_static("x-after");
         response.headers_mut().insert("trailer", name);

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dmsc_edge::config::{HealthCheck, Outbound, PodConfig, Range, Serve};
 use dmsc_edge::log::AccessLog;
 use dmsc_edge::pod::{self, Context, Phase, Shared};
 use dmsc_edge::sockets::Sockets;
 use dmsc_wire::Domain;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -115,6 +119,15 @@ pub async fn accept(listener: &TcpListener) -> TcpStream {
 impl Edge {
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.http).await.unwrap()
+    }
+
+    /// HTTP/2 by prior knowledge.
+    pub async fn second(&self) -> http2::SendRequest<Empty<Bytes>> {
+        let io = TokioIo::new(self.connect().await);
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        sender
     }
 
     /// What is answered to these bytes, until the connection is closed.

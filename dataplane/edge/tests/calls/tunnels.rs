@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::Empty;
+use hyper::ext::Protocol;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -89,7 +93,7 @@ async fn ends_of_directions_and_resets_pass() {
     drop(program);
     let error = tunnel.read_u8().await.unwrap_err();
     assert!(error.to_string().contains("reset"), "{error}");
-    assert_eq!(tunnel.fate().code(), Some(dmsc_edge::preface::Code::Gone));
+    assert_eq!(tunnel.fate().code(), Some(dmsc_http::preface::Code::Gone));
     // A caller that breaks off, after it has said all.
     let (mut tunnel, _chosen) = open().await.unwrap();
     tunnel.write_all(b"ask").await.unwrap();
@@ -113,4 +117,73 @@ async fn ends_of_directions_and_resets_pass() {
     let read = program.read_to_string(&mut asked);
     let error = tokio::time::timeout(LIMIT, read).await.unwrap();
     assert!(error.is_err(), "{asked}");
+}
+
+#[tokio::test]
+async fn websocket_over_http2_reaches_a_program_of_http1() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let program = tokio::spawn(async move {
+        let mut stream = accept(&listener).await;
+        let asked = head(&mut stream).await.to_lowercase();
+        assert!(asked.starts_with("get /chat?x=1 http/1.1\r\n"), "{asked}");
+        for line in [
+            "host: cart.shop.dmsc",
+            "upgrade: websocket",
+            "connection: upgrade",
+            "sec-websocket-version: 13",
+            "sec-websocket-protocol: soup",
+            "sec-websocket-key: ",
+        ] {
+            assert!(asked.contains(&format!("\r\n{line}")), "{asked}");
+        }
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: def\r\nsec-websocket-protocol: soup\r\n\r\nfirst";
+        stream.write_all(answer).await.unwrap();
+        let mut told = Vec::new();
+        stream.read_to_end(&mut told).await.unwrap();
+        stream.write_all(&told).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Another one does not know it.
+        let mut stream = accept(&listener).await;
+        head(&mut stream).await;
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage";
+        stream.write_all(answer).await.unwrap();
+    });
+    let _server = edge(&world, "cart/a", &[("/shop/cart", at)]).await;
+    let client = edge(&world, "web", &[]).await;
+    let mut sender = client.second().await;
+    // With its answer, the edge has said that it takes such requests.
+    let request = Request::get("http://nobody/").body(Empty::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 400);
+    let chat = || {
+        Request::connect("http://cart.shop.dmsc/chat?x=1")
+            .extension(Protocol::from_static("websocket"))
+            .header("sec-websocket-protocol", "soup")
+            .body(Empty::new())
+            .unwrap()
+    };
+    let answer = sender.send_request(chat()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "soup");
+    assert!(!answer.headers().contains_key("sec-websocket-accept"));
+    let stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    let told = vec![7; 1_000_000];
+    let (mut read, mut write) = tokio::io::split(stream);
+    let said = async {
+        write.write_all(&told).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let mut heard = Vec::new();
+    let both = async { tokio::join!(said, read.read_to_end(&mut heard)) };
+    tokio::time::timeout(LIMIT, both).await.unwrap().1.unwrap();
+    assert_eq!(&heard[..5], b"first");
+    assert!(heard[5..] == told);
+    let answer = sender.send_request(chat()).await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.headers()["dmsc-error"], "bad-answer");
+    program.await.unwrap();
+    let plain = Request::connect("cart.shop.dmsc:80").body(Empty::new());
+    let answer = sender.send_request(plain.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 405);
 }

@@ -43,6 +43,10 @@ pub struct Flood {
     /// Seed of the random bytes, to send the same again
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Send to a socket of this command's own that nobody reads: the same work, and the gateway sees none of it.
+    /// What others feel then is the price of the computing, not of the packets
+    #[arg(long)]
+    nowhere: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,7 +84,12 @@ impl FromStr for Rate {
 impl Flood {
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let stop = stop_signals()?;
-        let (background, socket) = self.open(global)?;
+        let (background, mut socket) = self.open(global)?;
+        let unread = UdpSocket::bind("127.0.0.1:0")?;
+        if self.nowhere {
+            socket = UdpSocket::bind("127.0.0.1:0")?;
+            socket.connect(unread.local_addr()?)?;
+        }
         let packets = packets(self.mode, self.seed);
         let (sent, refused) = flood(
             &socket,

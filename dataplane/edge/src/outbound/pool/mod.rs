@@ -2,20 +2,18 @@
 //!
 //! HTTP/1.1: one call at a time; those that are idle wait for the next call. HTTP/2: calls share a few.
 
+mod one;
+mod shared;
+
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tracing::debug;
-
-use super::tunnel::{Fate, Tunnel};
+use self::one::One;
+use self::shared::{Place, Shared};
+use super::tunnel::Fate;
 use super::upload::Upload;
-use crate::choose::{Callee, Chosen, Instance};
+use crate::choose::{Callee, Chosen};
 use crate::pod::Context;
 use crate::stats::QuicConnection;
 
@@ -25,12 +23,7 @@ const MAX_IDLE: usize = 256;
 const IDLE: Duration = Duration::from_secs(4);
 /// HTTP/2 connections of one instance.
 const MAX_SHARED: usize = 4;
-/// Calls on one of them, if the program takes so many.
-const MAX_STREAMS: usize = 256;
-const WINDOW: u32 = 512 << 10;
-const CONNECTION_WINDOW: u32 = 2 << 20;
 const BUFFER: usize = 128 << 10;
-const MAX_HEAD: u32 = 64 << 10;
 
 /// Those of one instance.
 #[derive(Debug, Default)]
@@ -41,63 +34,10 @@ pub struct Pool {
     dial: tokio::sync::Mutex<()>,
 }
 
-/// An HTTP/1.1 connection.
-#[derive(Debug)]
-struct One {
-    sender: http1::SendRequest<Upload>,
-    fate: Arc<Fate>,
-    quic: Arc<QuicConnection>,
-    since: Instant,
-}
-
-/// An HTTP/2 connection.
-#[derive(Debug, Clone)]
-struct Shared {
-    sender: http2::SendRequest<Upload>,
-    fate: Arc<Fate>,
-    quic: Arc<QuicConnection>,
-    load: Arc<Load>,
-}
-
-#[derive(Debug)]
-struct Load {
-    calls: AtomicU32,
-    /// What the program takes at a time.
-    limit: AtomicUsize,
-}
-
-impl Shared {
-    fn is_good(&self) -> bool {
-        !self.sender.is_closed() && self.quic.connection.is_open()
-    }
-
-    fn room(&self) -> usize {
-        let limit = self.load.limit.load(Relaxed).min(MAX_STREAMS);
-        limit.saturating_sub(self.load.calls.load(Relaxed) as usize)
-    }
-}
-
 #[derive(Debug)]
 enum Held {
     One(One),
     Shared(Shared, #[allow(dead_code)] Place),
-}
-
-/// A place on a connection that is shared, until it is dropped.
-#[derive(Debug)]
-struct Place(Arc<Load>);
-
-impl Place {
-    fn on(shared: &Shared) -> Self {
-        shared.load.calls.fetch_add(1, Relaxed);
-        Self(Arc::clone(&shared.load))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Relaxed);
-    }
 }
 
 /// A connection for one call.
@@ -156,7 +96,7 @@ impl Lent {
     pub fn give_back(self) {
         if let Held::One(mut one) = self.held {
             one.since = Instant::now();
-            self.chosen.pool.put(one);
+            self.chosen.kept.pool.put(one);
         }
     }
 }
@@ -224,14 +164,14 @@ pub async fn one(
     callee: &Callee,
     context: &Context,
 ) -> Result<Lent, (Chosen, DialError)> {
-    if let Some(one) = chosen.pool.take() {
+    if let Some(one) = chosen.kept.pool.take() {
         return Ok(Lent {
             held: Held::One(one),
             chosen,
             fresh: false,
         });
     }
-    match dial_one(&chosen, callee, context).await {
+    match one::dial(&chosen, callee, context).await {
         Ok(one) => Ok(Lent {
             held: Held::One(one),
             chosen,
@@ -239,30 +179,6 @@ pub async fn one(
         }),
         Err(error) => Err((chosen, error)),
     }
-}
-
-async fn dial_one(
-    instance: &Instance,
-    callee: &Callee,
-    context: &Context,
-) -> Result<One, DialError> {
-    let tunnel = instance.open(callee, context).await?;
-    let (fate, quic) = (Arc::clone(tunnel.fate()), Arc::clone(tunnel.quic()));
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER)
-        .handshake(TokioIo::new(tunnel))
-        .await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!(%error, "an HTTP/1.1 connection to an instance ended");
-        }
-    });
-    Ok(One {
-        sender,
-        fate,
-        quic,
-        since: Instant::now(),
-    })
 }
 
 /// A place on a connection of HTTP/2.
@@ -274,18 +190,18 @@ pub async fn shared(
     callee: &Callee,
     context: &Context,
 ) -> Result<Lent, (Chosen, DialError)> {
-    if let Some(found) = chosen.pool.share() {
+    if let Some(found) = chosen.kept.pool.share() {
         return Ok(lent(found, chosen));
     }
     // One dials; the others wait and share.
-    let dialling = chosen.pool.dial.lock().await;
-    if let Some(found) = chosen.pool.share() {
+    let dialling = chosen.kept.pool.dial.lock().await;
+    if let Some(found) = chosen.kept.pool.share() {
         drop(dialling);
         return Ok(lent(found, chosen));
     }
-    match dial_shared(&chosen, callee, context).await {
+    match shared::dial(&chosen, callee, context).await {
         Ok(found) => {
-            lock(&chosen.pool.shared).push(found.clone());
+            lock(&chosen.kept.pool.shared).push(found.clone());
             drop(dialling);
             let place = Place::on(&found);
             Ok(lent((found, place), chosen))
@@ -302,50 +218,6 @@ fn lent((found, place): (Shared, Place), chosen: Chosen) -> Lent {
         fresh: found.fate.received() == 0,
         held: Held::Shared(found, place),
         chosen,
-    }
-}
-
-async fn dial_shared(
-    instance: &Instance,
-    callee: &Callee,
-    context: &Context,
-) -> Result<Shared, DialError> {
-    let tunnel = instance.open(callee, context).await?;
-    let (fate, quic) = (Arc::clone(tunnel.fate()), Arc::clone(tunnel.quic()));
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEAD)
-        .max_send_buf_size(BUFFER)
-        .handshake(TokioIo::new(tunnel))
-        .await?;
-    let load = Arc::new(Load {
-        calls: AtomicU32::new(0),
-        limit: AtomicUsize::new(connection.current_max_send_streams()),
-    });
-    tokio::spawn(drive(connection, Arc::clone(&load)));
-    Ok(Shared {
-        sender,
-        fate,
-        quic,
-        load,
-    })
-}
-
-/// Runs a connection; what the program takes at a time it may say later.
-async fn drive(
-    mut connection: http2::Connection<TokioIo<Tunnel>, Upload, TokioExecutor>,
-    load: Arc<Load>,
-) {
-    let ended = poll_fn(|context| {
-        let polled = Pin::new(&mut connection).poll(context);
-        load.limit
-            .store(connection.current_max_send_streams(), Relaxed);
-        polled
-    });
-    if let Err(error) = ended.await {
-        debug!(%error, "an HTTP/2 connection to an instance ended");
     }
 }
 

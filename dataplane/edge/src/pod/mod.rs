@@ -1,211 +1,35 @@
 //! One pod: the thread that speaks for it, and what all of its tasks share.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod context;
+mod shared;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use dmsc_pod::{Health, Pod};
-use dmsc_quic::{Connector, Endpoint};
-use dmsc_wire::NameBuf;
+use dmsc_quic::Endpoint;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::choose::Chooser;
-use crate::config::{PodConfig, Serve};
+use crate::config::PodConfig;
 use crate::log::AccessLog;
 use crate::sockets::Sockets;
-use crate::stats::{ConnectionKind, Direction, NameStats, Stats};
+use crate::stats::ConnectionKind;
 use crate::{dns, health, inbound, netns, outbound, redirect, tcp};
+
+pub use context::{Context, LINGER, Phase};
+pub use shared::{Served, Shared};
 
 /// How long what runs may go on after no new calls are taken.
 pub const GRACE: Duration = Duration::from_secs(30);
-/// Connections that programs of a pod may have open; and, apart from them, those that callers have to its programs.
-const MAX_CONNECTIONS: usize = 10_000;
-/// Connections of programs that are not used stay open for so long after no new ones are taken: what they were about to say is answered.
-pub const LINGER: Duration = Duration::from_secs(1);
 /// How long callers without a call may take to go.
 const LEAVE: Duration = Duration::from_secs(5);
 /// Between two looks at what goes on, when it is to end.
 const LOOK: Duration = Duration::from_millis(20);
 /// Registration is tried until it works.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How far a pod's life is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Takes calls.
-    Running,
-    /// Takes no new ones.
-    Draining,
-    /// All that goes on is broken off.
-    Ended,
-}
-
-/// A prefix that is served, and whether its program is well.
-#[derive(Debug)]
-pub struct Served {
-    /// As configured.
-    pub serve: Serve,
-    /// Its counters.
-    pub stats: Arc<NameStats>,
-    healthy: AtomicBool,
-}
-
-impl Served {
-    /// Whether its program is well; it is taken to be until a check says otherwise.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Relaxed)
-    }
-
-    /// What a check says.
-    pub fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Relaxed);
-    }
-}
-
-/// What the main thread, too, may look at.
-#[derive(Debug)]
-pub struct Shared {
-    /// As configured.
-    pub config: PodConfig,
-    /// What is counted.
-    pub stats: Arc<Stats>,
-    /// In the order of the file.
-    pub served: Vec<Arc<Served>>,
-    /// Synthetic addresses; `None`: the pod calls nobody.
-    pub names: Option<Arc<dns::Table>>,
-    /// The listening sockets while they are open.
-    sockets: Mutex<Option<Arc<Sockets>>>,
-    /// Its tasks' own, once it is registered.
-    pub context: OnceLock<Arc<Context>>,
-}
-
-impl Shared {
-    /// Of a pod that is not started.
-    #[must_use]
-    pub fn new(config: PodConfig) -> Self {
-        let stats = Arc::new(Stats::new(&config.identity));
-        let served = |serve: &Serve| {
-            Arc::new(Served {
-                serve: serve.clone(),
-                stats: stats.of(Direction::In, Some(&serve.prefix)),
-                healthy: AtomicBool::new(true),
-            })
-        };
-        Self {
-            served: config.serves.iter().map(served).collect(),
-            names: config
-                .outbound
-                .as_ref()
-                .map(|one| Arc::new(dns::Table::new(one))),
-            stats,
-            config,
-            sockets: Mutex::default(),
-            context: OnceLock::new(),
-        }
-    }
-}
-
-impl Shared {
-    /// The listening sockets while they are open.
-    #[must_use]
-    pub fn listening(&self) -> Option<Arc<Sockets>> {
-        self.sockets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Keeps sockets that are open, for who takes them over.
-    pub fn listen_on(&self, sockets: Sockets) {
-        let kept = Some(Arc::new(sockets));
-        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-    }
-
-    /// Closes them, so that nobody waits there in vain; a process that took them over still has them.
-    pub fn close(&self) {
-        let closed = self
-            .sockets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(closed);
-    }
-}
-
-/// What all tasks of a pod share.
-#[derive(Debug)]
-pub struct Context {
-    /// Configuration, counters, prefixes, synthetic addresses.
-    pub shared: Arc<Shared>,
-    /// Its end of QUIC; [`Endpoint::pod`] is the registration.
-    pub endpoint: Arc<Endpoint>,
-    /// Of `endpoint`.
-    pub connector: Connector,
-    /// Which instance a call goes to.
-    pub chooser: Chooser,
-    /// Connections that programs may have open, beside those that they have.
-    pub callers: Arc<Semaphore>,
-    /// Streams that callers may have open, beside those that they have.
-    pub called: Arc<Semaphore>,
-    /// Calls that are over.
-    pub log: AccessLog,
-    /// What is to be done next.
-    pub phase: watch::Receiver<Phase>,
-}
-
-impl Context {
-    /// Of a pod that is registered.
-    #[must_use]
-    pub fn new(
-        shared: Arc<Shared>,
-        endpoint: Endpoint,
-        log: AccessLog,
-        phase: watch::Receiver<Phase>,
-    ) -> Self {
-        let endpoint = Arc::new(endpoint);
-        Self {
-            connector: endpoint.connector(),
-            chooser: Chooser::new(Arc::clone(&endpoint), Arc::clone(&shared.stats)),
-            shared,
-            endpoint,
-            callers: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            called: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            log,
-            phase,
-        }
-    }
-
-    /// Who the pod is.
-    #[must_use]
-    pub fn identity(&self) -> &str {
-        &self.shared.config.identity
-    }
-
-    /// The longest prefix served here that covers `name`.
-    #[must_use]
-    pub fn serving(&self, name: &NameBuf) -> Option<&Arc<Served>> {
-        let covers = |one: &&Arc<Served>| one.serve.prefix.as_name().is_prefix_of(name.as_name());
-        let served = self.shared.served.iter().filter(covers);
-        served.max_by_key(|one| one.serve.prefix.as_bytes().len())
-    }
-
-    /// Until a connection that nobody uses may be closed, because no new ones are taken.
-    pub async fn until_quiet(&self) {
-        self.until(Phase::Draining).await;
-        tokio::time::sleep(LINGER).await;
-    }
-
-    /// Until the phase is at least this.
-    pub async fn until(&self, phase: Phase) {
-        let mut phases = self.phase.clone();
-        // Whoever says it is gone: that is the end as well.
-        let _ = phases.wait_for(|now| *now >= phase).await;
-    }
-}
 
 /// The thread of a pod: enters its namespace, opens its sockets, registers, and serves until the phase is `Ended`, or `Draining` and nothing goes on.
 /// `opened` is told when the sockets are open, or why they cannot be; `registered` once it is.
