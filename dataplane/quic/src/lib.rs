@@ -25,7 +25,7 @@ mod judge;
 mod keys;
 mod life;
 pub mod listener;
-mod notice;
+pub mod notice;
 mod peer;
 pub mod proof;
 mod socket;

@@ -14,7 +14,7 @@ const DRAIN: u8 = 2;
 
 /// What it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notice {
+pub enum Notice {
     /// Renewed proofs follow.
     Proofs,
     /// New calls are to go elsewhere.
@@ -36,7 +36,10 @@ pub(crate) const fn drain() -> Bytes {
 }
 
 /// Reads what the rest of the stream is.
-pub(crate) async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Notice> {
+///
+/// # Errors
+/// The stream broke off before that.
+pub async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Notice> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).await?;
     Ok(match head {
