@@ -172,11 +172,8 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
     let dir = rig.dir();
     let (traffic, hellos) = (dir.join("traffic.pcap"), dir.join("hellos.pcap"));
     let router_is = (crate::transit::NODE.0, router.boot_nonce()?);
-    pcap::write_with_hellos(
-        &traffic,
-        (mode, args.frame, args.frames, args.prefixes),
-        router_is,
-    )?;
+    let what = (mode, args.frame, args.frames, args.prefixes);
+    pcap::write_traffic(&traffic, what, Some(router_is), None)?;
     pcap::write_hellos(&hellos, LINKS[1], router_is, wanted.mtu, 64, None)?;
     let plan = Plan {
         core: rig.own_core,

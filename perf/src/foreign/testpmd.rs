@@ -49,14 +49,30 @@ pub struct Testpmd {
 /// # Errors
 /// When it cannot be run.
 pub fn version() -> anyhow::Result<String> {
+    // It prints the version while it starts; without ports it then ends.
+    let prefix = format!("--file-prefix=dmsc-testpmd-{}", std::process::id());
     let output = Command::new("dpdk-testpmd")
-        .arg("--version")
+        .args([
+            "-v",
+            "--no-huge",
+            "--no-pci",
+            "--no-shconf",
+            "--no-telemetry",
+        ])
+        .args(["-m", "16", &prefix, "--", "--help"])
+        .stdin(Stdio::null())
         .output()
         .context("there is no dpdk-testpmd: apt-get install dpdk")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    let line = text.lines().find(|line| line.contains("DPDK"));
-    Ok(line.unwrap_or("of an unknown version").trim().to_owned())
+    let version = text.lines().find_map(|line| {
+        let quoted = line.split_once("RTE Version: '")?.1;
+        quoted.split('\'').next()
+    });
+    Ok(format!(
+        "testpmd of {}",
+        version.unwrap_or("an unknown DPDK")
+    ))
 }
 
 impl Plan {
@@ -104,6 +120,7 @@ impl Plan {
             "--nb-cores=1".into(),
             "--no-flush-rx".into(),
             format!("--total-num-mbufs={buffers}"),
+            format!("--mbuf-size={}", self.buffer_size + 128),
         ]);
         arguments
     }
@@ -116,7 +133,8 @@ impl Testpmd {
     /// When it ends or says nothing, with what it said.
     pub fn start(plan: &Plan) -> anyhow::Result<Testpmd> {
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "dpdk-testpmd"])
+            // Into a pipe it would write whole pages only.
+            .args(["--pdeathsig", "KILL", "stdbuf", "-oL", "dpdk-testpmd"])
             .args(plan.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -29,7 +29,17 @@ const BYTES: f64 = 16_384.0;
 pub fn run(args: &PcapArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
-    let mut progress = Progress::start("pcap", args.mode.len() * args.frame.len());
+    let steps = args.mode.len() * args.frame.len();
+    let mut progress = Progress::start("pcap", steps);
+    let router = match &args.agent {
+        None => None,
+        Some(agent) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Some(runtime.block_on(program(agent, args.prefixes))?)
+        }
+    };
     for mode in &args.mode {
         for size in &args.frame {
             let path = args.dir.join(format!("{mode}-{size}.pcap"));
@@ -37,19 +47,15 @@ pub fn run(args: &PcapArgs) -> anyhow::Result<ExitCode> {
             let count = args
                 .count
                 .unwrap_or((BYTES / size.mean()) as u32 / round * round);
-            write_traffic(&path, *mode, *size, count, args.prefixes, args.to)?;
+            let what = (*mode, *size, count, args.prefixes);
+            write_traffic(&path, what, router, args.to)?;
             progress.step(&format!("{}: {count} frames", path.display()));
         }
     }
-    if let Some(agent) = &args.agent {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (node, boot) = runtime.block_on(program(agent, args.prefixes))?;
+    if let Some(router) = router {
         for (link, to) in LINKS.into_iter().zip([args.to, args.to_out]) {
             let path = args.dir.join(format!("hello-{}.pcap", link.port));
-            write_hellos(&path, link, (node, boot), 1_800, HELLOS, to)?;
-            progress.step(&format!("{}: {HELLOS} hellos", path.display()));
+            write_hellos(&path, link, router, 1_800, HELLOS, to)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -83,23 +89,21 @@ async fn program(agent: &Path, prefixes: u32) -> anyhow::Result<(u32, u64)> {
     Ok((greeted.node, greeted.boot_nonce))
 }
 
-/// Writes `count` frames that come in by the first link, to the Ethernet address `to`.
+/// Writes frames that come in by the first link (mode, size, how many, prefixes), to the Ethernet address `to`; in front of them, for a
+/// `router` (node id and boot nonce), what the neighbour there says to it once.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write_traffic(
     path: &Path,
-    mode: Mode,
-    size: Size,
-    count: u32,
-    prefixes: u32,
+    (mode, size, count, prefixes): (Mode, Size, u32, u32),
+    router: Option<(u32, u64)>,
     to: Option<MacAddr>,
 ) -> anyhow::Result<()> {
-    let frames = traffic(mode, size, count, prefixes).map(|(time, mut bytes)| {
-        readdress(&mut bytes, to);
-        (time, bytes)
-    });
-    write(path, frames)
+    let hellos = router
+        .into_iter()
+        .flat_map(|router| hellos(LINKS[0], router, size.mtu(), 1));
+    write(path, hellos.chain(traffic(mode, size, count, prefixes)), to)
 }
 
 fn traffic(
@@ -118,20 +122,6 @@ fn traffic(
     })
 }
 
-/// Writes frames that come in by the first link (mode, size, how many, prefixes), behind what the neighbour there says once to the
-/// router `router` (node id and boot nonce).
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_with_hellos(
-    path: &Path,
-    (mode, size, count, prefixes): (Mode, Size, u32, u32),
-    router: (u32, u64),
-) -> anyhow::Result<()> {
-    let hellos = hellos(LINKS[0], router, size.mtu(), 1);
-    write(path, hellos.chain(traffic(mode, size, count, prefixes)))
-}
-
 /// Writes what the neighbour on `link` says to the router `router` (node id and boot nonce): where it is, and `count` hellos.
 ///
 /// # Errors
@@ -144,11 +134,7 @@ pub fn write_hellos(
     count: u64,
     to: Option<MacAddr>,
 ) -> anyhow::Result<()> {
-    let frames = hellos(link, router, mtu, count).map(|(time, mut bytes)| {
-        readdress(&mut bytes, to);
-        (time, bytes)
-    });
-    write(path, frames)
+    write(path, hellos(link, router, mtu, count), to)
 }
 
 fn hellos(
@@ -169,17 +155,18 @@ fn hellos(
     })
 }
 
-fn readdress(bytes: &mut [u8], to: Option<MacAddr>) {
-    if let (Some(to), Some(place)) = (to, bytes.first_chunk_mut()) {
-        *place = to.0;
-    }
-}
-
 /// Frames with their times in microseconds.
-fn write(path: &Path, frames: impl Iterator<Item = (u64, Vec<u8>)>) -> anyhow::Result<()> {
+fn write(
+    path: &Path,
+    frames: impl Iterator<Item = (u64, Vec<u8>)>,
+    to: Option<MacAddr>,
+) -> anyhow::Result<()> {
     let all = || -> std::io::Result<()> {
         let mut writer = Writer::create(path)?;
-        for (time, bytes) in frames {
+        for (time, mut bytes) in frames {
+            if let (Some(to), Some(place)) = (to, bytes.first_chunk_mut()) {
+                *place = to.0;
+            }
             writer.frame(time, &bytes)?;
         }
         writer.finish()
@@ -189,16 +176,25 @@ fn write(path: &Path, frames: impl Iterator<Item = (u64, Vec<u8>)>) -> anyhow::R
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
     use crate::torture::capture::read;
     use crate::torture::outer::find_dmsc;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: PcapArgs,
+    }
 
     #[test]
     fn files_hold_what_the_router_takes() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("name-imix.pcap");
         let to = MacAddr([2, 9, 9, 9, 9, 9]);
-        write_traffic(&path, Mode::Name, Size::Imix, 24, 1_000, Some(to)).expect("written");
+        let what = (Mode::Name, Size::Imix, 24, 1_000);
+        write_traffic(&path, what, None, Some(to)).expect("written");
         let mut lengths = Vec::new();
         read(&path, |frame| {
             assert_eq!(frame[..6], to.0);
@@ -223,5 +219,27 @@ mod tests {
         })
         .expect("read");
         assert_eq!(sequences, [1, 2, 3]);
+    }
+
+    /// `perf/pktgen` holds what `dmsc-perf pcap --dir perf/pktgen` writes.
+    #[test]
+    fn the_files_beside_the_scripts_are_fresh() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("pktgen");
+        let dir = tempfile::tempdir().expect("a folder");
+        let line = ["pcap", "--dir", dir.path().to_str().expect("text")];
+        run(&Line::parse_from(line).args).expect("written");
+        let mut compared = 0;
+        for entry in std::fs::read_dir(dir.path()).expect("a folder") {
+            let entry = entry.expect("a file");
+            let fresh = std::fs::read(entry.path()).expect("read");
+            let old = std::fs::read(kept.join(entry.file_name())).unwrap_or_default();
+            assert!(
+                fresh == old,
+                "perf/pktgen/{} is not what this program writes: `dmsc-perf pcap --dir perf/pktgen`",
+                entry.file_name().display()
+            );
+            compared += 1;
+        }
+        assert_eq!(compared, 10);
     }
 }
