@@ -1,17 +1,17 @@
-//! Results as rows of a table: a name and a text, however the result is nested.
+//! Results as tables: a name and a text for single figures, however they are nested, and a table of its own for each list.
 
 use serde_json::{Map, Value};
 
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Where the figure is in the result: `latency_us.p99`, `all[memif 128 name].pdr_mpps`.
+    /// Where the figure is in the result: `latency_us.p99`.
     pub name: String,
     /// The figure and, if there is one, its range.
     pub text: String,
 }
 
-/// Rows of `result`, in its order.
+/// Single figures of `result`, in its order.
 pub fn rows(result: &Value) -> Vec<Row> {
     let mut rows = Vec::new();
     collect("", result, &mut rows);
@@ -39,12 +39,7 @@ fn collect(name: &str, value: &Value, rows: &mut Vec<Row>) {
                 }
             }
         }
-        Value::Array(values) if values.iter().any(Value::is_object) => {
-            for (index, value) in values.iter().enumerate() {
-                let label = label(value).unwrap_or_else(|| index.to_string());
-                collect(&format!("{name}[{label}]"), value, rows);
-            }
-        }
+        Value::Array(values) if values.iter().any(Value::is_object) => {} // see `tables`
         Value::Null => {}
         value => rows.push(Row {
             name: name.into(),
@@ -67,20 +62,79 @@ fn is_spread(object: &Map<String, Value>) -> bool {
         .all(|field| object.get(*field).is_some_and(Value::is_number))
 }
 
-/// What tells an element of a list from the others: its texts, else its first number.
-fn label(value: &Value) -> Option<String> {
-    let object = value.as_object()?;
-    let texts: Vec<&str> = object.values().filter_map(Value::as_str).collect();
-    if texts.is_empty() {
-        return object.values().find(|v| v.is_number()).map(plain);
+/// A list in a result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct List {
+    /// Where it is: `all`, `all.latency`.
+    pub name: String,
+    /// Fields of its elements; of a list in an element of another: first what names that element.
+    pub header: Vec<String>,
+    /// An element each.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// The lists of `result`; those within elements of lists are put together.
+pub fn lists(result: &Value) -> Vec<List> {
+    let mut lists = Vec::new();
+    find_lists("", result, &[], &mut lists);
+    lists
+}
+
+type Cells = Vec<(String, String)>;
+
+fn find_lists(name: &str, value: &Value, parents: &[(String, String)], lists: &mut Vec<List>) {
+    let Some(object) = value.as_object() else {
+        return;
+    };
+    for (field, value) in object {
+        let name = match name {
+            "" => field.clone(),
+            name => format!("{name}.{field}"),
+        };
+        match value {
+            Value::Object(_) => find_lists(&name, value, parents, lists),
+            Value::Array(values) if values.iter().any(Value::is_object) => {
+                for value in values {
+                    let mut cells = Vec::new();
+                    let mut rows = Vec::new();
+                    collect("", value, &mut rows);
+                    cells.extend(rows.into_iter().map(|row| (row.name, row.text)));
+                    // Texts name an element, numbers are figures.
+                    let texts = |cell: &&(String, String)| value[&cell.0].is_string();
+                    let own: Cells = cells.iter().filter(texts).cloned().collect();
+                    cells.sort_by_key(|(field, _)| !value[field].is_string());
+                    let all = parents.iter().cloned().chain(cells);
+                    add(&name, all.collect(), lists);
+                    let parents: Cells = parents.iter().cloned().chain(own).collect();
+                    find_lists(&name, value, &parents, lists);
+                }
+            }
+            _ => {}
+        }
     }
-    // Long texts explain, they do not name.
-    let short: Vec<&str> = texts
-        .into_iter()
-        .filter(|t| t.len() <= 24)
-        .take(4)
-        .collect();
-    (!short.is_empty()).then(|| short.join(" "))
+}
+
+fn add(name: &str, cells: Cells, lists: &mut Vec<List>) {
+    let index = lists.iter().position(|list| list.name == name);
+    let index = index.unwrap_or_else(|| {
+        lists.push(List {
+            name: name.into(),
+            ..List::default()
+        });
+        lists.len() - 1
+    });
+    let list = &mut lists[index];
+    let mut row = vec![String::new(); list.header.len()];
+    for (field, text) in cells {
+        match list.header.iter().position(|other| *other == field) {
+            Some(place) => row[place] = text,
+            None => {
+                list.header.push(field);
+                row.push(text);
+            }
+        }
+    }
+    list.rows.push(row);
 }
 
 /// A value in a line.

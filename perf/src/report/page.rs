@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{self, Row};
+use super::figures::{self, List, Row};
 use super::load::Measurement;
 use super::{plot, plots};
 
@@ -13,6 +13,7 @@ table { border-collapse: collapse; margin: .8em 0; }
 td, th { text-align: left; vertical-align: top; padding: .15em .9em .15em 0; border-bottom: 1px solid #eee; }
 td.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { background: #f4f4f4; padding: .1em .3em; overflow-wrap: anywhere; }
+h3 { font-size: 1em; margin-bottom: 0; } .wide { overflow-x: auto; font-size: 13px; } .wide td { white-space: nowrap; }
 .incomplete { color: #a40000; } svg { max-width: 100%; height: auto; }
 ";
 
@@ -42,8 +43,8 @@ fn overview(measurements: &[Measurement]) -> String {
     );
     for (number, measurement) in measurements.iter().enumerate() {
         let mut rows = figures::rows(&measurement.result);
-        // What stands for all comes before parts and lists.
-        rows.sort_by_key(|row| row.name.matches(['.', '[']).count());
+        // What stands for all comes before parts.
+        rows.sort_by_key(|row| row.name.matches('.').count());
         let first: Vec<String> = rows
             .iter()
             .take(6)
@@ -82,6 +83,9 @@ fn section(number: usize, measurement: &Measurement) -> anyhow::Result<String> {
         out.push_str("<p class=\"incomplete\">Ended before all rounds were measured.</p>\n");
     }
     out.push_str(&table(&figures::rows(&measurement.result), "figure"));
+    for list in figures::lists(&measurement.result) {
+        out.push_str(&list_table(&list));
+    }
     for plot in plots::of(measurement) {
         out.push_str(&plot::draw(&plot)?);
     }
@@ -109,6 +113,22 @@ fn table(rows: &[Row], class: &str) -> String {
         );
     }
     out + "</table>\n"
+}
+
+fn list_table(list: &List) -> String {
+    let line = |cells: &[String], tag: &str| {
+        let cells = cells
+            .iter()
+            .map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
+        format!("<tr>{}</tr>\n", cells.collect::<String>())
+    };
+    let rows = list.rows.iter().map(|row| line(row, "td"));
+    format!(
+        "<h3>{}</h3>\n<div class=\"wide\"><table>\n{}{}</table></div>\n",
+        escape(&list.name),
+        line(&list.header, "th"),
+        rows.collect::<String>()
+    )
 }
 
 /// Text as HTML.

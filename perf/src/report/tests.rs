@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::figures::{Row, pretty, rows};
+use super::figures::{Row, lists, pretty, rows};
 use super::load::{Measurement, understand};
 use super::{page, plot, plots};
 
@@ -24,7 +24,7 @@ fn results_become_rows() {
     let result = json!({
         "ratio": 1.0234, "ratio_min": 1.01, "ratio_max": 1.05, "missing": null, "confirmed": true,
         "latency_us": {"p50": 12.5}, "added": {"median": 5.0, "min": 4.0, "max": 6.5, "rounds": 5},
-        "all": [{"pmd": "memif", "frame": "128", "pdr_mpps": 2_345_678}],
+        "all": [{"pmd": "memif", "pdr_mpps": 2_345_678, "latency": [{"share": 0.5, "us": {"p99": 7}}]}, {"pmd": "vhost", "ndr_mpps": 1}],
     });
     let row = |name: &str, text: &str| Row {
         name: name.into(),
@@ -35,9 +35,6 @@ fn results_become_rows() {
         row("confirmed", "yes"),
         row("latency_us.p50", "12.5"),
         row("added", "5 (4 … 6.5)"),
-        row("all[128 memif].pmd", "memif"),
-        row("all[128 memif].frame", "128"),
-        row("all[128 memif].pdr_mpps", "2,345,678"),
     ];
     let mut got = rows(&result);
     // The order of fields is that of the file, or of the alphabet.
@@ -48,6 +45,15 @@ fn results_become_rows() {
     for (got, expected) in got.iter().zip(&expected) {
         assert_eq!(got.text, expected.text, "{}", expected.name);
     }
+    let lists = lists(&result);
+    assert_eq!(lists.len(), 2);
+    let (all, latency) = (&lists[0], &lists[1]);
+    assert_eq!(all.header, ["pmd", "pdr_mpps", "ndr_mpps"]);
+    assert_eq!(all.rows[0], ["memif", "2,345,678"]);
+    assert_eq!(all.rows[1], ["vhost", "", "1"]);
+    assert_eq!((&*latency.name, latency.rows.len()), ("all.latency", 1));
+    assert_eq!(latency.header, ["pmd", "share", "us.p99"]);
+    assert_eq!(latency.rows[0], ["memif", "0.5", "7"]);
 }
 
 #[test]
