@@ -99,6 +99,9 @@ impl Goal {
             loss = sample.loss;
             left -= sample.duration;
         }
+        if left > 0.0 {
+            loss = 1.0; // too few trials to say
+        }
         load * (1.0 - loss)
     }
 
@@ -214,7 +217,8 @@ mod tests {
         }
     }
 
-    /// The example that RFC 9971 carries through six points in time, with its four goals.
+    /// The example that RFC 9971 carries through six points in time, with its four goals. By its own code, and here, the last goal's
+    /// load stays an upper bound at points 5 and 6, where 42.9 and 27.3 % of the time exceed its 20 %; its tables say lower bound.
     #[test]
     fn loads_are_classified_as_in_the_example_of_the_rfc() {
         use Class::{Lower, Undecided, Upper};
@@ -237,8 +241,8 @@ mod tests {
             [Upper, Undecided, Undecided, Undecided],
             [Upper, Undecided, Undecided, Upper],
             [Upper, Undecided, Lower, Upper],
-            [Upper, Undecided, Lower, Lower],
-            [Upper, Lower, Lower, Lower],
+            [Upper, Undecided, Lower, Upper],
+            [Upper, Lower, Lower, Upper],
         ];
         for (point, expected) in expected.iter().enumerate() {
             let samples = samples(&groups[..=point]);
