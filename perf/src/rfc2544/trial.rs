@@ -13,6 +13,8 @@ use crate::transit::{Far, Mode, STAMP, Size, Template};
 const MOST_BEHIND: u64 = 256;
 /// Cycles between two looks at the clock for hellos, as a share of a second.
 const HOUSEKEEPING: u64 = 1_000;
+/// Turns of the generator per second that are the fewest with which it runs; between two that are further apart somebody else had its core.
+const TURNS: u64 = 10_000;
 /// Silence after which nothing more is expected.
 const SILENCE: Duration = Duration::from_millis(30);
 /// Longest wait for what is under way (RFC 2544 waits two seconds).
@@ -40,6 +42,8 @@ pub struct Order {
 pub struct Trial {
     /// How long frames were sent, s.
     pub seconds: f64,
+    /// How long somebody else had the generator's core meanwhile, s: the schedule stood still. At most as long as the trial.
+    pub stalled: f64,
     /// Frames that were to be sent.
     pub intended: u64,
     /// Frames that the link took.
@@ -155,24 +159,34 @@ impl Generator {
         let mut blocked = false;
         let per_cycle = order.rate.map(|rate| rate / hz);
         let start = tsc();
-        let end = start + (order.seconds * hz) as u64;
+        let cycles = (order.seconds * hz) as u64;
+        let longest_turn = tsc_hz() / TURNS;
+        let (mut previous, mut stalled) = (start, 0);
         let mut next_housekeeping = start;
         loop {
             let now = tsc();
+            let turn = now - previous;
+            previous = now;
+            // The load is constant while it lasts; what a stalled sender did not send is nobody's loss.
+            if turn > longest_turn && stalled + turn < cycles {
+                stalled += turn;
+            }
+            let elapsed = now - start - stalled;
             self.receive(&mut flight);
             if now >= next_housekeeping {
                 next_housekeeping = now + tsc_hz() / HOUSEKEEPING;
                 self.keep_house();
             }
-            if now >= end {
-                trial.seconds = (now - start) as f64 / hz;
+            if elapsed >= cycles {
+                trial.seconds = elapsed as f64 / hz;
+                trial.stalled = stalled as f64 / hz;
                 break;
             }
             if pending.is_empty() {
                 let wanted = match per_cycle {
                     None => BURST as u64,
                     Some(per_cycle) => {
-                        let due = ((now - start) as f64 * per_cycle) as u64;
+                        let due = (elapsed as f64 * per_cycle) as u64;
                         let behind = due.saturating_sub(scheduled);
                         if behind > MOST_BEHIND {
                             let skipped = behind - MOST_BEHIND;
