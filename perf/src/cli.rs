@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 
+use crate::foreign::{self, ForeignArgs};
 use crate::http::{self, HttpArgs, ServerArgs};
+use crate::pcap::{self, PcapArgs};
+use crate::report::{self, ReportArgs};
+use crate::rfc2544::{self, Rfc2544Args};
 use crate::torture::{self, Kind, Options};
 
 /// Load on DMSC (Distributed Micro Service Communication) dataplanes, each a real process with real DPDK ports.
@@ -19,6 +23,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Foreign(ForeignArgs),
     /// What a call over HTTP or gRPC costs: directly, through pairs of Envoy and haproxy, over names
     ///
     /// Starts, round by round, each column's processes in network namespaces joined by veth pairs, and loads them: in a closed loop for
@@ -36,6 +41,9 @@ Exit status: 0 measured, 2 could not be run to its end; what was measured until 
     /// The server that the columns of `http` call
     #[command(hide = true)]
     HttpServer(ServerArgs),
+    Pcap(PcapArgs),
+    Report(ReportArgs),
+    Rfc2544(Rfc2544Args),
     /// Valid and mutated frames into every kind of port at once; then everything must still be right
     ///
     /// Starts a dataplane with a router port and a pod port of every kind in a network namespace of its own, programs its
@@ -80,8 +88,12 @@ On failure configuration, log and the last frames into every port (pcap) are kep
 /// Does what the command line says.
 pub fn run() -> anyhow::Result<ExitCode> {
     let (mut kind, seconds, rate, seed, each, json, bin_dir) = match Cli::parse().command {
+        Command::Foreign(args) => return foreign::run(&args),
         Command::Http(args) => return http::run(&args),
         Command::HttpServer(args) => return http::serve(&args),
+        Command::Pcap(args) => return pcap::run(&args),
+        Command::Report(args) => return report::run(&args),
+        Command::Rfc2544(args) => return rfc2544::run(&args),
         Command::Torture {
             kind,
             seconds,

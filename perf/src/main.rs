@@ -3,9 +3,20 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod foreign;
 mod http;
+mod pcap;
 mod prng;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the interface of all commands, of which not all use all of it"
+)]
+mod record;
+mod report;
+mod rfc2544;
 mod torture;
+mod transit;
 
 use std::process::ExitCode;
 

@@ -182,6 +182,25 @@ impl Dataplane {
             .collect())
     }
 
+    /// Whether all ports have a carrier.
+    pub async fn has_carrier(&self) -> anyhow::Result<bool> {
+        let request = v1::ListPortsRequest {};
+        let reply = self.ask(
+            "ListPorts",
+            |mut c| async move { c.list_ports(request).await },
+        );
+        Ok(reply.await?.ports.iter().all(|port| port.carrier))
+    }
+
+    /// What its workers did.
+    pub async fn workers(&self) -> anyhow::Result<Vec<v1::Worker>> {
+        let request = v1::ListWorkersRequest {};
+        let reply = self.ask("ListWorkers", |mut c| async move {
+            c.list_workers(request).await
+        });
+        Ok(reply.await?.workers)
+    }
+
     /// Neighbours and pods that cannot be reached yet, without the adjacencies `silent` and the pods of the ports `mute`.
     pub async fn unready(&self, silent: &[u32], mute: &[&str]) -> anyhow::Result<Vec<String>> {
         let request = v1::DumpRequest { prefixes: false };

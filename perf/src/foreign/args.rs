@@ -1,0 +1,47 @@
+//! Arguments of `dmsc-perf foreign`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::transit::{Mode, Size};
+
+/// The same router under this project's sender and under one that nobody here wrote
+///
+/// Measures how many frames per second a real router forwards over memif when its sender never waits: in every round once with this
+/// program's generator, which counts what comes out, and once with dpdk-testpmd (Debian package dpdk), which replays a capture file of
+/// DMSC frames by its pcap driver and whose own counters are read. The figures confirm each other if their ratio, the median of
+/// the rounds, is within 5 % of 1. Needs root and two cores; removes all that it makes.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  dmsc-perf foreign                                     both modes, five rounds
+  dmsc-perf foreign --mode name --rounds 9 --json foreign.json
+
+Exit status: 0 confirmed, 1 not within 5 %, 2 could not be run to its end.")]
+pub struct ForeignArgs {
+    /// By what the router forwards
+    #[arg(long, value_delimiter = ',', value_name = "MODE,…", default_values_t = [Mode::Gateway, Mode::Name])]
+    pub mode: Vec<Mode>,
+    /// Length of frames, 128 to 9000 bytes, or imix
+    #[arg(long, value_name = "BYTES", default_value_t = Size::Bytes(192))]
+    pub frame: Size,
+    /// Prefixes in the router's table; names are drawn from all of them
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
+    pub prefixes: u32,
+    /// Rounds; every round has both senders
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Of each measurement, s
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
+    pub seconds: u64,
+    /// Frames in the capture file; testpmd reads all of them into memory first
+    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    pub frames: u32,
+    /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+    /// Folder of dmsc-dataplane [default: that of dmsc-perf]
+    #[arg(long, value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+}

@@ -1,0 +1,217 @@
+//! What is drawn of which measurement.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::load::Measurement;
+use super::plot::{Plot, Series};
+
+/// Most plots of single figures over rounds, per file.
+const MOST_OF_ROUNDS: usize = 8;
+
+/// Forwarding rates against the number of prefixes, of all files of `forward`: a line for each mode, and the peer's.
+pub fn prefixes(measurements: &[Measurement]) -> Option<Plot> {
+    let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut kinds = Vec::new();
+    for measurement in measurements.iter().filter(|m| m.name == "forward") {
+        let result = &measurement.result;
+        let text = |field: &str| result[field].as_str();
+        let (Some(prefixes), Some(mode)) = (number(&result["prefixes"]), text("mode")) else {
+            continue;
+        };
+        // The logarithm of none is none; one prefix looks the same.
+        let prefixes = prefixes.max(1.0);
+        kinds.extend(text("pmd").map(str::to_owned));
+        for (name, field) in [(mode, "mpps"), ("testpmd mac", "peer_mpps")] {
+            if let Some(mpps) = number(&result[field]) {
+                lines.entry(name.into()).or_default().push((prefixes, mpps));
+            }
+        }
+    }
+    kinds.sort();
+    kinds.dedup();
+    let series = lines.into_iter().map(|(name, points)| Series {
+        name,
+        points: middles(points),
+    });
+    let plot = Plot {
+        title: format!("Forwarding rate, {}", kinds.join(", ")),
+        x: "prefixes in the table".into(),
+        y: "Mpps".into(),
+        log_x: true,
+        joined: true,
+        series: series.collect(),
+    };
+    (!plot.is_empty()).then_some(plot)
+}
+
+/// Points by rising x; of several at one x the middle one.
+fn middles(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let mut points = points;
+    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    points
+        .chunk_by(|a, b| a.0 == b.0)
+        .map(|same| same[same.len() / 2])
+        .collect()
+}
+
+/// Of one file.
+pub fn of(measurement: &Measurement) -> Vec<Plot> {
+    let own = match measurement.name.as_str() {
+        "rfc2544" => rfc2544(&measurement.result),
+        "http" => http(&measurement.whole),
+        _ => rounds(&measurement.rounds),
+    };
+    own.into_iter().filter(|plot| !plot.is_empty()).collect()
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| number.is_finite())
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or("?")
+}
+
+/// Rates by length, and latency by load.
+fn rfc2544(result: &Value) -> Vec<Plot> {
+    let mut rates: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut latency = Vec::new();
+    for all in list(&result["all"]) {
+        let (pmd, frame, mode) = (text(all, "pmd"), text(all, "frame"), text(all, "mode"));
+        if let Ok(bytes) = frame.parse::<f64>() {
+            for (name, field) in [("NDR", "ndr_mpps"), ("PDR", "pdr_mpps")] {
+                if let Some(mpps) = number(&all[field]) {
+                    let line = rates.entry(format!("{pmd} {mode} {name}")).or_default();
+                    line.push((bytes, mpps));
+                }
+            }
+        }
+        let points = list(&all["latency"])
+            .filter_map(|l| Some((number(&l["share"])? * 100.0, number(&l["us"]["p99"])?)));
+        latency.push(Series {
+            name: format!("{pmd} {frame} {mode}"),
+            points: points.collect(),
+        });
+    }
+    let series = rates.into_iter().map(|(name, points)| Series {
+        name,
+        points: middles(points),
+    });
+    vec![
+        Plot {
+            title: "Rate by length of frames".into(),
+            x: "bytes".into(),
+            y: "Mpps".into(),
+            log_x: true,
+            joined: true,
+            series: series.collect(),
+        },
+        Plot {
+            title: "Latency by load".into(),
+            x: "% of PDR".into(),
+            y: "p99, µs".into(),
+            log_x: false,
+            joined: true,
+            series: latency,
+        },
+    ]
+}
+
+/// CPU time that each column adds to a call, by rate.
+fn http(whole: &Value) -> Vec<Plot> {
+    let mut plots: BTreeMap<&str, Vec<Series>> = BTreeMap::new();
+    for summary in list(&whole["summary"]) {
+        let points = list(&summary["curve"]).filter_map(|point| {
+            Some((
+                number(&point["rate"])?,
+                number(&point["added_us"]["median"])?,
+            ))
+        });
+        let series = Series {
+            name: text(summary, "column").into(),
+            points: points.collect(),
+        };
+        plots
+            .entry(text(summary, "protocol"))
+            .or_default()
+            .push(series);
+    }
+    plots
+        .into_iter()
+        .map(|(protocol, series)| Plot {
+            title: format!("CPU time added to a call, {protocol}"),
+            x: "calls per second".into(),
+            y: "µs per call".into(),
+            log_x: true,
+            joined: true,
+            series,
+        })
+        .collect()
+}
+
+/// Every figure of the rounds over their number; rounds of different kinds, told apart by their texts, in different colours.
+fn rounds(rounds: &[Value]) -> Vec<Plot> {
+    let mut plots: Vec<(String, BTreeMap<String, Vec<f64>>)> = Vec::new();
+    for round in rounds {
+        let Some(object) = round.as_object() else {
+            continue;
+        };
+        let texts = object.values().filter_map(Value::as_str);
+        let kind = texts.collect::<Vec<_>>().join(" ");
+        for (name, figure) in leaves("", round) {
+            if name == "round" {
+                continue;
+            }
+            let index = plots.iter().position(|(other, _)| *other == name);
+            let index = index.unwrap_or_else(|| {
+                plots.push((name, BTreeMap::new()));
+                plots.len() - 1
+            });
+            plots[index].1.entry(kind.clone()).or_default().push(figure);
+        }
+    }
+    plots
+        .into_iter()
+        .take(MOST_OF_ROUNDS)
+        .map(|(name, kinds)| Plot {
+            title: name.clone(),
+            x: "round".into(),
+            y: name,
+            log_x: false,
+            joined: false,
+            series: kinds
+                .into_iter()
+                .map(|(name, figures)| Series {
+                    name,
+                    points: (1..).map(f64::from).zip(figures).collect(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// Numbers in a round, up to two levels deep, with their names.
+fn leaves(name: &str, value: &Value) -> Vec<(String, f64)> {
+    let Some(object) = value.as_object() else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for (field, value) in object {
+        let full = match name {
+            "" => field.clone(),
+            name => format!("{name}.{field}"),
+        };
+        match number(value) {
+            Some(figure) => all.push((full, figure)),
+            None if name.is_empty() => all.extend(leaves(&full, value)),
+            None => {}
+        }
+    }
+    all
+}

@@ -1,0 +1,18 @@
+//! A real router with two links, what is programmed into it, and who is at the far ends of the links.
+//!
+//! `link`: addresses and devices of a link; `neighbour`: its far end's hellos; `frames`: what travels from the first link to the second;
+//! `router`: the process; `far`: the far ends as ports of this process; `rig`: what all of it stands on.
+
+mod far;
+mod frames;
+mod link;
+mod neighbour;
+mod rig;
+mod router;
+
+pub use far::{Far, pin};
+pub use frames::{Mode, STAMP, Size, Template, frame};
+pub use link::{LINKS, Link, Pmd};
+pub use neighbour::{Neighbour, introduction};
+pub use rig::{Rig, Wanted};
+pub use router::{Idle, NODE, Router, find_dataplane, operations};

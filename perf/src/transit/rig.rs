@@ -1,0 +1,174 @@
+//! What a run has once: DPDK in this process, pools, a folder, two cores; routers come and go on it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use dmsc_dpdk::{Eal, EalConfig, Mempool, MempoolConfig};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+use super::far::Far;
+use super::link::{LINKS, Pmd};
+use super::router::{Idle, Router, RouterPlan};
+use crate::torture::net;
+
+/// Memory of this process's EAL, MiB: two pools.
+const OWN_MEMORY_MB: u32 = 160;
+/// Memory of the router's EAL, MiB.
+const ROUTER_MEMORY_MB: u32 = 160;
+/// Buffers of a pool.
+const BUFFERS: u32 = 8_191;
+
+/// The rig.
+pub struct Rig {
+    eal: Eal,
+    /// By bytes of data room: pools stay until the process ends.
+    pools: BTreeMap<u16, Mempool>,
+    dir: tempfile::TempDir,
+    program: PathBuf,
+    /// Core of the generator.
+    pub own_core: usize,
+    /// Core of the router's worker.
+    pub router_core: usize,
+}
+
+/// Which router is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Kind of both links.
+    pub pmd: Pmd,
+    /// MTU of both links.
+    pub mtu: u16,
+    /// What its worker does without traffic.
+    pub idle: Idle,
+    /// Prefixes in its table.
+    pub prefixes: u32,
+}
+
+impl Rig {
+    /// Enters a network namespace and starts DPDK: to be called before there are other threads.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    pub fn new(program: PathBuf) -> anyhow::Result<Rig> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("this makes network namespaces and interfaces and needs root: run it with sudo");
+        }
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
+        let (Some(own_core), Some(router_core)) = (cores.next(), cores.next()) else {
+            bail!(
+                "two cores are needed, one for the router's worker and one for the sender: see `taskset -p $$`"
+            );
+        };
+        net::enter_namespace()?;
+        let eal = Eal::init(&EalConfig {
+            program: "dmsc-perf".into(),
+            memory_mb: OWN_MEMORY_MB,
+            ..EalConfig::default()
+        })?;
+        let dir = tempfile::Builder::new()
+            .prefix("dmsc-perf-")
+            .tempdir()
+            .context("cannot make a folder for sockets and logs")?;
+        Ok(Rig {
+            eal,
+            pools: BTreeMap::new(),
+            dir,
+            program,
+            own_core,
+            router_core,
+        })
+    }
+
+    /// Folder of sockets and logs, removed at the end.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What memory DPDK has in this process.
+    pub fn memory(&self) -> String {
+        self.eal.memory().to_string()
+    }
+
+    /// Whether DPDK in this process has hugepages.
+    pub fn has_hugepages(&self) -> bool {
+        self.eal.memory() == dmsc_dpdk::Memory::Hugepages
+    }
+
+    /// Makes the calling thread one that polls.
+    ///
+    /// # Errors
+    /// When DPDK has no place for it.
+    pub fn register(&self) -> anyhow::Result<dmsc_dpdk::LcoreGuard> {
+        Ok(self.eal.register_thread()?)
+    }
+
+    fn pool(&mut self, pmd: Pmd, mtu: u16) -> anyhow::Result<Mempool> {
+        let room = LINKS[0]
+            .far_device(pmd, mtu, self.dir.path())
+            .min_data_room(mtu)
+            .max(2_176);
+        if let Some(pool) = self.pools.get(&room) {
+            return Ok(pool.clone());
+        }
+        let config = MempoolConfig {
+            count: if room > 4_096 { BUFFERS / 2 } else { BUFFERS },
+            cache: 256,
+            data_room: room,
+        };
+        let pool = Mempool::new(&self.eal, &format!("far-{room}"), config)?;
+        self.pools.insert(room, pool.clone());
+        Ok(pool)
+    }
+
+    /// Starts a router and opens the far ends of its links; both neighbours are up when this returns.
+    ///
+    /// # Errors
+    /// What could not be had.
+    pub fn start(&mut self, wanted: Wanted) -> anyhow::Result<(Router, [Far; 2], Mempool)> {
+        let Wanted { pmd, mtu, .. } = wanted;
+        let pool = self.pool(pmd, mtu)?;
+        let (router, mut far) = Router::start(&self.plan(wanted), self.dir.path(), || {
+            self.clear_sockets(pmd);
+            let open = |link| Far::open(&self.eal, &pool, link, pmd, mtu, self.dir.path());
+            Ok([open(LINKS[0])?, open(LINKS[1])?])
+        })?;
+        router.wait_up(&mut far)?;
+        Ok((router, far, pool))
+    }
+
+    /// Starts a router whose far ends somebody else opens, with `open`.
+    ///
+    /// # Errors
+    /// What could not be had.
+    pub fn start_for<T>(
+        &self,
+        wanted: Wanted,
+        open: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(Router, T)> {
+        Router::start(&self.plan(wanted), self.dir.path(), open)
+    }
+
+    fn plan(&self, wanted: Wanted) -> RouterPlan {
+        RouterPlan {
+            program: self.program.clone(),
+            pmd: wanted.pmd,
+            mtu: wanted.mtu,
+            idle: wanted.idle,
+            core: self.router_core,
+            prefixes: wanted.prefixes,
+            memory_mb: ROUTER_MEMORY_MB,
+        }
+    }
+
+    /// A listening vhost end makes its socket anew.
+    fn clear_sockets(&self, pmd: Pmd) {
+        if pmd == Pmd::Virtio {
+            for link in LINKS {
+                let _ = std::fs::remove_file(link.socket(self.dir.path())); // there is none the first time
+            }
+        }
+    }
+}
