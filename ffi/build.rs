@@ -38,6 +38,10 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_xstats_get",
     "rte_eth_xstats_get_names",
     "rte_get_tsc_hz",
+    "rte_hash_add_key",
+    "rte_hash_create",
+    "rte_hash_free",
+    "rte_hash_lookup_bulk",
     "rte_lcore_count",
     "rte_mempool_avail_count",
     "rte_pktmbuf_pool_create",
@@ -54,6 +58,8 @@ const CONSTANTS: &[&str] = &[
     "RTE_ETHER_MTU",
     "RTE_ETH_LINK_UP",
     "RTE_ETH_NAME_MAX_LEN",
+    "RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF",
+    "RTE_HASH_LOOKUP_BULK_MAX",
     "RTE_MAX_LCORE",
     "RTE_PKTMBUF_HEADROOM",
     "dmsc_mbuf_.*",
@@ -131,6 +137,7 @@ fn bind(flags: &[String]) {
         .blocklist_type("rte_mbuf")
         .raw_line("use crate::mbuf::rte_mbuf;")
         .opaque_type("rte_mempool")
+        .opaque_type("rte_hash")
         .opaque_type("rte_eth_dev_callback_fn.*")
         .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()));
     for function in FUNCTIONS {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 
+use crate::fib::{self, FibArgs};
 use crate::foreign::{self, ForeignArgs};
 use crate::http::{self, HttpArgs, ServerArgs};
 use crate::pcap::{self, PcapArgs};
@@ -24,6 +25,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Foreign(ForeignArgs),
+    /// Lookups of names in the dataplane's table, beside an exact-match table of DPDK and two others
+    ///
+    /// Fills all tables with the same prefixes, draws what is looked up beforehand, and lets every table look it up in bursts
+    /// of 32 on one CPU, one after the other in every round. `ratio` is the name table's lookups per second over those of
+    /// rte_hash_lookup_bulk of one exact 40-byte key (default CRC, lock-free readers, 2 MB pages, room for half as many
+    /// keys again), taken within each round. Needs root and huge pages for rte_hash.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf fib                                         a million prefixes, each looked up equally often
+  dmsc-perf fib --prefixes 10000000 --peers rte-hash    ten million; needs 1.3 GB of huge pages
+  dmsc-perf fib --names names.txt --traffic zipf        prefixes of a file
+  dmsc-perf fib --names names.txt --prefixes 1000000    the same names in as many domains as it takes
+  dmsc-perf fib --extra 1                               every name has one component more than its prefix
+  dmsc-perf fib --traffic hostile                       attacks beside ordinary names of 16 components
+  dmsc-perf fib --json fib.json                         every round for a machine
+
+Exit status: 0 measured, 2 could not be run, or the name table answered differently from the plainest table.")]
+    Fib(FibArgs),
     /// What a call over HTTP or gRPC costs: directly, through pairs of Envoy and haproxy, over names
     ///
     /// Starts, round by round, each column's processes in network namespaces joined by veth pairs, and loads them: in a closed loop for
@@ -89,6 +108,7 @@ On failure configuration, log and the last frames into every port (pcap) are kep
 pub fn run() -> anyhow::Result<ExitCode> {
     let (mut kind, seconds, rate, seed, each, json, bin_dir) = match Cli::parse().command {
         Command::Foreign(args) => return foreign::run(&args),
+        Command::Fib(args) => return fib::run(&args),
         Command::Http(args) => return http::run(&args),
         Command::HttpServer(args) => return http::serve(&args),
         Command::Pcap(args) => return pcap::run(&args),

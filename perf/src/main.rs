@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod fib;
 mod foreign;
 mod http;
 mod pcap;

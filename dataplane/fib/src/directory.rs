@@ -8,7 +8,7 @@ use crate::cow::CowVec;
 /// Leading bits that the directory of an empty table tells apart: one node of the page vector.
 const MIN_DEPTH: u32 = 6;
 /// Most leading bits; what is left of the hash places an entry within its page.
-pub(crate) const MAX_DEPTH: u32 = 26;
+pub(crate) const MAX_DEPTH: u32 = 25;
 
 /// What the directory needs to know of its pages.
 pub(crate) trait Page: Clone {

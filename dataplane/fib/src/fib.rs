@@ -65,7 +65,7 @@ impl Fib {
     /// The longest prefix of `name` that the domain has, on component boundaries.
     #[inline]
     pub fn lookup(&self, domain: Domain, name: Name<'_>) -> Option<PrefixMatch> {
-        self.names.lookup(domain, name)
+        self.names.lookup(&LookupKey::new(domain, name))
     }
 
     /// [`Fib::lookup`] of several keys, [`crate::MAX_BURST`] at a time, with the waits for memory shared.
@@ -78,6 +78,12 @@ impl Fib {
             self.names
                 .lookup_burst(&keys[..keys.len().min(out.len())], out);
         }
+    }
+
+    /// How many buckets and records [`Fib::lookup`] of this name reads: a gauge for tests and benchmarks, because
+    /// every one of them may be a wait for memory.
+    pub fn lookup_cost(&self, domain: Domain, name: Name<'_>) -> usize {
+        self.names.lookup_cost(&LookupKey::new(domain, name))
     }
 
     /// The value of exactly this prefix.

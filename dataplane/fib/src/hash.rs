@@ -37,31 +37,10 @@ impl std::fmt::Debug for HashKey {
     }
 }
 
-/// A name with room behind it, so that a block can be read at any of its bytes. What lies behind the name
-/// does not matter.
-pub(crate) struct Padded([u8; MAX_NAME + 1 + BLOCK]);
-
-impl Padded {
-    pub(crate) fn new() -> Self {
-        Self([0; MAX_NAME + 1 + BLOCK])
-    }
-
-    #[inline(always)]
-    fn set(&mut self, name: &[u8]) -> usize {
-        let len = name.len().min(MAX_NAME);
-        self.0[..len].copy_from_slice(&name[..len]);
-        len
-    }
-
-    #[inline(always)]
-    fn block(&self, at: usize) -> &[u8; BLOCK] {
-        // Canonical names keep `at` in range; anything else reads the end instead of panicking.
-        match self.0.get(at..).and_then(|rest| rest.first_chunk()) {
-            Some(block) => block,
-            None => &[0; BLOCK],
-        }
-    }
-}
+/// Bytes of a name that are read at once: names up to this length are the fast ones.
+pub(crate) const WINDOW: usize = 64;
+/// Blocks of a window.
+pub(crate) const WINDOW_BLOCKS: usize = WINDOW / BLOCK;
 
 /// Masks that keep the first n bytes of a block.
 const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
@@ -75,61 +54,108 @@ const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
     masks
 };
 
-/// Calls `each` with components, hash and bytes of encoding for the prefixes of a canonical name of which
-/// `wanted` has the bit (bit i: i + 1 components), the shortest first. A hash is never 0: the tables mark
-/// free entries with that.
+/// Hashes prefixes of names.
 ///
-/// Every component is absorbed as its length byte and its bytes, padded with zeros to whole blocks: the
-/// length makes the padding unambiguous.
-#[inline(always)]
-pub(crate) fn for_prefixes(
-    key: HashKey,
-    domain: Domain,
-    name: &[u8],
-    wanted: u16,
-    padded: &mut Padded,
-    mut each: impl FnMut(u8, u32, u8),
-) {
-    let total = padded.set(name);
-    let mut state = State::new(key, domain);
-    let mut left_wanted = wanted;
-    let mut components = 0;
-    let mut at = 0;
-    while left_wanted != 0 && at < total {
-        let mut left = usize::from(padded.0[at]) + 1;
-        while left > BLOCK {
-            state.absorb(padded.block(at), &MASKS[BLOCK]);
-            at += BLOCK;
-            left -= BLOCK;
+/// What is hashed is the encoding, padded with zeros to whole blocks. Because no component is empty, the padding is
+/// never the beginning of another name. All prefixes of a name share what comes of the blocks before the one that
+/// they end in, so each costs one block more, and none waits for another.
+#[derive(Clone, Copy)]
+pub(crate) struct Hasher(Key);
+
+impl Hasher {
+    #[inline(always)]
+    pub(crate) fn new(key: HashKey) -> Self {
+        Self(Key::new(key))
+    }
+
+    /// The start of all names of a domain.
+    #[inline(always)]
+    pub(crate) fn start(&self, domain: Domain) -> Sum {
+        self.0.start(domain)
+    }
+
+    /// What has come of a name before each block of its first window; before the first that is `start`. All blocks are
+    /// hashed, whatever the length of the name: wrong guesses of the CPU when to stop cost more.
+    #[inline(always)]
+    pub(crate) fn window(&self, start: Sum, window: &[u8; WINDOW]) -> [Sum; WINDOW_BLOCKS] {
+        let mut sums = [start; WINDOW_BLOCKS];
+        let (blocks, _) = window.as_chunks::<BLOCK>();
+        for at in 1..sums.len() {
+            sums[at] = self.0.absorb(sums[at - 1], &blocks[at - 1]);
         }
-        state.absorb(padded.block(at), &MASKS[left]);
-        at += left;
-        components += 1;
-        if left_wanted & 1 == 1 {
-            each(components, state.finish().max(1), at as u8);
+        sums
+    }
+
+    /// The hash of the first `len` bytes of a name within its first window.
+    #[inline(always)]
+    pub(crate) fn prefix(
+        &self,
+        sums: &[Sum; WINDOW_BLOCKS],
+        window: &[u8; WINDOW],
+        len: u8,
+    ) -> u32 {
+        let (blocks, _) = window.as_chunks::<BLOCK>();
+        // Names that are not canonical may end anywhere; their hashes mean nothing.
+        let last = usize::from(len).wrapping_sub(1) % WINDOW;
+        self.last(sums[last / BLOCK], &blocks[last / BLOCK], last % BLOCK + 1)
+    }
+
+    /// Calls `each` with components, hash and bytes of encoding for the prefixes of a name of any length of which `wanted`
+    /// has the bit (bit i: i + 1 components), the shortest first.
+    pub(crate) fn prefixes(
+        &self,
+        start: Sum,
+        name: &[u8],
+        wanted: u16,
+        mut each: impl FnMut(u8, u32, u8),
+    ) {
+        let mut padded = [0; MAX_NAME + 1];
+        let len = name.len().min(MAX_NAME);
+        padded[..len].copy_from_slice(&name[..len]);
+        let (blocks, _) = padded.as_chunks::<BLOCK>();
+        let (mut sum, mut block) = (start, 0);
+        let (mut at, mut components, mut left_wanted) = (0, 0, wanted);
+        while left_wanted != 0 && at < len {
+            at = (at + 1 + usize::from(padded[at])).min(MAX_NAME);
+            components += 1;
+            let last = at - 1;
+            while block < last / BLOCK {
+                sum = self.0.absorb(sum, &blocks[block]);
+                block += 1;
+            }
+            if left_wanted & 1 == 1 {
+                let hash = self.last(sum, &blocks[block], last % BLOCK + 1);
+                each(components, hash, at as u8);
+            }
+            left_wanted >>= 1;
         }
-        left_wanted >>= 1;
+    }
+
+    /// The hash of what ends with the first `len` bytes of `block`. Never 0: the tables mark free entries with that.
+    #[inline(always)]
+    fn last(&self, sum: Sum, block: &[u8; BLOCK], len: usize) -> u32 {
+        self.0.last(sum, block, &MASKS[len]).max(1)
     }
 }
 
-/// The hash of a whole name, as [`for_prefixes`] gives it for all its components.
+/// The hash of a whole name.
 pub(crate) fn hash_name(key: HashKey, domain: Domain, name: &[u8]) -> u32 {
-    let mut last = 1;
-    for_prefixes(
-        key,
-        domain,
-        name,
-        u16::MAX,
-        &mut Padded::new(),
-        |_, hash, _| last = hash,
-    );
-    last
+    let hasher = Hasher::new(key);
+    let mut hash = 1;
+    hasher.prefixes(hasher.start(domain), name, u16::MAX, |_, prefix, _| {
+        hash = prefix;
+    });
+    hash
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
-use with_aes::State;
+use with_aes::Key;
+#[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
+pub(crate) use with_aes::Sum;
 #[cfg(not(all(target_arch = "x86_64", target_feature = "aes")))]
-use with_multiply::State;
+use with_multiply::Key;
+#[cfg(not(all(target_arch = "x86_64", target_feature = "aes")))]
+pub(crate) use with_multiply::Sum;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
 mod with_aes {
@@ -139,33 +165,36 @@ mod with_aes {
     use crate::raw::aes::Block;
 
     #[derive(Clone, Copy)]
-    pub(super) struct State {
-        sum: Block,
-        key: Block,
-    }
+    pub(crate) struct Sum(Block);
 
-    impl State {
+    #[derive(Clone, Copy)]
+    pub(crate) struct Key(Block);
+
+    impl Key {
         #[inline(always)]
-        pub(super) fn new(key: HashKey, domain: Domain) -> Self {
+        pub(super) fn new(key: HashKey) -> Self {
             let key = u128::from(key.0[1]) << 64 | u128::from(key.0[0]);
-            let key = Block::load(&key.to_le_bytes());
+            Self(Block::load(&key.to_le_bytes()))
+        }
+
+        #[inline(always)]
+        pub(super) fn start(self, domain: Domain) -> Sum {
             let domain = Block::load(&u128::from(domain.0).to_le_bytes());
-            Self {
-                sum: key.xor(domain).round(key),
-                key,
-            }
+            Sum(self.0.xor(domain).round(self.0))
         }
 
         /// Two rounds per block: after one, a guess of one byte cancels a difference in the next block.
         #[inline(always)]
-        pub(super) fn absorb(&mut self, block: &[u8; BLOCK], mask: &[u8; BLOCK]) {
-            let block = Block::load(block).and(Block::load(mask));
-            self.sum = self.sum.xor(block).round(self.key).round(self.key);
+        pub(super) fn absorb(self, sum: Sum, block: &[u8; BLOCK]) -> Sum {
+            Sum(sum.0.xor(Block::load(block)).round(self.0).round(self.0))
         }
 
+        /// Absorbs what `mask` leaves of the last block, and mixes once more.
         #[inline(always)]
-        pub(super) fn finish(self) -> u32 {
-            self.sum.round(self.key).low() as u32
+        pub(super) fn last(self, sum: Sum, block: &[u8; BLOCK], mask: &[u8; BLOCK]) -> u32 {
+            let block = Block::load(block).and(Block::load(mask));
+            let sum = sum.0.xor(block).round(self.0).round(self.0);
+            sum.round(self.0).low() as u32
         }
     }
 }
@@ -177,28 +206,36 @@ mod with_multiply {
     use super::{BLOCK, HashKey};
 
     #[derive(Clone, Copy)]
-    pub(super) struct State {
-        sum: u64,
-        key: HashKey,
-    }
+    pub(crate) struct Sum(u64);
 
-    impl State {
+    #[derive(Clone, Copy)]
+    pub(crate) struct Key(HashKey);
+
+    impl Key {
         #[inline(always)]
-        pub(super) fn new(key: HashKey, domain: Domain) -> Self {
-            let sum = fold(key.0[0] ^ u64::from(domain.0), key.0[1] | 1);
-            Self { sum, key }
+        pub(super) fn new(key: HashKey) -> Self {
+            Self(key)
         }
 
         #[inline(always)]
-        pub(super) fn absorb(&mut self, block: &[u8; BLOCK], mask: &[u8; BLOCK]) {
-            let block = u128::from_le_bytes(*block) & u128::from_le_bytes(*mask);
+        pub(super) fn start(self, domain: Domain) -> Sum {
+            let [low, high] = self.0.0;
+            Sum(fold(low ^ u64::from(domain.0), high | 1))
+        }
+
+        #[inline(always)]
+        pub(super) fn absorb(self, sum: Sum, block: &[u8; BLOCK]) -> Sum {
+            let block = u128::from_le_bytes(*block);
             let [low, high] = [block as u64, (block >> 64) as u64];
-            self.sum ^= fold(low ^ self.key.0[0] ^ self.sum, high ^ self.key.0[1]);
+            let key = self.0.0;
+            Sum(sum.0 ^ fold(low ^ key[0] ^ sum.0, high ^ key[1]))
         }
 
         #[inline(always)]
-        pub(super) fn finish(self) -> u32 {
-            fold(self.sum ^ self.key.0[1], 0x9e37_79b9_7f4a_7c15) as u32
+        pub(super) fn last(self, sum: Sum, block: &[u8; BLOCK], mask: &[u8; BLOCK]) -> u32 {
+            let block = u128::from_le_bytes(*block) & u128::from_le_bytes(*mask);
+            let sum = self.absorb(sum, &block.to_le_bytes());
+            fold(sum.0 ^ self.0.0[1], 0x9e37_79b9_7f4a_7c15) as u32
         }
     }
 
@@ -223,11 +260,20 @@ mod tests {
             .collect()
     }
 
+    /// Components, hash and bytes of the wanted prefixes.
     fn prefixes(key: HashKey, domain: Domain, name: &[u8], wanted: u16) -> Vec<(u8, u32, u8)> {
-        let mut padded = Padded([0xee; MAX_NAME + 1 + BLOCK]);
+        let hasher = Hasher::new(key);
         let mut found = Vec::new();
         let each = |components, hash, len| found.push((components, hash, len));
-        for_prefixes(key, domain, name, wanted, &mut padded, each);
+        hasher.prefixes(hasher.start(domain), name, wanted, each);
+        // Those that lie within a window hash the same there, whatever is behind them.
+        let mut window = [0xdd; WINDOW];
+        let short = name.len().min(WINDOW);
+        window[..short].copy_from_slice(&name[..short]);
+        let sums = hasher.window(hasher.start(domain), &window);
+        for &(_, hash, len) in found.iter().filter(|prefix| usize::from(prefix.2) <= short) {
+            assert_eq!(hasher.prefix(&sums, &window, len), hash);
+        }
         found
     }
 
@@ -296,11 +342,11 @@ mod tests {
         for i in 0..100_000u32 {
             let name = encode(&[b"shop", format!("{i}").as_bytes()]);
             distinct[0].insert(hash_name(key, Domain(1), &name));
-            let mut state = with_multiply::State::new(key, Domain(1));
+            let other = with_multiply::Key::new(key);
             let mut bytes = [0; BLOCK];
             bytes[..4].copy_from_slice(&i.to_le_bytes());
-            state.absorb(&bytes, &MASKS[BLOCK]);
-            distinct[1].insert(state.finish());
+            let hash = other.last(other.start(Domain(1)), &bytes, &MASKS[BLOCK]);
+            distinct[1].insert(hash);
         }
         assert!(
             distinct.iter().all(|d| d.len() > 99_980),

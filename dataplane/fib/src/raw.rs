@@ -38,6 +38,33 @@ pub(crate) fn equal_mask(values: &[u32; 8], wanted: u32) -> u32 {
     })
 }
 
+/// Whether the first `len` bytes are equal, at most 64. Reads no byte from the 33rd on that is not compared: it might be
+/// in a cache line that nobody asked for.
+#[inline(always)]
+pub(crate) fn equal_start(a: &[u8; 64], b: &[u8; 64], len: usize) -> bool {
+    let len = len.min(64);
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    {
+        use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8};
+        // The first 32 bytes, and those that end with the last; where there are less, both are the first.
+        let differ = |at: usize| {
+            // SAFETY: the whole build has AVX2, and both loads read 32 of the 64 bytes: `at` is at most 32.
+            let equal = unsafe {
+                let a = _mm256_loadu_si256(a.as_ptr().add(at).cast());
+                let b = _mm256_loadu_si256(b.as_ptr().add(at).cast());
+                _mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b))
+            };
+            u64::from(!equal as u32)
+        };
+        let wanted = (1u64 << len.min(32)) - 1;
+        (differ(0) | differ(len.max(32) - 32)) & wanted == 0
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    {
+        a[..len] == b[..len]
+    }
+}
+
 /// AES rounds on 128-bit blocks.
 #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
 pub(crate) mod aes {
@@ -80,5 +107,30 @@ pub(crate) mod aes {
             // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_cvtsi128_si64(self.0) as u64 }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_starts_are_equal_up_to_the_first_difference() {
+        let a: [u8; 64] = std::array::from_fn(|i| i as u8);
+        assert!(equal_start(&a, &a, 64) && equal_start(&a, &a, 1000));
+        for at in 0..64 {
+            let mut b = a;
+            b[at] ^= 0x80;
+            assert!(equal_start(&a, &b, at), "{at}");
+            assert!(!equal_start(&a, &b, at + 1), "{at}");
+        }
+    }
+
+    #[test]
+    fn masks_have_a_bit_for_each_equal_value() {
+        let values = [7, 0, 7, 1, 2, 0, 0, 7];
+        assert_eq!(equal_mask(&values, 7), 0b1000_0101);
+        assert_eq!(equal_mask(&values, 0), 0b0110_0010);
+        assert_eq!(equal_mask(&values, 9), 0);
     }
 }

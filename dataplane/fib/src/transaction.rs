@@ -103,7 +103,7 @@ pub enum OpError {
         /// The gateway.
         node: NodeId,
     },
-    /// More than 512 names with one hash; not by chance.
+    /// More than 1024 names with one hash; not by chance.
     #[error("the name table has no room near {0}: restart the router, which draws a new hash key")]
     TableFull(NameBuf),
 }

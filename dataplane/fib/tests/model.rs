@@ -119,10 +119,7 @@ fn check(fib: &Fib, model: &Model, names: &[(Domain, NameBuf)]) -> Result<(), Te
 
     let keys: Vec<LookupKey<'_>> = names
         .iter()
-        .map(|(domain, name)| LookupKey {
-            domain: *domain,
-            name: name.as_name(),
-        })
+        .map(|(domain, name)| LookupKey::new(*domain, name.as_name()))
         .collect();
     let mut found = vec![None; keys.len()];
     fib.lookup_burst(&keys, &mut found);
@@ -327,10 +324,7 @@ fn a_burst_of_any_length() {
     let fib = Fib::new().apply(&ops).unwrap();
     let keys: Vec<_> = names
         .iter()
-        .map(|n| LookupKey {
-            domain: Domain(1),
-            name: n.as_name(),
-        })
+        .map(|n| LookupKey::new(Domain(1), n.as_name()))
         .collect();
     for n in [0, 1, 31, 32, 33, 64, 100] {
         let stale = fib.lookup(Domain(1), names[0].as_name());

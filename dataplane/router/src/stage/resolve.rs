@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use dmsc_fib::{LookupKey, PathKind, PrefixMatch, Topology};
-use dmsc_wire::{AttachmentId, ErrorCode, Flags, Header, NodeId, patch};
+use dmsc_wire::{AttachmentId, ErrorCode, FIXED_LEN, Flags, Header, NodeId, patch};
 
 use super::Env;
 use crate::attachment::Attachment;
@@ -38,10 +38,9 @@ pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
             let Some((header, name)) = context.header.zip(name) else {
                 continue;
             };
-            keys.push(LookupKey {
-                domain: header.domain,
-                name,
-            });
+            // What lies behind the name is there, too: the table then looks it up where it is.
+            let rest = packet.get(FIXED_LEN..).unwrap_or(&[]);
+            keys.push(LookupKey::in_packet(header.domain, name, rest));
         }
         // Every packet that gets here has a destination name: parse refuses named kinds without one.
         if keys.len() == by_name.len() {

@@ -1,0 +1,146 @@
+//! The tables against a plain map over long random sequences: names up to 16 components and 255 bytes, deletions, and
+//! generations that must stay what they were.
+
+use std::collections::HashMap;
+
+use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
+use dmsc_wire::{Domain, Name, NameBuf};
+
+type Model = HashMap<(Domain, NameBuf), LocalSetId>;
+
+/// SplitMix64 by Steele, Lea and Flood.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
+    }
+
+    /// One of some thousand names, most of them prefixes of others, every tenth as long as names may be.
+    fn name(&mut self) -> NameBuf {
+        let components = 1 + self.below(16);
+        let long = self.below(10) == 0;
+        let mut left = 255;
+        let parts = (0..components).map(|i| {
+            let least = 2 * (components - i - 1);
+            let most = left - least - 1;
+            let length = if long {
+                most.min(255 / components - 1)
+            } else {
+                1
+            };
+            left -= length + 1;
+            vec![b'a' + self.below(if i < 6 { 2 } else { 1 }) as u8; length]
+        });
+        NameBuf::from_components(parts.collect::<Vec<_>>()).expect("within the limits")
+    }
+
+    fn domain(&mut self) -> Domain {
+        Domain(self.below(3) as u32)
+    }
+}
+
+fn expected(model: &Model, domain: Domain, name: Name<'_>) -> Option<(LocalSetId, u8)> {
+    (1..=name.component_count()).rev().find_map(|n| {
+        let value = model.get(&(domain, name.prefix(n).to_owned()))?;
+        Some((*value, n as u8))
+    })
+}
+
+/// Looks a burst of random names up, half of them with bytes behind them as in a packet.
+fn look(fib: &Fib, model: &Model, random: &mut Random) {
+    let asked: Vec<(Domain, usize, Vec<u8>)> = (0..MAX_BURST)
+        .map(|_| {
+            let (domain, name) = (random.domain(), random.name());
+            let mut bytes = name.as_bytes().to_vec();
+            let len = bytes.len();
+            bytes.resize(len + random.below(2) * 64, 0xa5);
+            (domain, len, bytes)
+        })
+        .collect();
+    let key = |(domain, len, bytes): &(Domain, usize, Vec<u8>)| -> (Domain, NameBuf) {
+        (
+            *domain,
+            NameBuf::from_bytes(&bytes[..*len]).expect("a name"),
+        )
+    };
+    let keys: Vec<LookupKey<'_>> = asked
+        .iter()
+        .map(|(domain, len, bytes)| {
+            let name = Name::from_bytes(&bytes[..*len]).expect("a name");
+            LookupKey::in_packet(*domain, name, bytes)
+        })
+        .collect();
+    let mut found = [None; MAX_BURST];
+    fib.lookup_burst(&keys, &mut found);
+    for (asked, found) in asked.iter().zip(found) {
+        let (domain, name) = key(asked);
+        let found = found.and_then(|found| Some((found.value.local?, found.components)));
+        assert_eq!(found, expected(model, domain, name.as_name()), "{name}");
+        let alone = fib.lookup(domain, name.as_name());
+        let alone = alone.and_then(|found| Some((found.value.local?, found.components)));
+        assert_eq!(alone, found, "{name} alone");
+    }
+}
+
+/// `operations` changes and lookups.
+fn run(operations: usize, seed: u64) {
+    let mut random = Random(seed);
+    let (mut fib, mut model) = (Fib::with_key(HashKey::fixed([seed, !seed])), Model::new());
+    let mut kept = (fib.clone(), model.clone());
+    let mut done = 0;
+    while done < operations {
+        let mut ops = Vec::new();
+        for _ in 0..1 + random.below(64) {
+            let (domain, name) = (random.domain(), random.name());
+            let known = model.contains_key(&(domain, name.clone()));
+            if known && random.below(2) == 0 {
+                model.remove(&(domain, name.clone()));
+                ops.push(Op::DeletePrefix { domain, name });
+            } else {
+                let local = LocalSetId(random.below(1 << 30) as u32);
+                model.insert((domain, name.clone()), local);
+                let value = PrefixValue::local(local);
+                ops.push(Op::PutPrefix {
+                    domain,
+                    name,
+                    value,
+                });
+            }
+        }
+        fib = fib.apply(&ops).expect("what the model allows");
+        look(&fib, &model, &mut random);
+        done += ops.len() + 2 * MAX_BURST;
+        assert_eq!(fib.len(), model.len());
+        if random.below(200) == 0 {
+            // A generation that was replaced long ago is what it was.
+            for _ in 0..4 {
+                look(&kept.0, &kept.1, &mut random);
+            }
+            let all = kept.0.prefixes().count();
+            assert_eq!((all, kept.0.len()), (kept.1.len(), kept.1.len()));
+            kept = (fib.clone(), model.clone());
+        }
+    }
+    for prefix in fib.prefixes() {
+        let key = (prefix.domain, prefix.name.to_owned());
+        assert_eq!(prefix.value.local, model.remove(&key), "{}", prefix.name);
+    }
+    assert!(model.is_empty(), "prefixes are missing");
+}
+
+#[test]
+fn two_hundred_thousand_random_operations() {
+    run(200_000, 1);
+}
+
+/// For `make deep`: `cargo test -p dmsc-fib --release --test differential -- --ignored`
+#[test]
+#[ignore = "takes minutes"]
+fn ten_million_random_operations() {
+    run(10_000_000, 2);
+}

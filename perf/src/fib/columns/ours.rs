@@ -1,0 +1,68 @@
+//! The name table of the dataplane.
+
+use std::hint::black_box;
+
+use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, Op, PrefixMatch, PrefixValue};
+
+use super::{BURST, Column, Round};
+use crate::fib::names::Names;
+
+/// Prefixes of one transaction while the table is filled.
+const TRANSACTION: usize = 10_000;
+
+/// Fills a table: prefix number i has the local set i.
+pub fn build(prefixes: &Names, key: HashKey) -> anyhow::Result<Fib> {
+    let mut fib = Fib::with_key(key);
+    for start in (0..prefixes.len()).step_by(TRANSACTION) {
+        let put = |index: usize| {
+            let prefix = prefixes.get(index);
+            Op::PutPrefix {
+                domain: prefix.domain,
+                name: prefix.name.to_owned(),
+                value: PrefixValue::local(LocalSetId(index as u32)),
+            }
+        };
+        let end = prefixes.len().min(start + TRANSACTION);
+        let ops: Vec<Op> = (start..end).map(put).collect();
+        fib = fib.apply(&ops)?;
+    }
+    Ok(fib)
+}
+
+/// Bursts of lookups in it.
+pub struct Ours<'a> {
+    word: &'static str,
+    fib: &'a Fib,
+    keys: Vec<LookupKey<'a>>,
+    found: [Option<PrefixMatch>; BURST],
+    round: Round,
+}
+
+impl<'a> Ours<'a> {
+    /// `word` names the column.
+    pub fn new(word: &'static str, fib: &'a Fib, names: &'a Names) -> Self {
+        Self {
+            word,
+            fib,
+            keys: names.iter().collect(),
+            found: [None; BURST],
+            round: Round::new(names.len()),
+        }
+    }
+}
+
+impl Column for Ours<'_> {
+    fn word(&self) -> &'static str {
+        self.word
+    }
+
+    fn burst(&mut self) -> usize {
+        let keys = &self.keys[self.round.next()];
+        self.fib.lookup_burst(keys, &mut self.found);
+        black_box(&self.found).iter().flatten().count()
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        Some(self.fib.bytes())
+    }
+}

@@ -1,0 +1,196 @@
+//! What came out, for people and for programs.
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use super::measure::Sample;
+use crate::record::{Spread, spread};
+
+/// All tables of one round.
+#[derive(Debug, Serialize)]
+pub struct Round {
+    /// What every table did.
+    pub samples: Vec<Sample>,
+}
+
+/// One table over all rounds.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct TableResult {
+    /// The table.
+    pub table: String,
+    /// Lookups per second of CPU, median.
+    pub lookups_per_s: f64,
+    /// Slowest round.
+    pub lookups_per_s_min: f64,
+    /// Fastest round.
+    pub lookups_per_s_max: f64,
+    /// CPU time of a lookup, ns.
+    pub ns: f64,
+    /// Cycles of the time-stamp counter per lookup.
+    pub cycles: f64,
+    /// Share of the names that was found.
+    pub found: f64,
+    /// Bytes by the table's own account, names included.
+    pub bytes_per_prefix: Option<f64>,
+}
+
+/// The result of a run; `ratio` and what else has no table's name is the name table's.
+#[derive(Debug, Default, Serialize)]
+pub struct Outcome {
+    pub prefixes: usize,
+    pub traffic: String,
+    pub mean_name_bytes: f64,
+    pub mean_components: f64,
+    pub lookups_per_s: f64,
+    pub ns: f64,
+    pub cycles: f64,
+    /// Ours over rte_hash's lookups per second, median of the rounds' ratios.
+    pub ratio: Option<f64>,
+    pub ratio_min: Option<f64>,
+    pub ratio_max: Option<f64>,
+    pub bytes_per_prefix: f64,
+    /// By the kernel's account: what this process had grown by once the table was there.
+    pub resident_bytes_per_prefix: f64,
+    pub build_s: f64,
+    /// Share of the name table in huge pages, by the kernel's account of the whole process.
+    pub huge_page_share: f64,
+    /// Time of a hostile lookup over that of an ordinary one of as many components, the worst kind's median.
+    pub hostile_ratio: Option<f64>,
+    pub hostile_ratio_min: Option<f64>,
+    pub hostile_ratio_max: Option<f64>,
+    pub tables: Vec<TableResult>,
+}
+
+/// Ratio of the lookups per second of two tables, round by round.
+pub fn ratio(rounds: &[Round], table: &str, base: &str) -> Option<Spread> {
+    let of = |round: &Round, word: &str| {
+        let sample = round.samples.iter().find(|sample| sample.table == word)?;
+        Some(sample.per_second())
+    };
+    let ratios: Vec<f64> = rounds
+        .iter()
+        .filter_map(|round| Some(of(round, table)? / of(round, base)?))
+        .collect();
+    spread(&ratios)
+}
+
+/// Every table that was measured, in the order of the first round.
+pub fn tables(rounds: &[Round], tsc_hz: f64) -> Vec<TableResult> {
+    let Some(first) = rounds.first() else {
+        return Vec::new();
+    };
+    let result = |word: &'static str| {
+        let samples = || {
+            let all = rounds.iter().flat_map(|round| &round.samples);
+            all.filter(|sample| sample.table == word)
+        };
+        let rates: Vec<f64> = samples().map(Sample::per_second).collect();
+        let rate = spread(&rates)?;
+        Some(TableResult {
+            table: word.into(),
+            lookups_per_s: rate.median,
+            lookups_per_s_min: rate.min,
+            lookups_per_s_max: rate.max,
+            ns: 1e9 / rate.median,
+            cycles: tsc_hz / rate.median,
+            found: samples().next().map_or(0.0, Sample::found_share),
+            bytes_per_prefix: None,
+        })
+    };
+    first
+        .samples
+        .iter()
+        .filter_map(|sample| result(sample.table))
+        .collect()
+}
+
+/// A table for people.
+pub fn text(outcome: &Outcome, rounds: &[Round]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "table",
+        "M lookups/s",
+        "least–most",
+        "ns",
+        "cycles",
+        "found %",
+        "bytes/prefix",
+        "ours is ×",
+    ]);
+    let ours = outcome.tables.first().map_or("ours", |t| t.table.as_str());
+    for result in &outcome.tables {
+        let ratio = ratio(rounds, ours, &result.table);
+        table.add_row([
+            result.table.clone(),
+            format!("{:.1}", result.lookups_per_s / 1e6),
+            format!(
+                "{:.1}–{:.1}",
+                result.lookups_per_s_min / 1e6,
+                result.lookups_per_s_max / 1e6
+            ),
+            format!("{:.1}", result.ns),
+            format!("{:.0}", result.cycles),
+            format!("{:.0}", result.found * 100.0),
+            result
+                .bytes_per_prefix
+                .map_or(String::new(), |bytes| format!("{bytes:.1}")),
+            ratio
+                .filter(|_| result.table != ours)
+                .map_or(String::new(), |r| {
+                    format!("{:.2} ({:.2}–{:.2})", r.median, r.min, r.max)
+                }),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let hostile = outcome.hostile_ratio.map_or(String::new(), |ratio| {
+        format!("\nworst attack: {ratio:.2} × the time of an ordinary name of 16 components")
+    });
+    format!(
+        "{} prefixes of {:.1} bytes and {:.1} components, traffic {}\n\
+         built in {:.2} s, {:.1} bytes per prefix, {:.1} by the kernel's account, {:.0} % in huge pages\n\n{table}{hostile}",
+        outcome.prefixes,
+        outcome.mean_name_bytes,
+        outcome.mean_components,
+        outcome.traffic,
+        outcome.build_s,
+        outcome.bytes_per_prefix,
+        outcome.resident_bytes_per_prefix,
+        outcome.huge_page_share * 100.0,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(ours: u64, theirs: u64) -> Round {
+        let sample = |table, lookups| Sample {
+            table,
+            lookups,
+            found: lookups,
+            cpu_ns: 1_000_000_000,
+        };
+        Round {
+            samples: vec![sample("ours", ours), sample("rte_hash", theirs)],
+        }
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let rounds = [round(80, 100), round(20, 20), round(90, 100)];
+        let ratio = ratio(&rounds, "ours", "rte_hash").expect("three");
+        assert_eq!((ratio.median, ratio.min, ratio.max), (0.9, 0.8, 1.0));
+        let tables = tables(&rounds, 2.0);
+        assert_eq!(tables.len(), 2);
+        assert_eq!(tables[0].lookups_per_s, 80.0);
+        let outcome = Outcome {
+            tables,
+            ..Outcome::default()
+        };
+        let text = text(&outcome, &rounds);
+        assert!(text.contains("0.90 (0.80–1.00)"), "{text}");
+    }
+}
