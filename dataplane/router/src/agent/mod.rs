@@ -9,6 +9,7 @@ mod herald;
 mod roles;
 mod server;
 mod service;
+mod transactions;
 
 pub use herald::Herald;
 pub use roles::Groups;

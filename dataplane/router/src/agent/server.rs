@@ -12,6 +12,8 @@ use super::{Agent, Groups};
 
 /// Calls of one connection at a time.
 const CALLS: u32 = 64;
+/// Bytes of one call under way: several large transactions, or none would be on its way while one is taken in.
+const WINDOW: u32 = 1 << 20;
 
 /// The socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,8 @@ impl Socket {
             .max_encoding_message_size(64 << 20);
         let result = tonic::transport::Server::builder()
             .max_concurrent_streams(CALLS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(4 * WINDOW)
             .add_service(service)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
             .await;
