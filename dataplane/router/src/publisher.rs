@@ -143,8 +143,11 @@ impl Publishing {
 /// Transactions that may wait.
 const WAITING: usize = 1024;
 /// Transactions that wait become one generation together as long as they have not more operations than this: those at the front
-/// shall not wait for all behind them.
-const TOGETHER: usize = 8_192;
+/// shall not wait for all behind them, nor the pages of two generations be all of the memory twice.
+const TOGETHER: usize = 1_024;
+/// The same where whole tables come in, in transactions of more operations than [`TOGETHER`]: each touches most pages, so that
+/// fewer generations are fewer copies.
+const BULK: usize = 65_536;
 /// While more transactions wait already, the next generation begins so long after the last: one copy of a page then serves
 /// many of them, and the threads that bring them are not woken one by one.
 const COLLECT: Duration = Duration::from_micros(200);
@@ -241,8 +244,9 @@ impl Desk {
     /// Does an order and those that wait behind it: one generation for all, an acknowledgement for each.
     fn serve(&mut self, first: Order) {
         let mut size = first.ops.len();
+        let most = if size > TOGETHER { BULK } else { TOGETHER };
         let mut orders = vec![first];
-        while size < TOGETHER
+        while size < most
             && let Ok(order) = self.incoming.try_recv()
         {
             size += order.ops.len();
