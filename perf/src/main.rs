@@ -2,8 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod churn;
 mod cli;
+mod failover;
 mod http;
+mod idle;
+mod load;
 mod prng;
 #[allow(
     dead_code,
@@ -11,6 +15,8 @@ mod prng;
     reason = "the interface of all commands, of which not all use all of it"
 )]
 mod record;
+mod rig;
+mod table;
 mod torture;
 
 use std::process::ExitCode;

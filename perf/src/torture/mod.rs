@@ -3,14 +3,14 @@
 //! `kind`, `site`, `tables`: what the dataplane is; `outer`, `valid`, `mutate`, `hello`: frames; `peer`, `generator`: who sends them;
 //! `stream`, `replay`: the two runs; `report`: what came out.
 
-mod capture;
-mod dataplane;
+pub mod capture;
+pub mod dataplane;
 mod generator;
 mod hello;
 mod kind;
 mod mutate;
-mod net;
-mod outer;
+pub mod net;
+pub mod outer;
 mod peer;
 mod replay;
 mod report;

@@ -30,7 +30,17 @@ pub fn before(site: &Site) -> anyhow::Result<()> {
 
 /// A veth pair, both ends up and without addresses.
 pub fn veth(own: &str, far: &str, mac: &str) -> anyhow::Result<()> {
-    let mtu = MTU.to_string();
+    veth_of(own, far, mac, MTU)
+}
+
+/// Removes an end of a veth pair, and so both.
+pub fn unveth(interface: &str) {
+    let _ = ip(&["link", "del", interface]); // goes with the namespace anyway
+}
+
+/// A veth pair of this MTU, both ends up and without addresses.
+pub fn veth_of(own: &str, far: &str, mac: &str, mtu: u16) -> anyhow::Result<()> {
+    let mtu = mtu.to_string();
     ip(&[
         "link", "add", own, "address", mac, "mtu", &mtu, "type", "veth", "peer", "name", far,
         "mtu", &mtu,
@@ -57,22 +67,29 @@ pub fn after(site: &Site) -> anyhow::Result<()> {
 /// Removes what was made before the dataplane was.
 pub fn remove(site: &Site) {
     if matches!(site.kind, Kind::AfPacket | Kind::AfXdp) {
-        let _ = ip(&["link", "del", &site.far_interface()]); // goes with the namespace anyway
+        unveth(&site.far_interface());
     }
 }
 
-/// Whether two packet sockets of this process and of the dataplane `process` would be in one fanout group, which the kernel refuses:
-/// DPDK numbers the groups by process id XOR interface index, unique in a process only.
+/// Whether two packet sockets of this process and of the dataplane `process` would be in one fanout group.
 pub fn fanouts_collide(sites: &[Site], process: u32) -> anyhow::Result<bool> {
-    let groups = |names: Vec<String>, process: u32| {
+    let theirs = sites.iter().filter(|s| s.kind == Kind::AfPacket);
+    let theirs: Vec<String> = theirs.map(Site::interface).collect();
+    let ours = sites.iter().filter(|s| s.kind.has_packet_socket());
+    let ours: Vec<String> = ours.map(Site::far_interface).collect();
+    groups_collide(&theirs, process, &ours)
+}
+
+/// Whether packet sockets of `process` on the interfaces `theirs` and of this process on `ours` would be in one fanout group, which the
+/// kernel refuses: DPDK numbers the groups by process id XOR interface index, unique in a process only.
+pub fn groups_collide(theirs: &[String], process: u32, ours: &[String]) -> anyhow::Result<bool> {
+    let groups = |names: &[String], process: u32| {
         let group =
             |name: &String| if_nametoindex(name.as_str()).map(|index| (index ^ process) & 0xffff);
         names.iter().map(group).collect::<nix::Result<Vec<u32>>>()
     };
-    let theirs = sites.iter().filter(|s| s.kind == Kind::AfPacket);
-    let theirs = groups(theirs.map(Site::interface).collect(), process)?;
-    let ours = sites.iter().filter(|s| s.kind.has_packet_socket());
-    let ours = groups(ours.map(Site::far_interface).collect(), std::process::id())?;
+    let theirs = groups(theirs, process)?;
+    let ours = groups(ours, std::process::id())?;
     Ok(ours.iter().any(|group| theirs.contains(group)))
 }
 
