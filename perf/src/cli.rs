@@ -6,9 +6,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 
+use crate::churn::{self, ChurnArgs};
+use crate::failover::{self, FailoverArgs};
 use crate::fib::{self, FibArgs};
 use crate::foreign::{self, ForeignArgs};
 use crate::http::{self, HttpArgs, ServerArgs};
+use crate::idle::{self, IdleArgs};
+use crate::load::{self, LoadArgs};
 use crate::pcap::{self, PcapArgs};
 use crate::report::{self, ReportArgs};
 use crate::rfc2544::{self, Rfc2544Args};
@@ -43,6 +47,30 @@ Examples:
 
 Exit status: 0 measured, 2 could not be run, or the name table answered differently from the plainest table.")]
     Fib(FibArgs),
+    /// Routes that come and go while a router forwards: throughput, gaps, time until they are visible, memory
+    ///
+    /// Starts a dataplane whose worker (core 1) is always busy with packets that go round over one of its own links, loads its
+    /// tables, and then inserts and deletes routes over its agent's socket from core 0, between phases without updates. Needs root.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf churn --batch 1                             100,000 updates/s, each a transaction, 60 s
+  dmsc-perf churn --updates-per-s 1000 --batch 1        one-route transactions at a million prefixes
+  dmsc-perf churn --seconds 10 --rounds 2 --json c.json a short run, figures for a machine
+
+The longest gap is that between two looks of the worker at its ports, in windows of 10 ms.
+Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
+    Churn(ChurnArgs),
+    /// A next hop dies without a word, over veth: time, packets lost, flows moved
+    ///
+    /// One neighbour sends calls with sequence numbers, two receive; one of these stops saying hello and hears no more, right after
+    /// a hello, which is when it takes longest to be noticed. It comes back between two rounds. Needs root.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf failover                                    50,000 packets/s, five deaths
+  dmsc-perf failover --rate 100000 --rounds 20 --json f.json
+
+Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
+    Failover(FailoverArgs),
     /// What a call over HTTP or gRPC costs: directly, through pairs of Envoy and haproxy, over names
     ///
     /// Starts, round by round, each column's processes in network namespaces joined by veth pairs, and loads them: in a closed loop for
@@ -63,6 +91,31 @@ Exit status: 0 measured, 2 could not be run to its end; what was measured until 
     Pcap(PcapArgs),
     Report(ReportArgs),
     Rfc2544(Rfc2544Args),
+    /// What a router without much to do costs, and what its sleep costs packets
+    ///
+    /// CPU time of all threads of a dataplane, by each thread's own clock, without traffic and at 1,000, 10,000 and 100,000 packets/s
+    /// over two af_packet ports on veth; latency against the same with busy polling; the first packet after silence over memif,
+    /// which has nothing to wait on. Hellos go on at their default interval. Needs root.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf idle                                        everything, five rounds: three minutes
+  dmsc-perf idle --seconds 10 --rounds 3 --json idle.json
+
+Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
+    Idle(IdleArgs),
+    /// A million prefixes into a router that forwards: time, gaps, dip
+    ///
+    /// Every round starts a dataplane whose worker (core 1) is always busy with packets that go round over one of its own links, and
+    /// sends all prefixes over its agent's socket from core 0. Needs root.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf load                                        a million prefixes, five rounds
+  dmsc-perf load --prefixes 10000000 --rounds 1         ten million
+  dmsc-perf load --batch 65536 --json load.json         fewer, larger transactions; figures for a machine
+
+The longest gap is that between two looks of the worker at its ports, in windows of 10 ms.
+Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
+    Load(LoadArgs),
     /// Valid and mutated frames into every kind of port at once; then everything must still be right
     ///
     /// Starts a dataplane with a router port and a pod port of every kind in a network namespace of its own, programs its
@@ -109,6 +162,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
     let (mut kind, seconds, rate, seed, each, json, bin_dir) = match Cli::parse().command {
         Command::Foreign(args) => return foreign::run(&args),
         Command::Fib(args) => return fib::run(&args),
+        Command::Churn(args) => return churn::run(&args),
+        Command::Failover(args) => return failover::run(&args),
+        Command::Idle(args) => return idle::run(&args),
+        Command::Load(args) => return load::run(&args),
         Command::Http(args) => return http::run(&args),
         Command::HttpServer(args) => return http::serve(&args),
         Command::Pcap(args) => return pcap::run(&args),

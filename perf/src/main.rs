@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod churn;
 mod cli;
+mod failover;
 mod fib;
 mod foreign;
 mod http;
+mod idle;
+mod load;
 mod pcap;
 mod prng;
 #[allow(
@@ -16,6 +20,8 @@ mod prng;
 mod record;
 mod report;
 mod rfc2544;
+mod rig;
+mod table;
 mod torture;
 mod transit;
 

@@ -39,11 +39,18 @@ impl<P> Clone for Directory<P> {
 }
 
 impl<P: Page> Directory<P> {
-    /// A directory of one page, which must be empty and of depth 0.
+    /// A directory of empty pages, made of `page`, which must be empty and of depth 0. They are apart from the beginning: a page that many
+    /// entries share costs every write all of these references, and a small map that every route changes has few pages for ever.
     pub(crate) fn new(page: P) -> Self {
         let placeholder = Arc::new(page.clone());
+        let mut pages = vec![page];
+        for _ in 0..MIN_DEPTH {
+            let halves = pages.iter().map(Page::split);
+            pages = halves.flat_map(|(clear, set)| [clear, set]).collect();
+        }
+        let pages: Vec<Arc<P>> = pages.into_iter().map(Arc::new).collect();
         Self {
-            pages: CowVec::new(page),
+            pages: CowVec::from_arcs(&pages),
             depth: MIN_DEPTH,
             placeholder,
         }

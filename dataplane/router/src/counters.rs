@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
+use crate::gaps::Gaps;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -241,6 +243,8 @@ pub struct WorkerCounters {
     pub sleep_ns: Counter,
     /// 1 while asleep.
     pub asleep: AtomicU64,
+    /// Long times between two looks at the ports, those asleep apart.
+    pub gaps: Gaps,
 }
 
 /// All counters of one worker.

@@ -18,6 +18,7 @@ mod consume;
 pub mod counters;
 pub mod exception;
 pub mod frame;
+pub mod gaps;
 pub mod handover;
 pub mod hello;
 pub mod hush;

@@ -50,6 +50,7 @@ impl Pacer {
         let worker = &floor.counters.worker;
         let cycles = now.saturating_sub(self.last);
         self.last = now;
+        worker.gaps.add(cycles);
         if received > 0 {
             worker.packets.add(received as u64);
             worker.bursts.add(1);

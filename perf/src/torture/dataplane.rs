@@ -114,6 +114,11 @@ impl Dataplane {
             .map_err(|status| anyhow::anyhow!("the agent refused {what}: {}", status.message()))
     }
 
+    /// Its agent.
+    pub fn client(&self) -> DataplaneAgentClient<Channel> {
+        self.client.clone()
+    }
+
     /// Its boot nonce.
     pub async fn greet(&self) -> anyhow::Result<u64> {
         let (version_min, version_max) = dmsc_proto::AGENT_VERSIONS;
@@ -219,6 +224,13 @@ impl Dataplane {
             .filter(|a| a.state != "up" && !mute.contains(&a.port.as_str()));
         let pods = pods.map(|a| format!("attachment {} of {} is {}", a.id, a.port, a.state));
         Ok(neighbours.chain(pods).collect())
+    }
+
+    /// Memory of its tables, by its own reckoning.
+    pub async fn table_bytes(&self) -> anyhow::Result<u64> {
+        let request = v1::DumpRequest { prefixes: false };
+        let dump = self.ask("Dump", |mut c| async move { c.dump(request).await });
+        Ok(dump.await?.table_bytes)
     }
 
     /// Resident memory, KiB.

@@ -164,6 +164,14 @@ impl DataplaneAgent for FakeAgent {
         Err(Status::permission_denied("dmscctl programs nothing"))
     }
 
+    type ApplyStreamStream = Streamed<TransactionAck>;
+    async fn apply_stream(
+        &self,
+        _: Request<tonic::Streaming<Transaction>>,
+    ) -> Answer<Self::ApplyStreamStream> {
+        Err(Status::permission_denied("dmscctl programs nothing"))
+    }
+
     async fn dump(&self, request: Request<DumpRequest>) -> Answer<DumpReply> {
         let prefix = Prefix {
             domain: 1,

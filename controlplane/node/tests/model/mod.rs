@@ -347,7 +347,16 @@ impl DataplaneAgent for Agent {
             generation,
             observed: true,
             attachments,
+            ..Default::default()
         }))
+    }
+
+    type ApplyStreamStream = Replies<v1::TransactionAck>;
+    async fn apply_stream(
+        &self,
+        _: Request<tonic::Streaming<v1::Transaction>>,
+    ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        no_part()
     }
 
     async fn dump(&self, _: Request<v1::DumpRequest>) -> Result<Response<v1::DumpReply>, Status> {

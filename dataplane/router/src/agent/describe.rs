@@ -270,6 +270,16 @@ pub fn workers(shared: &Shared, observed: u64) -> Vec<v1::Worker> {
                 sleeps: worker.sleeps.get(),
                 sleep_ns: worker.sleep_ns.get(),
                 cycles_hz: shared.clock.hz(),
+                gaps: worker
+                    .gaps
+                    .read(shared.clock)
+                    .into_iter()
+                    .map(|gap| v1::Gap {
+                        from_ns: gap.from_ns,
+                        to_ns: gap.to_ns,
+                        count: gap.count,
+                    })
+                    .collect(),
                 observed_generation: observed,
                 now_cycles: dmsc_dpdk::tsc(),
                 state: if worker.asleep.load(std::sync::atomic::Ordering::Relaxed) == 1 {

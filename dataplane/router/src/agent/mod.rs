@@ -8,6 +8,7 @@ mod explain;
 mod herald;
 mod server;
 mod service;
+mod transactions;
 
 pub use herald::Herald;
 pub use server::{AgentError, Socket};

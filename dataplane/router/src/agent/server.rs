@@ -11,6 +11,8 @@ use super::Agent;
 
 /// Calls of one connection at a time.
 const CALLS: u32 = 64;
+/// Bytes of one call under way: several large transactions, or none would be on its way while one is taken in.
+const WINDOW: u32 = 1 << 20;
 
 /// The control plane, dmscctl, and what looks at it.
 const PLACES: Places = Places {
@@ -102,6 +104,8 @@ impl Socket {
             .max_encoding_message_size(64 << 20);
         let result = tonic::transport::Server::builder()
             .max_concurrent_streams(CALLS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(4 * WINDOW)
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, stop)
             .await;

@@ -12,10 +12,10 @@ use dmsc_wire::NameBuf;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::herald::Herald;
-use super::{audit, configure, describe, echo, explain};
+use super::{audit, configure, describe, echo, explain, transactions};
 use crate::handover::Offer;
 use crate::packet::Origin;
 use crate::port::Handles;
@@ -153,6 +153,7 @@ impl DataplaneAgent for Agent {
                     generation: done.generation.0,
                     observed: done.observed,
                     attachments: done.attached,
+                    error: String::new(),
                 }))
             }
             Err(error) => {
@@ -160,6 +161,20 @@ impl DataplaneAgent for Agent {
                 Err(Status::invalid_argument(error.to_string()))
             }
         }
+    }
+
+    type ApplyStreamStream = Replies<v1::TransactionAck>;
+    async fn apply_stream(
+        &self,
+        request: Request<Streaming<v1::Transaction>>,
+    ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        self.permit(&request, Role::Operate)?;
+        let (publishing, gate) = (self.publishing.clone(), self.offer.gate());
+        Ok(Response::new(Box::pin(transactions::serve(
+            request.into_inner(),
+            publishing,
+            gate,
+        ))))
     }
 
     async fn dump(

@@ -64,6 +64,11 @@ impl Offer {
         self.gate.clone().read_owned().await
     }
 
+    /// What transactions pass one by one where many come at once, as by [`Offer::admit`].
+    pub fn gate(&self) -> Arc<RwLock<()>> {
+        self.gate.clone()
+    }
+
     /// Serves one call.
     ///
     /// # Errors

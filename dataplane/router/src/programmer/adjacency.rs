@@ -167,7 +167,7 @@ impl Programmer {
             }
         };
         let live = kept.map_or_else(|| Arc::new(Liveness::default()), |o| o.live.clone());
-        draft.adjacencies.put(Arc::new(Adjacency {
+        Arc::make_mut(&mut draft.adjacencies).put(Arc::new(Adjacency {
             config,
             outer,
             neighbour,
@@ -179,8 +179,7 @@ impl Programmer {
 
 pub(super) fn delete_adjacency(draft: &mut Draft, id: u32) -> Result<(), String> {
     let id = AdjacencyId(u16::try_from(id).map_err(|_| "id is above 65535")?);
-    draft
-        .adjacencies
+    Arc::make_mut(&mut draft.adjacencies)
         .remove(id)
         .map(|_| ())
         .ok_or_else(|| format!("adjacency {id} does not exist"))?;

@@ -107,7 +107,7 @@ impl Programmer {
             .filter(|a| a.endpoint == endpoint && a.port == port.number)
             .cloned();
         self.detach(draft, id);
-        draft.resting.remove(&id.0);
+        Arc::make_mut(&mut draft.resting).remove(&id.0);
         let (outer, neighbour) = match endpoint {
             Endpoint::Ethernet(mac) => {
                 let neighbour =
@@ -147,7 +147,7 @@ impl Programmer {
             });
         }
         let reachable = kept.map_or_else(|| Arc::new(true.into()), |a| a.reachable.clone());
-        draft.attachments.put(Arc::new(Attachment {
+        Arc::make_mut(&mut draft.attachments).put(Arc::new(Attachment {
             id,
             port: port.number,
             endpoint,
@@ -180,7 +180,10 @@ impl Programmer {
     }
 
     pub(super) fn detach(&self, draft: &mut Draft, id: AttachmentId) {
-        let Some(old) = draft.attachments.remove(id) else {
+        if draft.attachments.get(id).is_none() {
+            return; // and nothing is copied for it
+        }
+        let Some(old) = Arc::make_mut(&mut draft.attachments).remove(id) else {
             return;
         };
         for prefix in &old.serves {
@@ -188,7 +191,7 @@ impl Programmer {
                 state.local.retain(|other| *other != id)
             });
         }
-        draft.resting.insert(id.0, Instant::now());
+        Arc::make_mut(&mut draft.resting).insert(id.0, Instant::now());
         draft.endpoints_changed = true;
     }
 }

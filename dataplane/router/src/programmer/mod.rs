@@ -7,6 +7,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::config::Role;
 use crate::port::{PortState, Ports};
 use crate::tables::Tables;
 use attach::REST;
-use draft::{Draft, PrefixId, PrefixState, Sets};
+use draft::{Change, Draft, Sets};
 
 /// Most operations in one transaction.
 pub const MAX_OPS: usize = 65_536;
@@ -52,20 +53,10 @@ pub struct Programmer {
     role: Role,
     udp_port: u16,
     tables: Tables,
-    prefixes: HashMap<PrefixId, PrefixState>,
     sets: Sets,
     /// Ids that were given back, and when.
     resting: Arc<HashMap<u16, Instant>>,
     next_id: u16,
-}
-
-/// What a transaction did, besides making new tables.
-#[derive(Debug)]
-pub struct Programmed {
-    /// To publish.
-    pub tables: Tables,
-    /// Ids of the attach operations, in order.
-    pub attached: Vec<AttachmentId>,
 }
 
 fn topology(number: u32) -> Result<Topology, String> {
@@ -107,7 +98,6 @@ impl Programmer {
             role,
             udp_port,
             tables: Tables::default(),
-            prefixes: HashMap::new(),
             sets: Sets::default(),
             resting: Arc::default(),
             next_id: 1,
@@ -146,24 +136,33 @@ impl Programmer {
     ///
     /// # Errors
     /// At the first operation that can not be; nothing is changed then.
-    pub fn apply(&mut self, ops: &[v1::Op]) -> Result<Programmed, ProgramError> {
-        if ops.len() > MAX_OPS {
-            return Err(ProgramError::TooMany(ops.len()));
+    pub fn apply(&mut self, ops: &[v1::Op]) -> Result<Vec<AttachmentId>, ProgramError> {
+        self.apply_parts(&[ops])
+    }
+
+    /// Makes one generation of transactions that follow each other, and says how each of them went: one that is refused has
+    /// changed nothing, and the others are done.
+    pub fn apply_each(
+        &mut self,
+        transactions: &[&[v1::Op]],
+    ) -> Vec<Result<Vec<AttachmentId>, ProgramError>> {
+        let are_routes = |ops: &&[v1::Op]| ops.iter().all(is_route);
+        if transactions.len() > 1
+            && transactions.iter().all(are_routes)
+            // Pages of the tables are copied once for all. Should one be refused, all are done again, one by one.
+            && self.apply_parts(transactions).is_ok()
+        {
+            return transactions.iter().map(|_| Ok(Vec::new())).collect();
         }
-        let mut draft = Draft {
-            adjacencies: (*self.tables.adjacencies).clone(),
-            attachments: (*self.tables.attachments).clone(),
-            neighbours: (*self.tables.neighbours).clone(),
-            access: (*self.tables.access).clone(),
-            fib_ops: Vec::new(),
-            prefixes: HashMap::new(),
-            resting: (*self.resting).clone(),
-            next_id: self.next_id,
-            attached: Vec::new(),
-            gateways: HashMap::new(),
-            endpoints_changed: false,
-        };
-        for (index, op) in ops.iter().enumerate() {
+        transactions.iter().map(|ops| self.apply(ops)).collect()
+    }
+
+    fn apply_parts(&mut self, parts: &[&[v1::Op]]) -> Result<Vec<AttachmentId>, ProgramError> {
+        if let Some(part) = parts.iter().find(|ops| ops.len() > MAX_OPS) {
+            return Err(ProgramError::TooMany(part.len()));
+        }
+        let mut draft = Draft::of(&self.tables, &self.resting, self.next_id);
+        for (index, op) in parts.iter().flat_map(|ops| ops.iter().enumerate()) {
             let (kind, result) = self.one(&mut draft, op.op.as_ref());
             result.map_err(|message| ProgramError::Operation {
                 index,
@@ -203,9 +202,8 @@ impl Programmer {
             Some(O::Detach(id)) => ("detach", self.detach_id(draft, *id)),
             Some(O::PutAccessRule(r)) => ("put_access_rule", routes::put_access_rule(draft, r)),
             Some(O::DeleteAccessRule(id)) => {
-                let before = draft.access.len();
-                draft.access.retain(|rule| rule.id != *id);
-                let found = draft.access.len() < before;
+                let found = draft.access.iter().any(|rule| rule.id == *id);
+                Arc::make_mut(&mut draft.access).retain(|rule| rule.id != *id);
                 (
                     "delete_access_rule",
                     if found {
@@ -253,6 +251,9 @@ impl Programmer {
                 return Err(refuse(*node, id));
             }
         }
+        if Arc::ptr_eq(&draft.adjacencies, &self.tables.adjacencies) {
+            return Ok(());
+        }
         for entry in self.tables.fib.gateways() {
             let replaced = draft.gateways.contains_key(&(entry.topology, entry.node));
             if !replaced && let Some(id) = missing(entry.gateway) {
@@ -262,38 +263,39 @@ impl Programmer {
         Ok(())
     }
 
-    fn finish(&mut self, mut draft: Draft) -> Result<Programmed, ProgramError> {
-        let mut sets = self.sets.clone();
-        let mut ops = Vec::new();
+    fn finish(&mut self, mut draft: Draft) -> Result<Vec<AttachmentId>, ProgramError> {
+        let mut sets = Cow::Borrowed(&self.sets);
+        let mut ops = Vec::with_capacity(draft.prefixes.len());
         let mut deletes = Vec::new();
-        for (id, state) in &draft.prefixes {
-            let before = self.prefixes.get(id);
-            if before == Some(state) {
+        for ((domain, name), Change { before, state }) in std::mem::take(&mut draft.prefixes) {
+            let before_local = before.and_then(|value| value.local);
+            let members_before = before_local.map_or(&[][..], |id| self.sets.members(id));
+            let local = if state.local == members_before {
+                before_local
+            } else {
+                let sets = sets.to_mut();
+                // Taken before the old one is given back, so that a set that stays keeps its number.
+                let local = (!state.local.is_empty()).then(|| sets.take(&state.local));
+                if before_local.is_some() {
+                    sets.give_back(members_before);
+                }
+                local
+            };
+            let value = PrefixValue {
+                group: state.group,
+                local,
+            };
+            if before == Some(value) {
                 continue;
             }
-            // Taken before the old one is given back, so that a set that stays keeps its number.
-            let local = if state.local.is_empty() {
-                None
-            } else {
-                Some(sets.take(&state.local))
-            };
-            if let Some(before) = before.filter(|b| !b.local.is_empty()) {
-                sets.give_back(&before.local);
-            }
-            let (domain, name) = (id.0, id.1.clone());
-            if state.group.is_none() && local.is_none() {
-                if before.is_some() {
-                    deletes.push(Op::DeletePrefix { domain, name });
-                }
-            } else {
+            if value != PrefixValue::default() {
                 ops.push(Op::PutPrefix {
                     domain,
                     name,
-                    value: PrefixValue {
-                        group: state.group,
-                        local,
-                    },
+                    value,
                 });
+            } else if before.is_some() {
+                deletes.push(Op::DeletePrefix { domain, name });
             }
         }
         // Groups that are put come before the prefixes that use them, groups that are deleted behind those that used them.
@@ -304,12 +306,18 @@ impl Programmer {
         all.append(&mut deletes);
         all.extend(group_deletes);
         let fib = self.tables.fib.apply(&all)?;
-        for (members, id) in &sets.by_members {
-            let attachments: Vec<_> = members
-                .iter()
-                .filter_map(|m| draft.attachments.get(*m).cloned())
-                .collect();
-            draft.attachments.put_set(*id, attachments);
+        let attachments_changed = !Arc::ptr_eq(&draft.attachments, &self.tables.attachments);
+        let sets = match sets {
+            Cow::Owned(sets) => Some(sets),
+            Cow::Borrowed(_) => None,
+        };
+        if attachments_changed || sets.is_some() {
+            let attachments = Arc::make_mut(&mut draft.attachments);
+            for (members, id) in &sets.as_ref().unwrap_or(&self.sets).by_members {
+                let present = members.iter().filter_map(|m| attachments.get(*m).cloned());
+                let present = present.collect();
+                attachments.put_set(*id, present);
+            }
         }
         if draft.endpoints_changed {
             draft.forget_unwanted();
@@ -320,28 +328,27 @@ impl Programmer {
                 attachment.reachable.store(true, Relaxed);
             }
         }
-        for (id, state) in draft.prefixes {
-            if state.group.is_none() && state.local.is_empty() {
-                self.prefixes.remove(&id);
-            } else {
-                self.prefixes.insert(id, state);
-            }
+        if let Some(sets) = sets {
+            self.sets = sets;
         }
-        self.sets = sets;
-        draft.resting.retain(|_, since| since.elapsed() < REST);
-        self.resting = Arc::new(draft.resting);
+        if draft.resting.values().any(|since| since.elapsed() >= REST) {
+            Arc::make_mut(&mut draft.resting).retain(|_, since| since.elapsed() < REST);
+        }
+        self.resting = draft.resting;
         self.next_id = draft.next_id;
-        draft.access.sort_unstable_by_key(|rule| rule.id);
         self.tables = Tables {
             fib,
-            adjacencies: Arc::new(draft.adjacencies),
-            attachments: Arc::new(draft.attachments),
-            neighbours: Arc::new(draft.neighbours),
-            access: Arc::new(draft.access),
+            adjacencies: draft.adjacencies,
+            attachments: draft.attachments,
+            neighbours: draft.neighbours,
+            access: draft.access,
         };
-        Ok(Programmed {
-            tables: self.tables.clone(),
-            attached: draft.attached,
-        })
+        Ok(draft.attached)
     }
+}
+
+/// Whether an operation changes a route and nothing else.
+pub(crate) fn is_route(op: &v1::Op) -> bool {
+    use v1::op::Op as O;
+    matches!(op.op, Some(O::PutPrefix(_) | O::DeletePrefix(_)))
 }

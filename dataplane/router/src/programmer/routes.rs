@@ -1,12 +1,13 @@
 //! Gateways, groups, prefixes and access rules of a transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dmsc_fib::{AdjacencyId, Gateway, Group, GroupId, GroupPolicy, Member, Op};
 use dmsc_proto::v1;
 use dmsc_wire::{Domain, NodeId};
 
-use super::draft::{Draft, PrefixId, PrefixState};
+use super::draft::{Change, Draft, PrefixId, PrefixState};
 use super::{Programmer, name, topology};
 use crate::tables::AccessRule;
 
@@ -26,12 +27,14 @@ impl Programmer {
         given: &v1::PrefixKey,
     ) -> Result<(), String> {
         let id = (Domain(given.domain), name(&given.name)?);
-        let state = draft.prefixes.get(&id).or_else(|| self.prefixes.get(&id));
-        if state.is_none_or(|s| s.group.is_none()) {
-            return Err(format!("prefix {} of domain {} does not exist", id.1, id.0));
+        let (domain, name) = id.clone();
+        let mut known = false;
+        self.change_prefix(draft, id, |state| known = state.group.take().is_some());
+        if known {
+            Ok(())
+        } else {
+            Err(format!("prefix {name} of domain {domain} does not exist"))
         }
-        self.change_prefix(draft, id, |state| state.group = None);
-        Ok(())
     }
 
     pub(super) fn change_prefix(
@@ -40,11 +43,19 @@ impl Programmer {
         id: PrefixId,
         change: impl FnOnce(&mut PrefixState),
     ) {
-        let state = draft
+        let touched = draft
             .prefixes
             .entry(id)
-            .or_insert_with_key(|id| self.prefixes.get(id).cloned().unwrap_or_default());
-        change(state);
+            .or_insert_with_key(|(domain, name)| {
+                let before = self.tables.fib.prefix(*domain, name.as_name());
+                let local = before.and_then(|value| value.local);
+                let state = PrefixState {
+                    group: before.and_then(|value| value.group),
+                    local: local.map_or_else(Vec::new, |id| self.sets.members(id).to_vec()),
+                };
+                Change { before, state }
+            });
+        change(&mut touched.state);
     }
 }
 
@@ -148,10 +159,12 @@ pub(super) fn put_access_rule(draft: &mut Draft, given: &v1::AccessRule) -> Resu
         callee: optional(&given.callee)?,
         allow: given.allow,
     };
-    draft.access.retain(|r| r.id != given.id);
-    if draft.access.len() >= 1024 {
+    let access = Arc::make_mut(&mut draft.access);
+    access.retain(|r| r.id != given.id);
+    if access.len() >= 1024 {
         return Err("1,024 access rules are the most".into());
     }
-    draft.access.push(rule);
+    access.push(rule);
+    access.sort_unstable_by_key(|rule| rule.id);
     Ok(())
 }

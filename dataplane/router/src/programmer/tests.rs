@@ -202,3 +202,114 @@ fn an_unchanged_adjacency_keeps_its_state() {
     assert!(adjacency.is_up());
     assert_eq!(adjacency.config.mtu, 1400);
 }
+
+fn put(text: &str, group: u32) -> v1::Op {
+    op(O::PutPrefix(v1::Prefix {
+        domain: 1,
+        name: name(text).as_bytes().to_vec(),
+        group,
+    }))
+}
+
+fn delete(text: &str) -> v1::Op {
+    op(O::DeletePrefix(v1::PrefixKey {
+        domain: 1,
+        name: name(text).as_bytes().to_vec(),
+    }))
+}
+
+fn is_there(world: &World, text: &str) -> bool {
+    let fib = &world.programmer.tables().fib;
+    fib.prefix(Domain(1), name(text).as_name()).is_some()
+}
+
+#[test]
+fn transactions_that_are_done_together_go_as_if_one_by_one() {
+    let mut world = World::new();
+    let transactions = [
+        vec![put("/x/1", 1), put("/x/2", 1)],
+        vec![delete("/x/1"), put("/x/3", 1)],
+        vec![delete("/nowhere"), put("/x/4", 1)],
+        vec![put("/x/5", 1)],
+        vec![put("/x/6", 99)],
+        vec![delete("/x/5"), put("/x/5", 1)],
+    ];
+    let parts: Vec<&[v1::Op]> = transactions.iter().map(Vec::as_slice).collect();
+    let outcomes = world.programmer.apply_each(&parts);
+    let done: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(done, [true, true, false, true, false, true]);
+    let there: Vec<bool> = ["/x/1", "/x/2", "/x/3", "/x/4", "/x/5", "/x/6"]
+        .map(|text| is_there(&world, text))
+        .to_vec();
+    assert_eq!(there, [false, true, true, false, true, false]);
+    let good = world.programmer.apply_each(&parts[3..4]);
+    assert!(good.iter().all(Result::is_ok));
+    let both = [vec![delete("/x/5")], vec![put("/x/5", 1), delete("/x/2")]];
+    let both: Vec<&[v1::Op]> = both.iter().map(Vec::as_slice).collect();
+    assert!(world.programmer.apply_each(&both).iter().all(Result::is_ok));
+    assert!(is_there(&world, "/x/5") && !is_there(&world, "/x/2"));
+}
+
+#[test]
+fn groups_that_go_and_come_keep_their_order() {
+    let mut world = World::new();
+    let group = || {
+        op(O::PutGroup(v1::Group {
+            id: 50,
+            members: vec![v1::Member {
+                gateway: 5,
+                metric: 1,
+                weight: 1,
+            }],
+            weighted: false,
+        }))
+    };
+    let transactions = [
+        vec![group()],
+        vec![op(O::DeleteGroup(50))],
+        vec![group(), put("/y", 50)],
+    ];
+    let parts: Vec<&[v1::Op]> = transactions.iter().map(Vec::as_slice).collect();
+    let outcomes = world.programmer.apply_each(&parts);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(is_there(&world, "/y"));
+}
+
+#[test]
+fn a_route_that_comes_and_goes_leaves_the_pods_of_its_prefix() {
+    let mut world = World::new();
+    let first = world.attach(2, &["/mine"]);
+    world.apply(&[put("/mine", 1)]);
+    let second = world.attach(3, &["/mine"]);
+    world.apply(&[delete("/mine")]);
+    let value = world
+        .programmer
+        .tables()
+        .fib
+        .prefix(Domain(1), name("/mine").as_name())
+        .expect("served here");
+    assert_eq!(value.group, None);
+    let local = value.local.expect("served here");
+    let set = world.programmer.tables().attachments.set(local);
+    let ids: Vec<_> = set.iter().map(|a| a.id).collect();
+    assert_eq!(ids, [first, second]);
+    world.apply(&[
+        op(O::Detach(u32::from(first.0))),
+        op(O::Detach(u32::from(second.0))),
+    ]);
+    assert!(!is_there(&world, "/mine"));
+    let third = world.attach(4, &["/other"]);
+    world.apply(&[put("/other", 1), put("/mine", 1)]);
+    let value = world
+        .programmer
+        .tables()
+        .fib
+        .prefix(Domain(1), name("/other").as_name())
+        .expect("there");
+    let set = world
+        .programmer
+        .tables()
+        .attachments
+        .set(value.local.expect("served here"));
+    assert_eq!(set.iter().map(|a| a.id).collect::<Vec<_>>(), [third]);
+}

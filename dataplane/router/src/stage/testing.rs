@@ -228,7 +228,7 @@ impl World {
 
     /// Applies operations and resolves every address.
     pub fn apply(&mut self, ops: &[v1::Op]) -> Vec<AttachmentId> {
-        let attached = self.programmer.apply(ops).expect("applied").attached;
+        let attached = self.programmer.apply(ops).expect("applied");
         for neighbour in self.programmer.tables().neighbours.values() {
             neighbour.learn(PEER_MAC, 1);
         }
