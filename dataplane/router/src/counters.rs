@@ -197,10 +197,22 @@ impl PortCounters {
         self.drops[reason as usize].add(1);
     }
 
+    /// `n` packets dropped.
+    #[inline]
+    pub fn drop_many(&self, reason: DropReason, n: u64) {
+        self.drops[reason as usize].add(n);
+    }
+
     /// One event.
     #[inline]
     pub fn event(&self, event: EventKind) {
         self.events[event as usize].add(1);
+    }
+
+    /// `n` events of one kind.
+    #[inline]
+    pub fn events_many(&self, event: EventKind, n: u64) {
+        self.events[event as usize].add(n);
     }
 
     /// Packets dropped for `reason`.

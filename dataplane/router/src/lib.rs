@@ -33,6 +33,7 @@ pub mod packet;
 pub mod port;
 pub mod programmer;
 pub mod publisher;
+pub mod rig;
 pub mod shared;
 pub mod stage;
 pub mod start;

@@ -1,0 +1,3 @@
+//! The common record of measurements.
+
+pub use crate::record::{Progress, Record, spread};
