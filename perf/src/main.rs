@@ -5,6 +5,12 @@
 mod cli;
 mod http;
 mod prng;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the interface of all commands, of which not all use all of it"
+)]
+mod record;
 mod torture;
 
 use std::process::ExitCode;

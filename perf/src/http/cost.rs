@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use nix::sys::sysinfo::sysinfo;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::Serialize;
@@ -220,11 +219,6 @@ pub fn softirq_threads() -> Vec<Member> {
             process,
         })
         .collect()
-}
-
-/// Load of the machine in the last minute.
-pub fn load_average() -> Option<f64> {
-    sysinfo().ok().map(|info| info.load_average().0)
 }
 
 #[cfg(test)]

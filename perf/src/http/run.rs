@@ -93,7 +93,7 @@ impl Run {
         Ok(Self {
             setting: Setting {
                 command: std::env::args().collect::<Vec<_>>().join(" "),
-                machine: Machine::read(&cores, versions),
+                machine: Machine::read(versions),
                 plan,
                 size,
                 rounds: if args.quick { 1 } else { args.rounds },

@@ -58,7 +58,7 @@ pub fn show(report: &Report) -> String {
             foreign * 100.0
         );
     }
-    if report.machine.build.starts_with("debug") {
+    if report.machine.own.build.starts_with("debug") {
         text.push_str("this is a debug build: nothing of ours can be compared\n");
     }
     text

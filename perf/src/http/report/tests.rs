@@ -7,12 +7,7 @@ fn setting(rounds: u32) -> Setting {
     Setting {
         command: "dmsc-perf http".into(),
         machine: Machine {
-            cpu: "a".into(),
-            cores: vec![0, 1],
-            kernel: "6".into(),
-            dpdk: "22".into(),
-            build: "release".into(),
-            load_average: None,
+            own: crate::record::Machine::read(),
             peers: Vec::new(),
         },
         plan: Plan {
