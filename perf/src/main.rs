@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod forward;
 mod http;
 mod prng;
 #[allow(

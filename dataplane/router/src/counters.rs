@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
+use crate::meter::Meter;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -262,6 +264,8 @@ pub struct Counters {
     pub ports: Box<[CachePadded<PortCounters>]>,
     /// Of the worker itself.
     pub worker: CachePadded<WorkerCounters>,
+    /// Where its time goes, in builds that measure.
+    pub meter: Meter,
 }
 
 impl Counters {
@@ -270,6 +274,7 @@ impl Counters {
         Counters {
             ports: (0..ports).map(|_| CachePadded::default()).collect(),
             worker: CachePadded::default(),
+            meter: Meter::default(),
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod icmp;
 pub mod lane;
 pub mod link;
 pub mod mac;
+pub mod meter;
 pub mod neighbour;
 pub mod net;
 pub mod outer;

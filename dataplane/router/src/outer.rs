@@ -178,7 +178,8 @@ impl Outer {
     fn look_udp4(&self, frame: &[u8], minimum_ttl: u8, mtu: u16) -> Option<Carried> {
         let head = frame.first_chunk::<UDP4>()?;
         let own = self.bytes.first_chunk::<UDP4>()?;
-        let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let be16 = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
         let total = usize::from(be16(16));
         let udp = usize::from(be16(38));
@@ -191,7 +192,10 @@ impl Outer {
             && head[30..34] == own[26..30]
             && head[36..38] == own[36..38];
         // The Internet checksum is the same in any byte order (RFC 1071).
-        let sum: u64 = [14, 18, 22, 26, 30].map(|at| u64::from(word(at))).iter().sum();
+        let sum: u64 = [14, 18, 22, 26, 30]
+            .map(|at| u64::from(word(at)))
+            .iter()
+            .sum();
         if !is_like
             || net::fold(sum) != 0
             || total > usize::from(mtu)

@@ -14,6 +14,7 @@ use crate::choose::Chooser;
 use crate::config;
 use crate::counters::{Counters, DropReason, EventKind};
 use crate::lane::MAX_FRAME;
+use crate::meter::Station;
 use crate::net;
 use crate::pace::Pacer;
 use crate::packet::{Batch, Context, Verdict};
@@ -101,6 +102,8 @@ pub struct Floor {
     /// Packets that this router made during the round: errors, echo replies.
     pub(crate) made: Batch<Mbuf>,
     received: Burst,
+    /// Bytes of what came last.
+    received_bytes: u64,
     /// Dropped frames, freed in bulk.
     trash: Burst,
     /// Per port, so that one pod's mistakes do not silence the errors of others.
@@ -150,6 +153,7 @@ impl Worker {
                 batch: Batch::default(),
                 made: Batch::default(),
                 received: Burst::new(),
+                received_bytes: 0,
                 trash: Burst::new(),
                 error_rate: (0..ports)
                     .map(|_| Bucket::new(ERRORS_PER_S, ERROR_BURST, hz, now))
@@ -170,6 +174,7 @@ impl Worker {
     }
 
     /// Polls until the process stops, then tells the neighbours, then whoever holds the other end of `stopped`; its queues go last.
+    #[inline(never)] // a measurement counts its instructions by this name
     pub fn run(mut self, stopped: &crossbeam_channel::Sender<()>) {
         // Cloned once: a reference count is shared by all workers, and nothing on the data path is shared and written.
         let (shared, counters) = (self.floor.shared.clone(), self.floor.counters.clone());
@@ -206,8 +211,10 @@ impl Floor {
             tsc,
         };
         let mut total = 0;
+        counters.meter.mark(Station::Rest);
         for port in 0..self.queues.len() {
             let received = self.receive(&env, port);
+            counters.meter.mark(Station::Receive);
             if received == 0 {
                 continue;
             }
@@ -220,6 +227,7 @@ impl Floor {
                 self.fill_batch(&env, port);
                 self.walk(&env);
                 env.now = tsc();
+                counters.meter.mark(Station::Stages);
             }
         }
         let link = &shared.workers[self.id];
@@ -230,7 +238,9 @@ impl Floor {
             self.feed(&env);
         }
         self.run_timers(&env);
+        counters.meter.mark(Station::Rest);
         self.flush_all(&env);
+        counters.meter.mark(Station::Transmit);
         total
     }
 
@@ -272,6 +282,7 @@ impl Floor {
             received,
             counters,
             shared,
+            received_bytes,
             gear,
             for_herald,
             ..
@@ -308,6 +319,7 @@ impl Floor {
         }
         counters.rx.add(count as u64);
         counters.rx_bytes.add(bytes);
+        *received_bytes = bytes;
         if let Some(budget) = &mut queue.budget {
             budget.packets.spend(count as u64);
             budget.bytes.spend(bytes);
@@ -327,8 +339,10 @@ impl Floor {
                 kept += 1;
             }
         }
+        env.counters.meter.mark(Station::Cross);
         if kept == 0 {
-            return self.send_received(env, usize::from(to.port), port);
+            let bytes = self.received_bytes;
+            return self.send_received(env, usize::from(to.port), port, bytes);
         }
         let mut burst = std::mem::take(&mut self.received);
         for mbuf in burst.drain() {
@@ -356,7 +370,8 @@ impl Floor {
             return;
         }
         if done == count && exits[1..count].iter().all(|exit| *exit == exits[0]) {
-            return self.send_received(env, usize::from(exits[0]), port);
+            let bytes = self.received.iter().map(|mbuf| mbuf.len() as u64).sum();
+            return self.send_received(env, usize::from(exits[0]), port, bytes);
         }
         let mut burst = std::mem::take(&mut self.received);
         for (index, mbuf) in burst.drain().enumerate() {
@@ -368,9 +383,9 @@ impl Floor {
         }
     }
 
-    /// Sends all that was received by one port.
+    /// Sends all that was received, `bytes` of them, by one port.
     #[inline]
-    fn send_received(&mut self, env: &Env<'_>, out: usize, from: usize) {
+    fn send_received(&mut self, env: &Env<'_>, out: usize, from: usize, mut bytes: u64) {
         if self.received.len() < WHOLE {
             let mut burst = std::mem::take(&mut self.received);
             for mbuf in burst.drain() {
@@ -390,7 +405,6 @@ impl Floor {
             ..
         } = self;
         let count = received.len();
-        let mut bytes: u64 = received.iter().map(|mbuf| mbuf.len() as u64).sum();
         if shared.ports[out].captured.load(Relaxed) {
             for mbuf in received.iter() {
                 shared.capture(mbuf, out, true, env.now, &counters.ports[out]);
@@ -413,6 +427,7 @@ impl Floor {
         counters.ports[from].sent.add(sent);
         counters.ports[out].tx.add(sent);
         counters.ports[out].tx_bytes.add(bytes);
+        counters.meter.mark(Station::Transmit);
     }
 
     /// Gives what was received to the stages.
@@ -465,9 +480,7 @@ impl Floor {
                 self.consume(env, &mut mbuf, &mut context);
             }
             if context.returned {
-                self.shared
-                    .changed
-                    .store(true, Relaxed);
+                self.shared.changed.store(true, Relaxed);
                 self.for_herald = true;
             }
             let counters = &self.counters.ports[usize::from(context.port)];
@@ -529,10 +542,7 @@ impl Floor {
         for (origin, mbuf) in origins.iter_mut().zip(queue.pending.iter()) {
             *origin = (mbuf.user() as u8, mbuf.len() as u16);
         }
-        if shared.ports[port]
-            .captured
-            .load(Relaxed)
-        {
+        if shared.ports[port].captured.load(Relaxed) {
             for mbuf in queue.pending.iter() {
                 shared.capture(mbuf, port, true, env.now, &counters.ports[port]);
             }

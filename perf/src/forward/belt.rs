@@ -1,7 +1,7 @@
 //! Frames that go round: puts the first ones in, stamps the next drawn header into every one that comes by, takes them out again.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use dmsc_dataplane::mac::MacAddress;
 use dmsc_dataplane::outer::Outer;
@@ -65,6 +65,50 @@ impl Belt {
     }
 }
 
+/// Where a worker waits until a fixed number of frames shall be counted, and stays when they have passed.
+#[derive(Debug, Default)]
+pub struct Turnstile {
+    open: Mutex<bool>,
+    opened: Condvar,
+    /// All have passed.
+    pub full: AtomicBool,
+}
+
+impl Turnstile {
+    /// Lets the frames come.
+    pub fn open(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    fn wait(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let _open = self.opened.wait_while(open, |open| !*open);
+    }
+}
+
+/// What is left to pass.
+struct Pass {
+    turnstile: Arc<Turnstile>,
+    limit: u64,
+    passed: u64,
+}
+
+impl Pass {
+    fn pass(&mut self, frames: usize) {
+        if self.passed == 0 {
+            self.turnstile.wait();
+        }
+        self.passed += frames as u64;
+        if self.passed > self.limit {
+            self.turnstile.full.store(true, Relaxed);
+            loop {
+                std::thread::park(); // for good: the process ends now
+            }
+        }
+    }
+}
+
 /// One worker's part.
 pub struct Stamp {
     belt: Arc<Belt>,
@@ -75,6 +119,7 @@ pub struct Stamp {
     /// Where this worker starts: a share of all.
     share: (usize, usize),
     wires: Vec<Wire>,
+    pass: Option<Pass>,
 }
 
 impl Stamp {
@@ -87,7 +132,18 @@ impl Stamp {
             next: [0; 2],
             share: (number, workers),
             wires: Vec::new(),
+            pass: None,
         }
+    }
+
+    /// Lets `limit` frames pass once `turnstile` opens, and then no more.
+    pub fn count(mut self, turnstile: Arc<Turnstile>, limit: u64) -> Stamp {
+        self.pass = Some(Pass {
+            turnstile,
+            limit,
+            passed: 0,
+        });
+        self
     }
 
     /// Takes up what was loaded since.
@@ -96,12 +152,10 @@ impl Stamp {
         let epoch = self.belt.epoch.load(Relaxed);
         if epoch != self.epoch {
             self.epoch = epoch;
-            let lock = |e: PoisonError<_>| PoisonError::into_inner(e);
-            self.heads.clone_from(&self.belt.heads.lock().unwrap_or_else(lock));
-            self.wires = match self.belt.wires.lock() {
-                Ok(wires) => wires.clone(),
-                Err(poisoned) => poisoned.into_inner().clone(),
-            };
+            let heads = self.belt.heads.lock();
+            self.heads = heads.unwrap_or_else(PoisonError::into_inner).clone();
+            let wires = self.belt.wires.lock();
+            self.wires = wires.unwrap_or_else(PoisonError::into_inner).clone();
             let (number, workers) = self.share;
             for (next, heads) in self.next.iter_mut().zip(&self.heads) {
                 *next = heads.len() * number / workers;
@@ -124,6 +178,9 @@ impl Stamp {
 
 impl Gear for Stamp {
     fn received(&mut self, port: usize, burst: &mut Burst) {
+        if let Some(pass) = &mut self.pass {
+            pass.pass(burst.len());
+        }
         self.refresh();
         if self.belt.draining.load(Relaxed) && !self.belt.endless {
             return self.drain(burst);
@@ -156,7 +213,9 @@ impl Gear for Stamp {
 
     fn feed(&mut self, port: usize, pool: &Mempool, burst: &mut Burst) {
         self.refresh();
-        let wanted = self.belt.wanted[port].load(Relaxed).min(burst.room() as u32);
+        let wanted = self.belt.wanted[port]
+            .load(Relaxed)
+            .min(burst.room() as u32);
         let Some(wire) = self.wires.get(port).filter(|_| wanted > 0) else {
             return;
         };
@@ -185,8 +244,15 @@ impl Gear for Stamp {
 impl Wire {
     /// Puts the outer header in front of the DMSC packet.
     fn put(&self, mbuf: &mut Mbuf, frame: usize) -> bool {
-        self.outer
-            .replace(mbuf, self.offset, frame - self.offset, self.destination, 1, 0, 0)
+        self.outer.replace(
+            mbuf,
+            self.offset,
+            frame - self.offset,
+            self.destination,
+            1,
+            0,
+            0,
+        )
     }
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use dmsc_dataplane::config::Config;
 use dmsc_dataplane::counters::DropReason;
+use dmsc_dataplane::meter::Station;
 use dmsc_dataplane::port::Cross;
 use dmsc_dataplane::publisher::Publishing;
 use dmsc_dataplane::rig::{Gear, Rig};
@@ -20,7 +21,7 @@ use dmsc_dataplane::start;
 use dmsc_wire::NameBuf;
 use serde::{Deserialize, Serialize};
 
-use super::belt::{Belt, Stamp, Wire};
+use super::belt::{Belt, Stamp, Turnstile, Wire};
 use super::draw::{self, Head};
 use super::{Carrier, Mode, Pmd, Traffic, tables};
 
@@ -61,6 +62,15 @@ pub struct RouterArgs {
     /// Cores of the workers
     #[arg(long, value_delimiter = ',')]
     pub cores: Vec<usize>,
+    /// Ordinary memory, because valgrind gives no other
+    #[arg(long)]
+    pub no_huge: bool,
+    /// End after so many frames in this mode
+    #[arg(long, requires = "mode")]
+    pub count: Option<u64>,
+    /// The mode of --count
+    #[arg(long)]
+    pub mode: Option<Mode>,
 }
 
 /// What the process is told.
@@ -113,6 +123,8 @@ pub struct Count {
     pub bursts: u64,
     /// The time.
     pub ns: u64,
+    /// TSC cycles by station, in a build that measures them.
+    pub stations: Option<[u64; Station::ALL.len()]>,
 }
 
 /// Runs the dataplane until standard input ends.
@@ -125,15 +137,21 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&path)?;
     let belt = Arc::new(Belt::new(args.frame, args.pmd == Pmd::Null));
     let workers = args.cores.len().max(1);
-    let gears = (0..workers)
-        .map(|n| Box::new(Stamp::new(belt.clone(), n, workers)) as Box<dyn Gear>)
-        .collect();
-    let is_on = Arc::new(AtomicBool::new(false));
+    let turnstile = Arc::new(Turnstile::default());
+    let gear = |number| -> Box<dyn Gear> {
+        let stamp = Stamp::new(belt.clone(), number, workers);
+        Box::new(match args.count {
+            Some(limit) => stamp.count(turnstile.clone(), limit),
+            None => stamp,
+        })
+    };
+    let gears = (0..workers).map(gear).collect();
+    let is_on = Arc::new(AtomicBool::new(args.count.is_some()));
     let (ended, end) = tokio::sync::oneshot::channel();
     let control = {
         let (args, is_on, ended) = (args.clone(), is_on.clone(), Mutex::new(Some(ended)));
         Box::new(move |shared: Arc<Shared>, publishing: Publishing| {
-            if let Err(error) = serve(&args, shared, &publishing, &belt, &is_on) {
+            if let Err(error) = serve(&args, shared, &publishing, &belt, &is_on, &turnstile) {
                 say(&Answer::Failed(format!("{error:#}")));
             }
             if let Some(ended) = ended.lock().ok().and_then(|mut e| e.take()) {
@@ -156,9 +174,10 @@ fn configuration(args: &RouterArgs) -> String {
     let dir = args.dir.display();
     let cores: Vec<String> = args.cores.iter().map(usize::to_string).collect();
     let mut text = format!(
-        "[node]\nid = {}\nname = \"perf\"\nrole = \"sr\"\n[eal]\nmemory_mb = 128\nhuge = \"auto\"\n[workers]\ncores = [{}]\n\
+        "[node]\nid = {}\nname = \"perf\"\nrole = \"sr\"\n[eal]\nmemory_mb = 128\nhuge = \"{}\"\n[workers]\ncores = [{}]\n\
          [agent]\nsocket = \"{dir}/agent\"\n",
         tables::NODE,
+        if args.no_huge { "no" } else { "auto" },
         cores.join(", ")
     );
     for (port, name) in tables::PORTS.iter().enumerate() {
@@ -191,7 +210,6 @@ fn say(answer: &Answer) {
 
 /// What the control thread knows.
 struct Control<'a> {
-    args: &'a RouterArgs,
     shared: Arc<Shared>,
     publishing: &'a Publishing,
     belt: &'a Belt,
@@ -207,6 +225,7 @@ fn serve(
     publishing: &Publishing,
     belt: &Belt,
     is_on: &AtomicBool,
+    turnstile: &Turnstile,
 ) -> anyhow::Result<()> {
     let prefixes = draw::prefixes(args.prefixes, args.names.as_deref())?;
     let start = Instant::now();
@@ -218,7 +237,14 @@ fn serve(
         let mut heads: [Arc<Vec<Head>>; 2] = Default::default();
         too_long = 0;
         for (port, place) in heads.iter_mut().enumerate() {
-            let drawn = draw::draw(&prefixes, port, args.draws / 2, total, args.traffic, stamped)?;
+            let drawn = draw::draw(
+                &prefixes,
+                port,
+                args.draws / 2,
+                total,
+                args.traffic,
+                stamped,
+            )?;
             too_long += drawn.too_long;
             *place = Arc::new(drawn.heads);
         }
@@ -228,7 +254,6 @@ fn serve(
     let count = prefixes.len();
     drop(prefixes);
     let control = Control {
-        args,
         shared,
         publishing,
         belt,
@@ -241,6 +266,15 @@ fn serve(
         seconds,
         too_long,
     });
+    if let Some(mode) = args.mode.filter(|_| args.count.is_some()) {
+        control.set(mode, true)?;
+        turnstile.open();
+        while !turnstile.full.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // The worker stays at the turnstile, so nothing can be taken down.
+        std::process::exit(0);
+    }
     for line in std::io::stdin().lock().lines() {
         let answer = match serde_json::from_str(&line?) {
             Ok(Order::Set { mode, stamp }) => control.set(mode, stamp).map(|()| Answer::Done),
@@ -260,7 +294,7 @@ fn load(args: &RouterArgs, publishing: &Publishing, names: &[NameBuf]) -> anyhow
         Some(result) => result.map_err(|error| anyhow::anyhow!("{error}")),
         None => bail!("the dataplane stops"),
     };
-    apply(tables::topology(args.carrier))?;
+    apply(tables::topology(args.carrier, args.count.is_some()))?;
     let mut first = 0;
     for chunk in names.chunks(CHUNK) {
         apply(tables::prefixes(first, chunk))?;
@@ -369,14 +403,30 @@ impl Control<'_> {
 
     fn measure(&self, ms: u64) -> Count {
         let (before, start) = (self.read(), Instant::now());
+        let stations = self.stations();
         std::thread::sleep(Duration::from_millis(ms));
         let (after, time) = (self.read(), start.elapsed());
+        let now = self.stations();
+        let between = |before: [u64; Station::ALL.len()], now: [u64; Station::ALL.len()]| {
+            std::array::from_fn(|n| now[n] - before[n])
+        };
         Count {
+            stations: stations.zip(now).map(|(before, now)| between(before, now)),
             packets: after.0 - before.0,
             drops: after.1 - before.1,
             bursts: after.2 - before.2,
             ns: time.as_nanos() as u64,
         }
+    }
+
+    fn stations(&self) -> Option<[u64; Station::ALL.len()]> {
+        let mut sum = [0; Station::ALL.len()];
+        for worker in &self.shared.workers {
+            for (sum, station) in sum.iter_mut().zip(Station::ALL) {
+                *sum += worker.counters.meter.cycles(station)?;
+            }
+        }
+        Some(sum)
     }
 
     /// Frames that left, frames dropped, polls that brought some.
@@ -393,4 +443,3 @@ impl Control<'_> {
         sum
     }
 }
-

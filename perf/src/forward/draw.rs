@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use dmsc_wire::{FlowLabel, Kind, Name, NameBuf, NodeId, PacketBuilder};
 
-use super::tables;
 use super::Traffic;
+use super::tables;
 use crate::prng::Prng;
 
 /// Bytes of a packet that are stamped.

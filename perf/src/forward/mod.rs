@@ -1,12 +1,12 @@
-//! `dmsc-perf forward` and `scale`: what forwarding costs, beside DPDK's testpmd on the same rig in the same run.
+//! `dmsc-perf forward`, `scale` and `cycles`: what forwarding costs, beside DPDK's testpmd on the same rig in the same run.
 //!
 //! `child` is the process that is measured, a whole dataplane; `belt` makes its frames go round and stamps them; `draw` makes names;
 //! `tables` says what is programmed; `router` and `testpmd` start the two and take turns with them.
 
 mod belt;
 mod child;
+mod cycles;
 mod draw;
-mod record;
 mod router;
 mod scale;
 mod tables;
@@ -22,10 +22,11 @@ use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 
 pub use child::{RouterArgs, run as serve};
+pub use cycles::{CyclesArgs, run as cycles};
 pub use scale::{ScaleArgs, run as scale};
 
+use crate::record::{Progress, Record, spread};
 use child::Count;
-use record::{Progress, Record, spread};
 use router::Router;
 use testpmd::Testpmd;
 
@@ -210,7 +211,6 @@ struct Outcome {
 /// When a process cannot be started or ends early.
 pub fn run(args: &ForwardArgs) -> anyhow::Result<ExitCode> {
     let main = other_core(&[args.core])?;
-    pin(main);
     let mut record = Record::<Round, Outcome>::new("forward");
     let dir = Folder::new()?;
     let steps = 1 + args.rounds as usize;
@@ -226,6 +226,9 @@ pub fn run(args: &ForwardArgs) -> anyhow::Result<ExitCode> {
         draws: args.draws,
         frame: args.frame,
         cores: vec![args.core],
+        no_huge: false,
+        count: None,
+        mode: None,
     })?;
     router.pause()?;
     let mut peer = match args.peer {
@@ -303,7 +306,10 @@ fn round(
 
 fn rate(count: &Count, what: &str) -> anyhow::Result<f64> {
     if count.packets == 0 {
-        bail!("no frame goes round in the series {what}: the router dropped {}", count.drops);
+        bail!(
+            "no frame goes round in the series {what}: the router dropped {}",
+            count.drops
+        );
     }
     Ok(count.packets as f64 * 1e3 / count.ns as f64)
 }
@@ -345,16 +351,19 @@ fn table(record: &Record<Round, Outcome>) -> Table {
     let result = &record.result;
     let mut table = Table::new();
     table.set_header(["", "Mpps", "ns per packet", "ratio", "added ns"]);
-    let range = |median: Option<f64>, min: Option<f64>, max: Option<f64>, digits: usize| {
-        match (median, min, max) {
-            (Some(median), Some(min), Some(max)) => {
-                format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
-            }
-            _ => String::new(),
+    let range = |median: Option<f64>, min: Option<f64>, max: Option<f64>, digits: usize| match (
+        median, min, max,
+    ) {
+        (Some(median), Some(min), Some(max)) => {
+            format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
         }
+        _ => String::new(),
     };
     table.add_row([
-        format!("router, {} on {}, {} bytes", result.mode, result.pmd, result.frame),
+        format!(
+            "router, {} on {}, {} bytes",
+            result.mode, result.pmd, result.frame
+        ),
         format!("{:.2}", result.mpps),
         format!("{:.2}", result.ns),
         range(result.ratio, result.ratio_min, result.ratio_max, 3),
@@ -384,14 +393,6 @@ fn other_core(cores: &[usize]) -> anyhow::Result<usize> {
     // Where all cores forward, the rest shares the first one.
     let other = all.iter().find(|core| !cores.contains(core));
     Ok(other.or(all.first()).copied().unwrap_or(0))
-}
-
-/// Keeps this process, and what it starts, off the measured core.
-fn pin(core: usize) {
-    let mut set = nix::sched::CpuSet::new();
-    let _ = set
-        .set(core)
-        .and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
 }
 
 /// A folder that goes with this value.

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::child::{Answer, Count, Order, RouterArgs};
 use super::Mode;
+use super::child::{Answer, Count, Order, RouterArgs};
 
 /// The process; killed when dropped.
 pub struct Router {
@@ -153,7 +153,7 @@ impl Drop for Router {
 }
 
 /// The command line of `args`.
-fn words(args: &RouterArgs) -> Vec<String> {
+pub fn words(args: &RouterArgs) -> Vec<String> {
     let cores: Vec<String> = args.cores.iter().map(usize::to_string).collect();
     let mut words = vec![
         format!("--dir={}", args.dir.display()),
@@ -165,6 +165,15 @@ fn words(args: &RouterArgs) -> Vec<String> {
         format!("--frame={}", args.frame),
         format!("--cores={}", cores.join(",")),
     ];
+    if args.no_huge {
+        words.push("--no-huge".into());
+    }
+    if let Some(count) = args.count {
+        words.push(format!("--count={count}"));
+    }
+    if let Some(mode) = args.mode {
+        words.push(format!("--mode={mode}"));
+    }
     if let Some(names) = &args.names {
         words.push(format!("--names={}", names.display()));
     }

@@ -9,9 +9,9 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::child::RouterArgs;
-use super::record::{Progress, Record, spread};
 use super::router::Router;
 use super::{Carrier, Folder, Mode, Pmd, Traffic, WARM_MS, other_core, rate};
+use crate::record::{Progress, Record, spread};
 
 /// Arguments of `scale`.
 #[derive(Debug, Clone, Args)]
@@ -86,6 +86,9 @@ pub fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
             draws: 1 << 20,
             frame: args.frame,
             cores,
+            no_huge: false,
+            count: None,
+            mode: None,
         })?;
         router.pause()?;
         routers.push(router);

@@ -44,8 +44,8 @@ fn group_id(from: usize, number: usize) -> u32 {
     (1 + from * GROUPS + number) as u32
 }
 
-/// Neighbours, gateways and groups.
-pub fn topology(carrier: Carrier) -> Vec<v1::Op> {
+/// Neighbours, gateways and groups; `quiet` says hello so seldom that instructions can be counted.
+pub fn topology(carrier: Carrier, quiet: bool) -> Vec<v1::Op> {
     let mut ops = Vec::new();
     for (port, name) in PORTS.iter().enumerate() {
         ops.push(Op::PutAdjacency(v1::Adjacency {
@@ -58,6 +58,7 @@ pub fn topology(carrier: Carrier) -> Vec<v1::Op> {
             },
             local_address: ADDRESSES[port].into(),
             remote_address: ADDRESSES[1 - port].into(),
+            hello_interval_ms: if quiet { 10_000 } else { 0 },
             ..v1::Adjacency::default()
         }));
     }

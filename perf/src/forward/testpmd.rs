@@ -53,8 +53,12 @@ impl Testpmd {
         let vdevs = match pmd {
             Pmd::Null => [0, 1].map(|n| format!("--vdev=net_null{n},size={frame}")),
             Pmd::Memif => [
-                format!("--vdev=net_memif0,role=server,id=0,socket-abstract=no,socket={dir}/testpmd"),
-                format!("--vdev=net_memif1,role=client,id=0,socket-abstract=no,socket={dir}/./testpmd"),
+                format!(
+                    "--vdev=net_memif0,role=server,id=0,socket-abstract=no,socket={dir}/testpmd"
+                ),
+                format!(
+                    "--vdev=net_memif1,role=client,id=0,socket-abstract=no,socket={dir}/./testpmd"
+                ),
             ],
         };
         command.args(vdevs);
@@ -117,7 +121,8 @@ impl Testpmd {
             {
                 Ok(line) => {
                     let rate = line.trim().strip_prefix("Rx-pps:");
-                    let rate = rate.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+                    let rate =
+                        rate.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
                     rates.extend(rate);
                 }
                 Err(RecvTimeoutError::Timeout) => bail!("dpdk-testpmd does not answer"),

@@ -6,18 +6,22 @@
 
 use arrayvec::ArrayVec;
 use dmsc_fib::{AdjacencyId, LookupKey, PathKind, PrefixMatch, Topology};
-use dmsc_wire::{AttachmentId, Domain, FlowLabel, NodeId, patch};
+use dmsc_wire::{AttachmentId, Domain, FlowLabel, Kind, NodeId, patch};
 
 use super::Env;
 use crate::adjacency::Adjacency;
 use crate::choose::Call;
 use crate::counters::EventKind;
 use crate::frame::Frame;
+use crate::mac::MacAddress;
+use crate::meter::Station;
 use crate::packet::BATCH;
 use crate::port::PortState;
 
 /// Frames whose data is asked for ahead.
 const AHEAD: usize = 4;
+/// Ways out that a burst remembers.
+const WAYS: usize = 4;
 
 /// What the look at a packet found.
 struct Look<'a> {
@@ -35,15 +39,21 @@ struct Look<'a> {
     ecn: u8,
 }
 
+/// A way out that was found usable in this burst.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    came: AdjacencyId,
+    id: AdjacencyId,
+    out: &'a Adjacency,
+    mac: MacAddress,
+    /// Largest DMSC packet.
+    largest: usize,
+}
+
 /// Makes the first frames of a burst of a router port ready to leave, in order, up to the first one that needs the stages; returns
 /// how many. `exits` gets the port number for each of them; no other frame is changed.
 #[inline]
-pub fn run<F: Frame>(
-    env: &Env<'_>,
-    port: &PortState,
-    frames: &mut [F],
-    exits: &mut [u8],
-) -> usize {
+pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &mut [u8]) -> usize {
     if port.config.vlan != 0 {
         return 0;
     }
@@ -63,34 +73,50 @@ pub fn run<F: Frame>(
         names += usize::from(!look.gateway.is_some());
         looks.push(look);
     }
-    let mut found: [Option<PrefixMatch>; BATCH] = [None; BATCH];
+    env.counters.meter.mark(Station::Parse);
+    let mut matches: [Option<PrefixMatch>; BATCH] = [None; BATCH];
+    let mut gateways = [NodeId::NONE; BATCH];
     if names > 0 {
-        resolve(env, frames, &looks, &mut found);
+        resolve(env, frames, &looks, &mut matches);
+        env.counters.meter.mark(Station::Lookup);
+        place(env, &looks, &matches, &mut gateways);
     }
-    let mut done = 0;
-    let mut resolved = 0;
-    let mut alternates = 0;
-    let mut found = found.iter();
+    let mut matches = matches.iter();
+    let mut placed = gateways.iter();
+    let mut known: [Option<Way<'_>>; WAYS] = [None; WAYS];
+    let (mut done, mut resolved, mut alternates) = (0, 0, 0);
     for ((look, frame), exit) in looks.iter().zip(frames.iter_mut()).zip(exits.iter_mut()) {
         let by_name = !look.gateway.is_some();
-        let chosen = if by_name {
-            let found = found.next().and_then(Option::as_ref);
-            found.and_then(|found| choose(env, look, found))
-        } else {
-            let hop = env.chooser.next_hop(look.gateway, &look.call());
-            hop.map(|hop| (look.gateway, hop))
-        };
-        let Some((gateway, (adjacency, path))) = chosen else {
+        let mut gateway = look.gateway;
+        let mut hop = None;
+        if by_name {
+            gateway = placed.next().copied().unwrap_or(NodeId::NONE);
+            let Some(Some(found)) = matches.next() else {
+                break;
+            };
+            if gateway.is_some() {
+                hop = way(env, look, gateway, &mut known);
+            }
+            if hop.is_none() {
+                // Rare: the member that the flow belongs to is away.
+                let Some((other, Some(_))) = env.chooser.member_and_hop(found, &look.call()) else {
+                    break;
+                };
+                gateway = other;
+            }
+        }
+        let Some((way, path)) = hop.or_else(|| way(env, look, gateway, &mut known)) else {
             break;
         };
-        let Some(port) = leave(env, frame, look, by_name.then_some(gateway), adjacency) else {
+        if !leave(frame, look, by_name.then_some(gateway), &way) {
             break;
-        };
-        *exit = port;
+        }
+        *exit = way.out.config.port as u8;
         done += 1;
         resolved += u64::from(by_name);
         alternates += u64::from(path != PathKind::Primary);
     }
+    env.counters.meter.mark(Station::Rewrite);
     if let Some(counters) = env.counters.ports.get(port.number) {
         if resolved > 0 {
             counters.events_many(EventKind::NameResolved, resolved);
@@ -140,7 +166,8 @@ fn look<'a, F: Frame>(
     let be32 =
         |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     // Version 1 and the types 0 to 4: hellos and probes end here.
-    if fixed[0].wrapping_sub(dmsc_wire::VERSION << 4) > 4 {
+    let kind = fixed[0].wrapping_sub(dmsc_wire::VERSION << 4);
+    if kind > 4 {
         return None;
     }
     let (header, payload) = (usize::from(be16(4)), usize::from(be16(6)));
@@ -159,7 +186,7 @@ fn look<'a, F: Frame>(
     {
         return None;
     }
-    if !gateway.is_some() && !may_be_resolved(packet) {
+    if !gateway.is_some() && !may_be_resolved(packet, kind) {
         return None;
     }
     Some(Look {
@@ -175,15 +202,17 @@ fn look<'a, F: Frame>(
     })
 }
 
-/// Whether a packet without a gateway is a valid call to another name than a router's.
+/// Whether a packet without a gateway is a call, and to another name than a router's. The whole header is validated, because this is
+/// where it gets its gateway.
 #[inline]
-fn may_be_resolved(packet: &[u8]) -> bool {
-    dmsc_wire::parse(packet).is_ok_and(|header| {
-        header.kind.is_call()
-            && header
+fn may_be_resolved(packet: &[u8], kind: u8) -> bool {
+    let is_call = kind == Kind::Request as u8 || kind == Kind::EchoRequest as u8;
+    is_call
+        && dmsc_wire::parse(packet).is_ok_and(|header| {
+            header
                 .destination_name(packet)
                 .is_some_and(|name| !name.is_reserved())
-    })
+        })
 }
 
 /// Looks up the names of all that have no gateway, in order.
@@ -199,10 +228,7 @@ fn resolve<F: Frame>(
         if look.gateway.is_some() {
             continue;
         }
-        let packet = frame
-            .bytes()
-            .get(usize::from(look.offset)..)
-            .unwrap_or(&[]);
+        let packet = frame.bytes().get(usize::from(look.offset)..).unwrap_or(&[]);
         let Some(name) = dmsc_wire::destination_name(packet) else {
             return;
         };
@@ -217,48 +243,236 @@ fn resolve<F: Frame>(
         .lookup_burst(&keys, &mut found[..keys.len()]);
 }
 
-/// The gateway of a resolved call, and the way there. `None` where there is none, and where the gateway is this one.
+/// The gateway that each resolved call belongs to as long as that is reachable, in order. A pass of its own: groups lie far apart, and
+/// a short loop waits for several of them at once.
 #[inline]
-fn choose(
+fn place(
     env: &Env<'_>,
+    looks: &[Look<'_>],
+    matches: &[Option<PrefixMatch>; BATCH],
+    gateways: &mut [NodeId; BATCH],
+) {
+    let unresolved = looks.iter().filter(|look| !look.gateway.is_some());
+    for ((look, found), gateway) in unresolved.zip(matches).zip(gateways.iter_mut()) {
+        let group = found.and_then(|found| found.value.group);
+        let member = group
+            .and_then(|group| env.chooser.group(group))
+            .and_then(|group| group.select(look.flow, |_| true));
+        // A call for this gateway is delivered, which is for the stages.
+        *gateway = member
+            .map(|member| member.gateway)
+            .filter(|gateway| *gateway != env.chooser.node)
+            .unwrap_or(NodeId::NONE);
+    }
+}
+
+/// The way to a gateway now; of what this burst asked before it remembers the answer.
+#[inline(always)]
+fn way<'a>(
+    env: &Env<'a>,
     look: &Look<'_>,
-    found: &PrefixMatch,
-) -> Option<(NodeId, (AdjacencyId, PathKind))> {
-    let call = look.call();
-    let (gateway, hop) = env.chooser.member_and_hop(found, &call)?;
+    gateway: NodeId,
+    known: &mut [Option<Way<'a>>; WAYS],
+) -> Option<(Way<'a>, PathKind)> {
     if gateway == env.chooser.node {
         return None;
     }
-    Some((gateway, hop?))
+    let came = look.came.config.id;
+    let known_at = |known: &[Option<Way<'a>>; WAYS], id: AdjacencyId| {
+        known[usize::from(id.0) % WAYS].filter(|way| way.id == id && way.came == came)
+    };
+    let topology = Topology::for_class(look.class);
+    let (id, path) = env
+        .chooser
+        .gateway(gateway, topology)?
+        .select(look.flow, |id| {
+            known_at(known, id).is_some() || env.chooser.is_usable(id, Some(came))
+        })?;
+    if let Some(way) = known_at(known, id) {
+        return Some((way, path));
+    }
+    let out = env.chooser.tables.adjacencies.get(id)?;
+    let way = Way {
+        came,
+        id,
+        out,
+        mac: out.neighbour.mac()?,
+        largest: out.largest_packet(env.now),
+    };
+    known[usize::from(id.0) % WAYS] = Some(way);
+    Some((way, path))
 }
 
-/// Takes the hop, stamps what was resolved, and replaces the outer header; returns the port. `None`, and nothing changed, where the
-/// stages must tell the source something.
+/// Takes the hop, stamps what was resolved, and replaces the outer header. False, and nothing changed, where the stages must tell
+/// the source something.
 #[inline(always)]
 fn leave<F: Frame>(
-    env: &Env<'_>,
     frame: &mut F,
     look: &Look<'_>,
     resolved: Option<NodeId>,
-    adjacency: AdjacencyId,
-) -> Option<u8> {
-    let out = env.chooser.tables.adjacencies.get(adjacency)?;
-    let mac = out.neighbour.mac()?;
+    way: &Way<'_>,
+) -> bool {
+    let outer = &way.out.outer;
     let (offset, total) = (usize::from(look.offset), usize::from(look.total));
-    if look.hop_limit <= 1 || total > out.largest_packet(env.now) {
-        return None;
+    if look.hop_limit <= 1 || total > way.largest {
+        return false;
     }
     // A longer outer header than it came with must have room: asked for before anything is changed.
-    let longer = out.outer.len().saturating_sub(offset);
-    if longer > 0 && frame.headroom() < longer {
-        return None;
+    if outer.len() > offset && frame.headroom() < outer.len() - offset {
+        return false;
     }
-    let packet = frame.bytes_mut().get_mut(offset..offset + total)?;
+    let Some(packet) = frame.bytes_mut().get_mut(offset..offset + total) else {
+        return false;
+    };
     patch::set_hop_limit(packet, look.hop_limit - 1);
     if let Some(gateway) = resolved {
         patch::set_destination(packet, gateway, AttachmentId::ANY);
     }
-    out.outer
-        .replace(frame, offset, total, mac, look.flow.0, look.class, look.ecn)
-        .then_some(out.config.port as u8)
+    outer.replace(
+        frame,
+        offset,
+        total,
+        way.mac,
+        look.flow.0,
+        look.class,
+        look.ecn,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use dmsc_wire::{Flags, PacketBuilder};
+
+    use super::*;
+    use crate::counters::DropReason;
+    use crate::frame::PlainFrame;
+    use crate::packet::Verdict;
+    use crate::stage::testing::{World, name};
+
+    fn from_router(world: &World, port: usize, packet: &[u8]) -> PlainFrame {
+        let (source, own) = (format!("10.0.{port}.2"), format!("10.0.{port}.1"));
+        world.frame(port, (&source, 50_000), &own, packet)
+    }
+
+    fn bits(seed: &mut u64) -> u64 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed
+    }
+
+    /// Packets of all kinds, some with options, some damaged.
+    fn some_packet(seed: &mut u64) -> Vec<u8> {
+        let names = [
+            "/far",
+            "/far/x/yy",
+            "/shop/b",
+            "/nobody",
+            "/dmsc/4",
+            "/id/2",
+        ]
+        .map(name);
+        let (to, from) = (
+            &names[bits(seed) as usize % 6],
+            &names[bits(seed) as usize % 6],
+        );
+        let kind = [
+            Kind::Request,
+            Kind::Response,
+            Kind::EchoRequest,
+            Kind::Error,
+        ][bits(seed) as usize % 4];
+        let gateway = [0, 0, 1, 4, 4, 4, 5, 77][bits(seed) as usize % 8];
+        let payload = vec![7; bits(seed) as usize % 100];
+        let mut builder = PacketBuilder::new(kind)
+            .source(from.as_name())
+            .destination(to.as_name())
+            .domain(Domain(1 + bits(seed) as u32 % 8 / 7))
+            .destination_gateway(NodeId(gateway))
+            .flow_label(FlowLabel(bits(seed) as u32))
+            .payload(&payload);
+        if kind == Kind::EchoRequest && bits(seed).is_multiple_of(2) {
+            builder = builder.record_slots(2);
+        }
+        if bits(seed).is_multiple_of(4) {
+            builder = builder.flag(Flags::PINNED);
+        }
+        let mut packet = builder.to_vec().expect("packet");
+        if bits(seed).is_multiple_of(4) {
+            packet[2] = bits(seed) as u8 % 3;
+        }
+        packet
+    }
+
+    #[test]
+    fn what_it_does_the_stages_would_have_done() {
+        let mut world = World::new();
+        world.attach(2, &["/shop/b"]);
+        let mut seed = 0x9E37_79B9_7F4A_7C15;
+        let (mut done, mut unread) = (0, 0);
+        for round in 0..40_000 {
+            let port = round % 2;
+            let up = |id| {
+                let live = &world.programmer.tables().adjacencies.get(AdjacencyId(id));
+                live.map(|a| {
+                    a.live
+                        .state
+                        .store(if round / 500 % 5 == 4 { 0 } else { 2 }, Relaxed)
+                })
+            };
+            up(1);
+            let mut frame = from_router(&world, port, &some_packet(&mut seed));
+            for _ in 0..bits(&mut seed) % 8 / 5 {
+                let at = bits(&mut seed) as usize % frame.bytes().len();
+                frame.bytes_mut()[at] = bits(&mut seed) as u8;
+            }
+            if bits(&mut seed).is_multiple_of(8) {
+                frame.truncate(bits(&mut seed) as usize % 250);
+            }
+            let mut express = [frame.clone()];
+            let exits = world.express(port, &mut express);
+            let outcome = world.walk(port, frame.clone());
+            let Some(exit) = exits.first() else {
+                assert_eq!(express[0].bytes(), frame.bytes(), "round {round}: changed");
+                continue;
+            };
+            match outcome.context.verdict {
+                Verdict::Send(port) => {
+                    assert_eq!(*exit, port, "round {round}");
+                    assert_eq!(express[0].bytes(), outcome.frame.bytes(), "round {round}");
+                    done += 1;
+                }
+                // Names of a packet on its way are not read.
+                Verdict::Drop(DropReason::BadName | DropReason::BadHeader) => unread += 1,
+                other => panic!("round {round}: sent, but the stages say {other:?}"),
+            }
+        }
+        assert!(
+            done > 5_000 && unread < 1_000,
+            "{done} alike, {unread} unread"
+        );
+    }
+
+    #[test]
+    fn none_overtakes_one_that_needs_the_stages() {
+        let world = World::new();
+        let to_far = |gateway: u32| {
+            let (to, from) = (name("/far"), name("/id/2"));
+            let packet = PacketBuilder::new(Kind::Request)
+                .source(from.as_name())
+                .destination(to.as_name())
+                .domain(Domain(1))
+                .destination_gateway(NodeId(gateway));
+            from_router(&world, 1, &packet.to_vec().expect("packet"))
+        };
+        // Stamped, by name, unreachable, stamped: the third is for the stages, and so is what follows it.
+        let mut frames = [to_far(4), to_far(0), to_far(77), to_far(4)];
+        let last = frames[3].clone();
+        assert_eq!(world.express(1, &mut frames), [0, 0]);
+        assert_eq!(frames[3].bytes(), last.bytes());
+        let resolved = world.counters.ports[1].events(EventKind::NameResolved);
+        assert_eq!(resolved, 1);
+    }
 }

@@ -1,3 +1,0 @@
-//! The common record of measurements.
-
-pub use crate::record::{Progress, Record, spread};
