@@ -331,6 +331,11 @@ impl Control<'_> {
             };
             state.tuning.set_cross((mode == Mode::Mac).then_some(to));
         }
+        if self.belt.endless {
+            // Null ports give what the buffers held, hellos and questions for addresses too: the buffers in use get frames first.
+            self.is_on.store(true, Relaxed);
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.is_on.store(stamp, Relaxed);
         self.fill()
     }

@@ -20,7 +20,7 @@ pub struct Head(pub [u8; HEAD]);
 /// Name of the caller in every packet.
 const CALLER: &str = "/c/1";
 
-/// Words of made names: 2 to 6 components, 3.6 on average, 40 bytes.
+/// Components of made names: 2 to 6, 3.6 on average; 38 bytes.
 const COMPONENTS: [usize; 10] = [2, 3, 3, 3, 3, 4, 4, 4, 4, 6];
 
 /// `count` prefixes, all different.
@@ -45,7 +45,7 @@ fn made(index: usize) -> NameBuf {
             up => index >> (5 * up).min(20),
         };
         let letters = 10 + prng.below(2) * 2;
-        text.push_str(&format!("/s{number:0>width$}", width = letters - 2 - place));
+        text.push_str(&format!("/s{number:0>width$}", width = letters - 1 - place));
     }
     NameBuf::parse(&text).unwrap_or_else(|_| unreachable!("letters and digits make a name"))
 }

@@ -46,7 +46,9 @@ impl Testpmd {
             .enumerate()
             .map(|(lcore, cpu)| format!("{lcore}@{cpu}"))
             .collect();
-        let mut command = Command::new("dpdk-testpmd");
+        // Line by line: into a pipe it would tell its figures when its buffer is full.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "dpdk-testpmd"]);
         command.args(["--in-memory", "--no-pci", "--no-telemetry"]);
         command.arg(format!("--lcores={}", placed.join(",")));
         let dir = dir.display();
@@ -73,7 +75,7 @@ impl Testpmd {
             .stderr(Stdio::null())
             .spawn()
             .context(
-                "dpdk-testpmd does not start: `apt-get install dpdk-dev` (Debian) has it, or leave the peer out with --peer none",
+                "stdbuf, which dpdk-testpmd is started with, is not there: `apt-get install coreutils`",
             )?;
         let orders = child.stdin.take().context("no standard input")?;
         let output = child.stdout.take().context("no standard output")?;
@@ -127,7 +129,8 @@ impl Testpmd {
                 }
                 Err(RecvTimeoutError::Timeout) => bail!("dpdk-testpmd does not answer"),
                 Err(RecvTimeoutError::Disconnected) => bail!(
-                    "dpdk-testpmd has ended ({:?}): are enough huge pages free?",
+                    "dpdk-testpmd has ended ({:?}): is it installed (`apt-get install dpdk-dev` on Debian), and are enough huge pages free? \
+                     --peer none leaves it out",
                     self.child.wait()?
                 ),
             }
