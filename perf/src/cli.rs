@@ -10,6 +10,7 @@ use crate::churn::{self, ChurnArgs};
 use crate::failover::{self, FailoverArgs};
 use crate::fib::{self, FibArgs};
 use crate::foreign::{self, ForeignArgs};
+use crate::forward::{self, CyclesArgs, ForwardArgs, RouterArgs, ScaleArgs};
 use crate::http::{self, HttpArgs, ServerArgs};
 use crate::idle::{self, IdleArgs};
 use crate::load::{self, LoadArgs};
@@ -116,6 +117,49 @@ Examples:
 The longest gap is that between two looks of the worker at its ports, in windows of 10 ms.
 Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
     Load(LoadArgs),
+    /// What forwarding costs, beside testpmd on the same rig
+    ///
+    /// A whole dataplane with two ports, and DPDK's testpmd in its mode `mac` with two such ports, take turns on one core; the one that waits
+    /// is stopped. On memif both ends of a port are in the same process, so 32 frames go round in each direction. Modes `gateway` and `name`
+    /// are told by what they add: in every round frames are stamped with the next of the drawn headers in mode `mac` and in the mode
+    /// that is asked for, and added = t(mode + stamp) − t(mac + stamp). Needs huge pages, and root for testpmd.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf forward                                     plain forwarding on memif, beside testpmd
+  dmsc-perf forward --pmd null                          the same without the cost of ports
+  dmsc-perf forward --mode gateway                      transit, with a million prefixes loaded
+  dmsc-perf forward --mode name --traffic zipf          a look-up for every frame
+  dmsc-perf forward --mode name --names FILE --json forward.json
+
+Exit status: 0 measured, 1 frames were dropped meanwhile, 2 could not be run to its end.")]
+    Forward(ForwardArgs),
+    /// What further workers bring, on null ports with a queue per worker
+    ///
+    /// One dataplane per number of workers; in every round each is measured once, the others being stopped. With as many workers as
+    /// cores the agent and this program share the first one, which costs little: they wait.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf scale                                       one worker and two, mode mac
+  dmsc-perf scale --mode gateway --json scale.json      transit
+
+Exit status: 0 measured, 2 could not be run to its end.")]
+    Scale(ScaleArgs),
+    /// Instructions per packet, the same on every run, and cycles by station
+    ///
+    /// Counts by callgrind what the worker of a dataplane on null ports executes for 200,000 frames, in each mode, the stamp included.
+    /// What a change costs shows here whatever else the machine does; with --gate it fails above 3 %.
+    #[command(after_help = "\
+Examples:
+  dmsc-perf cycles                                      instructions per packet
+  dmsc-perf cycles --gate perf/instructions.json        and whether they are more than they were
+  dmsc-perf cycles --baseline perf/instructions.json    from here on
+  dmsc-perf cycles --stations                           cycles; needs cargo build --features cycles
+
+Exit status: 0 measured, 1 more than the baseline and 3 %, 2 could not be run to its end.")]
+    Cycles(CyclesArgs),
+    /// The dataplane that `forward`, `scale` and `cycles` measure
+    #[command(hide = true)]
+    ForwardRouter(RouterArgs),
     /// Valid and mutated frames into every kind of port at once; then everything must still be right
     ///
     /// Starts a dataplane with a router port and a pod port of every kind in a network namespace of its own, programs its
@@ -166,6 +210,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Failover(args) => return failover::run(&args),
         Command::Idle(args) => return idle::run(&args),
         Command::Load(args) => return load::run(&args),
+        Command::Forward(args) => return forward::run(&args),
+        Command::ForwardRouter(args) => return forward::serve(&args),
+        Command::Cycles(args) => return forward::cycles(&args),
+        Command::Scale(args) => return forward::scale(&args),
         Command::Http(args) => return http::run(&args),
         Command::HttpServer(args) => return http::serve(&args),
         Command::Pcap(args) => return pcap::run(&args),

@@ -7,6 +7,7 @@ mod cli;
 mod failover;
 mod fib;
 mod foreign;
+mod forward;
 mod http;
 mod idle;
 mod load;

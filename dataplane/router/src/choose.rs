@@ -1,5 +1,7 @@
 //! Where a packet goes: one chooser for the data path and for `explain` (design §4.3, §4.4).
 
+use std::cell::Cell;
+
 use dmsc_fib::{AdjacencyId, Gateway, GroupId, Member, PathKind, PrefixMatch, Topology};
 use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
 
@@ -109,6 +111,35 @@ impl<'a> Chooser<'a> {
             .group(group)?
             .select(call.flow, eligible)
             .map(|m| m.gateway)
+    }
+
+    /// As [`Chooser::member`], with the next hop towards it, which that finds out anyway; no next hop if it is this router.
+    #[inline]
+    pub fn member_and_hop(
+        &self,
+        found: &PrefixMatch,
+        call: &Call,
+    ) -> Option<(NodeId, Option<(AdjacencyId, PathKind)>)> {
+        let Some(group) = found.value.group else {
+            return self.member(found, call).map(|node| (node, None));
+        };
+        let seen = Cell::new((NodeId::NONE, None));
+        let eligible = |member: &Member| {
+            if member.gateway == self.node || member.gateway == call.excluded {
+                return self.is_reachable(member.gateway, found, call);
+            }
+            let hop = self.next_hop(member.gateway, call);
+            seen.set((member.gateway, hop));
+            hop.is_some()
+        };
+        let member = self.tables.fib.group(group)?.select(call.flow, eligible)?;
+        let gateway = member.gateway;
+        let hop = match seen.get() {
+            (asked, hop) if asked == gateway => hop,
+            _ if gateway == self.node => None,
+            _ => self.next_hop(gateway, call),
+        };
+        Some((gateway, hop))
     }
 
     /// Longest-prefix match of one name.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam_utils::CachePadded;
 
 use crate::gaps::Gaps;
+use crate::meter::Meter;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -199,10 +200,22 @@ impl PortCounters {
         self.drops[reason as usize].add(1);
     }
 
+    /// `n` packets dropped.
+    #[inline]
+    pub fn drop_many(&self, reason: DropReason, n: u64) {
+        self.drops[reason as usize].add(n);
+    }
+
     /// One event.
     #[inline]
     pub fn event(&self, event: EventKind) {
         self.events[event as usize].add(1);
+    }
+
+    /// `n` events of one kind.
+    #[inline]
+    pub fn events_many(&self, event: EventKind, n: u64) {
+        self.events[event as usize].add(n);
     }
 
     /// Packets dropped for `reason`.
@@ -254,6 +267,8 @@ pub struct Counters {
     pub ports: Box<[CachePadded<PortCounters>]>,
     /// Of the worker itself.
     pub worker: CachePadded<WorkerCounters>,
+    /// Where its time goes, in builds that measure.
+    pub meter: Meter,
 }
 
 impl Counters {
@@ -262,6 +277,7 @@ impl Counters {
         Counters {
             ports: (0..ports).map(|_| CachePadded::default()).collect(),
             worker: CachePadded::default(),
+            meter: Meter::default(),
         }
     }
 }

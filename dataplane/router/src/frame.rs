@@ -18,6 +18,10 @@ pub trait Frame {
     fn fill(&mut self, content: &[u8]) -> bool;
     /// Whether all bytes are in this one piece.
     fn is_contiguous(&self) -> bool;
+    /// Bytes that can be added in front.
+    fn headroom(&self) -> usize;
+    /// Asks for the first bytes, ahead of use.
+    fn prefetch(&self) {}
 }
 
 impl Frame for Mbuf {
@@ -47,6 +51,14 @@ impl Frame for Mbuf {
     #[inline]
     fn is_contiguous(&self) -> bool {
         Mbuf::is_contiguous(self)
+    }
+    #[inline]
+    fn headroom(&self) -> usize {
+        Mbuf::headroom(self)
+    }
+    #[inline]
+    fn prefetch(&self) {
+        self.prefetch_data();
     }
 }
 
@@ -96,5 +108,8 @@ impl Frame for PlainFrame {
     }
     fn is_contiguous(&self) -> bool {
         true
+    }
+    fn headroom(&self) -> usize {
+        self.start
     }
 }

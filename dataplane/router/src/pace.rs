@@ -43,9 +43,10 @@ impl Pacer {
         }
     }
 
-    /// After a round that received `received` packets: accounts its time, and sleeps when that is due.
+    /// After a round that received `received` packets: accounts its time, and sleeps when that is due. Returns the TSC at which the
+    /// next round begins.
     #[inline]
-    pub fn pace(&mut self, received: usize, reader: &mut Reader<Tables>, floor: &mut Floor) {
+    pub fn pace(&mut self, received: usize, reader: &mut Reader<Tables>, floor: &mut Floor) -> u64 {
         let now = tsc();
         let worker = &floor.counters.worker;
         let cycles = now.saturating_sub(self.last);
@@ -57,26 +58,27 @@ impl Pacer {
             worker.busy_cycles.add(cycles);
             self.empty = 0;
             self.ramp = RAMP_START;
-            return;
+            return now;
         }
         worker.empty_polls.add(1);
         worker.idle_cycles.add(cycles);
         self.empty += 1;
         if floor.shared.polls.load(Relaxed) || self.empty < EMPTY_ROUNDS {
-            return;
+            return now;
         }
         if self.armed {
-            self.sleep(now, reader, floor);
-        } else {
-            // One more look behind the arming, or a packet in between would wait for the next one.
-            for wait in floor.queues.iter().flat_map(|queue| &queue.waits) {
-                wait.arm();
-            }
-            self.armed = true;
+            return self.sleep(now, reader, floor);
         }
+        // One more look behind the arming, or a packet in between would wait for the next one.
+        for wait in floor.queues.iter().flat_map(|queue| &queue.waits) {
+            wait.arm();
+        }
+        self.armed = true;
+        now
     }
 
-    fn sleep(&mut self, now: u64, reader: &mut Reader<Tables>, floor: &mut Floor) {
+    /// Sleeps; returns the TSC afterwards.
+    fn sleep(&mut self, now: u64, reader: &mut Reader<Tables>, floor: &mut Floor) -> u64 {
         let shared = floor.shared.clone();
         let link = &shared.workers[floor.id];
         let clock = shared.clock;
@@ -136,5 +138,6 @@ impl Pacer {
         if self.can_block {
             self.empty = 0;
         }
+        woke
     }
 }

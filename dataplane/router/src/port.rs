@@ -36,7 +36,20 @@ pub struct Tuning {
     drop_plain_ip: AtomicBool,
     packets_per_s: AtomicU64,
     bytes_per_s: AtomicU64,
+    cross: AtomicU64,
 }
+
+/// Where a cross-connected port leads: everything but hellos and address resolution leaves by another port unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cross {
+    /// Number of the port that frames leave by.
+    pub port: u8,
+    /// Destination that they get; the source is that port.
+    pub destination: MacAddress,
+}
+
+/// Bits of [`Tuning::cross`] below the port number plus one.
+const CROSS_PORT: u32 = 48;
 
 impl Tuning {
     /// As configured.
@@ -45,6 +58,7 @@ impl Tuning {
             drop_plain_ip: AtomicBool::default(),
             packets_per_s: AtomicU64::default(),
             bytes_per_s: AtomicU64::default(),
+            cross: AtomicU64::default(),
         };
         tuning.set(config);
         tuning
@@ -60,6 +74,23 @@ impl Tuning {
         } = config.budget;
         self.packets_per_s.store(packets_per_s, Relaxed);
         self.bytes_per_s.store(bytes_per_s, Relaxed);
+    }
+
+    /// Where the port leads without a look at the packets. Only measurements set this: it is what plain MAC forwarding costs.
+    #[inline]
+    pub fn cross(&self) -> Option<Cross> {
+        let bits = self.cross.load(Relaxed);
+        let port = (bits >> CROSS_PORT).checked_sub(1)? as u8;
+        let destination = MacAddress::from_bits(bits & ((1 << CROSS_PORT) - 1));
+        Some(Cross { port, destination })
+    }
+
+    /// Cross-connects the port, or ends that.
+    pub fn set_cross(&self, cross: Option<Cross>) {
+        let bits = cross.map_or(0, |cross| {
+            (u64::from(cross.port) + 1) << CROSS_PORT | cross.destination.to_bits()
+        });
+        self.cross.store(bits, Relaxed);
     }
 
     /// Most that the pods may send.

@@ -34,6 +34,12 @@ pub struct WorkerLink {
 }
 
 impl WorkerLink {
+    /// Whether another thread has something to send.
+    #[inline]
+    pub fn has_parcels(&self) -> bool {
+        !self.raw.is_empty() || !self.inject.is_empty()
+    }
+
     /// Has the worker look at its timers at once, also if it sleeps.
     pub fn hurry(&self) {
         self.hurry.store(true, Relaxed);

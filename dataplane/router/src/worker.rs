@@ -4,6 +4,7 @@
 //! locks, logs, makes a system call or panics; every packet ends in exactly one counter.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue, WaitFd, tsc};
 use dmsc_fib::qsbr::Reader;
@@ -13,17 +14,21 @@ use crate::choose::Chooser;
 use crate::config;
 use crate::counters::{Counters, DropReason, EventKind};
 use crate::lane::MAX_FRAME;
+use crate::meter::Station;
 use crate::net;
 use crate::pace::Pacer;
 use crate::packet::{Batch, Context, Verdict};
-use crate::port::PortState;
+use crate::port::{Cross, PortState};
+use crate::rig::Mounted;
 use crate::shared::Shared;
-use crate::stage::{Env, admit, parse, resolve, rewrite};
+use crate::stage::{Env, admit, cross, express, parse, resolve, rewrite};
 use crate::tables::Tables;
 use crate::trace::Stage;
 
 /// Attempts to hand a frame to a full transmit ring before it is dropped.
 const TX_ATTEMPTS: usize = 4;
+/// A burst of which so many leave by one port goes there as it is; fewer wait for what other ports add in the round.
+const WHOLE: usize = 16;
 
 /// A worker's queue pair on one port.
 pub struct Queue {
@@ -97,6 +102,8 @@ pub struct Floor {
     /// Packets that this router made during the round: errors, echo replies.
     pub(crate) made: Batch<Mbuf>,
     received: Burst,
+    /// Bytes of what came last.
+    received_bytes: u64,
     /// Dropped frames, freed in bulk.
     trash: Burst,
     /// Per port, so that one pod's mistakes do not silence the errors of others.
@@ -109,6 +116,8 @@ pub struct Floor {
     pub(crate) raw_missed: u64,
     for_kernel: bool,
     pub(crate) for_herald: bool,
+    /// Of a measurement.
+    pub(crate) gear: Option<Mounted>,
 }
 
 /// Error packets per second, port and worker, and how many at once (design §3: rate-limited).
@@ -144,6 +153,7 @@ impl Worker {
                 batch: Batch::default(),
                 made: Batch::default(),
                 received: Burst::new(),
+                received_bytes: 0,
                 trash: Burst::new(),
                 error_rate: (0..ports)
                     .map(|_| Bucket::new(ERRORS_PER_S, ERROR_BURST, hz, now))
@@ -157,20 +167,25 @@ impl Worker {
                 raw_missed: 0,
                 for_kernel: false,
                 for_herald: false,
+                gear: None,
                 shared,
             },
         }
     }
 
     /// Polls until the process stops, then tells the neighbours, then whoever holds the other end of `stopped`; its queues go last.
+    #[inline(never)] // a measurement counts its instructions by this name
     pub fn run(mut self, stopped: &crossbeam_channel::Sender<()>) {
         // Cloned once: a reference count is shared by all workers, and nothing on the data path is shared and written.
         let (shared, counters) = (self.floor.shared.clone(), self.floor.counters.clone());
+        let mut now = tsc();
         while shared.is_running() {
-            let received = self.floor.round(&shared, &counters, self.reader.enter());
+            let received = self
+                .floor
+                .round(&shared, &counters, self.reader.enter(), now);
             self.reader.quiescent();
             self.floor.ring_bells();
-            self.pacer.pace(received, &mut self.reader, &mut self.floor);
+            now = self.pacer.pace(received, &mut self.reader, &mut self.floor);
         }
         self.floor.last_word(self.reader.enter());
         // Nobody may wait any more.
@@ -179,9 +194,9 @@ impl Worker {
 }
 
 impl Floor {
-    /// One round over all queues; returns how many packets came in.
+    /// One round over all queues, begun at TSC `now`; returns how many packets came in.
     #[inline]
-    fn round(&mut self, shared: &Shared, counters: &Counters, tables: &Tables) -> usize {
+    fn round(&mut self, shared: &Shared, counters: &Counters, tables: &Tables, now: u64) -> usize {
         let chooser = Chooser {
             tables,
             ports: &shared.ports,
@@ -191,22 +206,41 @@ impl Floor {
             chooser,
             counters,
             udp_port: shared.config.udp_port,
-            now: tsc(),
+            now,
             clock: shared.clock,
             tsc,
         };
         let mut total = 0;
+        counters.meter.mark(Station::Rest);
         for port in 0..self.queues.len() {
             let received = self.receive(&env, port);
-            if received > 0 {
-                total += received;
+            counters.meter.mark(Station::Receive);
+            if received == 0 {
+                continue;
+            }
+            total += received;
+            match shared.ports[port].tuning.cross() {
+                Some(to) => self.cross(&env, port, to),
+                None => self.express(&env, port),
+            }
+            if !self.received.is_empty() {
+                self.fill_batch(&env, port);
                 self.walk(&env);
                 env.now = tsc();
+                counters.meter.mark(Station::Stages);
             }
         }
-        total += self.take_parcels(&env, &shared.workers[self.id]);
+        let link = &shared.workers[self.id];
+        if link.has_parcels() || link.raw.missed() != self.raw_missed || !self.made.is_empty() {
+            total += self.take_parcels(&env, link);
+        }
+        if total == 0 {
+            self.feed(&env);
+        }
         self.run_timers(&env);
+        counters.meter.mark(Station::Rest);
         self.flush_all(&env);
+        counters.meter.mark(Station::Transmit);
         total
     }
 
@@ -240,15 +274,17 @@ impl Floor {
         }
     }
 
-    /// Receives a burst from one port into the batch, as far as its budget goes.
+    /// Receives a burst from one port, as far as its budget goes.
     #[inline]
     fn receive(&mut self, env: &Env<'_>, port: usize) -> usize {
         let Floor {
             queues,
             received,
-            batch,
             counters,
             shared,
+            received_bytes,
+            gear,
+            for_herald,
             ..
         } = self;
         let (queue, counters) = (&mut queues[port], &counters.ports[port]);
@@ -270,16 +306,141 @@ impl Floor {
         if count == 0 {
             return 0;
         }
-        let mut bytes = 0;
-        let tracing = shared.tracer.is_on();
-        let captured = shared.ports[port]
-            .captured
-            .load(std::sync::atomic::Ordering::Relaxed);
-        for mbuf in received.drain() {
-            bytes += mbuf.len() as u64;
-            if captured {
-                shared.capture(&mbuf, port, false, env.now, counters);
+        if let Some(gear) = gear {
+            gear.received(port, received);
+        }
+        let count = received.len();
+        let bytes: u64 = received.iter().map(|mbuf| mbuf.len() as u64).sum();
+        if shared.ports[port].captured.load(Relaxed) {
+            for mbuf in received.iter() {
+                shared.capture(mbuf, port, false, env.now, counters);
             }
+            *for_herald = true;
+        }
+        counters.rx.add(count as u64);
+        counters.rx_bytes.add(bytes);
+        *received_bytes = bytes;
+        if let Some(budget) = &mut queue.budget {
+            budget.packets.spend(count as u64);
+            budget.bytes.spend(bytes);
+        }
+        count
+    }
+
+    /// A cross-connected port: its frames leave by the other one, and what is for this router stays in `received`.
+    #[inline]
+    fn cross(&mut self, env: &Env<'_>, port: usize, to: Cross) {
+        let Some(out) = env.chooser.ports.get(usize::from(to.port)) else {
+            return;
+        };
+        let mut kept = 0;
+        for mbuf in self.received.iter_mut() {
+            if !cross::run(mbuf, env.udp_port, out.mac, to.destination) {
+                kept += 1;
+            }
+        }
+        env.counters.meter.mark(Station::Cross);
+        if kept == 0 {
+            let bytes = self.received_bytes;
+            return self.send_received(env, usize::from(to.port), port, bytes);
+        }
+        let mut burst = std::mem::take(&mut self.received);
+        for mbuf in burst.drain() {
+            if cross::is_kept(&mbuf, env.udp_port) {
+                // There is room for what came out of a burst of this size.
+                let _ = self.received.push(mbuf);
+            } else {
+                self.enqueue(env, usize::from(to.port), mbuf, port);
+            }
+        }
+    }
+
+    /// What most packets of router ports need and no more; from the first one on that needs another thing, all are left in
+    /// `received` for the stages, so that none overtakes one that came before it.
+    #[inline]
+    fn express(&mut self, env: &Env<'_>, port: usize) {
+        let state = &env.chooser.ports[port];
+        if state.is_pod() || self.shared.tracer.is_on() {
+            return;
+        }
+        let mut exits = [0; Burst::CAPACITY];
+        let done = express::run(env, state, self.received.as_mut_slice(), &mut exits);
+        let count = self.received.len();
+        if done == 0 {
+            return;
+        }
+        if done == count && exits[1..count].iter().all(|exit| *exit == exits[0]) {
+            let bytes = self.received.iter().map(|mbuf| mbuf.len() as u64).sum();
+            return self.send_received(env, usize::from(exits[0]), port, bytes);
+        }
+        let mut burst = std::mem::take(&mut self.received);
+        for (index, mbuf) in burst.drain().enumerate() {
+            if index < done {
+                self.enqueue(env, usize::from(exits[index]), mbuf, port);
+            } else {
+                let _ = self.received.push(mbuf);
+            }
+        }
+    }
+
+    /// Sends all that was received, `bytes` of them, by one port.
+    #[inline]
+    fn send_received(&mut self, env: &Env<'_>, out: usize, from: usize, mut bytes: u64) {
+        if self.received.len() < WHOLE {
+            let mut burst = std::mem::take(&mut self.received);
+            for mbuf in burst.drain() {
+                self.enqueue(env, out, mbuf, from);
+            }
+            return;
+        }
+        if !self.queues[out].pending.is_empty() {
+            self.flush(env, out);
+        }
+        let Floor {
+            queues,
+            received,
+            counters,
+            shared,
+            for_herald,
+            ..
+        } = self;
+        let count = received.len();
+        if shared.ports[out].captured.load(Relaxed) {
+            for mbuf in received.iter() {
+                shared.capture(mbuf, out, true, env.now, &counters.ports[out]);
+            }
+            *for_herald = true;
+        }
+        for _ in 0..TX_ATTEMPTS {
+            queues[out].tx.burst(received);
+            if received.is_empty() {
+                break;
+            }
+        }
+        let left = received.len();
+        if left > 0 {
+            bytes -= received.iter().map(|mbuf| mbuf.len() as u64).sum::<u64>();
+            counters.ports[from].drop_many(DropReason::TxRingFull, left as u64);
+            received.clear();
+        }
+        let sent = (count - left) as u64;
+        counters.ports[from].sent.add(sent);
+        counters.ports[out].tx.add(sent);
+        counters.ports[out].tx_bytes.add(bytes);
+        counters.meter.mark(Station::Transmit);
+    }
+
+    /// Gives what was received to the stages.
+    #[inline]
+    fn fill_batch(&mut self, env: &Env<'_>, port: usize) {
+        let Floor {
+            received,
+            batch,
+            shared,
+            ..
+        } = self;
+        let tracing = shared.tracer.is_on();
+        for mbuf in received.drain() {
             let mut context = Context::received(port, env.now);
             if tracing {
                 context.trace = shared.tracer.claim(port as u8);
@@ -287,14 +448,23 @@ impl Floor {
             // A burst is never larger than a batch.
             let _ = batch.push(mbuf, context);
         }
-        counters.rx.add(count as u64);
-        counters.rx_bytes.add(bytes);
-        if let Some(budget) = &mut queue.budget {
-            budget.packets.spend(count as u64);
-            budget.bytes.spend(bytes);
+    }
+
+    /// Has a measurement add its frames.
+    #[inline]
+    fn feed(&mut self, env: &Env<'_>) {
+        let Some(mut mounted) = self.gear.take() else {
+            return;
+        };
+        for port in 0..self.queues.len() {
+            let mut burst = Burst::new();
+            mounted.gear.feed(port, &self.pool, &mut burst);
+            self.counters.ports[port].originated.add(burst.len() as u64);
+            for mbuf in burst.drain() {
+                self.enqueue(env, port, mbuf, port);
+            }
         }
-        self.for_herald |= captured;
-        count
+        self.gear = Some(mounted);
     }
 
     /// Ends the walk: each frame to its port, to the kernel, to this router, or away.
@@ -310,9 +480,7 @@ impl Floor {
                 self.consume(env, &mut mbuf, &mut context);
             }
             if context.returned {
-                self.shared
-                    .changed
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                self.shared.changed.store(true, Relaxed);
                 self.for_herald = true;
             }
             let counters = &self.counters.ports[usize::from(context.port)];
@@ -374,10 +542,7 @@ impl Floor {
         for (origin, mbuf) in origins.iter_mut().zip(queue.pending.iter()) {
             *origin = (mbuf.user() as u8, mbuf.len() as u16);
         }
-        if shared.ports[port]
-            .captured
-            .load(std::sync::atomic::Ordering::Relaxed)
-        {
+        if shared.ports[port].captured.load(Relaxed) {
             for mbuf in queue.pending.iter() {
                 shared.capture(mbuf, port, true, env.now, &counters.ports[port]);
             }

@@ -156,6 +156,14 @@ pub fn parse(bytes: &[u8]) -> Result<Header, ParseError> {
     })
 }
 
+/// The destination name of a packet that [`parse`] accepted before, without decoding the header again. Of other bytes the answer
+/// is nonsense or nothing, never a panic.
+#[inline]
+pub fn destination_name(bytes: &[u8]) -> Option<Name<'_>> {
+    let length = *bytes.get(at::DESTINATION_NAME_LEN)?;
+    Header::name(bytes, FIXED_LEN, length)
+}
+
 /// Checks presence, encoding and padding of the names; returns where the options start.
 #[inline]
 fn check_names(

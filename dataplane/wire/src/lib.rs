@@ -44,7 +44,7 @@ pub use build::{BuildError, PacketBuilder};
 pub use ecn::Ecn;
 pub use error::{ErrorCode, ErrorMessage, ErrorMessageError, build_error};
 pub use flags::Flags;
-pub use header::{Header, parse};
+pub use header::{Header, destination_name, parse};
 pub use hello::{Heard, Hello, HelloError, HelloState};
 pub use ids::{AttachmentId, Class, Domain, FlowLabel, NodeId, PortId, RequestId};
 pub use kind::Kind;

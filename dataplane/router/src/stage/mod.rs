@@ -1,8 +1,11 @@
 //! The stages of forwarding, in the order of the walk: parse → admit → resolve → rewrite (design §2).
 //!
+//! Before them: [`express`] does what most packets between routers need in one look, and [`cross`] is a port that forwards unread.
 //! A stage takes a batch, one generation of the tables and the worker's counters. It knows neither DPDK nor another stage.
 
 pub mod admit;
+pub mod cross;
+pub mod express;
 pub mod parse;
 pub mod resolve;
 pub mod rewrite;

@@ -272,9 +272,9 @@ impl World {
         frame
     }
 
-    /// Sends a frame through all stages.
-    pub fn walk(&self, port: usize, frame: PlainFrame) -> Outcome {
-        let env = super::Env {
+    /// What the stages read.
+    fn env(&self) -> super::Env<'_> {
+        super::Env {
             chooser: crate::choose::Chooser {
                 tables: self.programmer.tables(),
                 ports: &self.ports,
@@ -285,7 +285,20 @@ impl World {
             now: 1_000,
             clock: crate::clock::Clock::ONE_GHZ,
             tsc: || 1_500,
-        };
+        }
+    }
+
+    /// Gives frames of one port to the express; how many it did, and the ports they leave by.
+    pub fn express(&self, port: usize, frames: &mut [PlainFrame]) -> Vec<u8> {
+        let mut exits = vec![0; frames.len()];
+        let done = super::express::run(&self.env(), &self.ports[port], frames, &mut exits);
+        exits.truncate(done);
+        exits
+    }
+
+    /// Sends a frame through all stages.
+    pub fn walk(&self, port: usize, frame: PlainFrame) -> Outcome {
+        let env = self.env();
         let mut batch = Batch::default();
         assert!(batch.push(frame, Context::received(port, 1_000)).is_ok());
         super::parse::run(&env, &mut batch);

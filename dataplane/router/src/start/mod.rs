@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use dmsc_daemon::process::{NotifyState, notify};
-use dmsc_dpdk::{Eal, EalConfig, Huge, Mempool};
+use dmsc_dpdk::{Eal, EalConfig, Huge, LcoreGuard};
 use dmsc_fib::{Generation, qsbr};
 use dmsc_proto::v1;
 use tokio::runtime::Runtime;
@@ -28,9 +28,9 @@ use crate::link;
 use crate::port::{Handles, Ports};
 use crate::programmer::Programmer;
 use crate::publisher;
+use crate::rig::{Mounted, Rig};
 use crate::shared::{Shared, WorkerLink};
-use crate::tables::Tables;
-use crate::worker::{Queue, Worker};
+use crate::worker::Worker;
 use ports::{OpenPorts, Opened};
 
 /// Frames that may wait for the kernel, and from it.
@@ -100,6 +100,27 @@ fn check_cores(config: &Config) -> anyhow::Result<()> {
 /// # Errors
 /// When something of it cannot be had; what was made is taken down again, and a process that was to be taken over goes on.
 pub fn run(config: Config, take_over: bool, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    start(config, take_over, None, stop)
+}
+
+/// As [`run`], with a measurement's rig on its workers.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_rig(
+    config: Config,
+    rig: Rig,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    start(config, false, Some(rig), stop)
+}
+
+fn start(
+    config: Config,
+    take_over: bool,
+    rig: Option<Rig>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     check_cores(&config)?;
     let mut predecessor = None;
     let mut macs = Vec::new();
@@ -120,11 +141,11 @@ pub fn run(config: Config, take_over: bool, stop: impl Future<Output = ()>) -> a
     let Some(takeover) = predecessor else {
         ports.open_rest()?;
         let made = assemble(&config, ports.states(), None)?;
-        return serve(&eal, made, ports.finish(), None, &mut hushed, stop);
+        return serve(&eal, made, ports.finish(), None, &mut hushed, rig, stop);
     };
     ports.open_shared()?;
     let (made, takeover) = follow(&config, takeover, &mut ports, &mut hushed)?;
-    serve(&eal, made, ports.finish(), takeover, &mut hushed, stop)
+    serve(&eal, made, ports.finish(), takeover, &mut hushed, rig, stop)
 }
 
 /// Goes on where the other process stops; returns with all ports open, and the conversation if the other process has not ended yet.
@@ -276,8 +297,19 @@ fn serve(
     opened: Opened,
     predecessor: Option<Takeover>,
     hushed: &mut Vec<Hushed>,
+    rig: Option<Rig>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let (mut gears, rig_control) = match rig {
+        Some(rig) => {
+            let is_on = rig.is_on;
+            let mount = |gear| Mounted::new(gear, is_on.clone());
+            let gears: Vec<_> = rig.gears.into_iter().map(mount).collect();
+            (gears, Some(rig.control))
+        }
+        None => (Vec::new(), None),
+    };
+    gears.reverse();
     let Made {
         shared,
         programmer,
@@ -319,8 +351,13 @@ fn serve(
             let named = |name: &str| thread::Builder::new().name(name.into());
             for (id, (reader, queues)) in readers.into_iter().zip(queues).enumerate() {
                 let (shared, pool, stopped) = (shared.clone(), pool.clone(), stopped.clone());
+                let gear = gears.pop();
                 named(&format!("worker-{id}")).spawn_scoped(scope, move || {
-                    work(eal, id, shared, reader, pool, queues, &stopped);
+                    pin(&shared, id);
+                    let _lcore = register(eal);
+                    let mut worker = Worker::new(id, shared, reader, pool, queues);
+                    worker.floor.gear = gear;
+                    worker.run(&stopped);
                 })?;
             }
             // Packets flow from here on. What only one process can have comes now.
@@ -354,6 +391,10 @@ fn serve(
                 let herald = herald.clone();
                 Box::new(move || herald.run())
             })?;
+            if let Some(rig_control) = rig_control {
+                let (shared, publishing) = (shared.clone(), publishing.clone());
+                control("rig", Box::new(move || rig_control(shared, publishing)))?;
+            }
             let (offer, mut orders) = Offer::new(shared.clone(), publishing.clone());
             let agent = Arc::new(Agent::new(
                 shared.clone(),
@@ -438,16 +479,8 @@ fn make_taps(shared: &Shared) -> anyhow::Result<Vec<Tap>> {
         .collect()
 }
 
-fn work(
-    eal: &Eal,
-    id: usize,
-    shared: Arc<Shared>,
-    reader: qsbr::Reader<Tables>,
-    pool: Mempool,
-    queues: Vec<Queue>,
-    stopped: &crossbeam_channel::Sender<()>,
-) {
-    if let Some(core) = shared.workers[id].core
+fn pin(shared: &Shared, worker: usize) {
+    if let Some(core) = shared.workers[worker].core
         && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
     {
         tracing::error!(
@@ -455,11 +488,17 @@ fn work(
             "the worker could not be pinned: is this core allowed for the process (taskset -p)?"
         );
     }
-    let registered = eal.register_thread();
-    if let Err(error) = &registered {
-        tracing::warn!(%error, "the worker runs without an lcore id: its mempool cache is not used");
+}
+
+/// The calling thread as an lcore, for as long as what is returned lives.
+fn register(eal: &Eal) -> Option<LcoreGuard> {
+    match eal.register_thread() {
+        Ok(guard) => Some(guard),
+        Err(error) => {
+            tracing::warn!(%error, "the worker runs without an lcore id: its mempool cache is not used");
+            None
+        }
     }
-    Worker::new(id, shared, reader, pool, queues).run(stopped);
 }
 
 /// Cores for everything that is not a worker: those that no worker has. `None` where none is left or workers are not pinned.

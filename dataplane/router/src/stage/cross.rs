@@ -1,0 +1,100 @@
+//! A cross-connected port: frames leave by another port with new MAC addresses, and nothing else of them is read or changed.
+//!
+//! Hellos and address resolution stay this router's, so that its neighbours see it as always. Only measurements connect ports so: it is
+//! what a router can cost at least, and what DPDK's testpmd does in its mode `mac`.
+
+use crate::frame::Frame;
+use crate::mac::MacAddress;
+use crate::net::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+
+/// First byte of a hello: version 1, type 5.
+const HELLO: u8 = dmsc_wire::VERSION << 4 | 5;
+/// Where the DMSC header of an untagged frame is, by carrier.
+const BEHIND_ETHERNET: usize = 14;
+const BEHIND_UDP4: usize = 42;
+const BEHIND_UDP6: usize = 62;
+
+/// Puts the new addresses in; false, and nothing changed, if the frame is this router's or no Ethernet frame.
+#[inline]
+pub fn run<F: Frame>(
+    frame: &mut F,
+    udp_port: u16,
+    source: MacAddress,
+    destination: MacAddress,
+) -> bool {
+    if is_kept(frame, udp_port) {
+        return false;
+    }
+    let Some(addresses) = frame.bytes_mut().first_chunk_mut::<12>() else {
+        return false;
+    };
+    let [a, b, c, d, e, f] = destination.0;
+    let [g, h, i, j, k, l] = source.0;
+    *addresses = [a, b, c, d, e, f, g, h, i, j, k, l];
+    true
+}
+
+/// Whether a frame is for this router itself, or too short for Ethernet.
+#[inline]
+pub fn is_kept<F: Frame>(frame: &F, udp_port: u16) -> bool {
+    let bytes = frame.bytes();
+    let Some(head) = bytes.first_chunk::<14>() else {
+        return true;
+    };
+    let hello_at = |at: usize| bytes.get(at) == Some(&HELLO);
+    match u16::from_be_bytes([head[12], head[13]]) {
+        ETHERTYPE_ARP => true,
+        dmsc_wire::ETHERTYPE => hello_at(BEHIND_ETHERNET),
+        ETHERTYPE_IPV4 => hello_at(BEHIND_UDP4) && is_to(bytes, BEHIND_UDP4, udp_port),
+        ETHERTYPE_IPV6 => hello_at(BEHIND_UDP6) && is_to(bytes, BEHIND_UDP6, udp_port),
+        _ => false,
+    }
+}
+
+/// Whether the UDP header before `behind` has this destination port.
+fn is_to(bytes: &[u8], behind: usize, udp_port: u16) -> bool {
+    crate::net::be16(bytes, behind - 6) == udp_port
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::PlainFrame;
+    use crate::outer::{Outer, UdpPath};
+
+    const HERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const THERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+
+    fn udp(first: u8, port: u16) -> PlainFrame {
+        let outer = Outer::udp(
+            HERE,
+            0,
+            UdpPath {
+                local: "10.0.0.1".parse().expect("address"),
+                remote: "10.0.0.2".parse().expect("address"),
+                source_port: None,
+                destination_port: port,
+                checksum: false,
+            },
+        );
+        let mut frame = PlainFrame::new(&[first; 60]);
+        assert!(outer.write(&mut frame, THERE, 1, 0, 0));
+        frame
+    }
+
+    #[test]
+    fn only_hellos_and_address_resolution_stay() {
+        assert!(!run(&mut udp(0x15, 35029), 35029, HERE, THERE), "a hello");
+        assert!(run(&mut udp(0x10, 35029), 35029, HERE, THERE), "a request");
+        assert!(run(&mut udp(0x15, 53), 35029, HERE, THERE), "another port");
+        let mut arp = vec![0xff; 42];
+        arp[12..14].copy_from_slice(&ETHERTYPE_ARP.to_be_bytes());
+        assert!(!run(&mut PlainFrame::new(&arp), 35029, HERE, THERE));
+        assert!(!run(&mut PlainFrame::new(&[0; 13]), 35029, HERE, THERE));
+        let mut any = PlainFrame::new(&[7; 64]);
+        assert!(run(&mut any, 35029, HERE, THERE));
+        assert_eq!(any.bytes()[..6], THERE.0);
+        assert_eq!(any.bytes()[6..12], HERE.0);
+        assert_eq!(any.bytes()[12..], [7; 52]);
+    }
+}

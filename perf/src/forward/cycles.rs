@@ -1,0 +1,283 @@
+//! `dmsc-perf cycles`: instructions per packet, counted by callgrind and the same on every run, and cycles by station from a build that
+//! measures.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use comfy_table::Table;
+use dmsc_dataplane::meter::Station;
+use serde::{Deserialize, Serialize};
+
+use super::child::RouterArgs;
+use super::router::{Router, words};
+use super::{Carrier, Folder, Mode, Pmd, Traffic, WARM_MS, other_core};
+use crate::record::{Progress, Record};
+
+/// Frames that are counted.
+const FRAMES: u64 = 200_000;
+/// Prefixes under callgrind, which is some fifty times slower.
+const PREFIXES: usize = 2_000;
+/// The function whose instructions are counted, all that it calls included.
+const COUNTED: &str = "dmsc_dataplane::worker::Worker::run*";
+/// Modes in the order of the table.
+const MODES: [Mode; 3] = [Mode::Mac, Mode::Gateway, Mode::Name];
+
+/// Arguments of `cycles`.
+#[derive(Debug, Clone, Args)]
+pub struct CyclesArgs {
+    /// Compare with the instructions in FILE; more than 3 % above is a failure
+    #[arg(long, value_name = "FILE", conflicts_with = "stations")]
+    gate: Option<PathBuf>,
+    /// Write the instructions to FILE, for --gate
+    #[arg(long, value_name = "FILE", conflicts_with = "stations")]
+    baseline: Option<PathBuf>,
+    /// Cycles by station instead of instructions; needs a build with `--features cycles`
+    #[arg(long)]
+    stations: bool,
+    /// Kind of both ports, with --stations
+    #[arg(long, default_value_t = Pmd::Memif, requires = "stations")]
+    pmd: Pmd,
+    /// Prefixes in the table, with --stations
+    #[arg(long, default_value_t = 1_000_000, requires = "stations")]
+    prefixes: usize,
+    /// Core that forwards, with --stations
+    #[arg(long, default_value_t = 1, requires = "stations")]
+    core: usize,
+    /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
+}
+
+/// How far above the baseline is still right, in parts of it.
+const MARGIN: f64 = 0.03;
+
+/// One mode as measured.
+#[derive(Debug, Clone, Serialize)]
+struct Round {
+    mode: Mode,
+    /// Instructions per packet, the stamp's included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<f64>,
+    /// TSC cycles per packet by station.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cycles: BTreeMap<&'static str, f64>,
+    /// Nanoseconds per packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ns: Option<f64>,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Outcome {
+    /// Instructions per packet by mode.
+    instructions: BTreeMap<String, f64>,
+    /// Those of the baseline.
+    baseline: BTreeMap<String, f64>,
+    /// Cycles per packet by mode and station.
+    cycles: BTreeMap<String, BTreeMap<&'static str, f64>>,
+    /// Nothing is more than 3 % above the baseline.
+    within: Option<bool>,
+}
+
+/// Instructions per packet by mode.
+#[derive(Debug, Serialize, Deserialize)]
+struct Baseline {
+    instructions: BTreeMap<String, f64>,
+}
+
+/// Measures.
+///
+/// # Errors
+/// When valgrind is missing, or a process ends early.
+pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
+    let baseline = match &args.gate {
+        Some(path) => Some(read(path)?),
+        None => None,
+    };
+    let mut record = Record::<Round, Outcome>::new("cycles");
+    if args.stations {
+        stations(args, &mut record)?;
+    } else {
+        instructions(&mut record)?;
+    }
+    let mut code = ExitCode::SUCCESS;
+    if let Some(baseline) = baseline {
+        let found = &record.result.instructions;
+        let over = |(mode, most): (&String, &f64)| {
+            let is_over = found.get(mode).is_none_or(|n| *n > most * (1.0 + MARGIN));
+            is_over.then(|| mode.clone())
+        };
+        let over: Vec<String> = baseline.instructions.iter().filter_map(over).collect();
+        record.result.within = Some(over.is_empty());
+        if !over.is_empty() {
+            eprintln!(
+                "more instructions per packet than the baseline and 3 % in mode {}: find what costs them, or say in the commit why they are \
+                 worth it and write a new baseline with --baseline",
+                over.join(", ")
+            );
+            code = ExitCode::FAILURE;
+        }
+        record.result.baseline = baseline.instructions;
+    }
+    if let Some(path) = &args.baseline {
+        let text = serde_json::to_string_pretty(&Baseline {
+            instructions: record.result.instructions.clone(),
+        })?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("--baseline {}: cannot be written", path.display()))?;
+    }
+    record.complete = true;
+    if let Some(path) = &args.json {
+        record.write(path)?;
+    }
+    if args.json.as_deref() != Some(Path::new("-")) {
+        println!("{}", table(&record));
+    }
+    Ok(code)
+}
+
+fn read(path: &Path) -> anyhow::Result<Baseline> {
+    let what = || format!("--gate {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(what)?;
+    serde_json::from_str(&text).with_context(what)
+}
+
+fn router(dir: PathBuf, pmd: Pmd, prefixes: usize, core: usize) -> RouterArgs {
+    RouterArgs {
+        dir,
+        pmd,
+        carrier: Carrier::Udp4,
+        prefixes,
+        names: None,
+        traffic: Traffic::Uniform,
+        draws: if pmd == Pmd::Null { 16_384 } else { 4_194_304 },
+        frame: 192,
+        cores: vec![core],
+        no_huge: false,
+        count: None,
+        mode: None,
+    }
+}
+
+fn instructions(record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
+    let dir = Folder::new()?;
+    let core = other_core(&[])?;
+    let mut progress = Progress::start("cycles", MODES.len());
+    for mode in MODES {
+        progress.step(&format!("mode {mode} under callgrind"));
+        let mut args = router(dir.0.join(mode.to_string()), Pmd::Null, PREFIXES, core);
+        (args.no_huge, args.count, args.mode) = (true, Some(FRAMES), Some(mode));
+        std::fs::create_dir_all(&args.dir)?;
+        let out = args.dir.join("callgrind.out");
+        let log = std::fs::File::create(args.dir.join("router.log"))?;
+        let status = Command::new("valgrind")
+            .arg("--tool=callgrind")
+            .arg(format!("--callgrind-out-file={}", out.display()))
+            .arg(format!("--toggle-collect={COUNTED}"))
+            .arg(std::env::current_exe()?)
+            .arg("forward-router")
+            .args(words(&args))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .status()
+            .context("valgrind does not start: `apt-get install valgrind`")?;
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        let total = text.lines().find_map(|line| {
+            let rest = line.strip_prefix("totals:")?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        let total = total.filter(|total| *total > 0 && status.success());
+        let Some(total) = total else {
+            let log = std::fs::read_to_string(args.dir.join("router.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            bail!(
+                "callgrind counted nothing ({status}):\n{}",
+                lines[lines.len().saturating_sub(8)..].join("\n")
+            );
+        };
+        let each = total as f64 / FRAMES as f64;
+        record.rounds.push(Round {
+            mode,
+            instructions: Some(each),
+            cycles: BTreeMap::new(),
+            ns: None,
+        });
+        record.result.instructions.insert(mode.to_string(), each);
+    }
+    Ok(())
+}
+
+fn stations(args: &CyclesArgs, record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
+    other_core(&[args.core])?;
+    let dir = Folder::new()?;
+    let mut progress = Progress::start("cycles", 1 + MODES.len());
+    progress.step(&format!("loading {} prefixes", args.prefixes));
+    let started = router(dir.0.join("router"), args.pmd, args.prefixes, args.core);
+    let (mut router, _) = Router::start(&started)?;
+    for mode in MODES {
+        progress.step(&format!("mode {mode}"));
+        router.set(mode, true)?;
+        router.measure(WARM_MS)?;
+        let count = router.measure(1_000)?;
+        let Some(cycles) = count.stations else {
+            bail!(
+                "this build does not measure stations: cargo build --release -p dmsc-perf --features cycles"
+            );
+        };
+        let packets = count.packets.max(1) as f64;
+        let cycles: BTreeMap<_, _> = Station::ALL
+            .iter()
+            .zip(cycles)
+            .map(|(station, cycles)| (station.name(), cycles as f64 / packets))
+            .collect();
+        record
+            .result
+            .cycles
+            .insert(mode.to_string(), cycles.clone());
+        record.rounds.push(Round {
+            mode,
+            instructions: None,
+            cycles,
+            ns: Some(count.ns as f64 / packets),
+        });
+    }
+    Ok(())
+}
+
+fn table(record: &Record<Round, Outcome>) -> Table {
+    let mut table = Table::new();
+    let is_stations = record.rounds.iter().any(|round| round.ns.is_some());
+    if is_stations {
+        let names = Station::ALL.map(Station::name);
+        table.set_header(
+            ["mode, cycles per packet"]
+                .iter()
+                .chain(&names)
+                .chain(&["ns"]),
+        );
+        for round in &record.rounds {
+            let mut row = vec![round.mode.to_string()];
+            row.extend(names.map(|name| format!("{:.1}", round.cycles.get(name).unwrap_or(&0.0))));
+            row.push(format!("{:.1}", round.ns.unwrap_or(0.0)));
+            table.add_row(row);
+        }
+        return table;
+    }
+    table.set_header(["mode", "instructions per packet", "baseline", ""]);
+    for (mode, found) in &record.result.instructions {
+        let baseline = record.result.baseline.get(mode);
+        table.add_row([
+            mode.clone(),
+            format!("{found:.1}"),
+            baseline.map_or(String::new(), |n| format!("{n:.1}")),
+            baseline.map_or(String::new(), |n| {
+                format!("{:+.2} %", (found / n - 1.0) * 100.0)
+            }),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,181 @@
+//! The measured router as the command sees it: a process that is told what to do, and stopped while the peer runs.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Mode;
+use super::child::{Answer, Count, Order, RouterArgs};
+
+/// The process; killed when dropped.
+pub struct Router {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    stopped: bool,
+}
+
+/// What it said of its tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Loaded {
+    /// Prefixes in the table.
+    pub prefixes: usize,
+    /// Seconds that loading took.
+    pub seconds: f64,
+    /// Of these, with names that do not fit into the frame.
+    pub too_long: usize,
+}
+
+impl Router {
+    /// Starts it and waits until its tables are loaded.
+    ///
+    /// # Errors
+    /// What it says when it cannot.
+    pub fn start(args: &RouterArgs) -> anyhow::Result<(Router, Loaded)> {
+        std::fs::create_dir_all(&args.dir)?;
+        let log_path = args.dir.join("router.log");
+        let log = std::fs::File::create(&log_path)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("forward-router").args(words(args));
+        // Tables of a million names miss the TLB otherwise; see dataplane/fib/README.md.
+        command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = command.spawn()?;
+        let orders = child.stdin.take();
+        let answers = child.stdout.take().context("no standard output")?;
+        let mut router = Router {
+            child,
+            orders,
+            answers: BufReader::new(answers),
+            stopped: false,
+        };
+        match router.answer().with_context(|| {
+            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(8)..].join("\n")
+        })? {
+            Answer::Loaded {
+                prefixes,
+                seconds,
+                too_long,
+            } => Ok((
+                router,
+                Loaded {
+                    prefixes,
+                    seconds,
+                    too_long,
+                },
+            )),
+            other => bail!("the router says {other:?} instead of that it is loaded"),
+        }
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Answer> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            bail!("the router has ended: {:?}", self.child.wait()?);
+        }
+        match serde_json::from_str(&line)? {
+            Answer::Failed(reason) => bail!("the router: {reason}"),
+            answer => Ok(answer),
+        }
+    }
+
+    fn order(&mut self, order: Order) -> anyhow::Result<Answer> {
+        self.go()?;
+        let orders = self.orders.as_mut().context("the router ends")?;
+        writeln!(orders, "{}", serde_json::to_string(&order)?)?;
+        orders.flush()?;
+        self.answer()
+    }
+
+    /// Has it forward so.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn set(&mut self, mode: Mode, stamp: bool) -> anyhow::Result<()> {
+        self.order(Order::Set { mode, stamp }).map(|_| ())
+    }
+
+    /// Counts for so long.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn measure(&mut self, ms: u64) -> anyhow::Result<Count> {
+        match self.order(Order::Measure { ms })? {
+            Answer::Count(count) => Ok(count),
+            other => bail!("the router says {other:?} instead of a count"),
+        }
+    }
+
+    /// Stops the whole process, so that it takes no time from the peer.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        kill(self.pid(), Signal::SIGSTOP)?;
+        self.stopped = true;
+        Ok(())
+    }
+
+    fn go(&mut self) -> anyhow::Result<()> {
+        if self.stopped {
+            kill(self.pid(), Signal::SIGCONT)?;
+            self.stopped = false;
+        }
+        Ok(())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _ = self.go();
+        drop(self.orders.take());
+        // It ends when its input ends; what hangs is ended.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if std::time::Instant::now() > end {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+/// The command line of `args`.
+pub fn words(args: &RouterArgs) -> Vec<String> {
+    let cores: Vec<String> = args.cores.iter().map(usize::to_string).collect();
+    let mut words = vec![
+        format!("--dir={}", args.dir.display()),
+        format!("--pmd={}", args.pmd),
+        format!("--carrier={}", args.carrier),
+        format!("--prefixes={}", args.prefixes),
+        format!("--traffic={}", args.traffic),
+        format!("--draws={}", args.draws),
+        format!("--frame={}", args.frame),
+        format!("--cores={}", cores.join(",")),
+    ];
+    if args.no_huge {
+        words.push("--no-huge".into());
+    }
+    if let Some(count) = args.count {
+        words.push(format!("--count={count}"));
+    }
+    if let Some(mode) = args.mode {
+        words.push(format!("--mode={mode}"));
+    }
+    if let Some(names) = &args.names {
+        words.push(format!("--names={}", names.display()));
+    }
+    words
+}
