@@ -23,7 +23,7 @@ pub fn prefix(index: u64) -> NameBuf {
     if random.chance(60) {
         components.push(format!("v{:03}", random.below(1_000)));
     } else {
-        components[2].push_str("-api");
+        components[2].push_str("-api-internal");
     }
     NameBuf::from_components(&components).expect("names in this program are canonical")
 }

@@ -183,5 +183,10 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.end(false);
+        if matches!(self.protocol, Protocol::Http2 | Protocol::Grpc)
+            && let Some(uploads) = self.uploads.take()
+        {
+            uploads.linger();
+        }
     }
 }

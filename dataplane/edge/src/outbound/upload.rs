@@ -1,18 +1,25 @@
 //! The body of a request on its way out. Its beginning is kept, so that a request that no program got can be made again.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// Bytes that are kept.
 const KEPT: usize = 65_536;
+
+/// How long, and for how many bytes, the rest of a body is read whose request is answered.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 65_536;
 
 /// Why a body is not sent on.
 #[derive(Debug, Error)]
@@ -103,6 +110,28 @@ impl Uploads {
             source.progress,
             !source.ended && !source.incoming.is_end_stream(),
         )
+    }
+
+    /// The request is answered before its body has ended: reads on for a while, and throws it away. Not reading it would reset the stream of HTTP/2, and a program
+    /// that is just about to send (curl 7.88) then reports the reset instead of the answer that it has.
+    pub fn linger(self) {
+        if self.is_broken() || !self.progress().1 {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(LINGER, self.rest()));
+        }
+    }
+
+    async fn rest(self) {
+        let mut bytes = 0;
+        while bytes < LINGER_BYTES {
+            let frame = poll_fn(|context| Pin::new(&mut self.lock().incoming).poll_frame(context));
+            match frame.await {
+                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, Bytes::len),
+                _ => return,
+            }
+        }
     }
 
     /// Whether the caller broke off.
