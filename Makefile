@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http torture valgrind miri docker package unit-long
+	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http torture differential valgrind miri docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -143,6 +143,9 @@ docker: build ## build the images and run the compose file of Figure 2 in podman
 torture: build
 	@$(CARGO) build --release --locked -p dmsc-perf
 	@$(SUDO) $(BIN)/dmsc-perf torture --seconds $(TORTURE_SECONDS)
+
+differential:
+	@$(CARGO) test -p dmsc-fib --locked --release --test differential -- --ignored
 
 valgrind:
 	@.ci/valgrind

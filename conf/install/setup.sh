@@ -15,7 +15,7 @@ a moment only.
   demo        what building and 'make demo' need (default)
   test        and what 'make test' needs
   deep        and what 'make deep' needs
-  perf        what 'make demo' and 'make perf-http' need
+  perf        what 'make demo', 'make perf-http' and the other commands of dmsc-perf need
   --dry-run   say what would be done, and change nothing
   --restore   give the huge pages back: sets the number that was found by the first setup
 
@@ -186,6 +186,7 @@ esac
 # Envoy is a wheel: dmsc-perf installs it into an environment of its own.
 need_peers() {
     need haproxy haproxy "is compared with by 'make perf-http'; it is not started on this machine"
+    need dpdk-testpmd dpdk-dev "is compared with by 'dmsc-perf forward', 'scale' and 'foreign'"
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing python3-venv "holds Envoy, which 'make perf-http' compares with"
 }
 [ "$want" != perf ] || need_peers
