@@ -140,7 +140,7 @@ fn two_hundred_thousand_random_operations() {
 
 /// For `make deep`: `cargo test -p dmsc-fib --release --test differential -- --ignored`
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes; run by `make differential`, part of `make deep`"]
 fn ten_million_random_operations() {
     run(10_000_000, 2);
 }
