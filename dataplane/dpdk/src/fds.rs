@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::mem;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 /// The descriptors of this process, and what each is.
@@ -104,6 +105,39 @@ pub(crate) fn packet_drops(fd: RawFd) -> u64 {
     }
 }
 
+/// A descriptor that is readable once `inner`, an epoll instance of a driver's, had an event since the last [`take_edge`].
+///
+/// net_vhost puts the eventfd by which its guest kicks into such an instance, takes it out when the guest goes, and never reads it: whoever polls the
+/// instance itself finds it readable for ever after the first kick.
+pub(crate) fn edge_of(inner: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let outer = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if outer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else's.
+    let outer = unsafe { OwnedFd::from_raw_fd(outer) };
+    let mut event = libc::epoll_event {
+        events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+        u64: 0,
+    };
+    // SAFETY: the event is read during the call.
+    let ret = unsafe { libc::epoll_ctl(outer.as_raw_fd(), libc::EPOLL_CTL_ADD, inner, &mut event) };
+    if ret == 0 {
+        Ok(outer)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Waits for the next event of a descriptor of [`edge_of`].
+pub(crate) fn take_edge(outer: RawFd) {
+    // SAFETY: integers, for which zero is a value.
+    let mut event: libc::epoll_event = unsafe { mem::zeroed() };
+    // SAFETY: at most one event is written; the call does not wait.
+    unsafe { libc::epoll_wait(outer, &mut event, 1, 0) };
+}
+
 /// The error that is pending on a socket, which this clears; 0 if none.
 pub(crate) fn take_socket_error(fd: RawFd) -> i32 {
     let mut error = 0_i32;
@@ -124,7 +158,6 @@ pub(crate) fn take_socket_error(fd: RawFd) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
     #[test]
     fn a_packet_socket_is_found_by_its_interface() {

@@ -165,7 +165,7 @@ impl PortHandle {
     }
 
     /// What a worker can block on until this receive queue has packets; empty where the driver has nothing (memif, null,
-    /// ring, pcap, vhost, PCI): use a timed ramp there. See [`WaitFd`] for the order of calls.
+    /// ring, pcap, PCI): use a timed ramp there. See [`WaitFd`] for the order of calls.
     pub fn poll_fds(&self, queue: u16) -> Vec<WaitFd> {
         let fd = self.0.rx_fds.get(usize::from(queue));
         fd.map(|&fd| WaitFd::new(Arc::clone(&self.0), queue, fd))

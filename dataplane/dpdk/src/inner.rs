@@ -26,6 +26,8 @@ pub(crate) struct PortInner {
     /// For each queue what one can block on; empty where the driver has nothing.
     pub(crate) rx_fds: Vec<RawFd>,
     pub(crate) interrupts: bool,
+    /// For each queue of a vhost port the descriptor that is in `rx_fds`.
+    pub(crate) edges: Vec<OwnedFd>,
     /// As configured, where the driver does not keep it.
     pub(crate) mtu: Option<u16>,
     pub(crate) kernel_drops: AtomicU64,

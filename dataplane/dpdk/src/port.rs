@@ -90,6 +90,7 @@ impl Port {
             netif,
             rx_fds: Vec::new(),
             interrupts: false,
+            edges: Vec::new(),
             mtu: None,
             kernel_drops: AtomicU64::new(0),
             unset_promiscuous: false,

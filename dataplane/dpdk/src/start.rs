@@ -1,12 +1,13 @@
 //! Configures and starts a port: the one order of calls that DPDK allows.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use dpdk_sys as sys;
 
 use crate::device::Device;
 use crate::errno::Errno;
-use crate::fds::{Open, Wanted};
+use crate::fds::{Open, Wanted, edge_of};
 use crate::inner::PortInner;
 use crate::log::Capture;
 use crate::port::PortConfig;
@@ -162,7 +163,10 @@ impl PortInner {
             conf.rxmode.mq_mode = MQ_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & RSS_IP_TCP_UDP;
         }
-        self.interrupts = matches!(self.device, Device::VirtioUser { .. });
+        self.interrupts = matches!(
+            self.device,
+            Device::VirtioUser { .. } | Device::Vhost { .. }
+        );
         conf.intr_conf.set_rxq(u32::from(self.interrupts));
 
         let (rx, tx) = (config.rx_queues, config.tx_queues);
@@ -249,6 +253,11 @@ impl PortInner {
             // SAFETY: the port runs; returns a descriptor that the driver keeps, or -1.
             let fd = |queue| unsafe { sys::rte_eth_dev_rx_intr_ctl_q_get_fd(self.id, queue) };
             self.rx_fds = (0..rx).map(fd).take_while(|&fd| fd >= 0).collect();
+        }
+        if matches!(self.device, Device::Vhost { .. }) {
+            let edges = self.rx_fds.iter().map(|&fd| edge_of(fd).ok());
+            self.edges = edges.collect::<Option<_>>().unwrap_or_default();
+            self.rx_fds = self.edges.iter().map(AsRawFd::as_raw_fd).collect();
         }
         if self.rx_fds.len() != usize::from(rx) {
             // Which is whose is not known: better none than a wrong one.

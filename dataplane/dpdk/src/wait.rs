@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 use dpdk_sys as sys;
 
@@ -41,18 +42,22 @@ impl WaitFd {
         if self.port.interrupts {
             // SAFETY: the port runs as long as we hold it.
             unsafe { sys::rte_eth_dev_rx_intr_enable(self.port.id, self.queue) };
+            // vhost has no barrier between "notify me" and the look at the ring that follows; the other end has one between its packet and its look at this.
+            fence(Ordering::SeqCst);
         }
     }
 
     /// Ends the wait, whatever ended it. Without it an interface that went down makes poll(2) return at once for ever.
     pub fn wake(&self) -> Woken {
         if self.port.interrupts {
-            let mut count = 0_u64;
-            // SAFETY: the port runs as long as we hold it; the descriptor is an eventfd of the driver, opened non-blocking,
-            // from which eight bytes are read into an integer.
-            unsafe {
-                sys::rte_eth_dev_rx_intr_disable(self.port.id, self.queue);
-                libc::read(self.fd, (&raw mut count).cast(), 8);
+            // SAFETY: the port runs as long as we hold it.
+            unsafe { sys::rte_eth_dev_rx_intr_disable(self.port.id, self.queue) };
+            if self.port.edges.is_empty() {
+                let mut count = 0_u64;
+                // SAFETY: an eventfd of the driver, opened non-blocking, from which eight bytes are read into an integer.
+                unsafe { libc::read(self.fd, (&raw mut count).cast(), 8) };
+            } else {
+                fds::take_edge(self.fd);
             }
             return Woken::Ready;
         }
