@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 
+use crate::attach::{self, AttachArgs, EndArgs};
 use crate::churn::{self, ChurnArgs};
 use crate::failover::{self, FailoverArgs};
 use crate::fib::{self, FibArgs};
@@ -29,6 +30,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Attach(AttachArgs),
+    /// The process at one end of `attach`
+    #[command(hide = true)]
+    AttachEnd(EndArgs),
     Foreign(ForeignArgs),
     /// Lookups of names in the dataplane's table, beside an exact-match table of DPDK and two others
     ///
@@ -204,6 +209,8 @@ On failure configuration, log and the last frames into every port (pcap) are kep
 /// Does what the command line says.
 pub fn run() -> anyhow::Result<ExitCode> {
     let (mut kind, seconds, rate, seed, each, json, bin_dir) = match Cli::parse().command {
+        Command::Attach(args) => return attach::run(&args),
+        Command::AttachEnd(args) => return attach::serve(&args),
         Command::Foreign(args) => return foreign::run(&args),
         Command::Fib(args) => return fib::run(&args),
         Command::Churn(args) => return churn::run(&args),
@@ -289,6 +296,28 @@ mod tests {
             .expect_err("no kind")
             .to_string();
         assert!(error.contains("af_packet"), "{error}");
+    }
+
+    #[test]
+    fn attachments_are_compared_at_sizes_that_fit() {
+        let parse = |words: &str| {
+            let words = format!("dmsc-perf attach {words}");
+            Cli::try_parse_from(words.split_whitespace()).map(|cli| cli.command)
+        };
+        let Ok(Command::Attach(all)) = parse("") else {
+            panic!("another command");
+        };
+        assert!(all.by.len() == 3 && all.sizes == [1_200, 8_900] && all.rate == 1_000);
+        for (bad, says) in [
+            ("--sizes 8969", "8968"),
+            ("--sizes 64", "128"),
+            ("--by veth", "virtio"),
+            ("--rate 0", "1..=100000"),
+            ("--rounds 0", "1..=1000"),
+        ] {
+            let error = parse(bad).expect_err(bad).to_string();
+            assert!(error.contains(says), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -46,6 +46,13 @@ impl Memory {
     }
 }
 
+/// Of a process, MB: PSS and huge pages; nothing if it is gone.
+pub fn of(process: u32) -> f64 {
+    let path = format!("/proc/{process}/smaps_rollup");
+    let (pss, huge) = read(&std::fs::read_to_string(path).unwrap_or_default());
+    (pss + huge) as f64 / 1_024.0
+}
+
 /// PSS and huge pages of a `smaps_rollup`, kB.
 fn read(text: &str) -> (u64, u64) {
     let of = |key: &str| -> u64 {
