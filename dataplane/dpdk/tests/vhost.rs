@@ -77,9 +77,20 @@ fn virtio_user_and_vhost() {
         assert_eq!(receive(&mut rxg), frame(len));
     }
 
-    // Both ends can be waited for, the host's before and after the guest said anything.
     wakes_and_is_quiet(&pool, &hg, &mut rxg, &mut txh);
     wakes_and_is_quiet(&pool, &hh, &mut rxh, &mut txg);
+    // The next guest kicks by another descriptor.
+    drop((rxg, txg, hg));
+    wait_for("the guest to be gone", || !hh.link_up());
+    let (hg, mut rxg, mut txg) = pair(
+        Port::create(&eal, "g2", &guest)
+            .unwrap()
+            .start(config)
+            .unwrap(),
+    );
+    wait_for("connection", || hh.link_up() && hg.link_up());
+    wakes_and_is_quiet(&pool, &hh, &mut rxh, &mut txg);
+    wakes_and_is_quiet(&pool, &hg, &mut rxg, &mut txh);
     drop((rxg, txg, hg));
     drop((rxh, txh, hh));
     assert_eq!(pool.in_use(), 0);
