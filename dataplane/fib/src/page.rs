@@ -1,27 +1,33 @@
-//! A page of the name table: 128 buckets of one cache line, each with 8 entries of (hash, record), and before them a
+//! A page of the name table: 32 buckets of one cache line, each with 8 entries of (hash, record), and before them a
 //! filter of 8 bytes per bucket, which tells without reading the bucket that most absent prefixes are absent. All
 //! filters of a million prefixes are 2 MB and stay in the cache; the buckets are 17 MB and do not.
 //!
 //! The 32 bits of hash are all that the table needs of a name: the leading bits choose the page, the
-//! last 7 the bucket, and the rest is the tag that keeps wrong records from being read. So splitting a
+//! last 5 the bucket, and the rest is the tag that keeps wrong records from being read. So splitting a
 //! page and closing the gap after a removal never touch a record.
 
-use crate::directory::Page;
+use std::array::from_fn;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
 use crate::raw;
 
-/// Buckets of a page: 8 KiB of them, so that the list of a million prefixes' pages is 16 KB and stays in the cache.
-pub(crate) const BUCKETS: usize = 128;
+/// Buckets of a page: 2 KiB of them, a compromise. What a transaction changes is copied by the page, and the directory of a
+/// million prefixes' pages, 4 bytes each, shall stay in the cache.
+pub(crate) const BUCKETS: usize = 32;
 /// Entries of a bucket.
 pub(crate) const ENTRIES: usize = 8;
 /// Entries at which a page splits: at 69 % about one bucket in eight overflows into the next.
 pub(crate) const SPLIT: usize = BUCKETS * ENTRIES * 11 / 16;
 
+/// Most leading bits of the hash that entries of a page share; the others place an entry within it.
+pub(crate) const MAX_DEPTH: u32 = 32 - BUCKETS.ilog2();
+
 /// One cache line; an entry is free if its hash is 0.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(crate) struct Bucket {
-    hashes: [u32; ENTRIES],
-    records: [u32; ENTRIES],
+    hashes: [AtomicU32; ENTRIES],
+    records: [AtomicU32; ENTRIES],
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64);
@@ -42,7 +48,20 @@ impl Bucket {
     /// The record of entry `at`.
     #[inline(always)]
     pub(crate) fn record(&self, at: u32) -> u32 {
-        self.records[at as usize % ENTRIES]
+        self.records[at as usize % ENTRIES].load(Relaxed)
+    }
+
+    fn hash(&self, at: usize) -> u32 {
+        self.hashes[at].load(Relaxed)
+    }
+
+    fn set(&self, at: usize, hash: u32, record: u32) {
+        self.hashes[at].store(hash, Relaxed);
+        self.records[at].store(record, Relaxed);
+    }
+
+    fn entries(&self) -> [(u32, u32); ENTRIES] {
+        from_fn(|at| (self.hash(at), self.record(at as u32)))
     }
 }
 
@@ -53,39 +72,61 @@ fn filter_bits(hash: u32) -> u64 {
     1 << (mixed >> 58) | 1 << (mixed >> 52 & 63) | 1 << (mixed >> 46 & 63)
 }
 
-/// The page.
-#[derive(Clone)]
+/// The page. Only the transaction that took it from the [`crate::ledger`] writes it.
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(crate) struct NamePage {
     /// Of the entries that belong into each bucket, also where they were pushed into a later one.
-    filters: [u64; BUCKETS],
+    filters: [AtomicU64; BUCKETS],
     buckets: [Bucket; BUCKETS],
-    used: usize,
-    depth: u32,
+    used: AtomicU32,
+    depth: AtomicU32,
 }
 
 impl NamePage {
-    pub(crate) fn new(depth: u32) -> Self {
-        let free = Bucket {
-            hashes: [0; ENTRIES],
-            records: [0; ENTRIES],
-        };
-        Self {
-            filters: [0; BUCKETS],
-            buckets: [free; BUCKETS],
-            used: 0,
-            depth,
+    /// Makes it an empty page whose entries share so many leading bits.
+    pub(crate) fn clear(&self, depth: u32) {
+        self.filters
+            .iter()
+            .for_each(|filter| filter.store(0, Relaxed));
+        let hashes = self.buckets.iter().flat_map(|bucket| &bucket.hashes);
+        hashes.for_each(|hash| hash.store(0, Relaxed));
+        self.used.store(0, Relaxed);
+        self.depth.store(depth, Relaxed);
+    }
+
+    /// Makes it the same as `other`.
+    pub(crate) fn copy(&self, other: &NamePage) {
+        for (filter, other) in self.filters.iter().zip(&other.filters) {
+            filter.store(other.load(Relaxed), Relaxed);
         }
+        for (bucket, other) in self.buckets.iter().zip(&other.buckets) {
+            for (at, (hash, record)) in other.entries().into_iter().enumerate() {
+                bucket.set(at, hash, record);
+            }
+        }
+        self.used.store(other.used.load(Relaxed), Relaxed);
+        self.depth.store(other.depth(), Relaxed);
+    }
+
+    /// How many leading bits of the hash all entries share.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.load(Relaxed)
+    }
+
+    fn add_used(&self, by: i32) {
+        let used = self.used.load(Relaxed).saturating_add_signed(by);
+        self.used.store(used, Relaxed);
     }
 
     /// Number of entries.
     pub(crate) fn used(&self) -> usize {
-        self.used
+        self.used.load(Relaxed) as usize
     }
 
     /// The filter of the bucket that this hash belongs to.
     #[inline(always)]
-    pub(crate) fn filter(&self, hash: u32) -> &u64 {
+    pub(crate) fn filter(&self, hash: u32) -> &AtomicU64 {
         &self.filters[hash as usize % BUCKETS]
     }
 
@@ -93,7 +134,7 @@ impl NamePage {
     #[inline(always)]
     pub(crate) fn may_have(&self, hash: u32) -> bool {
         let bits = filter_bits(hash);
-        *self.filter(hash) & bits == bits
+        self.filter(hash).load(Relaxed) & bits == bits
     }
 
     /// The bucket that this hash belongs to.
@@ -146,33 +187,41 @@ impl NamePage {
 
     /// Adds an entry; false if every bucket is full. The same hash may be there several times.
     #[must_use]
-    pub(crate) fn insert(&mut self, hash: u32, record: u32) -> bool {
+    pub(crate) fn insert(&self, hash: u32, record: u32) -> bool {
         for step in 0..BUCKETS {
-            let bucket = &mut self.buckets[(hash as usize + step) % BUCKETS];
+            let bucket = &self.buckets[(hash as usize + step) % BUCKETS];
             let free = bucket.matches(0);
             if free != 0 {
-                let at = free.trailing_zeros() as usize;
-                (bucket.hashes[at], bucket.records[at]) = (hash, record);
-                self.filters[hash as usize % BUCKETS] |= filter_bits(hash);
-                self.used += 1;
+                bucket.set(free.trailing_zeros() as usize, hash, record);
+                let filter = self.filter(hash);
+                filter.store(filter.load(Relaxed) | filter_bits(hash), Relaxed);
+                self.add_used(1);
                 return true;
             }
         }
         false
     }
 
+    /// Gives the entry of record `old` record `new`, if it is there.
+    pub(crate) fn replace(&self, hash: u32, old: u32, new: u32) {
+        if let Some((bucket, at)) = self.locate(hash, old) {
+            self.buckets[bucket].set(at, hash, new);
+        }
+    }
+
     /// Removes the entry of this record, if it is there.
-    pub(crate) fn remove(&mut self, hash: u32, record: u32) {
+    pub(crate) fn remove(&self, hash: u32, record: u32) {
         let Some((bucket, at)) = self.locate(hash, record) else {
             return;
         };
         let was_full = self.buckets[bucket].is_full();
-        self.buckets[bucket].hashes[at] = 0;
-        self.used -= 1;
+        self.buckets[bucket].set(at, 0, 0);
+        self.add_used(-1);
         if was_full {
             self.close_gap(bucket, at);
         }
-        self.filters[hash as usize % BUCKETS] = self.filter_of(hash as usize % BUCKETS);
+        let home = hash as usize % BUCKETS;
+        self.filters[home].store(self.filter_of(home), Relaxed);
     }
 
     /// The filter of a bucket, from the entries that belong into it.
@@ -180,7 +229,7 @@ impl NamePage {
         let mut filter = 0;
         for step in 0..BUCKETS {
             let bucket = &self.buckets[(home + step) % BUCKETS];
-            for &hash in &bucket.hashes {
+            for (hash, _) in bucket.entries() {
                 if hash != 0 && hash as usize % BUCKETS == home {
                     filter |= filter_bits(hash);
                 }
@@ -194,20 +243,29 @@ impl NamePage {
 
     /// All entries: (hash, record).
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let all = self
-            .buckets
-            .iter()
-            .flat_map(|b| b.hashes.into_iter().zip(b.records));
+        let all = self.buckets.iter().flat_map(Bucket::entries);
         all.filter(|(hash, _)| *hash != 0)
+    }
+
+    /// Puts the entries whose next bit of hash is clear into one page and the others into another, both empty and one bit deeper.
+    pub(crate) fn split(&self, clear: &NamePage, set: &NamePage) {
+        for (hash, record) in self.entries() {
+            let half = if hash << self.depth() >> 31 == 0 {
+                clear
+            } else {
+                set
+            };
+            // A half has at most as many entries as the whole had, so there is room.
+            let _ = half.insert(hash, record);
+        }
     }
 
     fn locate(&self, hash: u32, record: u32) -> Option<(usize, usize)> {
         for step in 0..BUCKETS {
             let index = (hash as usize + step) % BUCKETS;
             let bucket = &self.buckets[index];
-            let at =
-                (0..ENTRIES).find(|&i| bucket.hashes[i] == hash && bucket.records[i] == record);
-            if let Some(at) = at {
+            let entries = bucket.entries();
+            if let Some(at) = entries.iter().position(|entry| *entry == (hash, record)) {
                 return Some((index, at));
             }
             if !bucket.is_full() {
@@ -218,21 +276,20 @@ impl NamePage {
     }
 
     /// Bucket `hole` was full and lost entry `at`: moves an entry back that was pushed over it, and so on.
-    fn close_gap(&mut self, mut hole: usize, mut at: usize) {
+    fn close_gap(&self, mut hole: usize, mut at: usize) {
         let start = hole;
         let mut next = (hole + 1) % BUCKETS;
         while next != start {
-            let from = self.buckets[next];
+            let from = &self.buckets[next];
             let was_full = from.is_full();
             let distance = |home: u32, to: usize| to.wrapping_sub(home as usize) % BUCKETS;
             let pushed = (0..ENTRIES).find(|&i| {
-                let home = from.hashes[i];
+                let home = from.hash(i);
                 home != 0 && distance(home, hole) < distance(home, next)
             });
             if let Some(i) = pushed {
-                self.buckets[hole].hashes[at] = from.hashes[i];
-                self.buckets[hole].records[at] = from.records[i];
-                self.buckets[next].hashes[i] = 0;
+                self.buckets[hole].set(at, from.hash(i), from.record(i as u32));
+                from.set(i, 0, 0);
                 (hole, at) = (next, i);
             }
             if !was_full {
@@ -240,26 +297,6 @@ impl NamePage {
             }
             next = (next + 1) % BUCKETS;
         }
-    }
-}
-
-impl Page for NamePage {
-    fn depth(&self) -> u32 {
-        self.depth
-    }
-
-    fn split(&self) -> (Self, Self) {
-        let (mut clear, mut set) = (Self::new(self.depth + 1), Self::new(self.depth + 1));
-        for (hash, record) in self.entries() {
-            let half = if hash << self.depth >> 31 == 0 {
-                &mut clear
-            } else {
-                &mut set
-            };
-            // A half has at most as many entries as the whole had, so there is room.
-            let _ = half.insert(hash, record);
-        }
-        (clear, set)
     }
 }
 
@@ -271,13 +308,19 @@ mod tests {
 
     use super::*;
 
+    fn page(depth: u32) -> NamePage {
+        let page = NamePage::default();
+        page.clear(depth);
+        page
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         /// Few homes, so that buckets overflow far and wrap around.
         #[test]
-        fn behaves_like_a_set(ops in prop::collection::vec((60u32..70, 0u32..12, any::<bool>()), 1..400)) {
-            let (mut page, mut model) = (NamePage::new(0), BTreeSet::new());
+        fn behaves_like_a_set(ops in prop::collection::vec((28u32..38, 0u32..12, any::<bool>()), 1..400)) {
+            let (page, mut model) = (page(0), BTreeSet::new());
             for (home, record, add) in ops {
                 let hash = home | (record % 3) << 8;
                 if add && model.insert((hash, record)) {
@@ -287,7 +330,7 @@ mod tests {
                 }
                 prop_assert_eq!(page.used(), model.len());
             }
-            for home in 60..70 {
+            for home in 28..38 {
                 for record in 0..12 {
                     let hash = home | (record % 3) << 8;
                     let found = page.find(hash, |r| r == record).is_some();
@@ -296,15 +339,19 @@ mod tests {
                 }
             }
             for home in 0..BUCKETS {
-                prop_assert_eq!(page.filters[home], page.filter_of(home));
+                prop_assert_eq!(page.filters[home].load(Relaxed), page.filter_of(home));
             }
-            prop_assert_eq!(page.entries().collect::<BTreeSet<_>>(), model);
+            let copy = self::page(3);
+            copy.copy(&page);
+            prop_assert_eq!(page.entries().collect::<BTreeSet<_>>(), model.clone());
+            prop_assert_eq!(copy.entries().collect::<BTreeSet<_>>(), model);
+            prop_assert_eq!((copy.used(), copy.depth()), (page.used(), page.depth()));
         }
     }
 
     #[test]
     fn a_full_page_refuses_and_still_finds() {
-        let mut page = NamePage::new(0);
+        let page = page(0);
         for record in 0..(BUCKETS * ENTRIES) as u32 {
             assert!(page.insert(5, record));
         }
@@ -320,12 +367,14 @@ mod tests {
 
     #[test]
     fn a_split_follows_the_next_bit() {
-        let mut page = NamePage::new(1);
+        let page = self::page(1);
         for hash in [0x8000_0001, 0xc000_0001, 0xc000_0002] {
             assert!(page.insert(hash, hash));
         }
-        let (clear, set) = page.split();
+        let (clear, set) = (self::page(2), self::page(2));
+        page.split(&clear, &set);
+        set.replace(0xc000_0002, 0xc000_0002, 17);
         assert_eq!((clear.used(), set.used(), set.depth()), (1, 2, 2));
-        assert_eq!(set.find(0xc000_0002, |_| true), Some(0xc000_0002));
+        assert_eq!(set.find(0xc000_0002, |_| true), Some(17));
     }
 }

@@ -1,7 +1,11 @@
-//! What needs machine instructions: prefetch, and AES rounds for the keyed hash.
+//! What needs machine instructions: prefetch, comparing many bytes at once, and AES rounds for the keyed hash.
 
 // Together with `qsbr` the only unsafe code of this crate.
 #![allow(unsafe_code)]
+
+#[cfg(any(miri, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Asks for the cache line at `at`; has no effect that a program can see.
 #[inline(always)]
@@ -16,52 +20,78 @@ pub(crate) fn prefetch<T>(at: &T) {
     let _ = at;
 }
 
+/// Loads 32 bytes that other threads may write meanwhile. One instruction that no compiler takes apart, so each naturally aligned
+/// word of it is loaded as an atomic load would.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", not(miri)))]
+#[inline(always)]
+fn load_32<T>(from: &[T], at: usize) -> std::arch::x86_64::__m256i {
+    let bytes = size_of_val(from);
+    assert!(at + 32 <= bytes, "32 bytes at {at} of {bytes}");
+    let loaded;
+    // SAFETY: the whole build has AVX2, and the 32 bytes lie within `from`. They are loaded by the processor, not by the abstract machine: there is
+    // no data race with atomic stores of others.
+    unsafe {
+        std::arch::asm!(
+            "vmovdqu {}, [{}]",
+            lateout(ymm_reg) loaded,
+            in(reg) from.as_ptr().cast::<u8>().add(at),
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    loaded
+}
+
 /// Bit i set: `values[i]` is `wanted`.
 #[inline(always)]
-pub(crate) fn equal_mask(values: &[u32; 8], wanted: u32) -> u32 {
-    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+pub(crate) fn equal_mask(values: &[AtomicU32; 8], wanted: u32) -> u32 {
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2", not(miri)))]
     {
         use std::arch::x86_64::{
-            _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_loadu_si256, _mm256_movemask_ps,
-            _mm256_set1_epi32,
+            _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_movemask_ps, _mm256_set1_epi32,
         };
-        // SAFETY: the whole build has AVX2, and the load reads the 32 bytes of `values`.
+        let values = load_32(values, 0);
+        // SAFETY: the whole build has AVX2.
         unsafe {
-            let values = _mm256_loadu_si256(values.as_ptr().cast());
             let equal = _mm256_cmpeq_epi32(values, _mm256_set1_epi32(wanted as i32));
             _mm256_movemask_ps(_mm256_castsi256_ps(equal)) as u32
         }
     }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", not(miri))))]
     values.iter().enumerate().fold(0, |mask, (i, value)| {
-        mask | u32::from(*value == wanted) << i
+        mask | u32::from(value.load(Relaxed) == wanted) << i
     })
 }
 
-/// Whether the first `len` bytes are equal, at most 64. Reads no byte from the 33rd on that is not compared: it might be
-/// in a cache line that nobody asked for.
+/// Whether the bytes from number `skip` on are the first `len` of `wanted`, at most 64. Reads no byte from the 33rd on that is not compared:
+/// it might be in a cache line that nobody asked for.
 #[inline(always)]
-pub(crate) fn equal_start(a: &[u8; 64], b: &[u8; 64], len: usize) -> bool {
+pub(crate) fn equal_start<const N: usize>(
+    stored: &[AtomicU64; N],
+    skip: usize,
+    wanted: &[u8; 64],
+    len: usize,
+) -> bool {
     let len = len.min(64);
-    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2", not(miri)))]
     {
-        use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8};
+        use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_movemask_epi8};
         // The first 32 bytes, and those that end with the last; where there are less, both are the first.
         let differ = |at: usize| {
-            // SAFETY: the whole build has AVX2, and both loads read 32 of the 64 bytes: `at` is at most 32.
-            let equal = unsafe {
-                let a = _mm256_loadu_si256(a.as_ptr().add(at).cast());
-                let b = _mm256_loadu_si256(b.as_ptr().add(at).cast());
-                _mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b))
-            };
+            let (stored, wanted) = (load_32(stored, skip + at), load_32(wanted, at));
+            // SAFETY: the whole build has AVX2.
+            let equal = unsafe { _mm256_movemask_epi8(_mm256_cmpeq_epi8(stored, wanted)) };
             u64::from(!equal as u32)
         };
-        let wanted = (1u64 << len.min(32)) - 1;
-        (differ(0) | differ(len.max(32) - 32)) & wanted == 0
+        let compared = (1u64 << len.min(32)) - 1;
+        (differ(0) | differ(len.max(32) - 32)) & compared == 0
     }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", not(miri))))]
     {
-        a[..len] == b[..len]
+        let mut bytes = stored
+            .iter()
+            .flat_map(|unit| unit.load(Relaxed).to_le_bytes())
+            .skip(skip);
+        wanted[..len].iter().all(|byte| bytes.next() == Some(*byte))
     }
 }
 
@@ -112,25 +142,42 @@ pub(crate) mod aes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
 
     #[test]
     fn equal_starts_are_equal_up_to_the_first_difference() {
-        let a: [u8; 64] = std::array::from_fn(|i| i as u8);
-        assert!(equal_start(&a, &a, 64) && equal_start(&a, &a, 1000));
-        for at in 0..64 {
-            let mut b = a;
-            b[at] ^= 0x80;
-            assert!(equal_start(&a, &b, at), "{at}");
-            assert!(!equal_start(&a, &b, at + 1), "{at}");
+        let wanted: [u8; 64] = std::array::from_fn(|i| i as u8);
+        for skip in [0, 3, 14, 16] {
+            let stored = |changed: Option<usize>| -> [AtomicU64; 10] {
+                let mut bytes = [0xee; 80];
+                bytes[skip..skip + 64].copy_from_slice(&wanted);
+                if let Some(at) = changed {
+                    bytes[skip + at] ^= 0x80;
+                }
+                let words = bytes.as_chunks().0;
+                std::array::from_fn(|i| AtomicU64::new(u64::from_le_bytes(words[i])))
+            };
+            let same = stored(None);
+            assert!(
+                equal_start(&same, skip, &wanted, 64) && equal_start(&same, skip, &wanted, 1000)
+            );
+            for at in 0..64 {
+                let other = stored(Some(at));
+                assert!(equal_start(&other, skip, &wanted, at), "{at}");
+                assert!(!equal_start(&other, skip, &wanted, at + 1), "{at}");
+            }
         }
     }
 
     #[test]
     fn masks_have_a_bit_for_each_equal_value() {
-        let values = [7, 0, 7, 1, 2, 0, 0, 7];
+        let values = [7, 0, 7, 1, 2, 0, 0, 7].map(AtomicU32::new);
         assert_eq!(equal_mask(&values, 7), 0b1000_0101);
-        assert_eq!(equal_mask(&values, 0), 0b0110_0010);
+        values[1].store(7, Relaxed);
+        assert_eq!(equal_mask(&values, 7), 0b1000_0111);
+        assert_eq!(equal_mask(&values, 0), 0b0110_0000);
         assert_eq!(equal_mask(&values, 9), 0);
     }
 }
