@@ -7,9 +7,11 @@
 
 use std::sync::Arc;
 
+use crate::raw::huge::{Huge, Plain};
+
 /// Blocks, `N` to a chunk. A clone sees the blocks that there were.
 pub(crate) struct Blocks<T, const N: usize> {
-    chunks: Arc<[Arc<[T; N]>]>,
+    chunks: Arc<[Huge<[T; N]>]>,
 }
 
 impl<T, const N: usize> Clone for Blocks<T, N> {
@@ -20,11 +22,11 @@ impl<T, const N: usize> Clone for Blocks<T, N> {
     }
 }
 
-impl<T: Default, const N: usize> Blocks<T, N> {
-    /// One chunk.
+impl<T: Plain, const N: usize> Blocks<T, N> {
+    /// One chunk of zeros.
     pub(crate) fn new() -> Self {
         Self {
-            chunks: Arc::new([chunk()]),
+            chunks: Arc::new([Huge::new()]),
         }
     }
 
@@ -45,19 +47,10 @@ impl<T: Default, const N: usize> Blocks<T, N> {
         &self.chunks[number as usize / N][number as usize % N..]
     }
 
-    /// Adds a chunk.
+    /// Adds a chunk of zeros.
     pub(crate) fn grow(&mut self) {
-        let more = std::iter::once(chunk());
+        let more = std::iter::once(Huge::new());
         self.chunks = self.chunks.iter().cloned().chain(more).collect();
-    }
-}
-
-/// Made in place: a chunk is larger than a stack.
-fn chunk<T: Default, const N: usize>() -> Arc<[T; N]> {
-    let blocks: Arc<[T]> = (0..N).map(|_| T::default()).collect();
-    match blocks.try_into() {
-        Ok(chunk) => chunk,
-        Err(_) => unreachable!("a chunk has N blocks"),
     }
 }
 

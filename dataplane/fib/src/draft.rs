@@ -6,9 +6,9 @@ use dmsc_wire::{Domain, Name};
 
 use crate::RecordId;
 use crate::hash::hash_name;
-use crate::ledger::{Era, Ledger};
+use crate::ledger::{Era, Leaf, Ledger};
 use crate::names::{NameTable, PrefixValue};
-use crate::page::{MAX_DEPTH, NamePage, SPLIT};
+use crate::page::{MAX_DEPTH, SPLIT};
 use crate::records;
 
 /// Units of records that may wait for generations which somebody keeps, beside as many as a quarter of the table has. Beyond, the table moves
@@ -86,17 +86,20 @@ impl NameDraft {
             let before = self.table.value(RecordId(old));
             if before != value {
                 let new = self.write(domain, bytes, value);
-                self.page_mut(hash).replace(hash, old, new);
+                let page = self.own_page(hash);
+                self.table.pages.at(page).replace(hash, old, new);
                 self.retire(old, bytes.len());
             }
             return Ok(Some(before));
         }
-        while self.table.page(hash).used() >= SPLIT && self.split(hash) {}
+        while self.leaf(hash).used >= SPLIT && self.split(hash) {}
         let record = self.write(domain, bytes, value);
-        if !self.page_mut(hash).insert(hash, record) {
+        let page = self.own_page(hash);
+        if !self.table.pages.at(page).insert(hash, record) {
             self.retire(record, bytes.len());
             return Err(TableFull);
         }
+        self.ledger.count(page, 1);
         self.count(domain, name, 1);
         self.table.len += 1;
         Ok(None)
@@ -108,7 +111,9 @@ impl NameDraft {
         let hash = hash_name(self.table.key, domain, bytes);
         let id = self.table.find_hashed(domain, bytes, hash)?;
         let value = self.table.value(id);
-        self.page_mut(hash).remove(hash, id.0);
+        let page = self.own_page(hash);
+        self.table.pages.at(page).remove(hash, id.0);
+        self.ledger.count(page, -1);
         self.retire(id.0, bytes.len());
         self.count(domain, name, -1);
         self.table.len -= 1;
@@ -132,23 +137,27 @@ impl NameDraft {
         self.table.record_units -= units;
     }
 
-    /// The page of this hash, for this transaction alone.
-    fn page_mut(&mut self, hash: u32) -> &NamePage {
-        let old = self.table.index.page(hash);
-        if self.ledger.is_own_page(old) {
-            return self.table.pages.at(old);
-        }
-        let new = self.take_page();
-        let pages = &self.table.pages;
-        let (new_page, old_page) = (pages.at(new), pages.at(old));
-        new_page.copy(old_page);
-        self.table.index.set(hash, old_page.depth(), new);
-        self.ledger.retire_page(old);
-        self.table.pages.at(new)
+    fn leaf(&self, hash: u32) -> Leaf {
+        self.ledger.leaf(self.table.index.page(hash))
     }
 
-    fn take_page(&mut self) -> u32 {
-        let page = self.ledger.take_page();
+    /// The page of this hash, for this transaction alone.
+    fn own_page(&mut self, hash: u32) -> u32 {
+        let old = self.table.index.page(hash);
+        if self.ledger.is_own_page(old) {
+            return old;
+        }
+        let Leaf { used, depth, .. } = self.ledger.leaf(old);
+        let new = self.take_page(used, depth);
+        let pages = &self.table.pages;
+        pages.at(new).copy(pages.at(old));
+        self.table.index.set(hash, depth, new);
+        self.ledger.retire_page(old);
+        new
+    }
+
+    fn take_page(&mut self, used: u16, depth: u8) -> u32 {
+        let page = self.ledger.take_page(used, depth);
         if self.table.pages.len() < self.ledger.pages.len() {
             self.table.pages = self.ledger.pages.clone();
         }
@@ -159,22 +168,26 @@ impl NameDraft {
     /// Returns false, and does nothing, at [`MAX_DEPTH`].
     fn split(&mut self, hash: u32) -> bool {
         let old = self.table.index.page(hash);
-        let depth = self.table.pages.at(old).depth();
+        let depth = self.ledger.leaf(old).depth;
         if depth == MAX_DEPTH {
             return false;
         }
         if depth == self.table.index.depth() {
             self.table.index.double();
         }
-        let halves = [self.take_page(), self.take_page()];
-        let pages = &self.table.pages;
-        let [clear, set] = halves.map(|page| pages.at(page));
-        clear.clear(depth + 1);
-        set.clear(depth + 1);
-        pages.at(old).split(clear, set);
+        let halves = [self.take_page(0, depth + 1), self.take_page(0, depth + 1)];
+        let pages = halves.map(|page| self.table.pages.at(page));
+        pages.iter().for_each(|page| page.clear());
+        let counts = self.table.pages.at(old).split(depth, pages);
         let bit = 1 << (31 - depth);
-        self.table.index.set(hash & !bit, depth + 1, halves[0]);
-        self.table.index.set(hash | bit, depth + 1, halves[1]);
+        for ((page, count), hash) in halves
+            .into_iter()
+            .zip(counts)
+            .zip([hash & !bit, hash | bit])
+        {
+            self.ledger.count(page, count as i16);
+            self.table.index.set(hash, depth + 1, page);
+        }
         self.ledger.retire_page(old);
         self.table.page_count += 1;
         true

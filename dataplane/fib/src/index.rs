@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Entries of a node: what is copied of the directory when a page is written.
 const FAN_OUT: usize = 256;
 /// Leading bits that an empty directory tells apart: one node.
-const MIN_DEPTH: u32 = FAN_OUT.ilog2();
+const MIN_DEPTH: u8 = FAN_OUT.ilog2() as u8;
 
 type Node = [u32; FAN_OUT];
 
@@ -15,7 +15,7 @@ type Node = [u32; FAN_OUT];
 #[derive(Clone)]
 pub(crate) struct Index {
     nodes: Arc<[Arc<Node>]>,
-    depth: u32,
+    depth: u8,
 }
 
 impl Index {
@@ -35,12 +35,12 @@ impl Index {
     }
 
     /// Leading bits that are told apart.
-    pub(crate) fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u8 {
         self.depth
     }
 
     /// Gives all hashes that share `depth` leading bits with this one another page.
-    pub(crate) fn set(&mut self, hash: u32, depth: u32, page: u32) {
+    pub(crate) fn set(&mut self, hash: u32, depth: u8, page: u32) {
         let count = 1 << (self.depth - depth);
         let first = (hash >> (32 - self.depth)) as usize & !(count - 1);
         let nodes = Arc::make_mut(&mut self.nodes);

@@ -21,6 +21,17 @@ struct Room {
     units: u8,
 }
 
+/// What a transaction needs to know of a page.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Leaf {
+    /// Era in which it was written.
+    born: u64,
+    /// Number of entries.
+    pub(crate) used: u16,
+    /// How many leading bits of the hash all entries share.
+    pub(crate) depth: u8,
+}
+
 /// What the generations up to an era reach and later ones do not.
 struct Retired {
     era: Arc<Era>,
@@ -45,8 +56,8 @@ pub(crate) struct Ledger {
     pub(crate) units: Units,
     /// The newest generation.
     tip: u64,
-    /// Era in which each page was written.
-    born: Vec<u64>,
+    /// What is known of each page that was ever used.
+    leaves: Vec<Leaf>,
     free_pages: Vec<u32>,
     /// First unit that was never used.
     end: u32,
@@ -63,7 +74,7 @@ impl Ledger {
             pages: Pages::new(),
             units: Units::new(),
             tip: 0,
-            born: Vec::new(),
+            leaves: Vec::new(),
             free_pages: Vec::new(),
             end: 0,
             free_rooms: std::array::from_fn(|_| Vec::new()),
@@ -75,9 +86,8 @@ impl Ledger {
 
     /// The one page of an empty table.
     pub(crate) fn first_page(&mut self) -> u32 {
-        let page = self.take_page();
+        let page = self.take_page(0, 0);
         self.changes = Changes::default();
-        self.pages.at(page).clear(0);
         page
     }
 
@@ -127,20 +137,32 @@ impl Ledger {
 
     /// Whether this transaction made the page, so that it may still write it.
     pub(crate) fn is_own_page(&self, page: u32) -> bool {
-        self.born[page as usize] == self.tip
+        self.leaves[page as usize].born == self.tip
     }
 
-    /// A page for this transaction, with whatever was in it.
-    pub(crate) fn take_page(&mut self) -> u32 {
+    /// What is known of a page.
+    pub(crate) fn leaf(&self, page: u32) -> Leaf {
+        self.leaves[page as usize]
+    }
+
+    /// Counts an entry more or less.
+    pub(crate) fn count(&mut self, page: u32, by: i16) {
+        let used = &mut self.leaves[page as usize].used;
+        *used = used.saturating_add_signed(by);
+    }
+
+    /// A page for this transaction, with whatever was in it; it will have so many entries, and be so deep.
+    pub(crate) fn take_page(&mut self, used: u16, depth: u8) -> u32 {
         let page = self.free_pages.pop().unwrap_or_else(|| {
-            let page = self.born.len();
-            self.born.push(0);
+            let page = self.leaves.len();
+            self.leaves.push(Leaf::default());
             if page == self.pages.len() {
                 self.pages.grow();
             }
             page as u32
         });
-        self.born[page as usize] = self.tip;
+        let born = self.tip;
+        self.leaves[page as usize] = Leaf { born, used, depth };
         self.changes.taken_pages.push(page);
         page
     }
@@ -210,7 +232,7 @@ impl Ledger {
                 continue;
             };
             // The newest generation that lives and is older: it reaches what was there in its time.
-            let is_held = |page: &u32| self.born[*page as usize] <= holder.era.0;
+            let is_held = |page: &u32| self.leaves[*page as usize].born <= holder.era.0;
             let (held, free): (Vec<u32>, _) = retired.pages.into_iter().partition(is_held);
             holder.pages.extend(held);
             holder.rooms.extend(retired.rooms);

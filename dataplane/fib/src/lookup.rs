@@ -2,6 +2,7 @@
 
 use std::hint::select_unpredictable;
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 use dmsc_wire::Domain;
@@ -9,7 +10,7 @@ use dmsc_wire::Domain;
 use crate::RecordId;
 use crate::hash::{Hasher, MAX_COMPONENTS, Sum, WINDOW, WINDOW_BLOCKS};
 use crate::names::{LookupKey, NameTable, PrefixMatch};
-use crate::page::NamePage;
+use crate::page::{Bucket, may_have};
 use crate::raw;
 use crate::records::{self, Record};
 
@@ -19,14 +20,11 @@ pub const MAX_BURST: usize = 32;
 /// Keys of a burst that go through the stages of a lookup together.
 const GROUP: usize = 16;
 
-/// A lookup of one key at one depth.
+/// A lookup of one key at one depth: 16 bytes.
 struct Probe<'a> {
-    page: &'a NamePage,
+    filter: &'a AtomicU64,
     hash: u32,
-    len: u8,
-    components: u8,
-    /// Which key of the burst.
-    key: u8,
+    end: End,
 }
 
 /// A burst of lookups on its way.
@@ -34,21 +32,45 @@ struct Burst<'a> {
     /// Those of a key together and the shortest prefix first.
     probes: ArrayVec<Probe<'a>, { MAX_BURST * MAX_COMPONENTS }>,
     /// Where the probes of each key end.
-    ends: [u16; MAX_BURST],
+    ends: [u32; MAX_BURST],
     /// For each key the number of its longest probe that may be there, and one more; 0 for none.
-    longest: [u16; MAX_BURST],
-    /// What that probe found first.
+    longest: [u32; MAX_BURST],
+    /// What that probe found first in its bucket.
     records: [Option<(u32, Record<'a>)>; MAX_BURST],
+    /// Where that probe looks.
+    buckets: [Option<Bucket<'a>>; MAX_BURST],
     /// The last domain, its depths and the start of its hashes.
     known: Option<(Domain, u16, Sum)>,
 }
 
-/// Where a prefix of a key ends.
+/// Where a prefix of a key ends, in one word: its bytes, its components, and which key of the burst it is of.
 #[derive(Clone, Copy, Default)]
-struct End {
-    key: u8,
-    components: u8,
-    len: u8,
+struct End(u32);
+
+impl End {
+    /// To be added for one component more.
+    const COMPONENT: u32 = 1 << 8;
+
+    /// Before the first component of a key.
+    #[inline(always)]
+    fn of(key: usize) -> u32 {
+        (key as u32) << 16
+    }
+
+    #[inline(always)]
+    fn len(self) -> u8 {
+        self.0 as u8
+    }
+
+    #[inline(always)]
+    fn components(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    #[inline(always)]
+    fn key(self) -> usize {
+        (self.0 >> 16) as usize
+    }
 }
 
 impl<'a> Burst<'a> {
@@ -59,6 +81,7 @@ impl<'a> Burst<'a> {
             ends: [0; MAX_BURST],
             longest: [0; MAX_BURST],
             records: [None; MAX_BURST],
+            buckets: [None; MAX_BURST],
             known: None,
         }
     }
@@ -67,38 +90,18 @@ impl<'a> Burst<'a> {
     #[inline(always)]
     fn start(&self, key: usize) -> usize {
         key.checked_sub(1)
-            .map_or(0, |before| usize::from(self.ends[before]))
+            .map_or(0, |before| self.ends[before] as usize)
     }
 
     #[inline(always)]
     fn longest(&self, key: usize) -> Option<&Probe<'a>> {
         self.probes
-            .get(usize::from(self.longest[key]).wrapping_sub(1))
+            .get((self.longest[key] as usize).wrapping_sub(1))
     }
 
     /// The longest probe of a key that its filter lets through, and all that are shorter.
     fn shorter(&self, key: usize) -> &[Probe<'a>] {
-        &self.probes[self.start(key)..usize::from(self.longest[key])]
-    }
-
-    /// Finds the longest prefixes that may be there, and asks for their buckets.
-    #[inline(never)]
-    fn filter(&mut self, range: Range<usize>) {
-        let Some(last) = range.end.checked_sub(1) else {
-            return;
-        };
-        for number in self.start(range.start)..usize::from(self.ends[last]) {
-            let probe = &self.probes[number];
-            let longest = &mut self.longest[usize::from(probe.key) % MAX_BURST];
-            // Chosen without a jump, which the CPU would guess wrongly half of the time.
-            let may_have = probe.page.may_have(probe.hash);
-            *longest = select_unpredictable(may_have, number as u16 + 1, *longest);
-        }
-        for number in range {
-            if let Some(probe) = self.longest(number) {
-                raw::prefetch(probe.page.home(probe.hash));
-            }
-        }
+        &self.probes[self.start(key)..self.longest[key] as usize]
     }
 }
 
@@ -117,7 +120,7 @@ impl NameTable {
     /// while a group is hashed, what those before it wait for is on its way. A filter that let an absent prefix through,
     /// or an equal hash, is rare: that name begins again with the next shorter prefix.
     pub(crate) fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
-        let keys = &keys[..keys.len().min(MAX_BURST)];
+        let keys = &keys[..keys.len().min(MAX_BURST).min(out.len())];
         let mut burst = Burst::new();
         let groups = keys.len().div_ceil(GROUP);
         let range = |group: usize| {
@@ -129,7 +132,7 @@ impl NameTable {
                 self.hash(keys, range(step), &mut burst);
             }
             if (1..=groups).contains(&step) {
-                burst.filter(range(step - 1));
+                self.choose(range(step - 1), &mut burst);
             }
             if (2..groups + 2).contains(&step) {
                 self.open(range(step - 2), &mut burst);
@@ -183,37 +186,37 @@ impl NameTable {
             copies.push(copy);
         }
         let mut copies = copies.iter();
-        let mut windows: [&[u8; WINDOW]; GROUP] = [&[0; WINDOW]; GROUP];
-        let mut sums = [[hasher.start(Domain(0)); WINDOW_BLOCKS]; GROUP];
+        let mut hashed = ArrayVec::<([Sum; WINDOW_BLOCKS], &[u8; WINDOW]), GROUP>::new();
         let mut ends = [End::default(); GROUP * MAX_COMPONENTS];
         let before = burst.probes.len();
         let mut count = 0;
-        for (number, key) in keys.iter().enumerate().take(GROUP) {
+        let mut last = burst.ends.iter_mut().skip(first);
+        for key in keys {
             let (present, start) = self.domain(&hasher, key.domain, &mut burst.known);
             let window = key.window.or_else(|| copies.next()).unwrap_or(&[0; WINDOW]);
-            windows[number] = window;
-            sums[number] = hasher.window(start, window);
             let len = key.name.as_bytes().len();
-            let mut at = 0;
-            for depth in 0..16 - present.leading_zeros() {
-                let is_there = at < len;
+            let (mut at, mut left, mut end) = (0, u32::from(present), End::of(hashed.len()));
+            while left != 0 {
+                let is_there = u32::from(at < len);
                 let next = at + 1 + usize::from(window[at % WINDOW]);
-                at = select_unpredictable(is_there, next, at);
-                ends[count % (GROUP * MAX_COMPONENTS)] = End {
-                    key: number as u8,
-                    components: depth as u8 + 1,
-                    len: at as u8,
-                };
-                count += usize::from(is_there) & usize::from(present >> depth & 1);
+                at = select_unpredictable(at < len, next, at);
+                end += End::COMPONENT;
+                // Written in any case, counted if it is wanted. Names are canonical, so `at` is at most 64.
+                ends[count as usize % (GROUP * MAX_COMPONENTS)] = End(end | at as u32);
+                count += is_there & left & 1;
+                left >>= 1;
             }
-            burst.ends[first + number] = (before + count) as u16;
+            hashed.push((hasher.window(start, window), window));
+            if let Some(last) = last.next() {
+                *last = before as u32 + count;
+            }
         }
-        for end in ends.iter().take(count) {
-            let number = usize::from(end.key) % GROUP;
-            let hash = hasher.prefix(&sums[number], windows[number], end.len);
-            let key = first + usize::from(end.key);
-            self.probe(burst, key, hash, end.components, end.len);
-        }
+        let ends = &ends[..(count as usize).min(GROUP * MAX_COMPONENTS)];
+        burst.probes.extend(ends.iter().filter_map(|&end| {
+            let (sums, window) = hashed.get(end.key())?;
+            let hash = hasher.prefix(sums, window, end.len());
+            Some(self.probe(hash, End(end.0 + End::of(first))))
+        }));
     }
 
     /// [`NameTable::hash`] of any names.
@@ -224,38 +227,56 @@ impl NameTable {
             let (present, start) = self.domain(&hasher, key.domain, &mut burst.known);
             let name = key.name.as_bytes();
             hasher.prefixes(start, name, present, |components, hash, len| {
-                self.probe(burst, number, hash, components, len);
+                let components = u32::from(components) * End::COMPONENT;
+                let end = End(End::of(number) | components | u32::from(len));
+                burst.probes.push(self.probe(hash, end));
             });
-            burst.ends[number] = burst.probes.len() as u16;
+            burst.ends[number] = burst.probes.len() as u32;
         }
     }
 
     #[inline(always)]
-    fn probe<'a>(&'a self, burst: &mut Burst<'a>, key: usize, hash: u32, components: u8, len: u8) {
-        let page = self.page(hash);
-        raw::prefetch(page.filter(hash));
-        burst.probes.push(Probe {
-            page,
-            hash,
-            len,
-            components,
-            key: key as u8,
-        });
+    fn probe(&self, hash: u32, end: End) -> Probe<'_> {
+        let filter = self.filter(hash);
+        raw::prefetch(filter);
+        Probe { filter, hash, end }
+    }
+
+    /// Finds the longest prefixes that may be there, and asks for their buckets.
+    #[inline(never)]
+    fn choose<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) {
+        let Some(last) = range.end.checked_sub(1) else {
+            return;
+        };
+        let probes = burst.start(range.start)..burst.ends[last] as usize;
+        let mut number = probes.start as u32;
+        for probe in burst.probes.get(probes).unwrap_or_default() {
+            number += 1;
+            let longest = &mut burst.longest[probe.end.key() % MAX_BURST];
+            // Chosen without a jump, which the CPU would guess wrongly half of the time.
+            *longest = select_unpredictable(may_have(probe.filter, probe.hash), number, *longest);
+        }
+        for number in range {
+            if let Some(probe) = burst.longest(number) {
+                let bucket = self.page(probe.hash).home(probe.hash);
+                bucket.prefetch();
+                burst.buckets[number] = Some(bucket);
+            }
+        }
     }
 
     /// Finds records for some keys, and asks for them.
     #[inline(never)]
     fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) {
         for number in range {
-            let Some(probe) = burst.longest(number) else {
+            let (Some(probe), Some(bucket)) = (burst.longest(number), burst.buckets[number]) else {
                 continue;
             };
-            let bucket = probe.page.home(probe.hash);
             let mask = bucket.matches(probe.hash);
             if mask != 0 {
                 let id = bucket.record(mask.trailing_zeros());
                 let record = records::at(&self.units, id);
-                record.prefetch(usize::from(probe.len));
+                record.prefetch(usize::from(probe.end.len()));
                 burst.records[number] = Some((id, record));
             }
         }
@@ -270,16 +291,21 @@ impl NameTable {
         burst: &Burst<'_>,
         out: &mut [Option<PrefixMatch>],
     ) {
-        for number in range {
-            let key = &keys[number];
-            let found = burst.longest(number).and_then(|probe| {
-                burst.records[number]
-                    .and_then(|(id, record)| self.verify(key, probe, id, record))
-                    .or_else(|| self.walk(key, burst.shorter(number)))
-            });
-            if let Some(out) = out.get_mut(number) {
-                *out = found;
-            }
+        let (Some(keys), Some(out)) = (keys.get(range.clone()), out.get_mut(range.clone())) else {
+            return;
+        };
+        for ((key, out), number) in keys.iter().zip(out).zip(range) {
+            *out = match (burst.longest(number), burst.records[number % MAX_BURST]) {
+                (None, _) => None,
+                (Some(probe), Some((id, record))) if self.is_it(key, probe, id, record) => {
+                    Some(PrefixMatch {
+                        value: record.value(),
+                        components: probe.end.components(),
+                        record: RecordId(id),
+                    })
+                }
+                _ => self.walk(key, burst.shorter(number)),
+            };
         }
     }
 
@@ -287,15 +313,15 @@ impl NameTable {
     #[cold]
     fn walk(&self, key: &LookupKey<'_>, probes: &[Probe<'_>]) -> Option<PrefixMatch> {
         probes.iter().rev().find_map(|probe| {
-            if !probe.page.may_have(probe.hash) {
+            if !may_have(probe.filter, probe.hash) {
                 return None;
             }
-            let name = key.name.as_bytes().get(..usize::from(probe.len))?;
+            let name = key.name.as_bytes().get(..usize::from(probe.end.len()))?;
             let is_it = |id| records::is(&self.units, id, key.domain, name);
-            let id = probe.page.find(probe.hash, is_it)?;
+            let id = self.page(probe.hash).find(probe.hash, is_it)?;
             Some(PrefixMatch {
                 value: records::at(&self.units, id).value(),
-                components: probe.components,
+                components: probe.end.components(),
                 record: RecordId(id),
             })
         })
@@ -307,8 +333,8 @@ impl NameTable {
         self.hash(std::slice::from_ref(key), 0..1, &mut burst);
         let mut cost = 0;
         for probe in burst.probes.iter().rev() {
-            let name = key.name.as_bytes().get(..usize::from(probe.len));
-            let (buckets, found) = probe.page.cost(probe.hash, |record| {
+            let name = key.name.as_bytes().get(..usize::from(probe.end.len()));
+            let (buckets, found) = self.page(probe.hash).cost(probe.hash, |record| {
                 cost += 1;
                 name.is_some_and(|name| records::is(&self.units, record, key.domain, name))
             });
@@ -320,27 +346,16 @@ impl NameTable {
         cost
     }
 
-    /// The match of a probe, if the record is the key's prefix.
+    /// Whether the record is the key's prefix.
     #[inline(always)]
-    fn verify(
-        &self,
-        key: &LookupKey<'_>,
-        probe: &Probe<'_>,
-        id: u32,
-        record: Record<'_>,
-    ) -> Option<PrefixMatch> {
-        let len = usize::from(probe.len);
-        let is_it = match key.window {
+    fn is_it(&self, key: &LookupKey<'_>, probe: &Probe<'_>, id: u32, record: Record<'_>) -> bool {
+        let len = usize::from(probe.end.len());
+        match key.window {
             Some(window) if len <= WINDOW => record.is_window(key.domain, len, window),
             _ => {
-                let name = key.name.as_bytes().get(..len)?;
-                records::is(&self.units, id, key.domain, name)
+                let name = key.name.as_bytes().get(..len);
+                name.is_some_and(|name| records::is(&self.units, id, key.domain, name))
             }
-        };
-        is_it.then(|| PrefixMatch {
-            value: record.value(),
-            components: probe.components,
-            record: RecordId(id),
-        })
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The name table: longest-prefix match on component boundaries over all domains in one hash table
 //! (design §4.3, §5). How names are looked up is in [`crate::lookup`], how a transaction changes it in [`crate::draft`].
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use dmsc_wire::{Domain, Name, NameBuf};
@@ -10,7 +11,7 @@ use crate::hash::{HashKey, MAX_COMPONENTS, WINDOW, hash_name};
 use crate::idmap::IdMap;
 use crate::index::Index;
 use crate::ledger::{Era, Ledger};
-use crate::page::NamePage;
+use crate::page::{BUCKETS, BucketBlock, FilterBlock, NamePage};
 use crate::records::{self, Units};
 use crate::{GroupId, LocalSetId, RecordId};
 
@@ -123,11 +124,53 @@ impl Depths {
     }
 }
 
-/// Pages of a chunk: 1.2 MB of them.
-const CHUNK: usize = if cfg!(miri) { 8 } else { 512 };
+/// Blocks of a chunk: 2 MiB of each, one huge page.
+const FILTER_CHUNK: usize = if cfg!(miri) { 16 } else { 8192 };
+const BUCKET_CHUNK: usize = if cfg!(miri) { 16 } else { 1024 };
 
 /// Where all pages are.
-pub(crate) type Pages = Blocks<NamePage, CHUNK>;
+#[derive(Clone)]
+pub(crate) struct Pages {
+    filters: Blocks<FilterBlock, FILTER_CHUNK>,
+    buckets: Blocks<BucketBlock, BUCKET_CHUNK>,
+}
+
+impl Pages {
+    pub(crate) fn new() -> Self {
+        Self {
+            filters: Blocks::new(),
+            buckets: Blocks::new(),
+        }
+    }
+
+    /// Pages that there is room for.
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Makes room for more.
+    pub(crate) fn grow(&mut self) {
+        self.buckets.grow();
+        if self.filters.len() < self.buckets.len() {
+            self.filters.grow();
+        }
+    }
+
+    /// The filters of a page.
+    #[inline(always)]
+    pub(crate) fn filters(&self, page: u32) -> &FilterBlock {
+        self.filters.at(page)
+    }
+
+    /// A page.
+    #[inline(always)]
+    pub(crate) fn at(&self, page: u32) -> NamePage<'_> {
+        NamePage {
+            filters: self.filters.at(page),
+            buckets: self.buckets.at(page),
+        }
+    }
+}
 
 /// One generation of the table.
 #[derive(Clone)]
@@ -172,15 +215,21 @@ impl NameTable {
     /// Bytes that this generation reaches.
     pub(crate) fn bytes(&self) -> usize {
         self.index.bytes()
-            + self.page_count * size_of::<NamePage>()
+            + self.page_count * (size_of::<FilterBlock>() + size_of::<BucketBlock>())
             + self.record_units * size_of::<u64>()
             + self.domains.bytes()
     }
 
     /// The page of this hash.
     #[inline(always)]
-    pub(crate) fn page(&self, hash: u32) -> &NamePage {
+    pub(crate) fn page(&self, hash: u32) -> NamePage<'_> {
         self.pages.at(self.index.page(hash))
+    }
+
+    /// The filter of this hash.
+    #[inline(always)]
+    pub(crate) fn filter(&self, hash: u32) -> &AtomicU64 {
+        &self.pages.filters(self.index.page(hash))[hash as usize % BUCKETS]
     }
 
     /// Which numbers of components the domain has prefixes of, as bits.
@@ -214,7 +263,7 @@ impl NameTable {
     }
 
     /// Every page once.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = &NamePage> {
+    pub(crate) fn pages(&self) -> impl Iterator<Item = NamePage<'_>> {
         let mut last = None;
         let entries = self.index.entries();
         let pages = entries.filter(move |page| last.replace(*page) != Some(*page));

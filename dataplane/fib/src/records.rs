@@ -4,6 +4,7 @@
 //! Records lie end to end, rounded up to 8 bytes, whether they cross cache lines or not: the lines of one are asked for
 //! together, and neighbouring lines cost hardly more than one.
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dmsc_wire::{Domain, Name, NameBuf};
@@ -141,8 +142,11 @@ impl Record<'_> {
     /// Asks for a record whose name has `len` bytes, up to the second cache line of it.
     #[inline(always)]
     pub(crate) fn prefetch(self, len: usize) {
+        // Without jumps, which would depend on names.
+        let compared = select_unpredictable(len > 32, len, 32);
+        let last = (HEAD + compared - 1) / UNIT;
         raw::prefetch(&self.0[0]);
-        raw::prefetch(&self.0[(HEAD + len.clamp(32, WINDOW) - 1) / UNIT % VIEW]);
+        raw::prefetch(&self.0[select_unpredictable(last < VIEW, last, VIEW - 1)]);
     }
 }
 

@@ -3,6 +3,8 @@
 // Together with `qsbr` the only unsafe code of this crate.
 #![allow(unsafe_code)]
 
+pub(crate) mod huge;
+
 #[cfg(any(miri, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
