@@ -13,7 +13,7 @@ use crate::records;
 
 /// Units of records that may wait for generations which somebody keeps, beside as many as a quarter of the table has. Beyond, the table moves
 /// to fresh memory, and what was kept goes with its keeper.
-const WAITING: usize = 4 << 20;
+const WAITING: usize = if cfg!(test) { 1 << 20 } else { 4 << 20 };
 
 /// The table was full: 256 names have the same hash. Cannot happen by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,4 +213,126 @@ fn copied(table: &NameTable) -> NameTable {
         let _ = draft.put(prefix.domain, prefix.name.as_name(), prefix.value);
     }
     draft.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use dmsc_wire::NameBuf;
+
+    use super::*;
+    use crate::hash::HashKey;
+    use crate::{LocalSetId, LookupKey};
+
+    const DOMAIN: Domain = Domain(1);
+    /// Miri is some thousand times slower.
+    const SOME: u32 = if cfg!(miri) { 12 } else { 300 };
+
+    fn name(i: u32) -> NameBuf {
+        NameBuf::from_components([format!("a{}", i % 10), format!("b{i}")]).expect("a name")
+    }
+
+    fn value(i: u32) -> PrefixValue {
+        PrefixValue::local(LocalSetId(i))
+    }
+
+    /// `table` with prefixes `from` with the values from `with` on.
+    fn with(table: &NameTable, from: std::ops::Range<u32>, with: u32) -> NameTable {
+        let mut draft = NameDraft::of(table);
+        for i in from {
+            draft
+                .put(DOMAIN, name(i).as_name(), value(with + i))
+                .expect("room");
+        }
+        draft.commit()
+    }
+
+    fn has(table: &NameTable, prefixes: std::ops::Range<u32>, with: u32) -> bool {
+        let names: Vec<NameBuf> = prefixes.clone().map(name).collect();
+        let found = names.iter().zip(prefixes).all(|(name, i)| {
+            let key = LookupKey::new(DOMAIN, name.as_name());
+            table.lookup(&key).map(|found| found.value) == Some(value(with + i))
+        });
+        found && table.prefixes().count() == names.len()
+    }
+
+    fn memory(table: &NameTable) -> (usize, usize) {
+        let ledger = table.ledger.lock().expect("not poisoned");
+        let ledger = ledger.as_ref().expect("in its place");
+        (ledger.used_units(), ledger.used_pages())
+    }
+
+    #[test]
+    fn generations_that_are_kept_stay_and_what_others_replaced_is_used_again() {
+        let count = if cfg!(miri) { 12 } else { 2_000 };
+        let first = with(&NameTable::new(HashKey::fixed([1, 2])), 0..count, 0);
+        let mut table = with(&first, 0..count, 1);
+        let second = table.clone();
+        let mut most = (0, 0);
+        for turn in 2..20 {
+            table = with(&table, 0..count, turn);
+            if turn == 4 {
+                most = memory(&table);
+            }
+        }
+        // Pages that two kept generations reach, and two turns of the newest; records of every turn wait for the oldest.
+        assert_eq!(memory(&table).1, most.1);
+        assert!(has(&first, 0..count, 0) && has(&second, 0..count, 1) && has(&table, 0..count, 19));
+        drop(first);
+        table = with(&table, 0..count, 20);
+        assert!(has(&second, 0..count, 1));
+        drop(second);
+        table = with(&table, 0..count, 21);
+        most = memory(&table);
+        for turn in 22..30 {
+            table = with(&table, 0..count, turn);
+        }
+        assert_eq!(memory(&table), most);
+        assert!(has(&table, 0..count, 29));
+    }
+
+    #[test]
+    fn a_transaction_that_is_refused_takes_no_memory() {
+        let table = with(&NameTable::new(HashKey::fixed([1, 2])), 0..SOME, 0);
+        let mut used = None;
+        for _ in 0..5 {
+            let mut draft = NameDraft::of(&table);
+            for i in 0..SOME {
+                draft.remove(DOMAIN, name(i).as_name());
+                let _ = draft.put(DOMAIN, name(1_000 + i).as_name(), value(i));
+            }
+            draft.abandon();
+            assert_eq!(*used.get_or_insert(memory(&table)), memory(&table));
+        }
+        assert!(has(&table, 0..SOME, 0));
+    }
+
+    #[test]
+    fn from_an_old_generation_the_table_goes_on_elsewhere() {
+        let old = with(&NameTable::new(HashKey::fixed([1, 2])), 0..SOME, 0);
+        let new = with(&old, 0..SOME, 1_000);
+        let other = with(&old, SOME..2 * SOME, 0);
+        let newest = with(&new, SOME..2 * SOME, 1_000);
+        let both = NameDraft::of(&newest);
+        let beside = with(&newest, 0..SOME, 5); // while another transaction is under way
+        both.abandon();
+        assert!(has(&old, 0..SOME, 0) && has(&new, 0..SOME, 1_000));
+        assert!(has(&other, 0..2 * SOME, 0) && has(&newest, 0..2 * SOME, 1_000));
+        assert_eq!(beside.prefixes().count() as u32, 2 * SOME);
+    }
+
+    #[test]
+    fn who_keeps_a_generation_for_long_does_not_make_memory_grow() {
+        if cfg!(miri) {
+            return; // millions of records
+        }
+        let kept = with(&NameTable::new(HashKey::fixed([1, 2])), 0..20_000, 0);
+        let mut table = with(&kept, 0..20_000, 1);
+        let mut most = 0;
+        for turn in 2..120 {
+            table = with(&table, 0..20_000, turn);
+            most = most.max(memory(&table).0);
+        }
+        assert!(most < 2 * WAITING, "{most} units of {WAITING}");
+        assert!(has(&kept, 0..20_000, 0) && has(&table, 0..20_000, 119));
+    }
 }

@@ -106,6 +106,12 @@ impl Ledger {
         self.end as usize
     }
 
+    /// Pages that were ever used.
+    #[cfg(test)]
+    pub(crate) fn used_pages(&self) -> usize {
+        self.leaves.len()
+    }
+
     /// Begins a transaction.
     pub(crate) fn begin(&mut self) {
         self.recycle();

@@ -127,6 +127,14 @@ impl NameTable {
             let start = group * GROUP;
             start..(start + GROUP).min(keys.len())
         };
+        for key in keys {
+            if let (Some(first), Some(last)) =
+                (key.name.as_bytes().first(), key.name.as_bytes().last())
+            {
+                raw::prefetch(first);
+                raw::prefetch(last);
+            }
+        }
         for step in 0..groups + 3 {
             if step < groups {
                 self.hash(keys, range(step), &mut burst);
@@ -177,45 +185,49 @@ impl NameTable {
     /// them the CPU would guess wrongly.
     #[inline(never)]
     fn hash_short<'a>(&'a self, keys: &[LookupKey<'_>], first: usize, burst: &mut Burst<'a>) {
+        const NOTHING: &[u8; WINDOW] = &[0; WINDOW];
         let hasher = Hasher::new(self.key);
-        let mut copies = ArrayVec::<[u8; WINDOW], GROUP>::new();
-        for key in keys.iter().filter(|key| key.window.is_none()) {
-            let mut copy = [0; WINDOW];
-            let name = key.name.as_bytes();
-            copy[..name.len()].copy_from_slice(name);
-            copies.push(copy);
+        let mut copies = [[0; WINDOW]; GROUP];
+        let mut windows = [NOTHING; GROUP];
+        for ((key, window), copy) in keys.iter().zip(&mut windows).zip(&mut copies) {
+            *window = match key.window {
+                Some(window) => window,
+                None => {
+                    let name = key.name.as_bytes();
+                    copy[..name.len()].copy_from_slice(name);
+                    copy
+                }
+            };
         }
-        let mut copies = copies.iter();
-        let mut hashed = ArrayVec::<([Sum; WINDOW_BLOCKS], &[u8; WINDOW]), GROUP>::new();
+        let mut known = burst.known;
+        let mut sums = [[hasher.start(Domain(0)); WINDOW_BLOCKS]; GROUP];
         let mut ends = [End::default(); GROUP * MAX_COMPONENTS];
-        let before = burst.probes.len();
-        let mut count = 0;
-        let mut last = burst.ends.iter_mut().skip(first);
-        for key in keys {
-            let (present, start) = self.domain(&hasher, key.domain, &mut burst.known);
-            let window = key.window.or_else(|| copies.next()).unwrap_or(&[0; WINDOW]);
-            let len = key.name.as_bytes().len();
-            let (mut at, mut left, mut end) = (0, u32::from(present), End::of(hashed.len()));
+        let before = burst.probes.len() as u32;
+        let (mut count, mut end_of) = (0u32, End::of(0));
+        let lasts = burst.ends.iter_mut().skip(first);
+        for (((key, last), window), sums) in keys.iter().zip(lasts).zip(windows).zip(&mut sums) {
+            let (present, start) = self.domain(&hasher, key.domain, &mut known);
+            *sums = hasher.window(start, window);
+            let len = key.name.as_bytes().len() as u32;
+            let (mut at, mut left, mut end) = (0u32, u32::from(present), end_of);
             while left != 0 {
                 let is_there = u32::from(at < len);
-                let next = at + 1 + usize::from(window[at % WINDOW]);
-                at = select_unpredictable(at < len, next, at);
+                at += 1 + u32::from(window[at as usize % WINDOW]);
                 end += End::COMPONENT;
-                // Written in any case, counted if it is wanted. Names are canonical, so `at` is at most 64.
-                ends[count as usize % (GROUP * MAX_COMPONENTS)] = End(end | at as u32);
+                // Written in any case, counted if it is wanted.
+                ends[count as usize % (GROUP * MAX_COMPONENTS)] = End(end + at);
                 count += is_there & left & 1;
                 left >>= 1;
             }
-            hashed.push((hasher.window(start, window), window));
-            if let Some(last) = last.next() {
-                *last = before as u32 + count;
-            }
+            *last = before + count;
+            end_of += End::of(1);
         }
+        burst.known = known;
         let ends = &ends[..(count as usize).min(GROUP * MAX_COMPONENTS)];
-        burst.probes.extend(ends.iter().filter_map(|&end| {
-            let (sums, window) = hashed.get(end.key())?;
-            let hash = hasher.prefix(sums, window, end.len());
-            Some(self.probe(hash, End(end.0 + End::of(first))))
+        burst.probes.extend(ends.iter().map(|&end| {
+            let key = end.key() % GROUP;
+            let hash = hasher.prefix(&sums[key], windows[key], end.len());
+            self.probe(hash, End(end.0 + End::of(first)))
         }));
     }
 
@@ -223,8 +235,9 @@ impl NameTable {
     #[inline(never)]
     fn hash_long<'a>(&'a self, keys: &[LookupKey<'_>], first: usize, burst: &mut Burst<'a>) {
         let hasher = Hasher::new(self.key);
+        let mut known = burst.known;
         for (number, key) in (first..).zip(keys) {
-            let (present, start) = self.domain(&hasher, key.domain, &mut burst.known);
+            let (present, start) = self.domain(&hasher, key.domain, &mut known);
             let name = key.name.as_bytes();
             hasher.prefixes(start, name, present, |components, hash, len| {
                 let components = u32::from(components) * End::COMPONENT;
@@ -233,6 +246,7 @@ impl NameTable {
             });
             burst.ends[number] = burst.probes.len() as u32;
         }
+        burst.known = known;
     }
 
     #[inline(always)]
