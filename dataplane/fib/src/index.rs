@@ -44,10 +44,12 @@ impl Index {
         let count = 1 << (self.depth - depth);
         let first = (hash >> (32 - self.depth)) as usize & !(count - 1);
         let nodes = Arc::make_mut(&mut self.nodes);
-        for node in first / FAN_OUT..=(first + count - 1) / FAN_OUT {
-            let start = first.saturating_sub(node * FAN_OUT);
-            let end = (first + count - node * FAN_OUT).min(FAN_OUT);
-            Arc::make_mut(&mut nodes[node])[start..end].fill(page);
+        let mut at = first;
+        while at < first + count {
+            let end = (first + count - at / FAN_OUT * FAN_OUT).min(FAN_OUT);
+            let node = Arc::make_mut(&mut nodes[at / FAN_OUT]);
+            node[at % FAN_OUT..end].fill(page);
+            at = (at / FAN_OUT + 1) * FAN_OUT;
         }
     }
 
