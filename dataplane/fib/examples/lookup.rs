@@ -77,7 +77,7 @@ fn main() {
     }
     let (components, bytes) = fib.prefixes().fold((0, 0), |(components, bytes), prefix| {
         (
-            components + prefix.name.component_count(),
+            components + prefix.name.as_name().component_count(),
             bytes + prefix.name.as_bytes().len(),
         )
     });

@@ -22,13 +22,6 @@ impl<T> Clone for CowVec<T> {
 }
 
 impl<T: Clone> CowVec<T> {
-    /// `FAN_OUT` references to one page.
-    pub(crate) fn new(page: T) -> Self {
-        Self {
-            root: Arc::new([node(page)]),
-        }
-    }
-
     /// One page per item, rounded up with references to the last.
     pub(crate) fn from_arcs(pages: &[Arc<T>]) -> Self {
         let root = pages.chunks(FAN_OUT).map(|pages| {
@@ -66,21 +59,10 @@ impl<T: Clone> CowVec<T> {
         *self.slot_mut(index) = page;
     }
 
-    /// Appends `FAN_OUT` references to one page.
-    pub(crate) fn grow(&mut self, page: T) {
-        let more = std::iter::once(node(page));
-        self.root = self.root.iter().cloned().chain(more).collect();
-    }
-
     fn slot_mut(&mut self, index: usize) -> &mut Arc<T> {
         let node = &mut Arc::make_mut(&mut self.root)[index / FAN_OUT];
         &mut Arc::make_mut(node)[index % FAN_OUT]
     }
-}
-
-fn node<T>(page: T) -> Arc<Node<T>> {
-    let page = Arc::new(page);
-    Arc::new(std::array::from_fn(|_| Arc::clone(&page)))
 }
 
 #[cfg(test)]
@@ -106,7 +88,5 @@ mod tests {
             Arc::as_ptr(new.arc(70)),
             "copied once per transaction"
         );
-        new.grow(7);
-        assert_eq!((new.len(), *new.get(192), *new.get(255)), (256, 7, 7));
     }
 }

@@ -6,7 +6,7 @@ use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
 use crate::hash::HashKey;
 use crate::idmap::IdMap;
-use crate::names::{LookupKey, NameTable, PrefixMatch, PrefixValue};
+use crate::names::{LookupKey, NameTable, PrefixEntry, PrefixMatch, PrefixValue};
 use crate::{GroupId, RecordId};
 
 /// The tables of a router: prefixes of all domains, service groups, gateways of both topologies.
@@ -20,19 +20,6 @@ pub struct Fib {
     /// How many prefixes refer to each group.
     pub(crate) references: IdMap<u32>,
     pub(crate) gateways: [IdMap<Gateway>; 2],
-}
-
-/// A prefix, for dumps.
-#[derive(Clone, Copy, Debug)]
-pub struct PrefixEntry<'a> {
-    /// The domain that it is visible in.
-    pub domain: Domain,
-    /// The prefix.
-    pub name: Name<'a>,
-    /// What it maps to.
-    pub value: PrefixValue,
-    /// Where its record lies.
-    pub record: RecordId,
 }
 
 /// A gateway, for dumps.
@@ -92,15 +79,8 @@ impl Fib {
     }
 
     /// The prefix that a match was found with, in the same generation.
-    pub fn record(&self, record: RecordId) -> Option<PrefixEntry<'_>> {
-        let found = self.names.record(record)?;
-        let name = Name::from_bytes(found.name).ok()?;
-        Some(PrefixEntry {
-            domain: found.domain,
-            name,
-            value: found.value,
-            record,
-        })
+    pub fn record(&self, record: RecordId) -> Option<PrefixEntry> {
+        self.names.prefix(record)
     }
 
     /// A service group.
@@ -116,16 +96,8 @@ impl Fib {
     }
 
     /// All prefixes, in no order that means anything.
-    pub fn prefixes(&self) -> impl Iterator<Item = PrefixEntry<'_>> {
-        self.names.records().filter_map(|(record, found)| {
-            let name = Name::from_bytes(found.name).ok()?;
-            Some(PrefixEntry {
-                domain: found.domain,
-                name,
-                value: found.value,
-                record,
-            })
-        })
+    pub fn prefixes(&self) -> impl Iterator<Item = PrefixEntry> {
+        self.names.prefixes()
     }
 
     /// All service groups, in no order that means anything.

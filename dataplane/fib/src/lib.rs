@@ -32,14 +32,19 @@
 
 #![deny(unsafe_code)]
 
+mod blocks;
 mod cow;
 mod directory;
+mod draft;
 mod fib;
 mod gateway;
 mod group;
 mod hash;
 mod idmap;
 mod ids;
+mod index;
+mod ledger;
+mod lookup;
 mod names;
 mod page;
 pub mod qsbr;
@@ -49,10 +54,11 @@ mod stratified;
 mod sync;
 mod transaction;
 
-pub use fib::{Fib, GatewayEntry, PrefixEntry};
+pub use fib::{Fib, GatewayEntry};
 pub use gateway::{Gateway, MAX_NEXT_HOPS, PathKind, Topology};
 pub use group::{Group, GroupError, GroupPolicy, MAX_MEMBERS, Member, SLOTS};
 pub use hash::HashKey;
 pub use ids::{AdjacencyId, Generation, GroupId, LocalSetId, RecordId};
-pub use names::{LookupKey, MAX_BURST, PrefixMatch, PrefixValue};
+pub use lookup::MAX_BURST;
+pub use names::{LookupKey, PrefixEntry, PrefixMatch, PrefixValue};
 pub use transaction::{Op, OpError, TransactionError};

@@ -1,25 +1,19 @@
 //! The name table: longest-prefix match on component boundaries over all domains in one hash table
-//! (design §4.3, §5).
+//! (design §4.3, §5). How names are looked up is in [`crate::lookup`], how a transaction changes it in [`crate::draft`].
 
-use std::hint::select_unpredictable;
-use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
-use arrayvec::ArrayVec;
-use dmsc_wire::{Domain, Name};
+use dmsc_wire::{Domain, Name, NameBuf};
 
-use crate::directory::Directory;
-use crate::hash::{HashKey, Hasher, MAX_COMPONENTS, Sum, WINDOW, WINDOW_BLOCKS, hash_name};
+use crate::blocks::Blocks;
+use crate::hash::{HashKey, MAX_COMPONENTS, WINDOW, hash_name};
 use crate::idmap::IdMap;
-use crate::page::{NamePage, SPLIT};
-use crate::raw;
-use crate::records::{Record, RecordBytes, Records};
+use crate::index::Index;
+use crate::ledger::{Era, Ledger};
+use crate::page::{BUCKETS, BucketBlock, FilterBlock, NamePage};
+use crate::records::{self, Units};
 use crate::{GroupId, LocalSetId, RecordId};
-
-/// Most keys of one [`crate::Fib::lookup_burst`].
-pub const MAX_BURST: usize = 32;
-
-/// Keys of a burst that go through the stages of a lookup together.
-const GROUP: usize = 16;
 
 /// What a prefix maps to. With neither, packets that match it have no route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,7 +61,7 @@ pub struct LookupKey<'a> {
     /// The name that is called.
     pub name: Name<'a>,
     /// The name and what lies behind it.
-    window: Option<&'a [u8; WINDOW]>,
+    pub(crate) window: Option<&'a [u8; WINDOW]>,
 }
 
 impl<'a> LookupKey<'a> {
@@ -95,16 +89,30 @@ impl<'a> LookupKey<'a> {
     }
 }
 
+/// A prefix, for dumps.
+#[derive(Clone, Debug)]
+pub struct PrefixEntry {
+    /// The domain that it is visible in.
+    pub domain: Domain,
+    /// The prefix.
+    pub name: NameBuf,
+    /// What it maps to.
+    pub value: PrefixValue,
+    /// Where its record lies.
+    pub record: RecordId,
+}
+
 /// How many prefixes a domain has of each number of components, so that absent ones are not probed.
 #[derive(Clone, Copy, Default)]
-struct Depths {
+pub(crate) struct Depths {
     counts: [u32; MAX_COMPONENTS],
     /// Bit i: there are prefixes of i + 1 components.
-    present: u16,
+    pub(crate) present: u16,
 }
 
 impl Depths {
-    fn change(&mut self, components: usize, by: i32) {
+    /// Counts one prefix of so many components more or less.
+    pub(crate) fn change(&mut self, components: usize, by: i32) {
         let count = &mut self.counts[components - 1];
         *count = count.saturating_add_signed(by);
         let bit = 1 << (components - 1);
@@ -116,129 +124,87 @@ impl Depths {
     }
 }
 
-/// A lookup of one key at one depth.
-struct Probe<'a> {
-    page: &'a NamePage,
-    hash: u32,
-    len: u8,
-    components: u8,
-    /// Which key of the burst.
-    key: u8,
+/// Blocks of a chunk: 2 MiB of each, one huge page.
+const FILTER_CHUNK: usize = if cfg!(miri) { 16 } else { 8192 };
+const BUCKET_CHUNK: usize = if cfg!(miri) { 16 } else { 1024 };
+
+/// Where all pages are.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    filters: Blocks<FilterBlock, FILTER_CHUNK>,
+    buckets: Blocks<BucketBlock, BUCKET_CHUNK>,
 }
 
-/// A burst of lookups on its way.
-struct Burst<'a> {
-    /// Those of a key together and the shortest prefix first.
-    probes: ArrayVec<Probe<'a>, { MAX_BURST * MAX_COMPONENTS }>,
-    /// Where the probes of each key end.
-    ends: [u16; MAX_BURST],
-    /// For each key the number of its longest probe that may be there, and one more; 0 for none.
-    longest: [u16; MAX_BURST],
-    /// What that probe found first.
-    records: [Option<(u32, RecordBytes<'a>)>; MAX_BURST],
-    /// The last domain, its depths and the start of its hashes.
-    known: Option<(Domain, u16, Sum)>,
-}
-
-/// Where a prefix of a key ends.
-#[derive(Clone, Copy, Default)]
-struct End {
-    key: u8,
-    components: u8,
-    len: u8,
-}
-
-impl<'a> Burst<'a> {
-    #[inline(always)]
-    fn new() -> Self {
+impl Pages {
+    pub(crate) fn new() -> Self {
         Self {
-            probes: ArrayVec::new(),
-            ends: [0; MAX_BURST],
-            longest: [0; MAX_BURST],
-            records: [None; MAX_BURST],
-            known: None,
+            filters: Blocks::new(),
+            buckets: Blocks::new(),
         }
     }
 
-    /// The number of a key's first probe.
-    #[inline(always)]
-    fn start(&self, key: usize) -> usize {
-        key.checked_sub(1)
-            .map_or(0, |before| usize::from(self.ends[before]))
+    /// Pages that there is room for.
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.len()
     }
 
-    #[inline(always)]
-    fn longest(&self, key: usize) -> Option<&Probe<'a>> {
-        self.probes
-            .get(usize::from(self.longest[key]).wrapping_sub(1))
-    }
-
-    /// The longest probe of a key that its filter lets through, and all that are shorter.
-    fn shorter(&self, key: usize) -> &[Probe<'a>] {
-        &self.probes[self.start(key)..usize::from(self.longest[key])]
-    }
-
-    /// Finds the longest prefixes that may be there, and asks for their buckets.
-    #[inline(never)]
-    fn filter(&mut self, range: Range<usize>) {
-        let Some(last) = range.end.checked_sub(1) else {
-            return;
-        };
-        for number in self.start(range.start)..usize::from(self.ends[last]) {
-            let probe = &self.probes[number];
-            let longest = &mut self.longest[usize::from(probe.key) % MAX_BURST];
-            // Chosen without a jump, which the CPU would guess wrongly half of the time.
-            let may_have = probe.page.may_have(probe.hash);
-            *longest = select_unpredictable(may_have, number as u16 + 1, *longest);
+    /// Makes room for more.
+    pub(crate) fn grow(&mut self) {
+        self.buckets.grow();
+        if self.filters.len() < self.buckets.len() {
+            self.filters.grow();
         }
-        for number in range {
-            if let Some(probe) = self.longest(number) {
-                raw::prefetch(probe.page.home(probe.hash));
-            }
+    }
+
+    /// The filters of a page.
+    #[inline(always)]
+    pub(crate) fn filters(&self, page: u32) -> &FilterBlock {
+        self.filters.at(page)
+    }
+
+    /// A page.
+    #[inline(always)]
+    pub(crate) fn at(&self, page: u32) -> NamePage<'_> {
+        NamePage {
+            filters: self.filters.at(page),
+            buckets: self.buckets.at(page),
         }
     }
 }
 
-/// The match of a probe, if `record` is the key's prefix.
-#[inline(always)]
-fn verify(
-    key: &LookupKey<'_>,
-    probe: &Probe<'_>,
-    id: u32,
-    record: RecordBytes<'_>,
-) -> Option<PrefixMatch> {
-    let name = key.name.as_bytes().get(..usize::from(probe.len))?;
-    record
-        .is(key.domain, name, key.window)
-        .then(|| PrefixMatch {
-            value: record.value(),
-            components: probe.components,
-            record: RecordId(id),
-        })
-}
-
-/// The table was full: 1024 names have the same hash. Cannot happen by chance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TableFull;
-
-/// The table.
+/// One generation of the table.
 #[derive(Clone)]
 pub(crate) struct NameTable {
-    key: HashKey,
-    directory: Directory<NamePage>,
-    records: Records,
-    domains: IdMap<Depths>,
-    len: usize,
+    pub(crate) key: HashKey,
+    pub(crate) index: Index,
+    pub(crate) pages: Pages,
+    pub(crate) units: Units,
+    pub(crate) domains: IdMap<Depths>,
+    pub(crate) len: usize,
+    /// Units that the records have.
+    pub(crate) record_units: usize,
+    /// Pages that are not empty, or were not.
+    pub(crate) page_count: usize,
+    /// What all generations share to be written; whoever takes it leaves `None`.
+    pub(crate) ledger: Arc<Mutex<Option<Box<Ledger>>>>,
+    pub(crate) era: Arc<Era>,
 }
 
 impl NameTable {
     pub(crate) fn new(key: HashKey) -> Self {
+        let (mut ledger, era) = Ledger::new();
+        let page = ledger.first_page();
         Self {
             key,
-            directory: Directory::new(NamePage::new(0)),
-            records: Records::new(),
+            index: Index::new(page),
+            pages: ledger.pages.clone(),
+            units: ledger.units.clone(),
             domains: IdMap::new(),
             len: 0,
+            record_units: 0,
+            page_count: 1,
+            ledger: Arc::new(Mutex::new(Some(Box::new(ledger)))),
+            era,
         }
     }
 
@@ -246,226 +212,29 @@ impl NameTable {
         self.len
     }
 
+    /// Bytes that this generation reaches.
     pub(crate) fn bytes(&self) -> usize {
-        self.directory.bytes() + self.records.bytes_used() + self.domains.bytes()
+        self.index.bytes()
+            + self.page_count * (size_of::<FilterBlock>() + size_of::<BucketBlock>())
+            + self.record_units * size_of::<u64>()
+            + self.domains.bytes()
     }
 
-    /// The longest match of one name.
-    pub(crate) fn lookup(&self, key: &LookupKey<'_>) -> Option<PrefixMatch> {
-        let mut found = [None];
-        self.lookup_burst(std::slice::from_ref(key), &mut found);
-        found[0]
-    }
-
-    /// The longest matches of up to [`MAX_BURST`] names.
-    ///
-    /// A name waits for memory three times: for the filters of its prefixes, for the bucket of the longest one that its
-    /// filter lets through, and for the record there. So groups of names go through four stages one behind the other:
-    /// while a group is hashed, what those before it wait for is on its way. A filter that let an absent prefix through,
-    /// or an equal hash, is rare: that name begins again with the next shorter prefix.
-    pub(crate) fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
-        let keys = &keys[..keys.len().min(MAX_BURST)];
-        let mut burst = Burst::new();
-        let groups = keys.len().div_ceil(GROUP);
-        let range = |group: usize| {
-            let start = group * GROUP;
-            start..(start + GROUP).min(keys.len())
-        };
-        for step in 0..groups + 3 {
-            if step < groups {
-                self.hash(keys, range(step), &mut burst);
-            }
-            if (1..=groups).contains(&step) {
-                burst.filter(range(step - 1));
-            }
-            if (2..groups + 2).contains(&step) {
-                self.open(range(step - 2), &mut burst);
-            }
-            if step >= 3 {
-                self.finish(keys, range(step - 3), &burst, out);
-            }
-        }
-    }
-
-    /// Hashes the prefixes of some keys, as far as the table has prefixes of so many components, and asks for
-    /// their filters.
+    /// The page of this hash.
     #[inline(always)]
-    fn hash<'a>(&'a self, keys: &[LookupKey<'_>], range: Range<usize>, burst: &mut Burst<'a>) {
-        let all = &keys[range.clone()];
-        if all.iter().all(|key| key.name.as_bytes().len() <= WINDOW) {
-            self.hash_short(all, range.start, burst);
-        } else {
-            self.hash_long(all, range.start, burst);
-        }
+    pub(crate) fn page(&self, hash: u32) -> NamePage<'_> {
+        self.pages.at(self.index.page(hash))
     }
 
-    /// Which numbers of components prefixes of this domain have, and the start of their hashes.
+    /// The filter of this hash.
     #[inline(always)]
-    fn domain(
-        &self,
-        hasher: &Hasher,
-        domain: Domain,
-        known: &mut Option<(Domain, u16, Sum)>,
-    ) -> (u16, Sum) {
-        match *known {
-            Some((same, present, start)) if same == domain => (present, start),
-            _ => {
-                let found = (self.depths(domain), hasher.start(domain));
-                *known = Some((domain, found.0, found.1));
-                found
-            }
-        }
-    }
-
-    /// [`NameTable::hash`] of names that fit into a window, in passes without jumps that depend on a name: most of
-    /// them the CPU would guess wrongly.
-    #[inline(never)]
-    fn hash_short<'a>(&'a self, keys: &[LookupKey<'_>], first: usize, burst: &mut Burst<'a>) {
-        let hasher = Hasher::new(self.key);
-        let mut copies = ArrayVec::<[u8; WINDOW], GROUP>::new();
-        for key in keys.iter().filter(|key| key.window.is_none()) {
-            let mut copy = [0; WINDOW];
-            let name = key.name.as_bytes();
-            copy[..name.len()].copy_from_slice(name);
-            copies.push(copy);
-        }
-        let mut copies = copies.iter();
-        let mut windows: [&[u8; WINDOW]; GROUP] = [&[0; WINDOW]; GROUP];
-        let mut sums = [[hasher.start(Domain(0)); WINDOW_BLOCKS]; GROUP];
-        let mut ends = [End::default(); GROUP * MAX_COMPONENTS];
-        let before = burst.probes.len();
-        let mut count = 0;
-        for (number, key) in keys.iter().enumerate().take(GROUP) {
-            let (present, start) = self.domain(&hasher, key.domain, &mut burst.known);
-            let window = key.window.or_else(|| copies.next()).unwrap_or(&[0; WINDOW]);
-            windows[number] = window;
-            sums[number] = hasher.window(start, window);
-            let len = key.name.as_bytes().len();
-            let mut at = 0;
-            for depth in 0..16 - present.leading_zeros() {
-                let is_there = at < len;
-                let next = at + 1 + usize::from(window[at % WINDOW]);
-                at = select_unpredictable(is_there, next, at);
-                ends[count % (GROUP * MAX_COMPONENTS)] = End {
-                    key: number as u8,
-                    components: depth as u8 + 1,
-                    len: at as u8,
-                };
-                count += usize::from(is_there) & usize::from(present >> depth & 1);
-            }
-            burst.ends[first + number] = (before + count) as u16;
-        }
-        for end in ends.iter().take(count) {
-            let number = usize::from(end.key) % GROUP;
-            let hash = hasher.prefix(&sums[number], windows[number], end.len);
-            let key = first + usize::from(end.key);
-            self.probe(burst, key, hash, end.components, end.len);
-        }
-    }
-
-    /// [`NameTable::hash`] of any names.
-    #[inline(never)]
-    fn hash_long<'a>(&'a self, keys: &[LookupKey<'_>], first: usize, burst: &mut Burst<'a>) {
-        let hasher = Hasher::new(self.key);
-        for (number, key) in (first..).zip(keys) {
-            let (present, start) = self.domain(&hasher, key.domain, &mut burst.known);
-            let name = key.name.as_bytes();
-            hasher.prefixes(start, name, present, |components, hash, len| {
-                self.probe(burst, number, hash, components, len);
-            });
-            burst.ends[number] = burst.probes.len() as u16;
-        }
-    }
-
-    #[inline(always)]
-    fn probe<'a>(&'a self, burst: &mut Burst<'a>, key: usize, hash: u32, components: u8, len: u8) {
-        let page = self.directory.page(hash);
-        raw::prefetch(page.filter(hash));
-        burst.probes.push(Probe {
-            page,
-            hash,
-            len,
-            components,
-            key: key as u8,
-        });
-    }
-
-    /// Finds records for some keys, and asks for them.
-    #[inline(never)]
-    fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) {
-        for number in range {
-            let Some(probe) = burst.longest(number) else {
-                continue;
-            };
-            let bucket = probe.page.home(probe.hash);
-            let mask = bucket.matches(probe.hash);
-            if mask != 0 {
-                let id = bucket.record(mask.trailing_zeros());
-                let record = self.records.at(id);
-                record.prefetch(usize::from(probe.len));
-                burst.records[number] = Some((id, record));
-            }
-        }
-    }
-
-    /// Verifies the records of some keys.
-    #[inline(never)]
-    fn finish(
-        &self,
-        keys: &[LookupKey<'_>],
-        range: Range<usize>,
-        burst: &Burst<'_>,
-        out: &mut [Option<PrefixMatch>],
-    ) {
-        for number in range {
-            let key = &keys[number];
-            let found = burst.longest(number).and_then(|probe| {
-                burst.records[number]
-                    .and_then(|(id, record)| verify(key, probe, id, record))
-                    .or_else(|| self.walk(key, burst.shorter(number)))
-            });
-            if let Some(out) = out.get_mut(number) {
-                *out = found;
-            }
-        }
-    }
-
-    /// The longest of these probes whose record is the key's.
-    #[cold]
-    fn walk(&self, key: &LookupKey<'_>, probes: &[Probe<'_>]) -> Option<PrefixMatch> {
-        probes.iter().rev().find_map(|probe| {
-            if !probe.page.may_have(probe.hash) {
-                return None;
-            }
-            let name = key.name.as_bytes().get(..usize::from(probe.len))?;
-            let is_it = |id| self.records.at(id).is(key.domain, name, None);
-            let id = probe.page.find(probe.hash, is_it)?;
-            verify(key, probe, id, self.records.at(id))
-        })
-    }
-
-    /// Buckets and records that a lookup reads.
-    pub(crate) fn lookup_cost(&self, key: &LookupKey<'_>) -> usize {
-        let mut burst = Burst::new();
-        self.hash(std::slice::from_ref(key), 0..1, &mut burst);
-        let mut cost = 0;
-        for probe in burst.probes.iter().rev() {
-            let name = key.name.as_bytes().get(..usize::from(probe.len));
-            let (buckets, found) = probe.page.cost(probe.hash, |record| {
-                cost += 1;
-                name.is_some_and(|name| self.records.at(record).is(key.domain, name, None))
-            });
-            cost += buckets;
-            if found {
-                break;
-            }
-        }
-        cost
+    pub(crate) fn filter(&self, hash: u32) -> &AtomicU64 {
+        &self.pages.filters(self.index.page(hash))[hash as usize % BUCKETS]
     }
 
     /// Which numbers of components the domain has prefixes of, as bits.
     #[inline(always)]
-    fn depths(&self, domain: Domain) -> u16 {
+    pub(crate) fn depths(&self, domain: Domain) -> u16 {
         self.domains
             .get(domain.0)
             .map_or(0, |depths| depths.present)
@@ -474,79 +243,47 @@ impl NameTable {
     /// The record of exactly this prefix.
     pub(crate) fn find(&self, domain: Domain, name: Name<'_>) -> Option<RecordId> {
         let name = name.as_bytes();
-        let hash = hash_name(self.key, domain, name);
-        let found = self
-            .directory
-            .page(hash)
-            .find(hash, |id| self.records.at(id).is(domain, name, None));
-        found.map(RecordId)
+        self.find_hashed(domain, name, hash_name(self.key, domain, name))
+    }
+
+    /// [`NameTable::find`] with the name's hash.
+    pub(crate) fn find_hashed(&self, domain: Domain, name: &[u8], hash: u32) -> Option<RecordId> {
+        let is_it = |id| records::is(&self.units, id, domain, name);
+        self.page(hash).find(hash, is_it).map(RecordId)
+    }
+
+    /// The value of a record.
+    pub(crate) fn value(&self, id: RecordId) -> PrefixValue {
+        records::at(&self.units, id.0).value()
     }
 
     /// The value of exactly this prefix.
     pub(crate) fn get(&self, domain: Domain, name: Name<'_>) -> Option<PrefixValue> {
-        self.find(domain, name)
-            .map(|id| self.records.at(id.0).value())
+        self.find(domain, name).map(|id| self.value(id))
     }
 
-    /// Adds a prefix or changes its value; returns the value that it had.
-    pub(crate) fn put(
-        &mut self,
-        domain: Domain,
-        name: Name<'_>,
-        value: PrefixValue,
-    ) -> Result<Option<PrefixValue>, TableFull> {
-        if let Some(id) = self.find(domain, name) {
-            let old = self.records.at(id.0).value();
-            if old != value {
-                self.records.set_value(id.0, value);
-            }
-            return Ok(Some(old));
-        }
-        let hash = hash_name(self.key, domain, name.as_bytes());
-        while self.directory.page(hash).used() >= SPLIT && self.directory.split(hash) {}
-        let record = self.records.insert(domain, name.as_bytes(), value);
-        if !self
-            .directory
-            .update(hash, |page| page.insert(hash, record))
-        {
-            self.records.remove(record);
-            return Err(TableFull);
-        }
-        self.count(domain, name, 1);
-        self.len += 1;
-        Ok(None)
+    /// Every page once.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = NamePage<'_>> {
+        let mut last = None;
+        let entries = self.index.entries();
+        let pages = entries.filter(move |page| last.replace(*page) != Some(*page));
+        pages.map(|page| self.pages.at(page))
     }
 
-    /// Removes a prefix; returns the value that it had.
-    pub(crate) fn remove(&mut self, domain: Domain, name: Name<'_>) -> Option<PrefixValue> {
-        let id = self.find(domain, name)?;
-        let hash = hash_name(self.key, domain, name.as_bytes());
-        let value = self.records.at(id.0).value();
-        self.directory.update(hash, |page| page.remove(hash, id.0));
-        self.records.remove(id.0);
-        self.count(domain, name, -1);
-        self.len -= 1;
-        Some(value)
+    /// All prefixes, in no order that means anything.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = PrefixEntry> {
+        let entries = self.pages().flat_map(NamePage::entries);
+        entries.filter_map(|(_, id)| self.prefix(RecordId(id)))
     }
 
-    /// All records, in no order that means anything.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (RecordId, Record<'_>)> {
-        let ids = self.directory.pages().flat_map(NamePage::entries);
-        ids.filter_map(|(_, id)| Some((RecordId(id), self.records.get(RecordId(id))?)))
-    }
-
-    /// The record with this id, if a prefix has it.
-    pub(crate) fn record(&self, id: RecordId) -> Option<Record<'_>> {
-        self.records.get(id)
-    }
-
-    fn count(&mut self, domain: Domain, name: Name<'_>, by: i32) {
-        let mut depths = self.domains.get(domain.0).copied().unwrap_or_default();
-        depths.change(name.component_count(), by);
-        if depths.present == 0 {
-            self.domains.remove(domain.0);
-        } else {
-            self.domains.put(domain.0, depths);
-        }
+    /// The prefix that a lookup found in this generation.
+    pub(crate) fn prefix(&self, record: RecordId) -> Option<PrefixEntry> {
+        let (domain, value, name) = records::read(&self.units, record.0)?;
+        Some(PrefixEntry {
+            domain,
+            name,
+            value,
+            record,
+        })
     }
 }

@@ -1,112 +1,156 @@
-//! A page of the name table: 128 buckets of one cache line, each with 8 entries of (hash, record), and before them a
+//! A page of the name table: 32 buckets of one cache line, each with 8 entries of (hash, record), and before them a
 //! filter of 8 bytes per bucket, which tells without reading the bucket that most absent prefixes are absent. All
 //! filters of a million prefixes are 2 MB and stay in the cache; the buckets are 17 MB and do not.
 //!
 //! The 32 bits of hash are all that the table needs of a name: the leading bits choose the page, the
-//! last 7 the bucket, and the rest is the tag that keeps wrong records from being read. So splitting a
+//! last 5 the bucket, and the rest is the tag that keeps wrong records from being read. So splitting a
 //! page and closing the gap after a removal never touch a record.
 
-use crate::directory::Page;
+use std::array::from_fn;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
 use crate::raw;
 
-/// Buckets of a page: 8 KiB of them, so that the list of a million prefixes' pages is 16 KB and stays in the cache.
-pub(crate) const BUCKETS: usize = 128;
+/// Buckets of a page: 2 KiB of them, a compromise. What a transaction changes is copied by the page, and the directory of a
+/// million prefixes' pages, 4 bytes each, shall stay in the cache.
+pub(crate) const BUCKETS: usize = 32;
 /// Entries of a bucket.
 pub(crate) const ENTRIES: usize = 8;
 /// Entries at which a page splits: at 69 % about one bucket in eight overflows into the next.
-pub(crate) const SPLIT: usize = BUCKETS * ENTRIES * 11 / 16;
+pub(crate) const SPLIT: u16 = (BUCKETS * ENTRIES * 11 / 16) as u16;
+/// Most leading bits of the hash that entries of a page share; the others place an entry within it.
+pub(crate) const MAX_DEPTH: u8 = 32 - BUCKETS.ilog2() as u8;
 
-/// One cache line; an entry is free if its hash is 0.
+/// One cache line: the hashes of the entries, 0 for those that are free, and their records.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Bucket {
-    hashes: [u32; ENTRIES],
-    records: [u32; ENTRIES],
-}
+pub(crate) struct Bucket<'a>(&'a [AtomicU32; 2 * ENTRIES]);
 
-const _: () = assert!(size_of::<Bucket>() == 64);
+impl<'a> Bucket<'a> {
+    #[inline(always)]
+    fn halves(self) -> (&'a [AtomicU32; ENTRIES], &'a [AtomicU32; ENTRIES]) {
+        let (halves, _) = self.0.as_chunks();
+        (&halves[0], &halves[1])
+    }
 
-impl Bucket {
     /// Bit i set: entry i has this hash.
     #[inline(always)]
-    pub(crate) fn matches(&self, hash: u32) -> u32 {
-        raw::equal_mask(&self.hashes, hash)
+    pub(crate) fn matches(self, hash: u32) -> u32 {
+        raw::equal_mask(self.halves().0, hash)
     }
 
     /// Whether entries that belong here may be in the next bucket.
     #[inline(always)]
-    pub(crate) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(self) -> bool {
         self.matches(0) == 0
     }
 
     /// The record of entry `at`.
     #[inline(always)]
-    pub(crate) fn record(&self, at: u32) -> u32 {
-        self.records[at as usize % ENTRIES]
+    pub(crate) fn record(self, at: u32) -> u32 {
+        self.halves().1[at as usize % ENTRIES].load(Relaxed)
+    }
+
+    /// Asks for it.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        raw::prefetch(self.0);
+    }
+
+    fn hash(self, at: usize) -> u32 {
+        self.halves().0[at].load(Relaxed)
+    }
+
+    fn set(self, at: usize, hash: u32, record: u32) {
+        let (hashes, records) = self.halves();
+        hashes[at].store(hash, Relaxed);
+        records[at].store(record, Relaxed);
+    }
+
+    fn entries(self) -> [(u32, u32); ENTRIES] {
+        from_fn(|at| (self.hash(at), self.record(at as u32)))
     }
 }
 
-/// The bits that an entry sets in the filter of its bucket: three of 64.
+/// The numbers of the three bits of 64 that an entry sets in the filter of its bucket, each modulo 64.
 #[inline(always)]
-fn filter_bits(hash: u32) -> u64 {
+fn filter_bits(hash: u32) -> [u32; 3] {
     let mixed = u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    1 << (mixed >> 58) | 1 << (mixed >> 52 & 63) | 1 << (mixed >> 46 & 63)
+    [
+        (mixed >> 58) as u32,
+        (mixed >> 52) as u32,
+        (mixed >> 46) as u32,
+    ]
 }
 
-/// The page.
-#[derive(Clone)]
-#[repr(C, align(64))]
-pub(crate) struct NamePage {
-    /// Of the entries that belong into each bucket, also where they were pushed into a later one.
-    filters: [u64; BUCKETS],
-    buckets: [Bucket; BUCKETS],
-    used: usize,
-    depth: u32,
+/// Those bits.
+fn filter_mask(hash: u32) -> u64 {
+    let [a, b, c] = filter_bits(hash).map(|bit| 1u64 << (bit % 64));
+    a | b | c
 }
 
-impl NamePage {
-    pub(crate) fn new(depth: u32) -> Self {
-        let free = Bucket {
-            hashes: [0; ENTRIES],
-            records: [0; ENTRIES],
-        };
-        Self {
-            filters: [0; BUCKETS],
-            buckets: [free; BUCKETS],
-            used: 0,
-            depth,
-        }
+/// Whether an entry with this hash may be in the bucket that has this filter.
+#[inline(always)]
+pub(crate) fn may_have(filter: &AtomicU64, hash: u32) -> bool {
+    let filter = filter.load(Relaxed);
+    let [a, b, c] = filter_bits(hash).map(|bit| filter >> (bit % 64));
+    a & b & c & 1 != 0
+}
+
+/// Memory of the filters of a page: of the entries that belong into each bucket, also where they were pushed into a later one.
+pub(crate) type FilterBlock = [AtomicU64; BUCKETS];
+/// Memory of the buckets of a page.
+pub(crate) type BucketBlock = [[AtomicU32; 2 * ENTRIES]; BUCKETS];
+
+/// The page. Only the transaction that took it from the [`crate::ledger`] writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct NamePage<'a> {
+    pub(crate) filters: &'a FilterBlock,
+    pub(crate) buckets: &'a BucketBlock,
+}
+
+impl<'a> NamePage<'a> {
+    #[inline(always)]
+    fn bucket(self, number: usize) -> Bucket<'a> {
+        Bucket(&self.buckets[number % BUCKETS])
     }
 
-    /// Number of entries.
-    pub(crate) fn used(&self) -> usize {
-        self.used
+    /// Removes all entries.
+    pub(crate) fn clear(self) {
+        self.filters
+            .iter()
+            .for_each(|filter| filter.store(0, Relaxed));
+        let all = self.buckets.as_flattened();
+        all.iter().for_each(|word| word.store(0, Relaxed));
+    }
+
+    /// Makes it the same as `other`.
+    pub(crate) fn copy(self, other: NamePage<'_>) {
+        for (filter, other) in self.filters.iter().zip(other.filters) {
+            filter.store(other.load(Relaxed), Relaxed);
+        }
+        let others = other.buckets.as_flattened();
+        for (word, other) in self.buckets.as_flattened().iter().zip(others) {
+            word.store(other.load(Relaxed), Relaxed);
+        }
     }
 
     /// The filter of the bucket that this hash belongs to.
     #[inline(always)]
-    pub(crate) fn filter(&self, hash: u32) -> &u64 {
+    pub(crate) fn filter(self, hash: u32) -> &'a AtomicU64 {
         &self.filters[hash as usize % BUCKETS]
-    }
-
-    /// Whether an entry with this hash may be there.
-    #[inline(always)]
-    pub(crate) fn may_have(&self, hash: u32) -> bool {
-        let bits = filter_bits(hash);
-        *self.filter(hash) & bits == bits
     }
 
     /// The bucket that this hash belongs to.
     #[inline(always)]
-    pub(crate) fn home(&self, hash: u32) -> &Bucket {
-        &self.buckets[hash as usize % BUCKETS]
+    pub(crate) fn home(self, hash: u32) -> Bucket<'a> {
+        self.bucket(hash as usize)
     }
 
     /// The record with this hash that `is_it`.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         for step in 0..BUCKETS {
-            let bucket = &self.buckets[(hash as usize + step) % BUCKETS];
+            let bucket = self.bucket(hash as usize + step);
             let mut mask = bucket.matches(hash);
             while mask != 0 {
                 let record = bucket.record(mask.trailing_zeros());
@@ -123,12 +167,12 @@ impl NamePage {
     }
 
     /// As [`NamePage::find`]: how many buckets it reads, and whether it finds a record.
-    pub(crate) fn cost(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> (usize, bool) {
-        if !self.may_have(hash) {
+    pub(crate) fn cost(self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> (usize, bool) {
+        if !may_have(self.filter(hash), hash) {
             return (0, false);
         }
         for step in 0..BUCKETS {
-            let bucket = &self.buckets[(hash as usize + step) % BUCKETS];
+            let bucket = self.bucket(hash as usize + step);
             let matches = bucket.matches(hash);
             let is_here = |at: &u32| matches & 1 << at != 0;
             if (0..ENTRIES as u32)
@@ -146,43 +190,49 @@ impl NamePage {
 
     /// Adds an entry; false if every bucket is full. The same hash may be there several times.
     #[must_use]
-    pub(crate) fn insert(&mut self, hash: u32, record: u32) -> bool {
+    pub(crate) fn insert(self, hash: u32, record: u32) -> bool {
         for step in 0..BUCKETS {
-            let bucket = &mut self.buckets[(hash as usize + step) % BUCKETS];
+            let bucket = self.bucket(hash as usize + step);
             let free = bucket.matches(0);
             if free != 0 {
-                let at = free.trailing_zeros() as usize;
-                (bucket.hashes[at], bucket.records[at]) = (hash, record);
-                self.filters[hash as usize % BUCKETS] |= filter_bits(hash);
-                self.used += 1;
+                bucket.set(free.trailing_zeros() as usize, hash, record);
+                let filter = self.filter(hash);
+                filter.store(filter.load(Relaxed) | filter_mask(hash), Relaxed);
                 return true;
             }
         }
         false
     }
 
+    /// Gives the entry of record `old` record `new`, if it is there.
+    pub(crate) fn replace(self, hash: u32, old: u32, new: u32) {
+        if let Some((bucket, at)) = self.locate(hash, old) {
+            self.bucket(bucket).set(at, hash, new);
+        }
+    }
+
     /// Removes the entry of this record, if it is there.
-    pub(crate) fn remove(&mut self, hash: u32, record: u32) {
+    pub(crate) fn remove(self, hash: u32, record: u32) {
         let Some((bucket, at)) = self.locate(hash, record) else {
             return;
         };
-        let was_full = self.buckets[bucket].is_full();
-        self.buckets[bucket].hashes[at] = 0;
-        self.used -= 1;
+        let was_full = self.bucket(bucket).is_full();
+        self.bucket(bucket).set(at, 0, 0);
         if was_full {
             self.close_gap(bucket, at);
         }
-        self.filters[hash as usize % BUCKETS] = self.filter_of(hash as usize % BUCKETS);
+        let home = hash as usize % BUCKETS;
+        self.filters[home].store(self.filter_of(home), Relaxed);
     }
 
     /// The filter of a bucket, from the entries that belong into it.
-    fn filter_of(&self, home: usize) -> u64 {
+    fn filter_of(self, home: usize) -> u64 {
         let mut filter = 0;
         for step in 0..BUCKETS {
-            let bucket = &self.buckets[(home + step) % BUCKETS];
-            for &hash in &bucket.hashes {
+            let bucket = self.bucket(home + step);
+            for (hash, _) in bucket.entries() {
                 if hash != 0 && hash as usize % BUCKETS == home {
-                    filter |= filter_bits(hash);
+                    filter |= filter_mask(hash);
                 }
             }
             if !bucket.is_full() {
@@ -193,21 +243,32 @@ impl NamePage {
     }
 
     /// All entries: (hash, record).
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+    pub(crate) fn entries(self) -> impl Iterator<Item = (u32, u32)> + 'a {
         let all = self
             .buckets
             .iter()
-            .flat_map(|b| b.hashes.into_iter().zip(b.records));
+            .flat_map(|words| Bucket(words).entries());
         all.filter(|(hash, _)| *hash != 0)
     }
 
-    fn locate(&self, hash: u32, record: u32) -> Option<(usize, usize)> {
+    /// Puts the entries whose bit of hash behind `depth` leading ones is clear into one page and the others into another, both
+    /// empty. Returns how many went into each.
+    pub(crate) fn split(self, depth: u8, halves: [NamePage<'_>; 2]) -> [u16; 2] {
+        let mut counts = [0; 2];
+        for (hash, record) in self.entries() {
+            let half = (hash << depth >> 31) as usize;
+            // A half has at most as many entries as the whole had, so there is room.
+            counts[half] += u16::from(halves[half].insert(hash, record));
+        }
+        counts
+    }
+
+    fn locate(self, hash: u32, record: u32) -> Option<(usize, usize)> {
         for step in 0..BUCKETS {
             let index = (hash as usize + step) % BUCKETS;
-            let bucket = &self.buckets[index];
-            let at =
-                (0..ENTRIES).find(|&i| bucket.hashes[i] == hash && bucket.records[i] == record);
-            if let Some(at) = at {
+            let bucket = self.bucket(index);
+            let entries = bucket.entries();
+            if let Some(at) = entries.iter().position(|entry| *entry == (hash, record)) {
                 return Some((index, at));
             }
             if !bucket.is_full() {
@@ -218,21 +279,21 @@ impl NamePage {
     }
 
     /// Bucket `hole` was full and lost entry `at`: moves an entry back that was pushed over it, and so on.
-    fn close_gap(&mut self, mut hole: usize, mut at: usize) {
+    fn close_gap(self, mut hole: usize, mut at: usize) {
         let start = hole;
         let mut next = (hole + 1) % BUCKETS;
         while next != start {
-            let from = self.buckets[next];
+            let from = self.bucket(next);
             let was_full = from.is_full();
             let distance = |home: u32, to: usize| to.wrapping_sub(home as usize) % BUCKETS;
             let pushed = (0..ENTRIES).find(|&i| {
-                let home = from.hashes[i];
+                let home = from.hash(i);
                 home != 0 && distance(home, hole) < distance(home, next)
             });
             if let Some(i) = pushed {
-                self.buckets[hole].hashes[at] = from.hashes[i];
-                self.buckets[hole].records[at] = from.records[i];
-                self.buckets[next].hashes[i] = 0;
+                self.bucket(hole)
+                    .set(at, from.hash(i), from.record(i as u32));
+                from.set(i, 0, 0);
                 (hole, at) = (next, i);
             }
             if !was_full {
@@ -240,26 +301,6 @@ impl NamePage {
             }
             next = (next + 1) % BUCKETS;
         }
-    }
-}
-
-impl Page for NamePage {
-    fn depth(&self) -> u32 {
-        self.depth
-    }
-
-    fn split(&self) -> (Self, Self) {
-        let (mut clear, mut set) = (Self::new(self.depth + 1), Self::new(self.depth + 1));
-        for (hash, record) in self.entries() {
-            let half = if hash << self.depth >> 31 == 0 {
-                &mut clear
-            } else {
-                &mut set
-            };
-            // A half has at most as many entries as the whole had, so there is room.
-            let _ = half.insert(hash, record);
-        }
-        (clear, set)
     }
 }
 
@@ -271,13 +312,21 @@ mod tests {
 
     use super::*;
 
+    /// A page that is never given back.
+    fn page() -> NamePage<'static> {
+        let filters = Box::leak(Box::new(from_fn(|_| AtomicU64::new(0))));
+        let bucket = |_| from_fn(|_| AtomicU32::new(0));
+        let buckets = Box::leak(Box::new(from_fn(bucket)));
+        NamePage { filters, buckets }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         /// Few homes, so that buckets overflow far and wrap around.
         #[test]
-        fn behaves_like_a_set(ops in prop::collection::vec((60u32..70, 0u32..12, any::<bool>()), 1..400)) {
-            let (mut page, mut model) = (NamePage::new(0), BTreeSet::new());
+        fn behaves_like_a_set(ops in prop::collection::vec((28u32..38, 0u32..12, any::<bool>()), 1..400)) {
+            let (page, mut model) = (page(), BTreeSet::new());
             for (home, record, add) in ops {
                 let hash = home | (record % 3) << 8;
                 if add && model.insert((hash, record)) {
@@ -285,26 +334,30 @@ mod tests {
                 } else if !add && model.remove(&(hash, record)) {
                     page.remove(hash, record);
                 }
-                prop_assert_eq!(page.used(), model.len());
             }
-            for home in 60..70 {
+            for home in 28..38 {
                 for record in 0..12 {
                     let hash = home | (record % 3) << 8;
                     let found = page.find(hash, |r| r == record).is_some();
                     prop_assert_eq!(found, model.contains(&(hash, record)));
-                    prop_assert!(!found || page.may_have(hash));
+                    prop_assert!(!found || may_have(page.filter(hash), hash));
                 }
             }
             for home in 0..BUCKETS {
-                prop_assert_eq!(page.filters[home], page.filter_of(home));
+                prop_assert_eq!(page.filters[home].load(Relaxed), page.filter_of(home));
             }
-            prop_assert_eq!(page.entries().collect::<BTreeSet<_>>(), model);
+            let copy = self::page();
+            copy.copy(page);
+            prop_assert_eq!(page.entries().collect::<BTreeSet<_>>(), model.clone());
+            prop_assert_eq!(copy.entries().collect::<BTreeSet<_>>(), model);
+            page.clear();
+            prop_assert_eq!(page.entries().count(), 0);
         }
     }
 
     #[test]
     fn a_full_page_refuses_and_still_finds() {
-        let mut page = NamePage::new(0);
+        let page = page();
         for record in 0..(BUCKETS * ENTRIES) as u32 {
             assert!(page.insert(5, record));
         }
@@ -315,17 +368,22 @@ mod tests {
         page.remove(5, last);
         page.remove(5, 0);
         assert_eq!(page.find(5, |r| r == last), None);
-        assert_eq!(page.used(), BUCKETS * ENTRIES - 2);
+        assert_eq!(page.entries().count(), BUCKETS * ENTRIES - 2);
     }
 
     #[test]
     fn a_split_follows_the_next_bit() {
-        let mut page = NamePage::new(1);
+        let page = page();
         for hash in [0x8000_0001, 0xc000_0001, 0xc000_0002] {
             assert!(page.insert(hash, hash));
         }
-        let (clear, set) = page.split();
-        assert_eq!((clear.used(), set.used(), set.depth()), (1, 2, 2));
-        assert_eq!(set.find(0xc000_0002, |_| true), Some(0xc000_0002));
+        let [clear, set] = [self::page(), self::page()];
+        assert_eq!(page.split(1, [clear, set]), [1, 2]);
+        set.replace(0xc000_0002, 0xc000_0002, 17);
+        assert_eq!(
+            clear.entries().collect::<Vec<_>>(),
+            [(0x8000_0001, 0x8000_0001)]
+        );
+        assert_eq!(set.find(0xc000_0002, |_| true), Some(17));
     }
 }

@@ -2,8 +2,10 @@
 
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
+use crate::draft::NameDraft;
 use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
+use crate::idmap::IdMap;
 use crate::names::PrefixValue;
 use crate::{Fib, GroupId};
 
@@ -103,7 +105,7 @@ pub enum OpError {
         /// The gateway.
         node: NodeId,
     },
-    /// More than 1024 names with one hash; not by chance.
+    /// More than 256 names with one hash; not by chance.
     #[error("the name table has no room near {0}: restart the router, which draws a new hash key")]
     TableFull(NameBuf),
 }
@@ -123,14 +125,36 @@ impl Fib {
     /// These tables with the changes made in order: all of them, or the first error. Costs time and memory
     /// for the pages that the changes touch, whatever the size of the tables.
     pub fn apply(&self, ops: &[Op]) -> Result<Fib, TransactionError> {
-        let mut next = self.clone();
+        let mut draft = Draft {
+            names: NameDraft::of(&self.names),
+            groups: self.groups.clone(),
+            references: self.references.clone(),
+            gateways: self.gateways.clone(),
+        };
         for (index, op) in ops.iter().enumerate() {
-            next.apply_one(op)
-                .map_err(|error| TransactionError { index, error })?;
+            if let Err(error) = draft.apply_one(op) {
+                draft.names.abandon();
+                return Err(TransactionError { index, error });
+            }
         }
-        Ok(next)
+        Ok(Fib {
+            names: draft.names.commit(),
+            groups: draft.groups,
+            references: draft.references,
+            gateways: draft.gateways,
+        })
     }
+}
 
+/// The next generation while it is made.
+struct Draft {
+    names: NameDraft,
+    groups: IdMap<Group>,
+    references: IdMap<u32>,
+    gateways: [IdMap<Gateway>; 2],
+}
+
+impl Draft {
     fn apply_one(&mut self, op: &Op) -> Result<(), OpError> {
         match op {
             Op::PutPrefix {
@@ -197,7 +221,7 @@ impl Fib {
         value: PrefixValue,
     ) -> Result<(), OpError> {
         if let Some(group) = value.group
-            && self.group(group).is_none()
+            && self.groups.get(group.0).is_none()
         {
             return Err(OpError::UnknownGroupOfPrefix {
                 domain,

@@ -127,7 +127,7 @@ fn run(operations: usize, seed: u64) {
         }
     }
     for prefix in fib.prefixes() {
-        let key = (prefix.domain, prefix.name.to_owned());
+        let key = (prefix.domain, prefix.name.clone());
         assert_eq!(prefix.value.local, model.remove(&key), "{}", prefix.name);
     }
     assert!(model.is_empty(), "prefixes are missing");

@@ -91,7 +91,7 @@ impl Model {
 fn check(fib: &Fib, model: &Model, names: &[(Domain, NameBuf)]) -> Result<(), TestCaseError> {
     let prefixes: BTreeMap<_, _> = fib
         .prefixes()
-        .map(|p| ((p.domain, components(p.name)), p.value))
+        .map(|p| ((p.domain, components(p.name.as_name())), p.value))
         .collect();
     let groups: BTreeMap<_, _> = fib
         .groups()
@@ -140,7 +140,7 @@ fn check(fib: &Fib, model: &Model, names: &[(Domain, NameBuf)]) -> Result<(), Te
             prop_assert_eq!((entry.domain, entry.value), (key.domain, found.value));
             let whole = components(key.name);
             prop_assert_eq!(
-                components(entry.name),
+                components(entry.name.as_name()),
                 &whole[..usize::from(found.components)]
             );
         }

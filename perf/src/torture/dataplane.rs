@@ -46,6 +46,8 @@ impl Dataplane {
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(program)
+            // As the unit of systemd starts it: tables in huge pages.
+            .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())

@@ -126,7 +126,7 @@ pub fn dump(shared: &Shared, view: &View, prefixes: bool) -> v1::DumpReply {
             })
             .collect(),
         prefixes: if prefixes {
-            let routed = |entry: dmsc_fib::PrefixEntry<'_>| {
+            let routed = |entry: dmsc_fib::PrefixEntry| {
                 let group = entry.value.group?.0;
                 Some(v1::Prefix {
                     domain: entry.domain.0,
