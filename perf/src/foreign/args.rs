@@ -15,13 +15,13 @@ use crate::transit::{Mode, Size};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  dmsc-perf foreign                                     both modes, five rounds
+  dmsc-perf foreign                                     all modes, five rounds
   dmsc-perf foreign --mode name --rounds 9 --json foreign.json
 
 Exit status: 0 confirmed, 1 not within 5 %, 2 could not be run to its end.")]
 pub struct ForeignArgs {
     /// By what the router forwards
-    #[arg(long, value_delimiter = ',', value_name = "MODE,…", default_values_t = [Mode::Gateway, Mode::Name])]
+    #[arg(long, value_delimiter = ',', value_name = "MODE,…", default_values_t = [Mode::Mac, Mode::Gateway, Mode::Name])]
     pub mode: Vec<Mode>,
     /// Length of frames, 128 to 9000 bytes, or imix
     #[arg(long, value_name = "BYTES", default_value_t = Size::Bytes(192))]

@@ -1,9 +1,9 @@
 //! Figures of this project's sender, confirmed by one that nobody here wrote: dpdk-testpmd, replaying a capture of DMSC frames.
 //!
-//! `testpmd`: the other sender; both are measured in every round, each with a router of its own.
+//! `sender`: the other sender; both are measured in every round, each with a router of its own.
 
 mod args;
-mod testpmd;
+mod sender;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use dmsc_lab::wait;
 use serde::Serialize;
 
 pub use args::ForeignArgs;
-use testpmd::{Plan, Testpmd};
+use sender::{Plan, Sender};
 
 use crate::pcap;
 use crate::record::{Progress, Record, Spread, ratio, spread};
 use crate::rfc2544::{Generator, Order};
+use crate::testpmd;
 use crate::transit::{Idle, LINKS, Mode, Pmd, Rig, Wanted, find_dataplane, pin};
 
 /// How far the ratio may be from 1.
@@ -94,16 +95,7 @@ pub fn run(args: &ForeignArgs) -> anyhow::Result<ExitCode> {
     let result = all(args, &mut rig, &mut record.rounds);
     record.complete = result.is_ok();
     sum_up(args, &record.rounds, &mut record.result);
-    if let Some(path) = &args.json {
-        record.write(path)?;
-    }
-    if args
-        .json
-        .as_ref()
-        .is_none_or(|path| path.as_os_str() != "-")
-    {
-        println!("{}", table(&record.result));
-    }
+    record.leave(args.json.as_deref(), |record| table(&record.result))?;
     result?;
     Ok(ExitCode::from(u8::from(!record.result.confirmed)))
 }
@@ -131,17 +123,18 @@ fn all(args: &ForeignArgs, rig: &mut Rig, rounds: &mut Vec<Round>) -> anyhow::Re
     Ok(())
 }
 
-fn wanted(args: &ForeignArgs) -> Wanted {
+fn wanted(args: &ForeignArgs, mode: Mode) -> Wanted {
     Wanted {
         pmd: Pmd::Memif,
         mtu: args.frame.mtu(),
         idle: Idle::Poll,
         prefixes: args.prefixes,
+        mode,
     }
 }
 
 fn with_own(args: &ForeignArgs, rig: &mut Rig, mode: Mode) -> anyhow::Result<Measured> {
-    let (router, [source, sink], pool) = rig.start(wanted(args))?;
+    let (router, [source, sink], pool) = rig.start(wanted(args, mode))?;
     let _lcore = rig.register()?;
     let _pinned = pin(rig.own_core)?;
     let ends = (source, sink);
@@ -167,7 +160,7 @@ fn with_own(args: &ForeignArgs, rig: &mut Rig, mode: Mode) -> anyhow::Result<Mea
 }
 
 fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Measured> {
-    let wanted = wanted(args);
+    let wanted = wanted(args, mode);
     let (router, ()) = rig.start_for(wanted, || Ok(()))?;
     let dir = rig.dir();
     let (traffic, hellos) = (dir.join("traffic.pcap"), dir.join("hellos.pcap"));
@@ -184,7 +177,7 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
         buffer_size: 2_048.max(wanted.mtu.next_multiple_of(64) + 64),
         huge: rig.has_hugepages(),
     };
-    let mut testpmd = Testpmd::start(&plan)?;
+    let mut testpmd = Sender::start(&plan)?;
     router.wait_carrier()?;
     testpmd.begin()?;
     router.wait_up(&mut [])?;

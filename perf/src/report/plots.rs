@@ -14,17 +14,17 @@ const MOST_OF_ROUNDS: usize = 8;
 pub fn prefixes(measurements: &[Measurement]) -> Option<Plot> {
     let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     let mut kinds = Vec::new();
-    for measurement in measurements.iter().filter(|m| m.name == "forward") {
-        let result = &measurement.result;
-        let text = |field: &str| result[field].as_str();
-        let (Some(prefixes), Some(mode)) = (number(&result["prefixes"]), text("mode")) else {
+    let forward = measurements.iter().filter(|m| m.name == "forward");
+    for point in forward.flat_map(|m| points(&m.result)) {
+        let text = |field: &str| point[field].as_str();
+        let (Some(prefixes), Some(mode)) = (number(&point["prefixes"]), text("mode")) else {
             continue;
         };
         // The logarithm of none is none; one prefix looks the same.
         let prefixes = prefixes.max(1.0);
         kinds.extend(text("pmd").map(str::to_owned));
         for (name, field) in [(mode, "mpps"), ("testpmd mac", "peer_mpps")] {
-            if let Some(mpps) = number(&result[field]) {
+            if let Some(mpps) = number(&point[field]) {
                 lines.entry(name.into()).or_default().push((prefixes, mpps));
             }
         }
@@ -44,6 +44,14 @@ pub fn prefixes(measurements: &[Measurement]) -> Option<Plot> {
         series: series.collect(),
     };
     (!plot.is_empty()).then_some(plot)
+}
+
+/// The rigs and modes of a run of `forward`.
+fn points(result: &Value) -> Vec<&Value> {
+    match list(&result["points"]).collect::<Vec<_>>() {
+        none if none.is_empty() => vec![result],
+        points => points,
+    }
 }
 
 /// Points by rising x; of several at one x the middle one.

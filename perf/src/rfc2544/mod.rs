@@ -40,16 +40,7 @@ pub fn run(args: &Rfc2544Args) -> anyhow::Result<ExitCode> {
     record.result.memory = rig.memory();
     let result = all(args, rig, &mut record);
     record.complete = result.is_ok();
-    if let Some(path) = &args.json {
-        record.write(path)?;
-    }
-    if args
-        .json
-        .as_ref()
-        .is_none_or(|path| path.as_os_str() != "-")
-    {
-        println!("{}", record.result.table());
-    }
+    record.leave(args.json.as_deref(), |record| record.result.table())?;
     result?;
     Ok(ExitCode::SUCCESS)
 }
@@ -70,6 +61,7 @@ fn all(
                 mtu: sizes[0].mtu(),
                 idle: args.idle,
                 prefixes: args.prefixes,
+                mode: args.mode,
             };
             let (router, [source, sink], pool) = rig.start(wanted)?;
             let _lcore = rig.register()?;
