@@ -149,8 +149,10 @@ cycles-baseline: ## take perf/baseline.json anew: when the path got faster, or s
 	@$(CARGO) build --release --locked -p dmsc-perf
 	@$(BIN)/dmsc-perf cycles --baseline perf/baseline.json
 
-perf-static: ## dmsc-perf with DPDK linked statically, for `dmsc-perf forward --static-build target/static/release/dmsc-perf`
-	@$(CARGO) build --release --locked -p dmsc-perf --features static --target-dir $(TARGET)/static
+perf-static: ## dmsc-perf-static, with DPDK linked statically, for `dmsc-perf forward --static-build target/release/dmsc-perf-static`
+	@$(CARGO) build --release --locked -p dmsc-perf --features static
+	@mv $(BIN)/dmsc-perf $(BIN)/dmsc-perf-static
+	@$(CARGO) build --release --locked -p dmsc-perf
 
 torture: build
 	@$(CARGO) build --release --locked -p dmsc-perf

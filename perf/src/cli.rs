@@ -135,7 +135,7 @@ Examples:
   dmsc-perf forward --mode name --frame 256,imix        cores that 10 Gbit/s of named packets take
   dmsc-perf forward --mode name --names FILE --json forward.json
   dmsc-perf forward --mode mac,gateway,name --prefixes 2,1000,10000,100000,1000000 --plot prefixes.svg
-  dmsc-perf forward --static-build target/static/release/dmsc-perf    with a build by --features static beside it
+  dmsc-perf forward --static-build target/release/dmsc-perf-static    with that of `make perf-static` beside it
 
 Exit status: 0 measured, 1 frames were dropped meanwhile, 2 could not be run to its end.")]
     Forward(ForwardArgs),

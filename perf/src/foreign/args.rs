@@ -11,7 +11,8 @@ use crate::transit::{Mode, Size};
 /// Measures how many frames per second a real router forwards over memif when its sender never waits: in every round once with this
 /// program's generator, which counts what comes out, and once with dpdk-testpmd (Debian package dpdk), which replays a capture file of
 /// DMSC frames by its pcap driver and whose own counters are read. The figures confirm each other if their ratio, the median of
-/// the rounds, is within 5 % of 1. Needs root and two cores; removes all that it makes.
+/// the rounds, is within 5 % of 1. Where a sender is too slow to give the router work all the time, what is compared is the rate over the share of time
+/// in which it had. Needs root and two cores; removes all that it makes.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:

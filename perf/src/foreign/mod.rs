@@ -23,6 +23,8 @@ use crate::transit::{Idle, LINKS, Mode, Pmd, Rig, Wanted, find_dataplane, pin};
 
 /// How far the ratio may be from 1.
 const TOLERANCE: f64 = 0.05;
+/// Share of its time with work from which on the router, not the sender, is what limits the rate.
+const FULL: f64 = 0.9;
 /// The router gets used to the load for this long.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Port of testpmd that receives what the router forwarded.
@@ -39,6 +41,19 @@ struct Measured {
     mean_burst: Option<f64>,
     /// Share of the router's time in which it had something to do.
     router_busy: Option<f64>,
+}
+
+impl Measured {
+    /// What the router would forward if it had work all the time, as it is reckoned from the share of time in which it had, Mpps.
+    fn capacity(&self) -> Option<f64> {
+        self.router_busy
+            .filter(|busy| *busy > 0.0)
+            .map(|busy| self.mpps / busy)
+    }
+
+    fn is_router_the_limit(&self) -> bool {
+        self.router_busy.is_none_or(|busy| busy >= FULL)
+    }
 }
 
 /// One round.
@@ -58,8 +73,16 @@ struct Verdict {
     mpps: Option<Spread>,
     /// By testpmd.
     testpmd_mpps: Option<Spread>,
-    /// Ours to testpmd's, within rounds.
+    /// What is compared: `rate`, or `capacity` where a sender was too slow to give the router work all the time.
+    compared: &'static str,
+    /// By this program's generator: rate over the share of time in which the router had work.
+    capacity_mpps: Option<Spread>,
+    /// The same by testpmd.
+    testpmd_capacity_mpps: Option<Spread>,
+    /// Ours to testpmd's, within rounds, of what is compared.
     ratio: Option<Spread>,
+    /// Of the rates, whichever is compared.
+    rate_ratio: Option<Spread>,
     /// The median of the ratio is within 5 % of 1.
     confirmed: bool,
 }
@@ -201,18 +224,32 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
 
 fn sum_up(args: &ForeignArgs, rounds: &[Round], outcome: &mut Outcome) {
     for mode in &args.mode {
-        let of = |figure: fn(&Round) -> f64| -> Vec<f64> {
-            let rounds = rounds.iter().filter(|round| round.mode == *mode);
-            rounds.map(figure).collect()
+        let rounds = || rounds.iter().filter(|round| round.mode == *mode);
+        let of = |figure: fn(&Measured) -> Option<f64>| {
+            let both = rounds().map(|round| (figure(&round.ours), figure(&round.testpmd)));
+            both.unzip::<_, _, Vec<_>, Vec<_>>()
         };
-        let (ours, theirs) = (of(|r| r.ours.mpps), of(|r| r.testpmd.mpps));
-        let some = |figures: &[f64]| figures.iter().copied().map(Some).collect::<Vec<_>>();
-        let ratio = ratio(&some(&ours), &some(&theirs));
+        let median_of = |figures: &[Option<f64>]| {
+            spread(&figures.iter().copied().flatten().collect::<Vec<f64>>())
+        };
+        let (ours, theirs) = of(|m| Some(m.mpps));
+        let (capacity, their_capacity) = of(Measured::capacity);
+        let rate_ratio = ratio(&ours, &theirs);
+        let is_full = rounds()
+            .all(|round| round.ours.is_router_the_limit() && round.testpmd.is_router_the_limit());
+        let (compared, ratio) = match is_full {
+            true => ("rate", rate_ratio),
+            false => ("capacity", ratio(&capacity, &their_capacity)),
+        };
         outcome.modes.push(Verdict {
             mode: *mode,
-            mpps: spread(&ours),
-            testpmd_mpps: spread(&theirs),
+            mpps: median_of(&ours),
+            testpmd_mpps: median_of(&theirs),
+            compared,
+            capacity_mpps: median_of(&capacity),
+            testpmd_capacity_mpps: median_of(&their_capacity),
             ratio,
+            rate_ratio,
             confirmed: ratio.is_some_and(|ratio| (ratio.median - 1.0).abs() <= TOLERANCE),
         });
     }
@@ -232,6 +269,9 @@ fn table(outcome: &Outcome) -> String {
         "mode",
         "Mpps",
         "by testpmd",
+        "compared",
+        "ours",
+        "testpmd's",
         "ratio",
         "from",
         "to",
@@ -242,6 +282,10 @@ fn table(outcome: &Outcome) -> String {
             Some(spread) => format!("{:.3}", spread.median),
             None => "–".into(),
         };
+        let compared = match verdict.compared {
+            "rate" => (verdict.mpps, verdict.testpmd_mpps),
+            _ => (verdict.capacity_mpps, verdict.testpmd_capacity_mpps),
+        };
         let (from, to) = verdict
             .ratio
             .map_or((f64::NAN, f64::NAN), |r| (r.min, r.max));
@@ -249,6 +293,9 @@ fn table(outcome: &Outcome) -> String {
             verdict.mode.to_string(),
             median(verdict.mpps),
             median(verdict.testpmd_mpps),
+            verdict.compared.into(),
+            median(compared.0),
+            median(compared.1),
             median(verdict.ratio),
             format!("{from:.3}"),
             format!("{to:.3}"),
@@ -259,7 +306,8 @@ fn table(outcome: &Outcome) -> String {
         ]);
     }
     format!(
-        "{table}\n\nRatio: ours to testpmd's in the same round, median and range. {}; memory: {}.",
+        "{table}\n\nRatio: ours to testpmd's in the same round, median and range. Capacity: the rate over the share of time in which the router had work, where a \
+         sender could not give it work all the time. {}; memory: {}.",
         outcome.testpmd, outcome.memory
     )
 }
@@ -277,12 +325,12 @@ mod tests {
 
     #[test]
     fn the_mode_that_is_further_off_stands_for_all() {
-        let args = Line::parse_from(["foreign"]).args;
+        let args = Line::parse_from(["foreign", "--mode", "gateway,name"]).args;
         let measured = |mpps| Measured {
             mpps,
             router_mpps: mpps,
             mean_burst: None,
-            router_busy: None,
+            router_busy: Some(1.0),
         };
         let round = |mode, ours, theirs| Round {
             round: 1,
@@ -296,5 +344,27 @@ mod tests {
         assert_eq!(outcome.ratio, Some(0.9));
         assert!(outcome.modes[0].confirmed && !outcome.modes[1].confirmed && !outcome.confirmed);
         assert!(table(&outcome).contains("not within 5 %"));
+    }
+
+    #[test]
+    fn a_sender_that_is_too_slow_is_compared_by_the_routers_time() {
+        let args = Line::parse_from(["foreign", "--mode", "mac"]).args;
+        let measured = |mpps, busy| Measured {
+            mpps,
+            router_mpps: mpps,
+            mean_burst: None,
+            router_busy: Some(busy),
+        };
+        let rounds = [Round {
+            round: 1,
+            mode: Mode::Mac,
+            ours: measured(26.0, 1.0),
+            testpmd: measured(20.0, 0.8),
+        }];
+        let mut outcome = Outcome::default();
+        sum_up(&args, &rounds, &mut outcome);
+        assert_eq!(outcome.modes[0].compared, "capacity");
+        assert!(outcome.confirmed, "{:?}", outcome.ratio);
+        assert_eq!(outcome.modes[0].rate_ratio.map(|r| r.median), Some(1.3));
     }
 }

@@ -265,7 +265,7 @@ fn static_router(program: &Path, args: &RouterArgs) -> anyhow::Result<Router> {
     let (mut router, loaded) = Router::start_by(program, args)?;
     if loaded.linking != "static" {
         bail!(
-            "--static-build {}: is linked with the shared DPDK; build it with `cargo build --release -p dmsc-perf --features static`",
+            "--static-build {}: is linked with the shared DPDK; `make perf-static` builds the one that is wanted",
             program.display()
         );
     }

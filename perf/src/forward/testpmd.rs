@@ -13,6 +13,8 @@ use crate::transit::Size;
 /// Buffers, where they are small, and where they hold 9,000 bytes.
 const BUFFERS: (u32, u32) = (16_384, 4_096);
 
+/// Bytes in front of a frame in an mbuf.
+const HEADROOM: u16 = 128;
 /// How long both ends are polled until they are connected; nothing tells when they are.
 const CONNECT: Duration = Duration::from_millis(300);
 
@@ -50,6 +52,23 @@ impl Plan<'_> {
         (self.size.mtu() + 64).next_multiple_of(64).max(2_048)
     }
 
+    /// Bytes of an mbuf; the driver of packet sockets compares it with its whole frame.
+    fn room(&self) -> u16 {
+        match self.pmd {
+            Pmd::AfPacket => self.buffer().max(self.packet_frame()),
+            _ => self.buffer(),
+        }
+    }
+
+    /// Bytes of a frame in the ring of a packet socket, as the router has them.
+    fn packet_frame(&self) -> u16 {
+        if self.size.mtu() > 1_800 {
+            10_240
+        } else {
+            2_048
+        }
+    }
+
     fn vdevs(&self) -> Vec<String> {
         let both = |text: &dyn Fn(usize) -> String| [0, 1].map(text).to_vec();
         match self.pmd {
@@ -69,14 +88,13 @@ impl Plan<'_> {
                 self.socket("testpmd")
             )],
             Pmd::AfPacket => {
-                let (block, frame, count) = match self.size.mtu() {
-                    9_000 => (20_480, 10_240, 256),
-                    _ => (4_096, 2_048, 512),
-                };
+                let frame = self.packet_frame();
+                let count = if frame > 2_048 { 256 } else { 512 };
                 both(&|n| {
                     format!(
-                        "net_af_packet{n},iface={},qpairs=1,blocksz={block},framesz={frame},framecnt={count},qdisc_bypass=1",
-                        self.interface(n)
+                        "net_af_packet{n},iface={},qpairs=1,blocksz={},framesz={frame},framecnt={count},qdisc_bypass=1",
+                        self.interface(n),
+                        2 * frame
                     )
                 })
             }
@@ -111,7 +129,7 @@ impl Plan<'_> {
             "--forward-mode=mac".into(),
             "--nb-cores=1".into(),
             format!("--total-num-mbufs={buffers}"),
-            format!("--mbuf-size={}", self.buffer() + 128),
+            format!("--mbuf-size={}", self.room() + HEADROOM),
         ];
         if let Some(ends) = self.ends {
             // Frames to somebody else would cost the kernel less than the router's.
@@ -238,7 +256,7 @@ mod tests {
             "--lcores=0@0,1@3",
             "net_af_packet1,iface=ft1,qpairs=1,blocksz=20480,framesz=10240",
             "--eth-peer=0,02:00:00:00:00:0b",
-            "--mbuf-size=9216",
+            "--mbuf-size=10368",
         ] {
             assert!(line.contains(part), "{part}: {line}");
         }
