@@ -6,6 +6,11 @@ use clap::Args;
 
 use crate::transit::{Mode, Size};
 
+/// Frames in the capture file where nothing is looked up: few, so that reading them costs the sender little.
+const FEW: u32 = 2_048;
+/// Where names are looked up: many, so that these are not all in the processor's cache.
+const MANY: u32 = 16_384;
+
 /// The same router under this project's sender and under one that nobody here wrote
 ///
 /// Measures how many frames per second a real router forwards over memif when its sender never waits: in every round once with this
@@ -36,13 +41,23 @@ pub struct ForeignArgs {
     /// Of each measurement, s
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
     pub seconds: u64,
-    /// Frames in the capture file; testpmd reads all of them into memory first
-    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(64..=65_536))]
-    pub frames: u32,
+    /// Frames in the capture file, which testpmd reads into memory first [default: 2048; in mode name 16384, or lookups would find all in the processor's cache]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    pub frames: Option<u32>,
     /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
     /// Folder of dmsc-dataplane [default: that of dmsc-perf]
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
+}
+
+impl ForeignArgs {
+    /// Frames in the capture file.
+    pub fn frames_of(&self, mode: Mode) -> u32 {
+        self.frames.unwrap_or(match mode {
+            Mode::Name => MANY,
+            Mode::Mac | Mode::Gateway => FEW,
+        })
+    }
 }

@@ -177,8 +177,9 @@ fn with_own(args: &ForeignArgs, rig: &mut Rig, mode: Mode) -> anyhow::Result<Mea
         mean_burst: after.mean_burst(&work),
         router_busy: after.busy(&work),
     };
-    drop(generator);
+    // First: a worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
     router.stop()?;
+    drop(generator);
     Ok(measured)
 }
 
@@ -188,7 +189,8 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
     let dir = rig.dir();
     let (traffic, hellos) = (dir.join("traffic.pcap"), dir.join("hellos.pcap"));
     let router_is = (crate::transit::NODE.0, router.boot_nonce()?);
-    let what = (mode, args.frame, args.frames, args.prefixes);
+    let frames = args.frames_of(mode);
+    let what = (mode, args.frame, frames, args.prefixes);
     pcap::write_traffic(&traffic, what, Some(router_is), None)?;
     pcap::write_hellos(&hellos, LINKS[1], router_is, wanted.mtu, 64, None)?;
     let plan = Plan {
@@ -196,7 +198,7 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
         traffic,
         hellos,
         sockets: LINKS.map(|link| link.socket(dir)),
-        frames: args.frames + 2,
+        frames: frames + 2,
         buffer_size: 2_048.max(wanted.mtu.next_multiple_of(64) + 64),
         huge: rig.has_hugepages(),
     };
@@ -211,14 +213,16 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
     let (after, end) = testpmd.received(RECEIVER)?;
     let seconds = (end - start).as_secs_f64();
     let (work_after, forwarded_after) = (router.work()?, router.forwarded()?);
-    testpmd.stop()?;
+    testpmd.end()?;
     let measured = Measured {
         mpps: (after - before) as f64 / seconds / 1e6,
         router_mpps: (forwarded_after - forwarded) as f64 / seconds / 1e6,
         mean_burst: work_after.mean_burst(&work),
         router_busy: work_after.busy(&work),
     };
+    // As above; and testpmd does not poll any more.
     router.stop()?;
+    testpmd.stop()?;
     Ok(measured)
 }
 

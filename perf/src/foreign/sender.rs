@@ -115,6 +115,14 @@ impl Sender {
         Ok((count, Instant::now()))
     }
 
+    /// Has it send no more.
+    ///
+    /// # Errors
+    /// When it does not confirm.
+    pub fn end(&mut self) -> anyhow::Result<()> {
+        self.0.ask("stop", "Done").map(|_| ())
+    }
+
     /// Asks it to end, and waits.
     ///
     /// # Errors

@@ -87,8 +87,9 @@ fn all(
                 eprintln!("rfc2544: {}", figures.line());
                 record.result.add(figures);
             }
-            drop(generator);
+            // First: a worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
             router.stop()?;
+            drop(generator);
         }
     }
     Ok(())
