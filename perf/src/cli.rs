@@ -152,7 +152,7 @@ Exit status: 0 measured, 2 could not be run to its end.")]
     Scale(ScaleArgs),
     /// Instructions per packet, the same on every run, and cycles by station
     ///
-    /// Counts by callgrind what the worker of a dataplane on null ports executes for 200,000 frames, in each mode, the stamp included.
+    /// Counts by callgrind what the worker of a dataplane on null ports executes for 200,000 frames, in each mode.
     /// What a change costs shows here whatever else the machine does; with --gate it fails above 3 %.
     #[command(after_help = "\
 Examples:
