@@ -18,7 +18,7 @@ use search::{Class, Goal, Sample, Search};
 pub use trial::{Generator, Order, Trial};
 
 use crate::record::{Progress, Record};
-use crate::transit::{Rig, Router, Wanted, find_dataplane, pin};
+use crate::transit::{Pmd, Rig, Router, Wanted, find_dataplane, pin};
 
 /// Loss that PDR allows.
 const PDR_LOSS: f64 = 0.005;
@@ -87,9 +87,15 @@ fn all(
                 eprintln!("rfc2544: {}", figures.line());
                 record.result.add(figures);
             }
-            // First: a worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
-            router.stop()?;
-            drop(generator);
+            if *pmd == Pmd::Memif {
+                // A worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
+                router.stop()?;
+                drop(generator);
+            } else {
+                // Here the driver of the other end complains when the router goes first.
+                drop(generator);
+                router.stop()?;
+            }
         }
     }
     Ok(())
