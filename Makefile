@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http torture differential valgrind miri docker package unit-long
+	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http perf-static cycles cycles-baseline torture differential valgrind miri docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -139,6 +139,20 @@ unit-long: ## the tests that take a minute each: a neighbour stopped for a minut
 
 docker: build ## build the images and run the compose file of Figure 2 in podman; needs root
 	@$(SUDO) docker/check.sh $(BIN)
+
+# Instructions per packet, the same on every machine: more than 3 % above what is committed is a failure.
+cycles:
+	@$(CARGO) build --release --locked -p dmsc-perf
+	@$(BIN)/dmsc-perf cycles --gate perf/baseline.json
+
+cycles-baseline: ## take perf/baseline.json anew: when the path got faster, or slower for a reason that the commit gives
+	@$(CARGO) build --release --locked -p dmsc-perf
+	@$(BIN)/dmsc-perf cycles --baseline perf/baseline.json
+
+perf-static: ## dmsc-perf-static, with DPDK linked statically, for `dmsc-perf forward --static-build target/release/dmsc-perf-static`
+	@$(CARGO) build --release --locked -p dmsc-perf --features static
+	@mv $(BIN)/dmsc-perf $(BIN)/dmsc-perf-static
+	@$(CARGO) build --release --locked -p dmsc-perf
 
 torture: build
 	@$(CARGO) build --release --locked -p dmsc-perf

@@ -65,12 +65,52 @@ const CONSTANTS: &[&str] = &[
     "dmsc_mbuf_.*",
 ];
 
+/// What a static build has in it of DPDK: the library, and the drivers of ports that need no hardware of their own.
+const ARCHIVES: &[&str] = &[
+    "eal",
+    "kvargs",
+    "telemetry",
+    "ring",
+    "rcu",
+    "mempool",
+    "mbuf",
+    "net",
+    "meter",
+    "ethdev",
+    "hash",
+    "pci",
+    "timer",
+    "cryptodev",
+    "dmadev",
+    "security",
+    "gso",
+    "sched",
+    "vhost",
+    "bus_pci",
+    "bus_vdev",
+    "mempool_ring",
+    "net_af_packet",
+    "net_af_xdp",
+    "net_memif",
+    "net_null",
+    "net_pcap",
+    "net_ring",
+    "net_tap",
+    "net_vhost",
+    "net_virtio",
+];
+
+/// What these need of the system.
+const LIBRARIES: &[&str] = &["numa", "pcap", "bpf", "xdp", "elf", "z", "bsd", "jansson"];
+
 fn main() {
     for file in ["build.rs", "wrapper.h", "shim.h", "shim.c"] {
         println!("cargo:rerun-if-changed={file}");
     }
+    let is_static = env::var_os("CARGO_FEATURE_STATIC").is_some();
     let dpdk = match pkg_config::Config::new()
         .atleast_version("22.11")
+        .cargo_metadata(!is_static)
         .probe("libdpdk")
     {
         Ok(dpdk) => dpdk,
@@ -83,6 +123,9 @@ fn main() {
         ),
     };
     println!("cargo:version={}", dpdk.version);
+    if is_static {
+        link_archives();
+    }
 
     let flags = cflags();
     let mut shim = cc::Build::new();
@@ -93,6 +136,21 @@ fn main() {
     shim.compile("dmsc_shim");
 
     bind(&flags);
+}
+
+/// `pkg-config --static` names every driver, some of whose own libraries have no archive, so the choice is ours. Drivers announce
+/// themselves in constructors that nobody calls by name: all of each archive is needed.
+fn link_archives() {
+    match pkg_config::get_variable("libdpdk", "libdir") {
+        Ok(folder) => println!("cargo:rustc-link-search=native={folder}"),
+        Err(error) => refuse(&format!("where DPDK's archives are is not known: {error}")),
+    }
+    for archive in ARCHIVES {
+        println!("cargo:rustc-link-lib=static:+whole-archive,-bundle=rte_{archive}");
+    }
+    for library in LIBRARIES {
+        println!("cargo:rustc-link-lib=dylib={library}");
+    }
 }
 
 /// The compiler flags of DPDK, `-include rte_config.h` and the instruction set among them, which the

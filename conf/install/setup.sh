@@ -181,7 +181,7 @@ test | deep)
     ;;
 esac
 case $want in
-deep) need valgrind valgrind "checks memory accesses of the tables and the DPDK layer" ;;
+test | deep | perf) need valgrind valgrind "counts instructions per packet; 'make deep' checks memory accesses with it" ;;
 esac
 # Envoy is a wheel: dmsc-perf installs it into an environment of its own.
 need_peers() {

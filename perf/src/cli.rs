@@ -19,6 +19,7 @@ use crate::pcap::{self, PcapArgs};
 use crate::report::{self, ReportArgs};
 use crate::rfc2544::{self, Rfc2544Args};
 use crate::torture::{self, Kind, Options};
+use crate::transit::{self, CrossedArgs};
 
 /// Load on DMSC (Distributed Micro Service Communication) dataplanes, each a real process with real DPDK ports.
 #[derive(Debug, Parser)]
@@ -125,16 +126,21 @@ Exit status: 0 measured, 2 could not be run to its end; what was measured until 
     /// What forwarding costs, beside testpmd on the same rig
     ///
     /// A whole dataplane with two ports, and DPDK's testpmd in its mode `mac` with two such ports, take turns on one core; the one that waits
-    /// is stopped. On memif both ends of a port are in the same process, so 32 frames go round in each direction. Modes `gateway` and `name`
+    /// is stopped. The two ports are the ends of one link (but null ports), so 32 frames go round in each direction. Modes `gateway` and `name`
     /// are told by what they add: in every round frames are stamped with the next of the drawn headers in mode `mac` and in the mode
-    /// that is asked for, and added = t(mode + stamp) − t(mac + stamp). Needs huge pages, and root for testpmd.
+    /// that is asked for, and added = t(mode + stamp) − t(mac + stamp). Needs huge pages, and root for testpmd
+    /// and kernel interfaces.
     #[command(after_help = "\
 Examples:
   dmsc-perf forward                                     plain forwarding on memif, beside testpmd
   dmsc-perf forward --pmd null                          the same without the cost of ports
   dmsc-perf forward --mode gateway                      transit, with a million prefixes loaded
   dmsc-perf forward --mode name --traffic zipf          a look-up for every frame
+  dmsc-perf forward --pmd virtio,af_packet,af_xdp       other kinds of ports, one after the other
+  dmsc-perf forward --mode name --frame 256,imix        cores that 10 Gbit/s of named packets take
   dmsc-perf forward --mode name --names FILE --json forward.json
+  dmsc-perf forward --mode mac,gateway,name --prefixes 2,1000,10000,100000,1000000 --plot prefixes.svg
+  dmsc-perf forward --static-build target/release/dmsc-perf-static    with that of `make perf-static` beside it
 
 Exit status: 0 measured, 1 frames were dropped meanwhile, 2 could not be run to its end.")]
     Forward(ForwardArgs),
@@ -151,17 +157,20 @@ Exit status: 0 measured, 2 could not be run to its end.")]
     Scale(ScaleArgs),
     /// Instructions per packet, the same on every run, and cycles by station
     ///
-    /// Counts by callgrind what the worker of a dataplane on null ports executes for 200,000 frames, in each mode, the stamp included.
+    /// Counts by callgrind what the worker of a dataplane on null ports executes for 200,000 frames, in each mode.
     /// What a change costs shows here whatever else the machine does; with --gate it fails above 3 %.
     #[command(after_help = "\
 Examples:
   dmsc-perf cycles                                      instructions per packet
-  dmsc-perf cycles --gate perf/instructions.json        and whether they are more than they were
-  dmsc-perf cycles --baseline perf/instructions.json    from here on
+  dmsc-perf cycles --gate perf/baseline.json            and whether they are more than they were
+  dmsc-perf cycles --baseline perf/baseline.json        from here on
   dmsc-perf cycles --stations                           cycles; needs cargo build --features cycles
 
 Exit status: 0 measured, 1 more than the baseline and 3 %, 2 could not be run to its end.")]
     Cycles(CyclesArgs),
+    /// The dataplane that `foreign` and `rfc2544` measure in mode mac
+    #[command(hide = true)]
+    CrossedRouter(CrossedArgs),
     /// The dataplane that `forward`, `scale` and `cycles` measure
     #[command(hide = true)]
     ForwardRouter(RouterArgs),
@@ -218,6 +227,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Idle(args) => return idle::run(&args),
         Command::Load(args) => return load::run(&args),
         Command::Forward(args) => return forward::run(&args),
+        Command::CrossedRouter(args) => return transit::serve_crossed(&args),
         Command::ForwardRouter(args) => return forward::serve(&args),
         Command::Cycles(args) => return forward::cycles(&args),
         Command::Scale(args) => return forward::scale(&args),
@@ -236,20 +246,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             bin_dir,
         } => (kind, seconds, rate, seed, each, json, bin_dir),
     };
-    let dir = match bin_dir {
-        Some(dir) => dir,
-        None => std::env::current_exe()?
-            .parent()
-            .map(PathBuf::from)
-            .unwrap_or_default(),
-    };
-    let dataplane = dir.join("dmsc-dataplane");
-    if !dataplane.is_file() {
-        bail!(
-            "dmsc-dataplane is not in {}: build it with `cargo build --release -p dmsc-dataplane`, or name its folder with --bin-dir",
-            dir.display()
-        );
-    }
+    let dataplane = transit::find_dataplane(bin_dir.as_deref())?;
     if !nix::unistd::geteuid().is_root() {
         bail!("torture makes a network namespace and interfaces and needs root: run it with sudo");
     }

@@ -14,16 +14,13 @@ mod idle;
 mod load;
 mod pcap;
 mod prng;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the interface of all commands, of which not all use all of it"
-)]
 mod record;
 mod report;
 mod rfc2544;
 mod rig;
+mod speaker;
 mod table;
+mod testpmd;
 mod torture;
 mod transit;
 

@@ -13,7 +13,7 @@ use crate::inner::PortInner;
 
 /// A descriptor that becomes readable when its receive queue has packets.
 ///
-/// The order that loses no packet: [`WaitFd::arm`]; poll the queue once more, and go on if it had something; `poll(2)`
+/// The order that loses no packet: [`WaitFd::arm`]; poll the queue once more, [`WaitFd::disarm`] and go on if it had something; `poll(2)`
 /// for `POLLIN`, with a timeout; [`WaitFd::wake`]. Where a tap exists its signals interrupt poll(2) (`EINTR`), which is a wake-up too. Reading from the descriptor would take packets away. It keeps its
 /// port running.
 pub struct WaitFd {
@@ -44,6 +44,15 @@ impl WaitFd {
             unsafe { sys::rte_eth_dev_rx_intr_enable(self.port.id, self.queue) };
             // vhost has no barrier between "notify me" and the look at the ring that follows; the other end has one between its packet and its look at this.
             fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Takes the wish for a wake-up back without having waited: a sender that keeps it would make a system call for every burst. A no-op
+    /// where the kernel always gives one.
+    pub fn disarm(&self) {
+        if self.port.interrupts {
+            // SAFETY: the port runs as long as we hold it.
+            unsafe { sys::rte_eth_dev_rx_intr_disable(self.port.id, self.queue) };
         }
     }
 

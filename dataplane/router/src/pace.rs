@@ -58,6 +58,9 @@ impl Pacer {
             worker.busy_cycles.add(cycles);
             self.empty = 0;
             self.ramp = RAMP_START;
+            if self.armed {
+                self.disarm(floor);
+            }
             return now;
         }
         worker.empty_polls.add(1);
@@ -75,6 +78,15 @@ impl Pacer {
         }
         self.armed = true;
         now
+    }
+
+    /// There is work after all: under load nobody shall signal what is polled for anyway.
+    #[cold]
+    fn disarm(&mut self, floor: &Floor) {
+        for wait in floor.queues.iter().flat_map(|queue| &queue.waits) {
+            wait.disarm();
+        }
+        self.armed = false;
     }
 
     /// Sleeps; returns the TSC afterwards.

@@ -1,9 +1,9 @@
 //! Figures of this project's sender, confirmed by one that nobody here wrote: dpdk-testpmd, replaying a capture of DMSC frames.
 //!
-//! `testpmd`: the other sender; both are measured in every round, each with a router of its own.
+//! `sender`: the other sender; both are measured in every round, each with a router of its own.
 
 mod args;
-mod testpmd;
+mod sender;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,15 +13,18 @@ use dmsc_lab::wait;
 use serde::Serialize;
 
 pub use args::ForeignArgs;
-use testpmd::{Plan, Testpmd};
+use sender::{Plan, Sender};
 
 use crate::pcap;
 use crate::record::{Progress, Record, Spread, ratio, spread};
 use crate::rfc2544::{Generator, Order};
+use crate::testpmd;
 use crate::transit::{Idle, LINKS, Mode, Pmd, Rig, Wanted, find_dataplane, pin};
 
 /// How far the ratio may be from 1.
 const TOLERANCE: f64 = 0.05;
+/// Share of its time with work from which on the router, not the sender, is what limits the rate.
+const FULL: f64 = 0.9;
 /// The router gets used to the load for this long.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Port of testpmd that receives what the router forwarded.
@@ -38,6 +41,19 @@ struct Measured {
     mean_burst: Option<f64>,
     /// Share of the router's time in which it had something to do.
     router_busy: Option<f64>,
+}
+
+impl Measured {
+    /// What the router would forward if it had work all the time, as it is reckoned from the share of time in which it had, Mpps.
+    fn capacity(&self) -> Option<f64> {
+        self.router_busy
+            .filter(|busy| *busy > 0.0)
+            .map(|busy| self.mpps / busy)
+    }
+
+    fn is_router_the_limit(&self) -> bool {
+        self.router_busy.is_none_or(|busy| busy >= FULL)
+    }
 }
 
 /// One round.
@@ -57,8 +73,16 @@ struct Verdict {
     mpps: Option<Spread>,
     /// By testpmd.
     testpmd_mpps: Option<Spread>,
-    /// Ours to testpmd's, within rounds.
+    /// What is compared: `rate`, or `capacity` where a sender was too slow to give the router work all the time.
+    compared: &'static str,
+    /// By this program's generator: rate over the share of time in which the router had work.
+    capacity_mpps: Option<Spread>,
+    /// The same by testpmd.
+    testpmd_capacity_mpps: Option<Spread>,
+    /// Ours to testpmd's, within rounds, of what is compared.
     ratio: Option<Spread>,
+    /// Of the rates, whichever is compared.
+    rate_ratio: Option<Spread>,
     /// The median of the ratio is within 5 % of 1.
     confirmed: bool,
 }
@@ -94,16 +118,7 @@ pub fn run(args: &ForeignArgs) -> anyhow::Result<ExitCode> {
     let result = all(args, &mut rig, &mut record.rounds);
     record.complete = result.is_ok();
     sum_up(args, &record.rounds, &mut record.result);
-    if let Some(path) = &args.json {
-        record.write(path)?;
-    }
-    if args
-        .json
-        .as_ref()
-        .is_none_or(|path| path.as_os_str() != "-")
-    {
-        println!("{}", table(&record.result));
-    }
+    record.leave(args.json.as_deref(), |record| table(&record.result))?;
     result?;
     Ok(ExitCode::from(u8::from(!record.result.confirmed)))
 }
@@ -131,17 +146,18 @@ fn all(args: &ForeignArgs, rig: &mut Rig, rounds: &mut Vec<Round>) -> anyhow::Re
     Ok(())
 }
 
-fn wanted(args: &ForeignArgs) -> Wanted {
+fn wanted(args: &ForeignArgs, mode: Mode) -> Wanted {
     Wanted {
         pmd: Pmd::Memif,
         mtu: args.frame.mtu(),
         idle: Idle::Poll,
         prefixes: args.prefixes,
+        mode,
     }
 }
 
 fn with_own(args: &ForeignArgs, rig: &mut Rig, mode: Mode) -> anyhow::Result<Measured> {
-    let (router, [source, sink], pool) = rig.start(wanted(args))?;
+    let (router, [source, sink], pool) = rig.start(wanted(args, mode))?;
     let _lcore = rig.register()?;
     let _pinned = pin(rig.own_core)?;
     let ends = (source, sink);
@@ -161,18 +177,20 @@ fn with_own(args: &ForeignArgs, rig: &mut Rig, mode: Mode) -> anyhow::Result<Mea
         mean_burst: after.mean_burst(&work),
         router_busy: after.busy(&work),
     };
-    drop(generator);
+    // First: a worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
     router.stop()?;
+    drop(generator);
     Ok(measured)
 }
 
 fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Measured> {
-    let wanted = wanted(args);
+    let wanted = wanted(args, mode);
     let (router, ()) = rig.start_for(wanted, || Ok(()))?;
     let dir = rig.dir();
     let (traffic, hellos) = (dir.join("traffic.pcap"), dir.join("hellos.pcap"));
     let router_is = (crate::transit::NODE.0, router.boot_nonce()?);
-    let what = (mode, args.frame, args.frames, args.prefixes);
+    let frames = args.frames_of(mode);
+    let what = (mode, args.frame, frames, args.prefixes);
     pcap::write_traffic(&traffic, what, Some(router_is), None)?;
     pcap::write_hellos(&hellos, LINKS[1], router_is, wanted.mtu, 64, None)?;
     let plan = Plan {
@@ -180,11 +198,11 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
         traffic,
         hellos,
         sockets: LINKS.map(|link| link.socket(dir)),
-        frames: args.frames + 2,
+        frames: frames + 2,
         buffer_size: 2_048.max(wanted.mtu.next_multiple_of(64) + 64),
         huge: rig.has_hugepages(),
     };
-    let mut testpmd = Testpmd::start(&plan)?;
+    let mut testpmd = Sender::start(&plan)?;
     router.wait_carrier()?;
     testpmd.begin()?;
     router.wait_up(&mut [])?;
@@ -195,31 +213,47 @@ fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Mea
     let (after, end) = testpmd.received(RECEIVER)?;
     let seconds = (end - start).as_secs_f64();
     let (work_after, forwarded_after) = (router.work()?, router.forwarded()?);
-    testpmd.stop()?;
+    testpmd.end()?;
     let measured = Measured {
         mpps: (after - before) as f64 / seconds / 1e6,
         router_mpps: (forwarded_after - forwarded) as f64 / seconds / 1e6,
         mean_burst: work_after.mean_burst(&work),
         router_busy: work_after.busy(&work),
     };
+    // As above; and testpmd does not poll any more.
     router.stop()?;
+    testpmd.stop()?;
     Ok(measured)
 }
 
 fn sum_up(args: &ForeignArgs, rounds: &[Round], outcome: &mut Outcome) {
     for mode in &args.mode {
-        let of = |figure: fn(&Round) -> f64| -> Vec<f64> {
-            let rounds = rounds.iter().filter(|round| round.mode == *mode);
-            rounds.map(figure).collect()
+        let rounds = || rounds.iter().filter(|round| round.mode == *mode);
+        let of = |figure: fn(&Measured) -> Option<f64>| {
+            let both = rounds().map(|round| (figure(&round.ours), figure(&round.testpmd)));
+            both.unzip::<_, _, Vec<_>, Vec<_>>()
         };
-        let (ours, theirs) = (of(|r| r.ours.mpps), of(|r| r.testpmd.mpps));
-        let some = |figures: &[f64]| figures.iter().copied().map(Some).collect::<Vec<_>>();
-        let ratio = ratio(&some(&ours), &some(&theirs));
+        let median_of = |figures: &[Option<f64>]| {
+            spread(&figures.iter().copied().flatten().collect::<Vec<f64>>())
+        };
+        let (ours, theirs) = of(|m| Some(m.mpps));
+        let (capacity, their_capacity) = of(Measured::capacity);
+        let rate_ratio = ratio(&ours, &theirs);
+        let is_full = rounds()
+            .all(|round| round.ours.is_router_the_limit() && round.testpmd.is_router_the_limit());
+        let (compared, ratio) = match is_full {
+            true => ("rate", rate_ratio),
+            false => ("capacity", ratio(&capacity, &their_capacity)),
+        };
         outcome.modes.push(Verdict {
             mode: *mode,
-            mpps: spread(&ours),
-            testpmd_mpps: spread(&theirs),
+            mpps: median_of(&ours),
+            testpmd_mpps: median_of(&theirs),
+            compared,
+            capacity_mpps: median_of(&capacity),
+            testpmd_capacity_mpps: median_of(&their_capacity),
             ratio,
+            rate_ratio,
             confirmed: ratio.is_some_and(|ratio| (ratio.median - 1.0).abs() <= TOLERANCE),
         });
     }
@@ -239,6 +273,9 @@ fn table(outcome: &Outcome) -> String {
         "mode",
         "Mpps",
         "by testpmd",
+        "compared",
+        "ours",
+        "testpmd's",
         "ratio",
         "from",
         "to",
@@ -249,6 +286,10 @@ fn table(outcome: &Outcome) -> String {
             Some(spread) => format!("{:.3}", spread.median),
             None => "–".into(),
         };
+        let compared = match verdict.compared {
+            "rate" => (verdict.mpps, verdict.testpmd_mpps),
+            _ => (verdict.capacity_mpps, verdict.testpmd_capacity_mpps),
+        };
         let (from, to) = verdict
             .ratio
             .map_or((f64::NAN, f64::NAN), |r| (r.min, r.max));
@@ -256,6 +297,9 @@ fn table(outcome: &Outcome) -> String {
             verdict.mode.to_string(),
             median(verdict.mpps),
             median(verdict.testpmd_mpps),
+            verdict.compared.into(),
+            median(compared.0),
+            median(compared.1),
             median(verdict.ratio),
             format!("{from:.3}"),
             format!("{to:.3}"),
@@ -266,7 +310,8 @@ fn table(outcome: &Outcome) -> String {
         ]);
     }
     format!(
-        "{table}\n\nRatio: ours to testpmd's in the same round, median and range. {}; memory: {}.",
+        "{table}\n\nRatio: ours to testpmd's in the same round, median and range. Capacity: the rate over the share of time in which the router had work, where a \
+         sender could not give it work all the time. {}; memory: {}.",
         outcome.testpmd, outcome.memory
     )
 }
@@ -284,12 +329,12 @@ mod tests {
 
     #[test]
     fn the_mode_that_is_further_off_stands_for_all() {
-        let args = Line::parse_from(["foreign"]).args;
+        let args = Line::parse_from(["foreign", "--mode", "gateway,name"]).args;
         let measured = |mpps| Measured {
             mpps,
             router_mpps: mpps,
             mean_burst: None,
-            router_busy: None,
+            router_busy: Some(1.0),
         };
         let round = |mode, ours, theirs| Round {
             round: 1,
@@ -303,5 +348,27 @@ mod tests {
         assert_eq!(outcome.ratio, Some(0.9));
         assert!(outcome.modes[0].confirmed && !outcome.modes[1].confirmed && !outcome.confirmed);
         assert!(table(&outcome).contains("not within 5 %"));
+    }
+
+    #[test]
+    fn a_sender_that_is_too_slow_is_compared_by_the_routers_time() {
+        let args = Line::parse_from(["foreign", "--mode", "mac"]).args;
+        let measured = |mpps, busy| Measured {
+            mpps,
+            router_mpps: mpps,
+            mean_burst: None,
+            router_busy: Some(busy),
+        };
+        let rounds = [Round {
+            round: 1,
+            mode: Mode::Mac,
+            ours: measured(26.0, 1.0),
+            testpmd: measured(20.0, 0.8),
+        }];
+        let mut outcome = Outcome::default();
+        sum_up(&args, &rounds, &mut outcome);
+        assert_eq!(outcome.modes[0].compared, "capacity");
+        assert!(outcome.confirmed, "{:?}", outcome.ratio);
+        assert_eq!(outcome.modes[0].rate_ratio.map(|r| r.median), Some(1.3));
     }
 }

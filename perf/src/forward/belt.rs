@@ -9,6 +9,7 @@ use dmsc_dataplane::rig::Gear;
 use dmsc_dpdk::{Burst, Mbuf, Mempool};
 
 use super::draw::{HEAD, Head};
+use crate::transit::Size;
 
 /// How frames get onto a port's wire.
 #[derive(Debug, Clone)]
@@ -24,8 +25,10 @@ pub struct Wire {
 /// What the workers' gears and the control thread share.
 #[derive(Debug)]
 pub struct Belt {
-    /// Bytes of each frame.
-    pub frame: usize,
+    /// Lengths of the frames.
+    pub size: Size,
+    /// The same, in the order in which frames are put in.
+    lengths: Vec<usize>,
     /// Drawn headers by the port that frames come in by.
     heads: Mutex<[Arc<Vec<Head>>; 2]>,
     /// Changes with `heads`.
@@ -44,9 +47,10 @@ pub struct Belt {
 
 impl Belt {
     /// Empty.
-    pub fn new(frame: usize, endless: bool) -> Belt {
+    pub fn new(size: Size, endless: bool) -> Belt {
         Belt {
-            frame,
+            size,
+            lengths: size.cycle(),
             heads: Mutex::default(),
             epoch: AtomicU32::new(0),
             wires: Mutex::default(),
@@ -55,6 +59,12 @@ impl Belt {
             drained: AtomicU64::new(0),
             endless,
         }
+    }
+
+    /// Whether a frame is one of those that go round, by its length.
+    #[inline]
+    fn has(&self, length: usize) -> bool {
+        self.lengths.contains(&length)
     }
 
     /// Sets what is stamped.
@@ -119,6 +129,8 @@ pub struct Stamp {
     /// Where this worker starts: a share of all.
     share: (usize, usize),
     wires: Vec<Wire>,
+    /// Frames put in so far.
+    fed: usize,
     pass: Option<Pass>,
 }
 
@@ -132,6 +144,7 @@ impl Stamp {
             next: [0; 2],
             share: (number, workers),
             wires: Vec::new(),
+            fed: 0,
             pass: None,
         }
     }
@@ -166,7 +179,7 @@ impl Stamp {
     fn drain(&self, burst: &mut Burst) {
         let mut others = Burst::new();
         for mbuf in burst.drain() {
-            if mbuf.len() == self.belt.frame {
+            if self.belt.has(mbuf.len()) {
                 self.belt.drained.fetch_add(1, Relaxed);
             } else {
                 let _ = others.push(mbuf);
@@ -192,7 +205,7 @@ impl Gear for Stamp {
         let heads = self.heads[port].as_slice();
         let mut next = self.next[port];
         for mbuf in burst.iter_mut() {
-            if mbuf.len() != self.belt.frame {
+            if !self.belt.has(mbuf.len()) {
                 continue;
             }
             let Some(head) = heads.get(next) else {
@@ -203,9 +216,12 @@ impl Gear for Stamp {
                 next = 0;
             }
             stamp(mbuf, offset, head);
+            if self.belt.size == Size::Imix {
+                set_length(mbuf, offset);
+            }
             if self.belt.endless {
                 // As it leaves by the other port, so it comes in by this one.
-                let _ = self.wires[1 - port].put(mbuf, self.belt.frame);
+                let _ = self.wires[1 - port].put(mbuf);
             }
         }
         self.next[port] = next;
@@ -223,8 +239,10 @@ impl Gear for Stamp {
             let Some(mut mbuf) = pool.alloc() else {
                 return;
             };
+            let length = self.belt.lengths[self.fed % self.belt.lengths.len()];
+            self.fed += 1;
             // It comes in by the other port.
-            let made = mbuf.append(self.belt.frame).is_some();
+            let made = mbuf.append(length).is_some();
             let head = self.heads[1 - port].get(self.next[1 - port]);
             let Some(head) = head.filter(|_| made) else {
                 return;
@@ -232,7 +250,8 @@ impl Gear for Stamp {
             self.next[1 - port] = (self.next[1 - port] + 1) % self.heads[1 - port].len();
             mbuf.data_mut().fill(0);
             stamp(&mut mbuf, wire.offset, head);
-            if !wire.put(&mut mbuf, self.belt.frame) {
+            set_length(&mut mbuf, wire.offset);
+            if !wire.put(&mut mbuf) {
                 return;
             }
             let _ = burst.push(mbuf);
@@ -243,16 +262,10 @@ impl Gear for Stamp {
 
 impl Wire {
     /// Puts the outer header in front of the DMSC packet.
-    fn put(&self, mbuf: &mut Mbuf, frame: usize) -> bool {
-        self.outer.replace(
-            mbuf,
-            self.offset,
-            frame - self.offset,
-            self.destination,
-            1,
-            0,
-            0,
-        )
+    fn put(&self, mbuf: &mut Mbuf) -> bool {
+        let length = mbuf.len() - self.offset;
+        self.outer
+            .replace(mbuf, self.offset, length, self.destination, 1, 0, 0)
     }
 }
 
@@ -268,5 +281,18 @@ fn stamp(mbuf: &mut Mbuf, offset: usize, head: &Head) {
             let length = packet.len();
             packet.copy_from_slice(&head.0[..length]);
         }
+    }
+}
+
+/// Has the stamped header say how long the packet is: it was drawn for the shortest one.
+#[inline]
+fn set_length(mbuf: &mut Mbuf, offset: usize) {
+    let Some(packet) = mbuf.data_mut().get_mut(offset..) else {
+        return;
+    };
+    let length = packet.len() as u16;
+    if let Some([_, _, _, _, a, b, c, d]) = packet.first_chunk_mut::<8>() {
+        let payload = length.wrapping_sub(u16::from_be_bytes([*a, *b]));
+        [*c, *d] = payload.to_be_bytes();
     }
 }

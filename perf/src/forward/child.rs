@@ -8,12 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use dmsc_dataplane::config::Config;
-use dmsc_dataplane::counters::DropReason;
 use dmsc_dataplane::meter::Station;
-use dmsc_dataplane::port::Cross;
 use dmsc_dataplane::publisher::Publishing;
 use dmsc_dataplane::rig::{Gear, Rig};
 use dmsc_dataplane::shared::Shared;
@@ -21,19 +19,18 @@ use dmsc_dataplane::start;
 use dmsc_wire::NameBuf;
 use serde::{Deserialize, Serialize};
 
-use super::belt::{Belt, Stamp, Turnstile, Wire};
+use super::belt::{Belt, Stamp, Turnstile};
+use super::control::Control;
 use super::draw::{self, Head};
 use super::{Carrier, Mode, Pmd, Traffic, tables};
+use crate::record::LINKING;
+use crate::transit::Size;
 
-/// Frames that go round in each direction: a burst, as testpmd's `tx_first` makes.
-const FRAMES: u32 = 32;
-/// Longest wait for neighbours, frames and acknowledgements.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Prefixes of one transaction.
 const CHUNK: usize = 50_000;
 
 /// Arguments of the measured process.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args)]
 pub struct RouterArgs {
     /// Folder for sockets and configuration
     #[arg(long)]
@@ -56,9 +53,12 @@ pub struct RouterArgs {
     /// Names drawn, both directions together
     #[arg(long)]
     pub draws: usize,
-    /// Bytes per frame
+    /// Lengths of frames
     #[arg(long)]
-    pub frame: usize,
+    pub frame: Size,
+    /// Kernel interfaces of the ports, if they stand on such
+    #[arg(long, value_delimiter = ',')]
+    pub interfaces: Vec<String>,
     /// Cores of the workers
     #[arg(long, value_delimiter = ',')]
     pub cores: Vec<usize>,
@@ -105,6 +105,8 @@ pub enum Answer {
         seconds: f64,
         /// Prefixes whose names do not fit into the frame.
         too_long: usize,
+        /// How the process is linked with DPDK.
+        linking: String,
     },
     /// Counted.
     Count(Count),
@@ -173,8 +175,10 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<ExitCode> {
 fn configuration(args: &RouterArgs) -> String {
     let dir = args.dir.display();
     let cores: Vec<String> = args.cores.iter().map(usize::to_string).collect();
+    // A pool for each port of AF_XDP beside the common one.
+    let memory_mb = if args.pmd == Pmd::AfXdp { 192 } else { 128 };
     let mut text = format!(
-        "[node]\nid = {}\nname = \"perf\"\nrole = \"sr\"\n[eal]\nmemory_mb = 128\nhuge = \"{}\"\n[workers]\ncores = [{}]\n\
+        "[node]\nid = {}\nname = \"perf\"\nrole = \"sr\"\n[eal]\nmemory_mb = {memory_mb}\nhuge = \"{}\"\n[workers]\ncores = [{}]\n\
          [agent]\nsocket = \"{dir}/agent\"\n",
         tables::NODE,
         if args.no_huge { "no" } else { "auto" },
@@ -185,17 +189,32 @@ fn configuration(args: &RouterArgs) -> String {
         let _ = write!(
             text,
             "[[port]]\nname = \"{name}\"\nrole = \"router\"\nexception = \"none\"\nmtu = {}\naddresses = [\"{address}/24\"]\n",
-            args.frame.max(1800)
+            args.frame.mtu()
         );
-        let _ = match args.pmd {
-            Pmd::Null => writeln!(text, "kind = \"null\"\nsize = {}", args.frame),
+        let mac = format!("mac = \"02:00:00:00:00:0{name}\"");
+        let interface = args.interfaces.get(port).map_or("", String::as_str);
+        let _ = match (args.pmd, port) {
+            (Pmd::Null, _) => writeln!(text, "kind = \"null\"\nsize = {}", args.frame),
             // Two spellings of one path: DPDK knows a socket either as listening or as connecting.
-            Pmd::Memif => writeln!(
+            (Pmd::Memif, _) => writeln!(
                 text,
-                "kind = \"memif\"\nserver = {}\nsocket = \"{dir}/{}memif\"\nmac = \"02:00:00:00:00:0{name}\"",
+                "kind = \"memif\"\nserver = {}\nsocket = \"{dir}/{}memif\"\n{mac}",
                 port == 0,
                 if port == 0 { "" } else { "./" }
             ),
+            // The host is opened first, and listens.
+            (Pmd::Virtio, 0) => {
+                writeln!(text, "kind = \"vhost\"\nsocket = \"{dir}/vhost\"\n{mac}")
+            }
+            (Pmd::Virtio, _) => {
+                writeln!(
+                    text,
+                    "kind = \"virtio_user\"\nsocket = \"{dir}/vhost\"\n{mac}"
+                )
+            }
+            (Pmd::AfPacket | Pmd::AfXdp, _) => {
+                writeln!(text, "kind = \"{}\"\ninterface = \"{interface}\"", args.pmd)
+            }
         };
     }
     text
@@ -206,17 +225,6 @@ fn say(answer: &Answer) {
         println!("{text}");
         let _ = std::io::stdout().flush(); // nobody listens any more: the next read says so
     }
-}
-
-/// What the control thread knows.
-struct Control<'a> {
-    shared: Arc<Shared>,
-    publishing: &'a Publishing,
-    belt: &'a Belt,
-    is_on: &'a AtomicBool,
-    /// With and without a gateway.
-    stamped: [Arc<Vec<Head>>; 2],
-    unresolved: [Arc<Vec<Head>>; 2],
 }
 
 fn serve(
@@ -231,7 +239,7 @@ fn serve(
     let start = Instant::now();
     load(args, publishing, &prefixes)?;
     let seconds = start.elapsed().as_secs_f64();
-    let total = args.frame - args.carrier.length();
+    let total = args.frame.shortest() - args.carrier.length();
     let mut too_long = 0;
     let mut drawn = |stamped| -> anyhow::Result<[Arc<Vec<Head>>; 2]> {
         let mut heads: [Arc<Vec<Head>>; 2] = Default::default();
@@ -265,6 +273,7 @@ fn serve(
         prefixes: count,
         seconds,
         too_long,
+        linking: LINKING.into(),
     });
     if let Some(mode) = args.mode.filter(|_| args.count.is_some()) {
         control.set(mode, true)?;
@@ -301,150 +310,4 @@ fn load(args: &RouterArgs, publishing: &Publishing, names: &[NameBuf]) -> anyhow
         first += chunk.len();
     }
     Ok(())
-}
-
-impl Control<'_> {
-    fn set(&self, mode: Mode, stamp: bool) -> anyhow::Result<()> {
-        self.drain();
-        self.adjacent()?;
-        let view = self.publishing.view();
-        let mut wires = Vec::new();
-        for port in 0..tables::PORTS.len() {
-            let destination = self.shared.ports[1 - port].mac;
-            let adjacency = view.tables.adjacencies.on_port(port).first();
-            let outer = adjacency.context("no adjacency")?.outer.clone();
-            wires.push(Wire {
-                offset: outer.len(),
-                outer,
-                destination,
-            });
-        }
-        let heads = match mode {
-            Mode::Mac | Mode::Gateway => self.stamped.clone(),
-            Mode::Name => self.unresolved.clone(),
-        };
-        self.belt.load(heads, wires);
-        for (port, state) in self.shared.ports.iter().enumerate() {
-            let to = Cross {
-                port: 1 - port as u8,
-                destination: self.shared.ports[1 - (1 - port)].mac,
-            };
-            state.tuning.set_cross((mode == Mode::Mac).then_some(to));
-        }
-        if self.belt.endless {
-            // Null ports give what the buffers held, hellos and questions for addresses too: the buffers in use get frames first.
-            self.is_on.store(true, Relaxed);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        self.is_on.store(stamp, Relaxed);
-        self.fill()
-    }
-
-    /// Takes all frames out; what of them was lost on the way is not waited for.
-    fn drain(&self) {
-        if self.belt.endless {
-            return;
-        }
-        self.belt.draining.store(true, Relaxed);
-        self.is_on.store(true, Relaxed);
-        let mut before = u64::MAX;
-        // No event tells that nothing more comes: two looks that find the same do.
-        loop {
-            std::thread::sleep(Duration::from_millis(20));
-            let now = self.belt.drained.load(Relaxed);
-            if now == before {
-                break;
-            }
-            before = now;
-        }
-        self.belt.draining.store(false, Relaxed);
-    }
-
-    /// Waits until hellos have brought both adjacencies up; null ports have nobody to hear, so they are told.
-    fn adjacent(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
-        let tables = self.publishing.view().tables;
-        if self.belt.endless {
-            for adjacency in tables.adjacencies.iter() {
-                let other = self.shared.ports[1 - adjacency.config.port].mac;
-                adjacency.neighbour.learn(other, u64::MAX / 4);
-                adjacency.live.heard.store(u64::MAX / 4, Relaxed);
-                adjacency
-                    .live
-                    .state
-                    .store(dmsc_dataplane::adjacency::State::Up as u8, Relaxed);
-            }
-            return Ok(());
-        }
-        while !tables
-            .adjacencies
-            .iter()
-            .all(|a| a.is_up() && a.neighbour.mac().is_some())
-        {
-            if Instant::now() > end {
-                bail!("the two ports do not hear each other's hellos");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-
-    fn fill(&self) -> anyhow::Result<()> {
-        if self.belt.endless {
-            return Ok(());
-        }
-        for wanted in &self.belt.wanted {
-            wanted.store(FRAMES, Relaxed);
-        }
-        let end = Instant::now() + PATIENCE;
-        while self.belt.wanted.iter().any(|w| w.load(Relaxed) > 0) {
-            if Instant::now() > end {
-                bail!("frames cannot be put into the loop");
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    fn measure(&self, ms: u64) -> Count {
-        let (before, start) = (self.read(), Instant::now());
-        let stations = self.stations();
-        std::thread::sleep(Duration::from_millis(ms));
-        let (after, time) = (self.read(), start.elapsed());
-        let now = self.stations();
-        let between = |before: [u64; Station::ALL.len()], now: [u64; Station::ALL.len()]| {
-            std::array::from_fn(|n| now[n] - before[n])
-        };
-        Count {
-            stations: stations.zip(now).map(|(before, now)| between(before, now)),
-            packets: after.0 - before.0,
-            drops: after.1 - before.1,
-            bursts: after.2 - before.2,
-            ns: time.as_nanos() as u64,
-        }
-    }
-
-    fn stations(&self) -> Option<[u64; Station::ALL.len()]> {
-        let mut sum = [0; Station::ALL.len()];
-        for worker in &self.shared.workers {
-            for (sum, station) in sum.iter_mut().zip(Station::ALL) {
-                *sum += worker.counters.meter.cycles(station)?;
-            }
-        }
-        Some(sum)
-    }
-
-    /// Frames that left, frames dropped, polls that brought some.
-    fn read(&self) -> (u64, u64, u64) {
-        let mut sum = (0, 0, 0);
-        for worker in &self.shared.workers {
-            for port in &worker.counters.ports {
-                sum.0 += port.tx.get();
-                let drops = DropReason::ALL.iter().map(|reason| port.drops(*reason));
-                sum.1 += drops.sum::<u64>();
-            }
-            sum.2 += worker.counters.worker.bursts.get();
-        }
-        sum
-    }
 }

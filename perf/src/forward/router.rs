@@ -1,6 +1,7 @@
 //! The measured router as the command sees it: a process that is told what to do, and stopped while the peer runs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -19,7 +20,7 @@ pub struct Router {
 }
 
 /// What it said of its tables.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// Prefixes in the table.
     pub prefixes: usize,
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub seconds: f64,
     /// Of these, with names that do not fit into the frame.
     pub too_long: usize,
+    /// How it is linked with DPDK.
+    pub linking: String,
 }
 
 impl Router {
@@ -35,10 +38,18 @@ impl Router {
     /// # Errors
     /// What it says when it cannot.
     pub fn start(args: &RouterArgs) -> anyhow::Result<(Router, Loaded)> {
+        Router::start_by(&std::env::current_exe()?, args)
+    }
+
+    /// As [`Router::start`], by another build of this program.
+    ///
+    /// # Errors
+    /// What it says when it cannot.
+    pub fn start_by(program: &Path, args: &RouterArgs) -> anyhow::Result<(Router, Loaded)> {
         std::fs::create_dir_all(&args.dir)?;
         let log_path = args.dir.join("router.log");
         let log = std::fs::File::create(&log_path)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(program);
         command.arg("forward-router").args(words(args));
         // Tables of a million names miss the TLB otherwise; see dataplane/fib/README.md.
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
@@ -46,7 +57,9 @@ impl Router {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log);
-        let mut child = command.spawn()?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
         let orders = child.stdin.take();
         let answers = child.stdout.take().context("no standard output")?;
         let mut router = Router {
@@ -64,12 +77,14 @@ impl Router {
                 prefixes,
                 seconds,
                 too_long,
+                linking,
             } => Ok((
                 router,
                 Loaded {
                     prefixes,
                     seconds,
                     too_long,
+                    linking,
                 },
             )),
             other => bail!("the router says {other:?} instead of that it is loaded"),
@@ -165,6 +180,9 @@ pub fn words(args: &RouterArgs) -> Vec<String> {
         format!("--frame={}", args.frame),
         format!("--cores={}", cores.join(",")),
     ];
+    if !args.interfaces.is_empty() {
+        words.push(format!("--interfaces={}", args.interfaces.join(",")));
+    }
     if args.no_huge {
         words.push("--no-huge".into());
     }

@@ -1,6 +1,6 @@
 //! `dmsc-perf scale`: what a second worker brings, on null ports with a queue per worker.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::child::RouterArgs;
 use super::router::Router;
-use super::{Carrier, Folder, Mode, Pmd, Traffic, WARM_MS, other_core, rate};
+use super::{Carrier, Folder, Mode, Pmd, Size, Traffic, WARM_MS, other_core, rate};
 use crate::record::{Progress, Record, spread};
 
 /// Arguments of `scale`.
@@ -84,7 +84,8 @@ pub fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
             names: None,
             traffic: Traffic::Uniform,
             draws: 1 << 20,
-            frame: args.frame,
+            frame: Size::Bytes(args.frame),
+            interfaces: Vec::new(),
             cores,
             no_huge: false,
             count: None,
@@ -126,25 +127,23 @@ pub fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
         result.efficiency.push(scale.median / more);
     }
     record.complete = true;
-    if let Some(path) = &args.json {
-        record.write(path)?;
-    }
-    if args.json.as_deref() != Some(Path::new("-")) {
-        let result = &record.result;
-        let mut table = Table::new();
-        table.set_header(["workers", "Mpps", "scale", "efficiency"]);
-        for (index, workers) in result.workers.iter().enumerate() {
-            table.add_row([
-                workers.to_string(),
-                format!("{:.2}", result.mpps[index]),
-                format!(
-                    "{:.3} ({:.3}–{:.3})",
-                    result.scale[index], result.scale_min[index], result.scale_max[index]
-                ),
-                format!("{:.3}", result.efficiency[index]),
-            ]);
-        }
-        println!("{table}");
-    }
+    record.leave(args.json.as_deref(), |record| table(&record.result))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn table(result: &Outcome) -> Table {
+    let mut table = Table::new();
+    table.set_header(["workers", "Mpps", "scale", "efficiency"]);
+    for (index, workers) in result.workers.iter().enumerate() {
+        table.add_row([
+            workers.to_string(),
+            format!("{:.2}", result.mpps[index]),
+            format!(
+                "{:.3} ({:.3}–{:.3})",
+                result.scale[index], result.scale_min[index], result.scale_max[index]
+            ),
+            format!("{:.3}", result.efficiency[index]),
+        ]);
+    }
+    table
 }

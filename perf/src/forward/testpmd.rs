@@ -1,141 +1,213 @@
-//! The peer: DPDK's testpmd in its mode `mac`, on the same rig, told what to do on its command line.
+//! The peer: DPDK's testpmd in its mode `mac`, on the same rig.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::Context as _;
 
 use super::Pmd;
+use super::veth::Ends;
+use crate::testpmd::Testpmd;
+use crate::transit::Size;
 
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Buffers, where they are small, and where they hold 9,000 bytes.
+const BUFFERS: (u32, u32) = (16_384, 4_096);
 
-/// The process; killed when dropped.
-pub struct Testpmd {
-    child: Child,
-    orders: ChildStdin,
-    lines: Receiver<String>,
-    stopped: bool,
+/// Bytes in front of a frame in an mbuf.
+const HEADROOM: u16 = 128;
+/// How long both ends are polled until they are connected; nothing tells when they are.
+const CONNECT: Duration = Duration::from_millis(300);
+
+/// What it shall be.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Folder of sockets.
+    pub dir: &'a Path,
+    /// Kind of both ports.
+    pub pmd: Pmd,
+    /// Lengths of frames.
+    pub size: Size,
+    /// Core of its main thread.
+    pub main: usize,
+    /// Core that forwards.
+    pub core: usize,
+    /// Interfaces of the ports, where they stand on such.
+    pub ends: Option<&'a Ends>,
 }
 
-impl Testpmd {
-    /// Starts it with both ends of a rig and `workers` forwarding cores, the last ones of `cores`.
+/// testpmd with two ports that are joined to each other.
+pub struct Looped {
+    testpmd: Testpmd,
+    /// Frames are in the loop already, and stay.
+    is_filled: bool,
+}
+
+impl Plan<'_> {
+    fn socket(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    /// Bytes of a packet buffer, as the router has them.
+    fn buffer(&self) -> u16 {
+        (self.size.mtu() + 64).next_multiple_of(64).max(2_048)
+    }
+
+    /// Bytes of an mbuf; the driver of packet sockets compares it with its whole frame.
+    fn room(&self) -> u16 {
+        match self.pmd {
+            Pmd::AfPacket => self.buffer().max(self.packet_frame()),
+            _ => self.buffer(),
+        }
+    }
+
+    /// Bytes of a frame in the ring of a packet socket, as the router has them.
+    fn packet_frame(&self) -> u16 {
+        if self.size.mtu() > 1_800 {
+            10_240
+        } else {
+            2_048
+        }
+    }
+
+    fn vdevs(&self) -> Vec<String> {
+        let both = |text: &dyn Fn(usize) -> String| [0, 1].map(text).to_vec();
+        match self.pmd {
+            Pmd::Null => both(&|n| format!("net_null{n},size={}", self.size)),
+            Pmd::Memif => both(&|n| {
+                // Two spellings of one path: DPDK knows a socket either as listening or as connecting.
+                let (role, socket) = [("server", "testpmd"), ("client", "./testpmd")][n];
+                format!(
+                    "net_memif{n},role={role},id=0,socket-abstract=no,socket={}/{socket},rsize=10,bsize={}",
+                    self.dir.display(),
+                    self.buffer()
+                )
+            }),
+            // The host listens once its port is started; the guest comes then.
+            Pmd::Virtio => vec![format!(
+                "net_vhost0,iface={},queues=1",
+                self.socket("testpmd")
+            )],
+            Pmd::AfPacket => {
+                let frame = self.packet_frame();
+                let count = if frame > 2_048 { 256 } else { 512 };
+                both(&|n| {
+                    format!(
+                        "net_af_packet{n},iface={},qpairs=1,blocksz={},framesz={frame},framecnt={count},qdisc_bypass=1",
+                        self.interface(n),
+                        2 * frame
+                    )
+                })
+            }
+            Pmd::AfXdp => {
+                both(&|n| format!("net_af_xdp{n},iface={},start_queue=0", self.interface(n)))
+            }
+        }
+    }
+
+    fn interface(&self, port: usize) -> &str {
+        self.ends.map_or("", |ends| &ends.interfaces[port])
+    }
+
+    fn eal(&self) -> Vec<String> {
+        let mut arguments = vec![
+            "--in-memory".into(),
+            "--single-file-segments".into(),
+            // Two lcores may not share a CPU unless they are placed by hand.
+            format!("--lcores=0@{},1@{}", self.main, self.core),
+        ];
+        let vdevs = self.vdevs().into_iter();
+        arguments.extend(vdevs.map(|vdev| format!("--vdev={vdev}")));
+        arguments
+    }
+
+    fn own(&self) -> Vec<String> {
+        let buffers = match self.size.mtu() {
+            9_000 => BUFFERS.1,
+            _ => BUFFERS.0,
+        };
+        let mut arguments = vec![
+            "--forward-mode=mac".into(),
+            "--nb-cores=1".into(),
+            format!("--total-num-mbufs={buffers}"),
+            format!("--mbuf-size={}", self.room() + HEADROOM),
+        ];
+        if let Some(ends) = self.ends {
+            // Frames to somebody else would cost the kernel less than the router's.
+            let peers = [1, 0].map(|n| &ends.macs[n]);
+            arguments.extend((0..2).map(|n| format!("--eth-peer={n},{}", peers[n])));
+        }
+        if self.size == Size::Imix {
+            arguments.push("--no-flush-rx".into());
+        }
+        arguments
+    }
+}
+
+impl Looped {
+    /// Starts it.
     ///
     /// # Errors
     /// When it is not installed, or says that it cannot.
-    pub fn start(
-        dir: &Path,
-        pmd: Pmd,
-        frame: usize,
-        main: usize,
-        cores: &[usize],
-    ) -> anyhow::Result<Testpmd> {
-        std::fs::create_dir_all(dir)?;
-        let list: Vec<String> = std::iter::once(&main)
-            .chain(cores)
-            .map(usize::to_string)
-            .collect();
-        // Two lcores may not share a CPU unless they are placed by hand.
-        let placed: Vec<String> = list
-            .iter()
-            .enumerate()
-            .map(|(lcore, cpu)| format!("{lcore}@{cpu}"))
-            .collect();
-        // Line by line: into a pipe it would tell its figures when its buffer is full.
-        let mut command = Command::new("stdbuf");
-        command.args(["-oL", "dpdk-testpmd"]);
-        command.args(["--in-memory", "--no-pci", "--no-telemetry"]);
-        command.arg(format!("--lcores={}", placed.join(",")));
-        let dir = dir.display();
-        let vdevs = match pmd {
-            Pmd::Null => [0, 1].map(|n| format!("--vdev=net_null{n},size={frame}")),
-            Pmd::Memif => [
-                format!(
-                    "--vdev=net_memif0,role=server,id=0,socket-abstract=no,socket={dir}/testpmd"
-                ),
-                format!(
-                    "--vdev=net_memif1,role=client,id=0,socket-abstract=no,socket={dir}/./testpmd"
-                ),
-            ],
-        };
-        command.args(vdevs);
-        command.args(["--", "-i", "--forward-mode=mac", "--total-num-mbufs=16384"]);
-        command.arg(format!("--nb-cores={}", cores.len()));
-        let queues = cores.len();
-        command.arg(format!("--rxq={queues}"));
-        command.arg(format!("--txq={queues}"));
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context(
-                "stdbuf, which dpdk-testpmd is started with, is not there: `apt-get install coreutils`",
+    pub fn start(plan: &Plan<'_>) -> anyhow::Result<Looped> {
+        std::fs::create_dir_all(plan.dir)?;
+        let mut testpmd = Testpmd::start(&plan.eal(), &plan.own())?;
+        if plan.pmd == Pmd::Virtio {
+            let socket = plan.socket("testpmd");
+            testpmd.ask(
+                &format!("port attach net_virtio_user0,path={socket},queues=1,queue_size=256"),
+                "is attached",
             )?;
-        let orders = child.stdin.take().context("no standard input")?;
-        let output = child.stdout.take().context("no standard output")?;
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut peer = Testpmd {
-            child,
-            orders,
-            lines,
-            stopped: false,
-        };
-        if frame != 64 {
-            peer.say(&format!("set txpkts {frame}"))?;
+            testpmd.ask("port start 1", "Done")?;
+            testpmd.tell("set portlist 0,1")?;
+            testpmd.tell("set fwd mac")?;
         }
-        // It answers when its ports are up.
-        peer.rates()?;
-        Ok(peer)
+        if let Size::Bytes(bytes) = plan.size {
+            testpmd.tell(&format!("set txpkts {bytes}"))?;
+        }
+        let mut looped = Looped {
+            testpmd,
+            is_filled: false,
+        };
+        // memif carries nothing before both ends were polled: without this the first frames would be lost.
+        looped.testpmd.ask("start", "packet forwarding")?;
+        std::thread::sleep(CONNECT);
+        looped.testpmd.ask("stop", "Done")?;
+        if plan.size == Size::Imix {
+            looped.fill(plan.size)?;
+        }
+        looped.rates()?;
+        Ok(looped)
     }
 
-    fn say(&mut self, line: &str) -> anyhow::Result<()> {
-        if self.stopped {
-            kill(self.pid(), Signal::SIGCONT)?;
-            self.stopped = false;
+    /// Puts frames of different lengths into the loop, length by length.
+    fn fill(&mut self, size: Size) -> anyhow::Result<()> {
+        let frames = super::frames_in_loop(size);
+        let mut lengths: Vec<usize> = size.cycle().into_iter().cycle().take(frames).collect();
+        lengths.sort_unstable();
+        for same in lengths.chunk_by(|a, b| a == b) {
+            self.testpmd.tell(&format!("set burst {}", same.len()))?;
+            self.testpmd.tell(&format!("set txpkts {}", same[0]))?;
+            self.testpmd.tell("start tx_first")?;
+            self.testpmd.tell("stop")?;
         }
-        writeln!(self.orders, "{line}").context("dpdk-testpmd has ended")?;
-        self.orders.flush()?;
+        self.testpmd.tell("set burst 32")?;
+        self.is_filled = true;
         Ok(())
     }
 
     /// Packets per second that were received since the last call, by testpmd's own count and clock.
     fn rates(&mut self) -> anyhow::Result<u64> {
-        self.say("show port stats all")?;
-        let end = Instant::now() + PATIENCE;
-        let mut rates = Vec::new();
-        while rates.len() < 2 {
-            match self
-                .lines
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
-                Ok(line) => {
-                    let rate = line.trim().strip_prefix("Rx-pps:");
-                    let rate =
-                        rate.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-                    rates.extend(rate);
-                }
-                Err(RecvTimeoutError::Timeout) => bail!("dpdk-testpmd does not answer"),
-                Err(RecvTimeoutError::Disconnected) => bail!(
-                    "dpdk-testpmd has ended ({:?}): is it installed (`apt-get install dpdk-dev` on Debian), and are enough huge pages free? \
-                     --peer none leaves it out",
-                    self.child.wait()?
-                ),
-            }
+        let order = "show port stats all";
+        let (what, mut sum) = ("Rx-pps:", 0);
+        self.testpmd.tell(order)?;
+        for _ in 0..2 {
+            let line = self.testpmd.hear(order, what)?;
+            let rate = line.split(what).nth(1);
+            sum += rate
+                .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+                .with_context(|| format!("testpmd's rate cannot be read from {line:?}"))?;
         }
-        Ok(rates.iter().sum::<u64>())
+        Ok(sum)
     }
 
     /// Forwards, warms up, and counts for so long; packets per second.
@@ -143,12 +215,15 @@ impl Testpmd {
     /// # Errors
     /// When it has ended.
     pub fn measure(&mut self, warm_ms: u64, ms: u64) -> anyhow::Result<f64> {
-        self.say("start tx_first")?;
+        self.testpmd.tell(match self.is_filled {
+            true => "start",
+            false => "start tx_first",
+        })?;
         std::thread::sleep(Duration::from_millis(warm_ms));
         self.rates()?;
         std::thread::sleep(Duration::from_millis(ms));
         let rate = self.rates()?;
-        self.say("stop")?;
+        self.testpmd.tell("stop")?;
         Ok(rate as f64)
     }
 
@@ -157,27 +232,33 @@ impl Testpmd {
     /// # Errors
     /// When it is gone.
     pub fn pause(&mut self) -> anyhow::Result<()> {
-        // What it was told before is done when it answers.
-        self.rates()?;
-        kill(self.pid(), Signal::SIGSTOP)?;
-        self.stopped = true;
-        Ok(())
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
+        self.testpmd.pause()
     }
 }
 
-impl Drop for Testpmd {
-    fn drop(&mut self) {
-        let _ = self.say("quit");
-        let end = Instant::now() + Duration::from_secs(5);
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if Instant::now() > end {
-                let _ = self.child.kill();
-            }
-            std::thread::sleep(Duration::from_millis(10));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_what_the_router_has() {
+        let ends = Ends::of("ft");
+        let plan = Plan {
+            dir: Path::new("/t"),
+            pmd: Pmd::AfPacket,
+            size: Size::Bytes(9_000),
+            main: 0,
+            core: 3,
+            ends: Some(&ends),
+        };
+        let line = [plan.eal(), plan.own()].concat().join(" ");
+        for part in [
+            "--lcores=0@0,1@3",
+            "net_af_packet1,iface=ft1,qpairs=1,blocksz=20480,framesz=10240",
+            "--eth-peer=0,02:00:00:00:00:0b",
+            "--mbuf-size=10368",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
         }
     }
 }

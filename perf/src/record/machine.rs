@@ -4,6 +4,13 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
 
+/// How DPDK is linked into this program.
+pub const LINKING: &str = if cfg!(feature = "static") {
+    "static"
+} else {
+    "shared"
+};
+
 /// A machine and a build.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
@@ -15,6 +22,8 @@ pub struct Machine {
     pub kernel: String,
     /// DPDK that the programs are linked with.
     pub dpdk: String,
+    /// Whether this program has DPDK in it, or shares the system's.
+    pub linking: &'static str,
     /// Compiler of this program.
     pub rustc: String,
     /// How this program was built; the others, if by the same command.
@@ -37,6 +46,7 @@ impl Machine {
             cores: cores(),
             kernel: kernel.trim().into(),
             dpdk: dmsc_dpdk::dpdk_version(),
+            linking: LINKING,
             rustc: env!("DMSC_RUSTC").into(),
             build: build(),
             load_average: load_average(),

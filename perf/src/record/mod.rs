@@ -6,12 +6,13 @@ mod machine;
 mod progress;
 mod statistics;
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-pub use machine::Machine;
+pub use machine::{LINKING, Machine};
 pub use progress::Progress;
 pub use statistics::{Spread, ratio, spread};
 
@@ -64,6 +65,24 @@ impl<Round: Serialize, Outcome: Serialize> Record<Round, Outcome> {
             return Ok(());
         }
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Writes it to `json`, if that is asked for, and shows the table to people, unless standard output is the JSON's.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn leave<T: fmt::Display>(
+        &self,
+        json: Option<&Path>,
+        table: impl FnOnce(&Self) -> T,
+    ) -> anyhow::Result<()> {
+        if let Some(path) = json {
+            self.write(path)?;
+        }
+        if json != Some(Path::new("-")) {
+            println!("{}", table(self));
+        }
+        Ok(())
     }
 }
 

@@ -13,8 +13,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 
 pub use args::ReportArgs;
+
+use crate::record::Record;
 
 /// Writes the page.
 ///
@@ -26,18 +29,33 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|path| load::load(path))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let text = if args.plot_prefixes {
-        let Some(plot) = plots::prefixes(&measurements) else {
-            bail!(
-                "none of the files is of `dmsc-perf forward`: measure with `dmsc-perf forward --prefixes N --json FILE` for several N"
-            );
-        };
-        plot::draw(&plot)?
-    } else {
-        page::page(&measurements)?
+    let text = match args.plot_prefixes {
+        true => svg_of_prefixes(&measurements)?,
+        false => page::page(&measurements)?,
     };
     write(&args.out, &text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the plot of forwarding rates against the number of prefixes of one run of `forward`, as an SVG file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn plot_prefixes<Round: Serialize, Outcome: Serialize>(
+    record: &Record<Round, Outcome>,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let measurement = load::understand(record.name, serde_json::to_value(record)?)?;
+    write(path, &svg_of_prefixes(&[measurement])?)
+}
+
+fn svg_of_prefixes(measurements: &[load::Measurement]) -> anyhow::Result<String> {
+    let Some(plot) = plots::prefixes(measurements) else {
+        bail!(
+            "none of the files is of `dmsc-perf forward`: measure with `dmsc-perf forward --prefixes 1000,1000000 --json FILE`"
+        );
+    };
+    plot::draw(&plot)
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -45,7 +63,13 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         print!("{text}");
         return Ok(());
     }
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    let write = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, text)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}", path.display());
     Ok(())
 }

@@ -10,33 +10,45 @@ use super::plot::{Plot, Series};
 /// Most plots of single figures over rounds, per file.
 const MOST_OF_ROUNDS: usize = 8;
 
-/// Forwarding rates against the number of prefixes, of all files of `forward`: a line for each mode, and the peer's.
+/// Forwarding rates against the number of prefixes, of all files of `forward`: a line for each mode, and the peer's; for each kind of
+/// ports and length of frames, if there are several.
 pub fn prefixes(measurements: &[Measurement]) -> Option<Plot> {
+    let forward = measurements.iter().filter(|m| m.name == "forward");
+    let points: Vec<&Value> = forward.flat_map(|m| points(&m.result)).collect();
+    let kind_of = |point: &Value| match point["frame"].as_str() {
+        Some("imix") => format!("{}, imix", text(point, "pmd")),
+        Some(bytes) => format!("{}, {bytes} bytes", text(point, "pmd")),
+        None => text(point, "pmd").to_owned(),
+    };
+    let mut kinds: Vec<String> = points.iter().map(|point| kind_of(point)).collect();
+    kinds.sort();
+    kinds.dedup();
     let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-    let mut kinds = Vec::new();
-    for measurement in measurements.iter().filter(|m| m.name == "forward") {
-        let result = &measurement.result;
-        let text = |field: &str| result[field].as_str();
-        let (Some(prefixes), Some(mode)) = (number(&result["prefixes"]), text("mode")) else {
+    for point in points {
+        let Some(prefixes) = number(&point["prefixes"]) else {
             continue;
         };
         // The logarithm of none is none; one prefix looks the same.
         let prefixes = prefixes.max(1.0);
-        kinds.extend(text("pmd").map(str::to_owned));
-        for (name, field) in [(mode, "mpps"), ("testpmd mac", "peer_mpps")] {
-            if let Some(mpps) = number(&result[field]) {
-                lines.entry(name.into()).or_default().push((prefixes, mpps));
+        for (mode, field) in [(text(point, "mode"), "mpps"), ("testpmd mac", "peer_mpps")] {
+            if let Some(mpps) = number(&point[field]) {
+                let line = match kinds.len() {
+                    1 => mode.to_owned(),
+                    _ => format!("{}: {mode}", kind_of(point)),
+                };
+                lines.entry(line).or_default().push((prefixes, mpps));
             }
         }
     }
-    kinds.sort();
-    kinds.dedup();
     let series = lines.into_iter().map(|(name, points)| Series {
         name,
         points: middles(points),
     });
     let plot = Plot {
-        title: format!("Forwarding rate, {}", kinds.join(", ")),
+        title: match kinds.as_slice() {
+            [kind] => format!("Forwarding rate, {kind}"),
+            _ => "Forwarding rate".into(),
+        },
         x: "prefixes in the table".into(),
         y: "Mpps".into(),
         log_x: true,
@@ -44,6 +56,14 @@ pub fn prefixes(measurements: &[Measurement]) -> Option<Plot> {
         series: series.collect(),
     };
     (!plot.is_empty()).then_some(plot)
+}
+
+/// The rigs and modes of a run of `forward`.
+fn points(result: &Value) -> Vec<&Value> {
+    match list(&result["points"]).collect::<Vec<_>>() {
+        none if none.is_empty() => vec![result],
+        points => points,
+    }
 }
 
 /// Points by rising x; of several at one x the middle one.

@@ -14,7 +14,7 @@ fn measurement(name: &str, result: Value, rounds: Value) -> Measurement {
 }
 
 fn forward(mode: &str, prefixes: u64, mpps: f64) -> Measurement {
-    let result = json!({"pmd": "memif", "mode": mode, "prefixes": prefixes, "mpps": mpps, "peer_mpps": 30.0,
+    let result = json!({"pmd": "memif", "frame": "192", "mode": mode, "prefixes": prefixes, "mpps": mpps, "peer_mpps": 30.0,
         "ratio": 0.5, "ratio_min": 0.4, "ratio_max": 0.6});
     measurement("forward", result, json!([]))
 }

@@ -18,7 +18,7 @@ use search::{Class, Goal, Sample, Search};
 pub use trial::{Generator, Order, Trial};
 
 use crate::record::{Progress, Record};
-use crate::transit::{Rig, Router, Wanted, find_dataplane, pin};
+use crate::transit::{Pmd, Rig, Router, Wanted, find_dataplane, pin};
 
 /// Loss that PDR allows.
 const PDR_LOSS: f64 = 0.005;
@@ -40,16 +40,7 @@ pub fn run(args: &Rfc2544Args) -> anyhow::Result<ExitCode> {
     record.result.memory = rig.memory();
     let result = all(args, rig, &mut record);
     record.complete = result.is_ok();
-    if let Some(path) = &args.json {
-        record.write(path)?;
-    }
-    if args
-        .json
-        .as_ref()
-        .is_none_or(|path| path.as_os_str() != "-")
-    {
-        println!("{}", record.result.table());
-    }
+    record.leave(args.json.as_deref(), |record| record.result.table())?;
     result?;
     Ok(ExitCode::SUCCESS)
 }
@@ -70,6 +61,7 @@ fn all(
                 mtu: sizes[0].mtu(),
                 idle: args.idle,
                 prefixes: args.prefixes,
+                mode: args.mode,
             };
             let (router, [source, sink], pool) = rig.start(wanted)?;
             let _lcore = rig.register()?;
@@ -95,8 +87,15 @@ fn all(
                 eprintln!("rfc2544: {}", figures.line());
                 record.result.add(figures);
             }
-            drop(generator);
-            router.stop()?;
+            if *pmd == Pmd::Memif {
+                // A worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
+                router.stop()?;
+                drop(generator);
+            } else {
+                // Here the driver of the other end complains when the router goes first.
+                drop(generator);
+                router.stop()?;
+            }
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ pub use transactions::{Plan, apply_all, apply_paced};
 
 use crate::torture::dataplane::Dataplane;
 use crate::torture::net;
+use crate::transit::find_dataplane;
 
 /// Arguments of all four commands.
 #[derive(Debug, Clone, Args)]
@@ -75,20 +76,7 @@ impl Bench {
     /// # Errors
     /// What is missing: root, the program, a second core, DPDK.
     pub fn new(common: &Common, name: &str) -> anyhow::Result<Bench> {
-        let folder = match &common.bin_dir {
-            Some(folder) => folder.clone(),
-            None => std::env::current_exe()?
-                .parent()
-                .map(PathBuf::from)
-                .unwrap_or_default(),
-        };
-        let program = folder.join("dmsc-dataplane");
-        if !program.is_file() {
-            bail!(
-                "dmsc-dataplane is not in {}: build it with `cargo build --release -p dmsc-dataplane`, or name its folder with --bin-dir",
-                folder.display()
-            );
-        }
+        let program = find_dataplane(common.bin_dir.as_deref())?;
         if !nix::unistd::geteuid().is_root() {
             bail!(
                 "{name} makes a network namespace and interfaces and needs root: run it with sudo"
@@ -115,7 +103,7 @@ impl Bench {
         let dir = std::env::temp_dir().join(format!("dmsc-perf-{name}-{}", std::process::id()));
         std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         Ok(Bench {
-            program: program.canonicalize()?,
+            program,
             dir,
             eal: Arc::new(eal),
             pool,

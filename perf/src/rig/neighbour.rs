@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use dmsc_dpdk::{Burst, Device, MacAddr, Port, PortConfig, RxQueue, TxQueue};
 use dmsc_proto::v1::{self, op::Op};
-use dmsc_wire::{
-    Domain, FlowLabel, Header, Heard, Hello, HelloState, Kind, NameBuf, NodeId, PacketBuilder,
-    PortId, RequestId,
-};
+use dmsc_wire::{Domain, FlowLabel, Kind, NameBuf, NodeId, PacketBuilder, RequestId};
 
 use super::{Bench, names};
+use crate::speaker::{self, Manner, Speaker};
 use crate::torture::outer::{self, Frame};
 
 /// Hello interval of all adjacencies here: the default.
@@ -135,8 +133,7 @@ pub struct Neighbour {
     tx: TxQueue,
     pool: dmsc_dpdk::Mempool,
     frame: Frame,
-    sequence: u64,
-    heard: Option<Heard>,
+    speaker: Speaker,
     next_hello: Instant,
     /// Says nothing any more.
     pub silent: bool,
@@ -162,8 +159,7 @@ impl Neighbour {
             tx,
             pool: bench.pool.clone(),
             frame: Frame::default(),
-            sequence: 0,
-            heard: None,
+            speaker: Speaker::default(),
             next_hello: Instant::now(),
             silent: false,
         })
@@ -181,7 +177,7 @@ impl Neighbour {
                 continue;
             };
             match header.kind {
-                Kind::Hello => self.hear(packet, &header),
+                Kind::Hello => self.speaker.hear(mbuf.data()),
                 Kind::Request => each(header.request_id.0, header.flow_label.0),
                 _ => {}
             }
@@ -194,18 +190,6 @@ impl Neighbour {
         Turn { frames, said }
     }
 
-    fn hear(&mut self, packet: &[u8], header: &Header) {
-        if let Ok(hello) = Hello::decode(header.payload(packet)) {
-            self.heard = Some(Heard {
-                node: hello.node,
-                port: hello.port,
-                boot_nonce: hello.boot_nonce,
-                sequence: hello.sequence,
-                state: hello.state,
-            });
-        }
-    }
-
     /// Says hello, and where this neighbour is.
     fn say(&mut self) {
         let place = self.place;
@@ -214,26 +198,13 @@ impl Neighbour {
         frame.arp(place.mac(), 0, 1, from, place.own());
         frame.seal();
         self.send(&frame.bytes);
-        self.sequence += 1;
-        let hello = Hello {
+        let hello = self.speaker.hello(Manner {
             node: NodeId(place.node()),
-            port: PortId(1),
             boot_nonce: BOOT,
-            sequence: self.sequence,
-            state: if self.heard.is_some() {
-                HelloState::Up
-            } else {
-                HelloState::Down
-            },
-            heard: self.heard,
-            version_min: 1,
-            version_max: 1,
             interval_ms: HELLO.as_millis() as u16,
             multiplier: 3,
             mtu: 1_500,
-            key_id: 0,
-            mac: [0; 16],
-        };
+        });
         self.wrap(&mut frame, 0, &hello.packet());
         self.send(&frame.bytes);
         self.frame = frame;
@@ -272,14 +243,7 @@ impl Neighbour {
 
     /// Hands one frame to the driver now; false: it did not take it.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
-        let mut burst = Burst::new();
-        if let Some(mut mbuf) = self.pool.alloc()
-            && mbuf.copy_from(bytes)
-            && burst.push(mbuf).is_ok()
-        {
-            return self.tx.burst(&mut burst) == 1;
-        }
-        false
+        speaker::send(&mut self.tx, &self.pool, bytes)
     }
 }
 

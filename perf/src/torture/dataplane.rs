@@ -1,6 +1,7 @@
 //! The dataplane under fire: started, asked over its agent's socket, and stopped.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -35,6 +36,19 @@ impl Dataplane {
         name: &str,
         configuration: &str,
     ) -> anyhow::Result<Dataplane> {
+        Dataplane::start_by(&[program.into()], dir, name, configuration).await
+    }
+
+    /// As [`Dataplane::start`], by a command that takes `--config FILE`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_by(
+        command: &[OsString],
+        dir: &Path,
+        name: &str,
+        configuration: &str,
+    ) -> anyhow::Result<Dataplane> {
         let (config, log) = (
             dir.join(format!("{name}.toml")),
             dir.join(format!("{name}.log")),
@@ -45,7 +59,7 @@ impl Dataplane {
         // The kernel ends it when this process dies, however it dies; setpriv becomes the program.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(program)
+.args(command)
             // As the unit of systemd starts it: tables in huge pages.
             .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .arg("--config")

@@ -40,11 +40,21 @@ pub fn unveth(interface: &str) {
 
 /// A veth pair of this MTU, both ends up and without addresses.
 pub fn veth_of(own: &str, far: &str, mac: &str, mtu: u16) -> anyhow::Result<()> {
+    veth_pair((own, Some(mac)), (far, None), mtu)
+}
+
+/// A veth pair of these ends, each with its Ethernet address if it shall have a certain one; both up and without other addresses.
+pub fn veth_pair(
+    (own, mac): (&str, Option<&str>),
+    (far, far_mac): (&str, Option<&str>),
+    mtu: u16,
+) -> anyhow::Result<()> {
     let mtu = mtu.to_string();
-    ip(&[
-        "link", "add", own, "address", mac, "mtu", &mtu, "type", "veth", "peer", "name", far,
-        "mtu", &mtu,
-    ])?;
+    let mut words = vec!["link", "add", own, "mtu", &mtu];
+    words.extend(mac.iter().flat_map(|mac| ["address", mac]));
+    words.extend(["type", "veth", "peer", "name", far, "mtu", &mtu]);
+    words.extend(far_mac.iter().flat_map(|mac| ["address", mac]));
+    ip(&words)?;
     for interface in [own, far] {
         // The kernel shall not talk here by itself; without IPv6 there is nothing to turn off.
         let _ = std::fs::write(

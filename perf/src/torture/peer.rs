@@ -15,6 +15,7 @@ use super::kind::Kind;
 use super::outer::{self, Frame};
 use super::site::{MTU, NODE, PEERS, POD_PORT, Role, Site};
 use super::valid::{self, Factory, World};
+use crate::speaker;
 
 /// Request id of the echoes at the end.
 const ECHO: u64 = 0xec40_0000_0000_0000;
@@ -205,13 +206,7 @@ impl Peer {
 
     /// Sends one frame beside the others; what the driver does not take now is said again later.
     fn say(&mut self, bytes: &[u8]) {
-        let mut burst = Burst::new();
-        if let Some(mut mbuf) = self.pool.alloc()
-            && mbuf.copy_from(bytes)
-            && burst.push(mbuf).is_ok()
-        {
-            self.tx.burst(&mut burst);
-        }
+        speaker::send(&mut self.tx, &self.pool, bytes);
     }
 
     fn fire(&mut self, due: u64) -> bool {

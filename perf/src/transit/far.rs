@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::link::{Link, Pmd};
 use super::neighbour::{self, INTERVAL_MS, Neighbour};
+use crate::speaker;
 use crate::torture::outer::Frame;
 
 /// The far end of one link.
@@ -75,7 +76,7 @@ impl Far {
         self.neighbour.hear(frame);
     }
 
-    /// Says hello, and where it is, if it is time to.
+    /// Says hello, and where it is, if it is time to; what the driver does not take is said again later.
     pub fn say_what_is_due(&mut self, now: Instant) {
         if now < self.next_hello {
             return;
@@ -83,21 +84,10 @@ impl Far {
         self.next_hello = now + Duration::from_millis(u64::from(INTERVAL_MS));
         let mut frame = std::mem::take(&mut self.frame);
         neighbour::introduction(self.link, &mut frame);
-        self.say(&frame.bytes);
+        speaker::send(&mut self.tx, &self.pool, &frame.bytes);
         self.neighbour.hello(self.link, self.mtu, &mut frame);
-        self.say(&frame.bytes);
+        speaker::send(&mut self.tx, &self.pool, &frame.bytes);
         self.frame = frame;
-    }
-
-    /// Sends one frame beside the others; what the driver does not take is said again later.
-    fn say(&mut self, bytes: &[u8]) {
-        let mut burst = Burst::new();
-        if let Some(mut mbuf) = self.pool.alloc()
-            && mbuf.copy_from(bytes)
-            && burst.push(mbuf).is_ok()
-        {
-            self.tx.burst(&mut burst);
-        }
     }
 }
 

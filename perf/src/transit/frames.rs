@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use dmsc_wire::{Domain, FlowLabel, Kind as Type, NameBuf, PacketBuilder, RequestId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::link::LINKS;
 use super::neighbour;
@@ -17,13 +17,18 @@ pub const SMALLEST: usize = 128;
 pub const LARGEST: usize = 9_000;
 /// Bytes at the start of the payload in which a generator keeps account.
 pub const STAMP: usize = 16;
+
 /// By what the router forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The gateway that stands in the header.
+    /// Nothing: ports are cross-connected, frames get new MAC addresses
+    Mac,
+    /// Transit: the gateway that stands in the header
     Gateway,
-    /// The name: no gateway was chosen yet.
+    /// The name, which is looked up: no gateway was chosen yet
     Name,
 }
 
@@ -31,6 +36,7 @@ impl Mode {
     /// As on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
+            Mode::Mac => "mac",
             Mode::Gateway => "gateway",
             Mode::Name => "name",
         }
@@ -66,6 +72,11 @@ impl Size {
     pub fn mean(self) -> f64 {
         let cycle = self.cycle();
         cycle.iter().sum::<usize>() as f64 / cycle.len() as f64
+    }
+
+    /// Shortest frame.
+    pub fn shortest(self) -> usize {
+        self.cycle().into_iter().min().unwrap_or(SMALLEST)
     }
 
     /// Longest frame.
@@ -140,7 +151,7 @@ pub fn frame(mode: Mode, length: usize, number: u32, stamp: [u8; STAMP]) -> Fram
             .request_id(RequestId(u64::from(number)))
             .source_gateway(LINKS[0].far_node())
             .payload(payload);
-        if mode == Mode::Gateway {
+        if mode != Mode::Name {
             builder = builder.destination_gateway(LINKS[1].far_node());
         }
         builder.to_vec().unwrap_or_default()
@@ -223,7 +234,7 @@ mod tests {
 
     #[test]
     fn frames_have_the_length_and_the_name_that_were_asked_for() {
-        for mode in [Mode::Gateway, Mode::Name] {
+        for mode in [Mode::Mac, Mode::Gateway, Mode::Name] {
             for length in [SMALLEST, 129, 576, 1_500, LARGEST] {
                 let template = Template::new(mode, length);
                 assert_eq!(template.bytes.len(), length);
@@ -236,7 +247,7 @@ mod tests {
                 let name = header.destination_name(packet).expect("a name");
                 assert_eq!(name.to_string(), "/p/0000beef/m");
                 assert!(name.as_bytes().starts_with(prefix(0xbeef).as_bytes()));
-                assert_eq!(header.destination_gateway.0 != 0, mode == Mode::Gateway);
+                assert_eq!(header.destination_gateway.0 == 0, mode == Mode::Name);
                 assert!(template.head().len() <= SMALLEST);
             }
         }

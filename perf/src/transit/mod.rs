@@ -1,8 +1,9 @@
 //! A real router with two links, what is programmed into it, and who is at the far ends of the links.
 //!
 //! `link`: addresses and devices of a link; `neighbour`: its far end's hellos; `frames`: what travels from the first link to the second;
-//! `router`: the process; `far`: the far ends as ports of this process; `rig`: what all of it stands on.
+//! `router`: the process; `crossed`: the same in mode `mac`; `far`: the far ends as ports of this process; `rig`: what all of it stands on.
 
+mod crossed;
 mod far;
 mod frames;
 mod link;
@@ -10,6 +11,7 @@ mod neighbour;
 mod rig;
 mod router;
 
+pub use crossed::{CrossedArgs, run as serve_crossed};
 pub use far::{Far, pin};
 pub use frames::{Mode, STAMP, Size, Template, frame};
 pub use link::{LINKS, Link, Pmd};

@@ -1,8 +1,9 @@
 //! The router at the far end of a link: says hello, and where it is.
 
-use dmsc_wire::{Heard, Hello, HelloState, Kind as Type, PortId};
+use dmsc_wire::{Heard, HelloState, PortId};
 
 use super::link::Link;
+use crate::speaker::{Manner, Speaker};
 use crate::torture::outer::{self, Frame};
 
 /// Between two hellos, ms.
@@ -16,8 +17,7 @@ pub struct Neighbour {
     boot_nonce: u64,
     interval_ms: u16,
     multiplier: u8,
-    sequence: u64,
-    heard: Option<Heard>,
+    speaker: Speaker,
 }
 
 impl Neighbour {
@@ -27,8 +27,7 @@ impl Neighbour {
             boot_nonce: boot_nonce(),
             interval_ms: INTERVAL_MS,
             multiplier: MULTIPLIER,
-            sequence: 0,
-            heard: None,
+            speaker: Speaker::default(),
         }
     }
 
@@ -43,25 +42,12 @@ impl Neighbour {
 
     /// Notes a frame of the router, if it is a hello.
     pub fn hear(&mut self, frame: &[u8]) {
-        let hello = outer::find_dmsc(frame).and_then(|(packet, ..)| {
-            let header = dmsc_wire::parse(packet).ok()?;
-            (header.kind == Type::Hello).then_some(())?;
-            Hello::decode(header.payload(packet)).ok()
-        });
-        if let Some(hello) = hello {
-            self.heard = Some(Heard {
-                node: hello.node,
-                port: hello.port,
-                boot_nonce: hello.boot_nonce,
-                sequence: hello.sequence,
-                state: hello.state,
-            });
-        }
+        self.speaker.hear(frame);
     }
 
     /// Takes for heard what a router with this boot nonce would say: for those who only send.
     pub fn assume(&mut self, link: Link, router: dmsc_wire::NodeId, boot_nonce: u64) {
-        self.heard = Some(Heard {
+        self.speaker.assume(Heard {
             node: router,
             port: PortId(u16::from(link.number)),
             boot_nonce,
@@ -72,25 +58,13 @@ impl Neighbour {
 
     /// Writes the next hello.
     pub fn hello(&mut self, link: Link, mtu: u16, frame: &mut Frame) {
-        self.sequence += 1;
-        let hello = Hello {
+        let hello = self.speaker.hello(Manner {
             node: link.far_node(),
-            port: PortId(1),
             boot_nonce: self.boot_nonce,
-            sequence: self.sequence,
-            state: match self.heard {
-                Some(_) => HelloState::Up,
-                None => HelloState::Down,
-            },
-            heard: self.heard,
-            version_min: 1,
-            version_max: 1,
             interval_ms: self.interval_ms,
             multiplier: self.multiplier,
             mtu,
-            key_id: 0,
-            mac: [0; 16],
-        };
+        });
         wrap(link, &hello.packet(), frame);
     }
 }

@@ -9,6 +9,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use super::far::Far;
+use super::frames::Mode;
 use super::link::{LINKS, Pmd};
 use super::router::{Idle, Router, RouterPlan};
 use crate::torture::net;
@@ -44,6 +45,8 @@ pub struct Wanted {
     pub idle: Idle,
     /// Prefixes in its table.
     pub prefixes: u32,
+    /// By what it forwards: in mode mac its ports are cross-connected.
+    pub mode: Mode,
 }
 
 impl Rig {
@@ -160,6 +163,7 @@ impl Rig {
             core: self.router_core,
             prefixes: wanted.prefixes,
             memory_mb: ROUTER_MEMORY_MB,
+            is_crossed: wanted.mode == Mode::Mac,
         }
     }
 

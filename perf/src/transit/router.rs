@@ -1,5 +1,6 @@
 //! The router under test: configured, started, programmed, and asked what it did.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,18 @@ pub struct RouterPlan {
     pub prefixes: u32,
     /// Memory of its EAL, MiB.
     pub memory_mb: u32,
+    /// Its ports are cross-connected: `crossed` runs in its place.
+    pub is_crossed: bool,
+}
+
+impl RouterPlan {
+    /// The command that takes `--config FILE`.
+    fn command(&self) -> anyhow::Result<Vec<OsString>> {
+        Ok(match self.is_crossed {
+            true => vec![std::env::current_exe()?.into(), "crossed-router".into()],
+            false => vec![self.program.clone().into()],
+        })
+    }
 }
 
 /// What a worker did, as sums since the start.
@@ -135,9 +148,9 @@ impl Router {
         if plan.pmd == Pmd::Virtio {
             opened = Some(far()?);
         }
-        let text = configuration(plan, dir);
+        let (command, text) = (plan.command()?, configuration(plan, dir));
         let dataplane = loop {
-            let start = Dataplane::start(&plan.program, dir, NAME, &text);
+            let start = Dataplane::start_by(&command, dir, NAME, &text);
             let dataplane = runtime.block_on(start)?;
             if plan.pmd != Pmd::AfPacket || !fanouts_collide(dataplane.id())? {
                 break dataplane;

@@ -218,7 +218,9 @@ fn make_pool(
         name,
         MempoolConfig {
             count,
-            cache: 64.min(count / 8),
+            // Buffers that a ring of 256 gives back at once stay in the cache: through the pool's own ring all of them would take
+            // turns, and none would be in the processor's.
+            cache: 256.min(count / 8),
             data_room: room,
         },
     )
