@@ -59,7 +59,7 @@ impl Dataplane {
         // The kernel ends it when this process dies, however it dies; setpriv becomes the program.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-.args(command)
+            .args(command)
             // As the unit of systemd starts it: tables in huge pages.
             .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .arg("--config")
