@@ -1,6 +1,7 @@
 //! dpdk-testpmd as a process: started, told what to do, asked what it counted, ended. Nothing of it stays behind.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -47,6 +48,8 @@ impl Testpmd {
             .args(eal)
             .args(["--", "-i"])
             .args(own)
+            // A signal from the terminal is for this process alone.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -209,8 +212,8 @@ fn prefix() -> String {
     format!("{}{}", OURS[0], std::process::id())
 }
 
-/// Removes what processes left that were killed.
-fn sweep(runtime: &Path) {
+/// Removes what processes of this program left in `runtime` when they were killed: what is named after a process that is no more.
+pub fn sweep(runtime: &Path) {
     for entry in std::fs::read_dir(runtime).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::Table;
 use dmsc_dataplane::meter::Station;
+use dmsc_lab::wait;
 use serde::Serialize;
 
 use super::baseline::{Baseline, taken_with};
@@ -89,6 +90,7 @@ struct Outcome {
 pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
     let baseline = args.gate.as_deref().map(Baseline::read).transpose()?;
     let mut record = Record::<Round, Outcome>::new("cycles");
+    wait::catch_signals()?;
     if args.stations {
         stations(args, &mut record)?;
     } else {

@@ -149,7 +149,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> anyhow::Result<Folder> {
-        let path = std::env::temp_dir().join(format!("dmsc-perf-{}", std::process::id()));
+        let parent = std::env::temp_dir();
+        crate::testpmd::sweep(&parent);
+        let path = parent.join(format!("dmsc-perf-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Folder(path))
     }

@@ -140,6 +140,9 @@ impl Outcome {
 
     /// For people.
     pub fn table(&self) -> String {
+        if self.points.is_empty() {
+            return "nothing was measured to its end".into();
+        }
         let has =
             |figure: fn(&Figures) -> Option<f64>| self.points.iter().any(|p| figure(p).is_some());
         let (with_static, with_peer) = (has(|p| p.ratio_static), has(|p| p.ratio));

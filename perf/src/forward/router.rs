@@ -1,21 +1,28 @@
 //! The measured router as the command sees it: a process that is told what to do, and stopped while the peer runs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use dmsc_lab::wait;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Mode;
 use super::child::{Answer, Count, Order, RouterArgs};
 
+/// Between two looks for a signal while an answer is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// The process; killed when dropped.
 pub struct Router {
     child: Child,
     orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
     stopped: bool,
 }
 
@@ -49,8 +56,10 @@ impl Router {
         std::fs::create_dir_all(&args.dir)?;
         let log_path = args.dir.join("router.log");
         let log = std::fs::File::create(&log_path)?;
-        let mut command = Command::new(program);
-        command.arg("forward-router").args(words(args));
+        let mut command = Command::new("setpriv");
+        // It goes when this process is killed, also while it is stopped; a signal from the terminal is for this process alone.
+        command.args(["--pdeathsig", "KILL"]).process_group(0);
+        command.arg(program).arg("forward-router").args(words(args));
         // Tables of a million names miss the TLB otherwise; see dataplane/fib/README.md.
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
         command
@@ -59,20 +68,24 @@ impl Router {
             .stderr(log);
         let mut child = command
             .spawn()
-            .with_context(|| format!("cannot run {}", program.display()))?;
+            .context("cannot run setpriv: install util-linux")?;
         let orders = child.stdin.take();
         let answers = child.stdout.take().context("no standard output")?;
         let mut router = Router {
             child,
             orders,
-            answers: BufReader::new(answers),
+            answers: lines_of(answers),
             stopped: false,
         };
-        match router.answer().with_context(|| {
+        let loaded = router.answer().map_err(|error| {
             let log = std::fs::read_to_string(&log_path).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            lines[lines.len().saturating_sub(8)..].join("\n")
-        })? {
+            match lines[lines.len().saturating_sub(8)..].join("\n") {
+                none if none.is_empty() => error,
+                log => error.context(log),
+            }
+        })?;
+        match loaded {
             Answer::Loaded {
                 prefixes,
                 seconds,
@@ -92,10 +105,15 @@ impl Router {
     }
 
     fn answer(&mut self) -> anyhow::Result<Answer> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            bail!("the router has ended: {:?}", self.child.wait()?);
-        }
+        let line = loop {
+            match self.answers.recv_timeout(LOOK) {
+                Ok(line) => break line,
+                Err(RecvTimeoutError::Timeout) => wait::pause(Duration::ZERO)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("the router has ended: {}", self.child.wait()?)
+                }
+            }
+        };
         match serde_json::from_str(&line)? {
             Answer::Failed(reason) => bail!("the router: {reason}"),
             answer => Ok(answer),
@@ -156,15 +174,27 @@ impl Drop for Router {
     fn drop(&mut self) {
         let _ = self.go();
         drop(self.orders.take());
-        // It ends when its input ends; what hangs is ended.
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // It ends when its input ends; what hangs, or still loads when somebody asks to stop, is ended.
+        let end = Instant::now() + Duration::from_secs(10);
         while matches!(self.child.try_wait(), Ok(None)) {
-            if std::time::Instant::now() > end {
+            if Instant::now() > end || wait::interrupted() {
                 let _ = self.child.kill();
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+fn lines_of(output: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return; // nobody waits any more
+            }
+        }
+    });
+    lines
 }
 
 /// The command line of `args`.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use comfy_table::Table;
+use dmsc_lab::wait;
 use serde::Serialize;
 
 use super::child::RouterArgs;
@@ -68,6 +69,7 @@ pub fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
         bail!("--workers: 1 to {there} are possible here, one per core");
     }
     let mut record = Record::<Round, Outcome>::new("scale");
+    wait::catch_signals()?;
     let dir = Folder::new()?;
     let mut progress = Progress::start("scale", args.workers.len() + args.rounds as usize);
     let mut routers = Vec::new();
