@@ -6,6 +6,8 @@ use std::slice;
 
 use dpdk_sys::rte_mbuf;
 
+use crate::prefetch::prefetch_address;
+
 /// Bytes in front of a fresh packet, for headers that are put before it.
 pub const HEADROOM: usize = dpdk_sys::RTE_PKTMBUF_HEADROOM as usize;
 
@@ -248,14 +250,14 @@ impl Mbuf {
     /// Asks for the header of this mbuf, ahead of use.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch(self.0.as_ptr().cast());
+        prefetch_address(self.0.as_ptr().cast());
     }
 
     /// Asks for the first cache line of data, ahead of use; the header should be there already.
     #[inline]
     pub fn prefetch_data(&self) {
         let head = self.head();
-        prefetch(head.buf_addr.wrapping_add(usize::from(head.data_off)));
+        prefetch_address(head.buf_addr.wrapping_add(usize::from(head.data_off)));
     }
 
     /// Whether the chain is well formed and nobody else refers to it: what every driver must hand over. For tests and
@@ -274,18 +276,6 @@ impl Mbuf {
 
 /// `RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT`: say where the buffer is, so a reset keeps them.
 const KEPT_FLAGS: u64 = 3 << 61;
-
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, allowed on any address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
 
 impl Drop for Mbuf {
     #[inline]

@@ -87,17 +87,22 @@ impl Gateway {
         flow: FlowLabel,
         usable: impl Fn(AdjacencyId) -> bool,
     ) -> Option<(AdjacencyId, PathKind)> {
-        let first = match self.next_hops.as_slice() {
-            [] => None,
-            [only] => Some(*only),
-            several => several.iter().copied().max_by_key(|&hop| score(flow, hop)),
-        };
-        if let Some(hop) = first
+        if let Some(hop) = self.first(flow)
             && usable(hop)
         {
             return Some((hop, PathKind::Primary));
         }
         self.select_next(flow, usable)
+    }
+
+    /// The next hop for a flow while all of them are usable: [`Gateway::select`] begins with it.
+    #[inline(always)]
+    pub fn first(&self, flow: FlowLabel) -> Option<AdjacencyId> {
+        match self.next_hops.as_slice() {
+            [] => None,
+            [only] => Some(*only),
+            several => highest(several, flow),
+        }
     }
 
     #[cold]
@@ -116,6 +121,12 @@ impl Gateway {
             .or_else(|| alternate(self.node_protecting, PathKind::NodeProtecting))
             .or_else(|| alternate(self.link_protecting, PathKind::LinkProtecting))
     }
+}
+
+/// The one of highest score.
+#[inline(never)]
+fn highest(hops: &[AdjacencyId], flow: FlowLabel) -> Option<AdjacencyId> {
+    hops.iter().copied().max_by_key(|&hop| score(flow, hop))
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dmsc_wire::{FlowLabel, NodeId};
 
+use crate::raw;
 use crate::stratified::{self, BLOCK, BLOCKS};
 
 /// Slots that a group compiles its choice into.
@@ -154,6 +155,17 @@ impl Group {
             return Some(member);
         }
         self.select_next(slot, eligible)
+    }
+
+    /// Asks for what [`Group::select`] of this flow reads, ahead of use.
+    #[inline]
+    pub fn prefetch(&self, flow: FlowLabel) {
+        if let Some(slot) = self.inner.slots.get(stratified::slot(flow)) {
+            raw::prefetch(slot);
+        }
+        if let Some(member) = self.inner.members.first() {
+            raw::prefetch(member);
+        }
     }
 
     /// Bytes of memory.

@@ -3,7 +3,8 @@
 //! [`parse`] validates a packet in one pass without allocating and returns a [`Header`] of plain numbers;
 //! everything of variable length ([`Name`]s, options, payload) is borrowed from the packet through that header.
 //! [`PacketBuilder`] writes packets, [`patch`] edits fields of a validated packet in place, and [`Message`]
-//! decodes the payload of the kinds that have one ([`ErrorMessage`], [`Hello`], [`Probe`]).
+//! decodes the payload of the kinds that have one ([`ErrorMessage`], [`Hello`], [`Probe`]). [`glance()`] reads what a router on
+//! the way needs of a packet without options, and is as strict.
 //!
 //! The byte layout, complete enough for an independent implementation, is in `FORMAT.md` beside this crate.
 //!
@@ -26,6 +27,7 @@ pub mod build;
 pub mod ecn;
 pub mod error;
 pub mod flags;
+pub mod glance;
 pub mod header;
 pub mod hello;
 pub mod ids;
@@ -44,6 +46,7 @@ pub use build::{BuildError, PacketBuilder};
 pub use ecn::Ecn;
 pub use error::{ErrorCode, ErrorMessage, ErrorMessageError, build_error};
 pub use flags::Flags;
+pub use glance::{Glance, GlancedNames, glance, is_to_router};
 pub use header::{Header, destination_name, parse};
 pub use hello::{Heard, Hello, HelloError, HelloState};
 pub use ids::{AttachmentId, Class, Domain, FlowLabel, NodeId, PortId, RequestId};

@@ -6,10 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use dmsc_dataplane::mac::MacAddress;
 use dmsc_dataplane::outer::Outer;
 use dmsc_dataplane::rig::Gear;
-use dmsc_dpdk::{Burst, Mbuf, Mempool};
+use dmsc_dpdk::{Burst, Mbuf, Mempool, prefetch};
 
 use super::draw::{HEAD, Head};
 use crate::transit::Size;
+
+/// Headers that are asked for ahead: those of the next burst. They come from memory, which the frames of a NIC do not, and whoever reads
+/// a stamped frame would wait for them.
+const AHEAD: usize = 32;
 
 /// How frames get onto a port's wire.
 #[derive(Debug, Clone)]
@@ -214,6 +218,10 @@ impl Gear for Stamp {
             next += 1;
             if next == heads.len() {
                 next = 0;
+            }
+            if let Some(later) = heads.get(next + AHEAD) {
+                prefetch(&later.0[0]);
+                prefetch(&later.0[HEAD / 2]);
             }
             stamp(mbuf, offset, head);
             if self.belt.size == Size::Imix {

@@ -14,28 +14,29 @@ const BEHIND_ETHERNET: usize = 14;
 const BEHIND_UDP4: usize = 42;
 const BEHIND_UDP6: usize = 62;
 
-/// Puts the new addresses in; false, and nothing changed, if the frame is this router's or no Ethernet frame.
+/// Destination and source address as they stand in a frame.
 #[inline]
-pub fn run<F: Frame>(
-    frame: &mut F,
-    udp_port: u16,
-    source: MacAddress,
-    destination: MacAddress,
-) -> bool {
+pub fn addresses(destination: MacAddress, source: MacAddress) -> [u8; 12] {
+    let [a, b, c, d, e, f] = destination.0;
+    let [g, h, i, j, k, l] = source.0;
+    [a, b, c, d, e, f, g, h, i, j, k, l]
+}
+
+/// Puts the new addresses in; false, and nothing changed, if the frame is this router's or no Ethernet frame.
+#[inline(always)]
+pub fn run<F: Frame>(frame: &mut F, udp_port: u16, addresses: &[u8; 12]) -> bool {
     if is_kept(frame, udp_port) {
         return false;
     }
-    let Some(addresses) = frame.bytes_mut().first_chunk_mut::<12>() else {
+    let Some(place) = frame.bytes_mut().first_chunk_mut::<12>() else {
         return false;
     };
-    let [a, b, c, d, e, f] = destination.0;
-    let [g, h, i, j, k, l] = source.0;
-    *addresses = [a, b, c, d, e, f, g, h, i, j, k, l];
+    *place = *addresses;
     true
 }
 
 /// Whether a frame is for this router itself, or too short for Ethernet.
-#[inline]
+#[inline(always)]
 pub fn is_kept<F: Frame>(frame: &F, udp_port: u16) -> bool {
     let bytes = frame.bytes();
     let Some(head) = bytes.first_chunk::<14>() else {
@@ -84,15 +85,16 @@ mod tests {
 
     #[test]
     fn only_hellos_and_address_resolution_stay() {
-        assert!(!run(&mut udp(0x15, 35029), 35029, HERE, THERE), "a hello");
-        assert!(run(&mut udp(0x10, 35029), 35029, HERE, THERE), "a request");
-        assert!(run(&mut udp(0x15, 53), 35029, HERE, THERE), "another port");
+        let new = addresses(THERE, HERE);
+        assert!(!run(&mut udp(0x15, 35029), 35029, &new), "a hello");
+        assert!(run(&mut udp(0x10, 35029), 35029, &new), "a request");
+        assert!(run(&mut udp(0x15, 53), 35029, &new), "another port");
         let mut arp = vec![0xff; 42];
         arp[12..14].copy_from_slice(&ETHERTYPE_ARP.to_be_bytes());
-        assert!(!run(&mut PlainFrame::new(&arp), 35029, HERE, THERE));
-        assert!(!run(&mut PlainFrame::new(&[0; 13]), 35029, HERE, THERE));
+        assert!(!run(&mut PlainFrame::new(&arp), 35029, &new));
+        assert!(!run(&mut PlainFrame::new(&[0; 13]), 35029, &new));
         let mut any = PlainFrame::new(&[7; 64]);
-        assert!(run(&mut any, 35029, HERE, THERE));
+        assert!(run(&mut any, 35029, &new));
         assert_eq!(any.bytes()[..6], THERE.0);
         assert_eq!(any.bytes()[6..12], HERE.0);
         assert_eq!(any.bytes()[12..], [7; 52]);

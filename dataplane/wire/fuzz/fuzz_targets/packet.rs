@@ -5,7 +5,18 @@ use dmsc_wire::*;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(header) = parse(data) else { return };
+    let parsed = parse(data);
+    let glance = glance(data).filter(|(_, names)| names.are_canonical());
+    let is_usual = |header: &Header| {
+        header.kind.is_named() && header.options_offset == header.header_len
+    };
+    assert_eq!(glance.is_some(), parsed.as_ref().is_ok_and(is_usual));
+    let Ok(header) = parsed else { return };
+    if let (Some((glance, _)), Some(name)) = (glance, header.destination_name(data)) {
+        assert_eq!(usize::from(glance.total_len), header.total_len());
+        assert_eq!(glance.destination_gateway, header.destination_gateway);
+        assert_eq!(is_to_router(data), name.is_reserved());
+    }
     let packet = &data[..header.total_len()];
     assert_eq!(parse(packet), Ok(header), "trailing bytes mean nothing");
     let mut builder = PacketBuilder::new(header.kind)

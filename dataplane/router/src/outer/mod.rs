@@ -1,6 +1,13 @@
 //! The outer header that an adjacency or attachment puts in front of a DMSC packet: built once, patched per packet.
 
+mod carried;
+mod plain;
+
 use std::net::IpAddr;
+
+pub use carried::Carried;
+use plain::Likeness;
+pub use plain::Plain;
 
 use crate::frame::Frame;
 use crate::mac::MacAddress;
@@ -13,17 +20,6 @@ const DSCP: [u8; 8] = [0, 8, 10, 18, 26, 34, 46, 48];
 const ETHERNET: usize = 14;
 /// Bytes of Ethernet without a tag, IPv4 without options, UDP.
 const UDP4: usize = ETHERNET + 20 + 8;
-
-/// Where the DMSC packet of a frame is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Carried {
-    /// Bytes in front of it.
-    pub offset: usize,
-    /// Its bytes, padding of Ethernet included.
-    pub length: usize,
-    /// ECN bits of the outer header.
-    pub ecn: u8,
-}
 
 /// What is between Ethernet and the DMSC header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +42,8 @@ pub struct Outer {
     udp_sum: u64,
     fixed_source_port: bool,
     checksum: bool,
+    /// What frames of the other end have in common.
+    likeness: Likeness,
 }
 
 /// Addresses of a UDP carrier.
@@ -111,6 +109,7 @@ impl Outer {
         outer.fixed_source_port = path.source_port.is_some();
         outer.checksum = path.checksum;
         outer.udp_sum = net::pseudo_header(path.local, path.remote, PROTOCOL_UDP, 0);
+        outer.likeness = Likeness::of(&outer);
         outer
     }
 
@@ -124,6 +123,7 @@ impl Outer {
             udp_sum: 0,
             fixed_source_port: true,
             checksum: false,
+            likeness: Likeness::NONE,
         }
     }
 
@@ -155,66 +155,9 @@ impl Outer {
         self.length == 0
     }
 
-    /// Whether an untagged frame is as the other end of this header sends them on: same carrier, addresses exchanged, no IPv4
-    /// options, no fragment, sound lengths and IPv4 checksum, at least `minimum_ttl`, at most `mtu`. The Ethernet addresses are not looked at.
-    #[inline]
-    pub fn look(&self, frame: &[u8], minimum_ttl: u8, mtu: u16) -> Option<Carried> {
-        match self.carrier {
-            Carrier::Ethernet => {
-                let head = frame.first_chunk::<ETHERNET>()?;
-                (head[12..14] == dmsc_wire::ETHERTYPE.to_be_bytes()).then_some(Carried {
-                    offset: ETHERNET,
-                    length: frame.len() - ETHERNET,
-                    ecn: 0,
-                })
-            }
-            Carrier::Udp4 => self.look_udp4(frame, minimum_ttl, mtu),
-            // Few, and none of them slow: the stages know IPv6 too.
-            Carrier::Udp6 => None,
-        }
-    }
-
-    #[inline]
-    fn look_udp4(&self, frame: &[u8], minimum_ttl: u8, mtu: u16) -> Option<Carried> {
-        let head = frame.first_chunk::<UDP4>()?;
-        let own = self.bytes.first_chunk::<UDP4>()?;
-        let word =
-            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let be16 = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        let total = usize::from(be16(16));
-        let udp = usize::from(be16(38));
-        // Ethernet type, version and header length; don't fragment or nothing; UDP; our addresses the other way round; our port.
-        let is_like = head[12..15] == [0x08, 0x00, 0x45]
-            && be16(20) & 0xbfff == 0
-            && head[22] >= minimum_ttl
-            && head[23] == PROTOCOL_UDP
-            && head[26..30] == own[30..34]
-            && head[30..34] == own[26..30]
-            && head[36..38] == own[36..38];
-        // The Internet checksum is the same in any byte order (RFC 1071).
-        let sum: u64 = [14, 18, 22, 26, 30]
-            .map(|at| u64::from(word(at)))
-            .iter()
-            .sum();
-        if !is_like
-            || net::fold(sum) != 0
-            || total > usize::from(mtu)
-            || total + ETHERNET > frame.len()
-            || udp < 8
-            || udp + 20 > total
-        {
-            return None;
-        }
-        Some(Carried {
-            offset: UDP4,
-            length: udp - 8,
-            ecn: head[15] & 3,
-        })
-    }
-
     /// Puts the header in the place of the first `offset` bytes of `frame` and cuts off what is behind the DMSC packet of `total`
     /// bytes that follows them. False, and the frame unusable, when there is no room in front.
-    #[inline(always)]
+    #[inline]
     #[allow(clippy::too_many_arguments)] // two places in the frame and four fields of the packet
     pub fn replace<F: Frame>(
         &self,
@@ -256,7 +199,6 @@ impl Outer {
     }
 
     /// Writes the header to the front of `bytes`, a whole frame; false if that is too short.
-    #[inline(always)]
     fn fill(
         &self,
         bytes: &mut [u8],
@@ -266,10 +208,6 @@ impl Outer {
         ecn: u8,
     ) -> bool {
         let length = self.length;
-        // Without a tag, on IPv4, without a checksum is what most are: a copy of a length that is known.
-        if length == UDP4 && !self.checksum {
-            return self.fill_udp4(bytes, destination, flow, class, ecn);
-        }
         if bytes.len() < length {
             return false;
         }
@@ -307,42 +245,6 @@ impl Outer {
                 };
             put16(bytes, udp + 6, checksum);
         }
-        true
-    }
-}
-
-impl Outer {
-    /// As [`Outer::fill`], for UDP over IPv4 without a tag and without a UDP checksum.
-    #[inline(always)]
-    fn fill_udp4(
-        &self,
-        bytes: &mut [u8],
-        destination: MacAddress,
-        flow: u32,
-        class: u8,
-        ecn: u8,
-    ) -> bool {
-        let packet = bytes.len().wrapping_sub(ETHERNET) as u16;
-        let (Some(head), Some(own)) = (
-            bytes.first_chunk_mut::<UDP4>(),
-            self.bytes.first_chunk::<UDP4>(),
-        ) else {
-            return false;
-        };
-        let traffic_class = (DSCP[usize::from(class & 7)] << 2) | (ecn & 3);
-        let checksum = net::fold(self.ip_sum + u64::from(traffic_class) + u64::from(packet));
-        let source_port = if self.fixed_source_port {
-            u16::from_be_bytes([own[34], own[35]])
-        } else {
-            entropy(flow)
-        };
-        *head = *own;
-        head[..6].copy_from_slice(&destination.0);
-        head[15] = traffic_class;
-        head[16..18].copy_from_slice(&packet.to_be_bytes());
-        head[24..26].copy_from_slice(&checksum.to_be_bytes());
-        head[34..36].copy_from_slice(&source_port.to_be_bytes());
-        head[38..40].copy_from_slice(&packet.wrapping_sub(20).to_be_bytes());
         true
     }
 }

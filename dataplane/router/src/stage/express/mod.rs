@@ -1,0 +1,187 @@
+//! What most packets between routers need, in one look: a call or answer from a neighbour, without options, that leaves by another
+//! adjacency. Everything else is left to the stages, which do the same for every packet there is; a test compares the two.
+//!
+//! What is malformed is left to the stages, too, names included: every router drops it and counts why.
+//!
+//! A burst goes through short loops one behind the other: what one packet waits for, the next one waits for meanwhile.
+
+mod look;
+mod place;
+mod way;
+
+#[cfg(test)]
+mod tests;
+
+use dmsc_fib::{Gateway, PathKind, PrefixMatch};
+use dmsc_wire::{AttachmentId, NodeId, patch};
+
+use super::Env;
+use crate::counters::EventKind;
+use crate::frame::Frame;
+use crate::meter::Station;
+use crate::outer::Plain;
+use crate::packet::BATCH;
+use crate::port::PortState;
+use look::{Look, Seen};
+use place::Matches;
+use way::{Way, Ways};
+
+/// Makes the first frames of a burst of a router port ready to leave, in order, up to the first one that needs the stages; returns
+/// how many. `exits` gets the port number for each of them; no other frame is changed.
+#[inline]
+pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &mut [u8]) -> usize {
+    let mut looks = [Look::NONE; BATCH];
+    let Seen {
+        frames: seen,
+        by_name,
+    } = look::run(env, port, frames, &mut looks);
+    let looks = &mut looks[..seen];
+    env.counters.meter.mark(Station::Parse);
+    let matches = by_name.then(|| place::run(env, frames, looks));
+    let mut gateways = [None; BATCH];
+    find_gateways(env, looks, &mut gateways);
+    let done = leave_all(env, frames, looks, &gateways, matches.as_ref(), exits);
+    env.counters.meter.mark(Station::Rewrite);
+    if let Some(counters) = env.counters.ports.get(port.number) {
+        if done.resolved > 0 {
+            counters.events_many(EventKind::NameResolved, done.resolved);
+        }
+        if done.alternates > 0 {
+            counters.events_many(EventKind::AlternateUsed, done.alternates);
+        }
+    }
+    done.frames
+}
+
+/// What became of a burst.
+#[derive(Default)]
+struct Done {
+    frames: usize,
+    /// Of these, resolved by name.
+    resolved: u64,
+    /// Of these, over an alternate.
+    alternates: u64,
+}
+
+/// The gateway table's entries of all packets. A loop of its own: entries lie far apart, and it waits for many of them at once.
+#[inline(never)]
+fn find_gateways<'a>(env: &Env<'a>, looks: &[Look], gateways: &mut [Option<&'a Gateway>; BATCH]) {
+    for (gateway, look) in gateways.iter_mut().zip(looks) {
+        if look.gateway.is_some() {
+            *gateway = env.chooser.gateway(look.gateway, look.topology());
+        }
+    }
+}
+
+/// Finds the way of every packet and makes it ready to leave, up to the first one that needs the stages.
+#[inline(never)]
+fn leave_all<F: Frame>(
+    env: &Env<'_>,
+    frames: &mut [F],
+    looks: &[Look],
+    gateways: &[Option<&Gateway>; BATCH],
+    matches: Option<&Matches>,
+    exits: &mut [u8],
+) -> Done {
+    let mut ways = Ways::new();
+    let mut done = Done::default();
+    for (place, (((look, frame), gateway), exit)) in looks
+        .iter()
+        .zip(frames)
+        .zip(gateways)
+        .zip(exits)
+        .enumerate()
+    {
+        let found = gateway.and_then(|gateway| ways.find(env, gateway, look));
+        let (gateway, (way, path)) = match found {
+            Some(found) => (look.gateway, found),
+            None => {
+                // Rare: the member that the flow belongs to is away.
+                let found = matches.and_then(|matches| matches[place].as_ref());
+                let Some(member) = found.and_then(|found| other_member(env, found, look)) else {
+                    break;
+                };
+                let entry = env.chooser.gateway(member, look.topology());
+                let Some(found) = entry.and_then(|gateway| ways.find(env, gateway, look)) else {
+                    break;
+                };
+                (member, found)
+            }
+        };
+        if !leave(frame, look, look.by_name.then_some(gateway), way) {
+            break;
+        }
+        *exit = way.out.config.port as u8;
+        done.frames += 1;
+        done.resolved += u64::from(look.by_name);
+        done.alternates += u64::from(path != PathKind::Primary);
+    }
+    done
+}
+
+/// The member that a call goes to now, unless this router delivers it, which is for the stages.
+#[cold]
+fn other_member(env: &Env<'_>, found: &PrefixMatch, look: &Look) -> Option<NodeId> {
+    let (member, hop) = env.chooser.member_and_hop(found, &look.call())?;
+    hop.map(|_| member)
+}
+
+/// Takes the hop, stamps what was resolved, and replaces the outer header. False, and nothing changed, where the stages must tell
+/// the source something.
+#[inline(always)]
+fn leave<F: Frame>(frame: &mut F, look: &Look, resolved: Option<NodeId>, way: &Way<'_>) -> bool {
+    let total = usize::from(look.total);
+    if look.hop_limit <= 1 || total > way.largest {
+        return false;
+    }
+    let bytes = frame.bytes_mut();
+    let length = bytes.len();
+    // From one plain header to another: no byte moves.
+    if let Some(plain) = &way.plain
+        && usize::from(look.offset) == Plain::LEN
+        && length == Plain::LEN + total
+        && let Some((head, packet)) = bytes.split_first_chunk_mut::<{ Plain::LEN }>()
+    {
+        stamp(packet, look, resolved);
+        plain.put(head, length, look.flow.0, look.class, look.ecn);
+        return true;
+    }
+    leave_otherwise(frame, look, resolved, way)
+}
+
+#[inline(never)]
+fn leave_otherwise<F: Frame>(
+    frame: &mut F,
+    look: &Look,
+    resolved: Option<NodeId>,
+    way: &Way<'_>,
+) -> bool {
+    let outer = &way.out.outer;
+    let (offset, total) = (usize::from(look.offset), usize::from(look.total));
+    // A longer outer header than it came with must have room: asked for before anything is changed.
+    if outer.len() > offset && frame.headroom() < outer.len() - offset {
+        return false;
+    }
+    let Some(packet) = frame.bytes_mut().get_mut(offset..offset + total) else {
+        return false;
+    };
+    stamp(packet, look, resolved);
+    outer.replace(
+        frame,
+        offset,
+        total,
+        way.mac,
+        look.flow.0,
+        look.class,
+        look.ecn,
+    )
+}
+
+/// Takes the hop, and writes what was resolved.
+#[inline(always)]
+fn stamp(packet: &mut [u8], look: &Look, resolved: Option<NodeId>) {
+    patch::set_hop_limit(packet, look.hop_limit - 1);
+    if let Some(gateway) = resolved {
+        patch::set_destination(packet, gateway, AttachmentId::ANY);
+    }
+}

@@ -1,0 +1,135 @@
+//! Compared with the stages, which do the same for every packet there is.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use dmsc_fib::AdjacencyId;
+use dmsc_wire::{Domain, Flags, FlowLabel, Kind, PacketBuilder};
+
+use super::*;
+use crate::frame::PlainFrame;
+use crate::packet::Verdict;
+use crate::stage::testing::{World, name};
+
+fn from_router(world: &World, port: usize, packet: &[u8]) -> PlainFrame {
+    let (source, own) = (format!("10.0.{port}.2"), format!("10.0.{port}.1"));
+    world.frame(port, (&source, 50_000), &own, packet)
+}
+
+fn bits(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// Packets of all kinds, some with options, some damaged.
+fn some_packet(seed: &mut u64) -> Vec<u8> {
+    let names = [
+        "/far",
+        "/far/x/yy",
+        "/shop/b",
+        "/nobody",
+        "/dmsc/4",
+        "/id/2",
+    ]
+    .map(name);
+    let (to, from) = (
+        &names[bits(seed) as usize % 6],
+        &names[bits(seed) as usize % 6],
+    );
+    let kind = [
+        Kind::Request,
+        Kind::Response,
+        Kind::EchoRequest,
+        Kind::Error,
+    ][bits(seed) as usize % 4];
+    let gateway = [0, 0, 1, 4, 4, 4, 5, 77][bits(seed) as usize % 8];
+    let payload = vec![7; bits(seed) as usize % 100];
+    let mut builder = PacketBuilder::new(kind)
+        .source(from.as_name())
+        .destination(to.as_name())
+        .domain(Domain(1 + bits(seed) as u32 % 8 / 7))
+        .destination_gateway(NodeId(gateway))
+        .flow_label(FlowLabel(bits(seed) as u32))
+        .payload(&payload);
+    if kind == Kind::EchoRequest && bits(seed).is_multiple_of(2) {
+        builder = builder.record_slots(2);
+    }
+    if bits(seed).is_multiple_of(4) {
+        builder = builder.flag(Flags::PINNED);
+    }
+    let mut packet = builder.to_vec().expect("packet");
+    if bits(seed).is_multiple_of(4) {
+        packet[2] = bits(seed) as u8 % 3;
+    }
+    packet
+}
+
+#[test]
+fn what_it_does_the_stages_would_have_done() {
+    let mut world = World::new();
+    world.attach(2, &["/shop/b"]);
+    let mut seed = 0x9E37_79B9_7F4A_7C15;
+    let mut done = 0;
+    for round in 0..40_000 {
+        let port = round % 2;
+        let up = |id| {
+            let live = &world.programmer.tables().adjacencies.get(AdjacencyId(id));
+            live.map(|a| {
+                a.live
+                    .state
+                    .store(if round / 500 % 5 == 4 { 0 } else { 2 }, Relaxed)
+            })
+        };
+        up(1);
+        let mut frame = from_router(&world, port, &some_packet(&mut seed));
+        for _ in 0..bits(&mut seed) % 8 / 5 {
+            let at = bits(&mut seed) as usize % frame.bytes().len();
+            frame.bytes_mut()[at] = bits(&mut seed) as u8;
+        }
+        if bits(&mut seed).is_multiple_of(8) {
+            frame.truncate(bits(&mut seed) as usize % 250);
+        }
+        if bits(&mut seed).is_multiple_of(8) {
+            // Padding of Ethernet, of which the headers do not know.
+            frame = PlainFrame::new(&[frame.bytes(), &[9; 6]].concat());
+        }
+        let mut express = [frame.clone()];
+        let exits = world.express(port, &mut express);
+        let outcome = world.walk(port, frame.clone());
+        let Some(exit) = exits.first() else {
+            assert_eq!(express[0].bytes(), frame.bytes(), "round {round}: changed");
+            continue;
+        };
+        match outcome.context.verdict {
+            Verdict::Send(port) => {
+                assert_eq!(*exit, port, "round {round}");
+                assert_eq!(express[0].bytes(), outcome.frame.bytes(), "round {round}");
+                done += 1;
+            }
+            other => panic!("round {round}: sent, but the stages say {other:?}"),
+        }
+    }
+    assert!(done > 5_000, "{done} alike");
+}
+
+#[test]
+fn none_overtakes_one_that_needs_the_stages() {
+    let world = World::new();
+    let to_far = |gateway: u32| {
+        let (to, from) = (name("/far"), name("/id/2"));
+        let packet = PacketBuilder::new(Kind::Request)
+            .source(from.as_name())
+            .destination(to.as_name())
+            .domain(Domain(1))
+            .destination_gateway(NodeId(gateway));
+        from_router(&world, 1, &packet.to_vec().expect("packet"))
+    };
+    // Stamped, by name, unreachable, stamped: the third is for the stages, and so is what follows it.
+    let mut frames = [to_far(4), to_far(0), to_far(77), to_far(4)];
+    let last = frames[3].clone();
+    assert_eq!(world.express(1, &mut frames), [0, 0]);
+    assert_eq!(frames[3].bytes(), last.bytes());
+    let resolved = world.counters.ports[1].events(EventKind::NameResolved);
+    assert_eq!(resolved, 1);
+}

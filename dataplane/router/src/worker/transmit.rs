@@ -1,0 +1,167 @@
+//! What goes out: the end of the walk, and bursts to the ports.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use dmsc_dpdk::{Burst, Mbuf};
+
+use super::Floor;
+use crate::counters::DropReason;
+use crate::meter::Station;
+use crate::packet::Verdict;
+use crate::stage::Env;
+use crate::trace::Stage;
+
+/// Attempts to hand a frame to a full transmit ring before it is dropped.
+const TX_ATTEMPTS: usize = 4;
+/// A burst of which so many leave by one port goes there as it is; fewer wait for what other ports add in the round.
+const WHOLE: usize = 16;
+
+impl Floor {
+    /// Sends all that was received, `bytes` of them, by one port.
+    #[inline]
+    pub(super) fn send_received(&mut self, env: &Env<'_>, out: usize, from: usize, mut bytes: u64) {
+        if self.received.len() < WHOLE {
+            let mut burst = std::mem::take(&mut self.received);
+            for mbuf in burst.drain() {
+                self.enqueue(env, out, mbuf, from);
+            }
+            return;
+        }
+        if !self.queues[out].pending.is_empty() {
+            self.flush(env, out);
+        }
+        let Floor {
+            queues,
+            received,
+            counters,
+            shared,
+            for_herald,
+            ..
+        } = self;
+        let count = received.len();
+        if shared.ports[out].captured.load(Relaxed) {
+            for mbuf in received.iter() {
+                shared.capture(mbuf, out, true, env.now, &counters.ports[out]);
+            }
+            *for_herald = true;
+        }
+        for _ in 0..TX_ATTEMPTS {
+            queues[out].tx.burst(received);
+            if received.is_empty() {
+                break;
+            }
+        }
+        let left = received.len();
+        if left > 0 {
+            bytes -= received.iter().map(|mbuf| mbuf.len() as u64).sum::<u64>();
+            counters.ports[from].drop_many(DropReason::TxRingFull, left as u64);
+            received.clear();
+        }
+        let sent = (count - left) as u64;
+        counters.ports[from].sent.add(sent);
+        counters.ports[out].tx.add(sent);
+        counters.ports[out].tx_bytes.add(bytes);
+        counters.meter.mark(Station::Transmit);
+    }
+
+    /// Ends the walk: each frame to its port, to the kernel, to this router, or away.
+    #[inline]
+    pub(super) fn transmit(&mut self, env: &Env<'_>) {
+        self.note(env, Stage::Transmit);
+        let mut batch = std::mem::take(&mut self.batch);
+        for (mut mbuf, mut context) in batch.frames.drain(..).zip(batch.contexts.drain(..)) {
+            if matches!(
+                context.verdict,
+                Verdict::Own | Verdict::Hello(_) | Verdict::Arp | Verdict::Icmp | Verdict::Kernel
+            ) {
+                self.consume(env, &mut mbuf, &mut context);
+            }
+            if context.returned {
+                self.shared.changed.store(true, Relaxed);
+                self.for_herald = true;
+            }
+            let counters = &self.counters.ports[usize::from(context.port)];
+            match context.verdict {
+                Verdict::Send(port) => {
+                    self.enqueue(env, usize::from(port), mbuf, usize::from(context.port));
+                    continue;
+                }
+                Verdict::Drop(reason) => {
+                    counters.drop(reason);
+                    if let Some((code, mtu)) = context.error {
+                        self.make_error(env, &mbuf, &context, code, mtu);
+                    }
+                }
+                Verdict::Consumed => counters.consumed.add(1),
+                // No stage leaves a packet undecided; if one did, it is counted like any other.
+                _ => counters.drop(DropReason::NoRoute),
+            }
+            if let Err(mbuf) = self.trash.push(mbuf) {
+                self.trash.clear();
+                let _ = self.trash.push(mbuf);
+            }
+        }
+        self.trash.clear();
+        self.batch = batch;
+    }
+
+    /// Puts a frame into the transmit burst of `port`; `from` is the port it is attributed to.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, env: &Env<'_>, port: usize, mut mbuf: Mbuf, from: usize) {
+        if self.queues[port].pending.room() == 0 {
+            self.flush(env, port);
+        }
+        mbuf.set_user(from as u32);
+        // There is room: a flush empties the burst.
+        let _ = self.queues[port].pending.push(mbuf);
+    }
+
+    pub(crate) fn flush_all(&mut self, env: &Env<'_>) {
+        for port in 0..self.queues.len() {
+            if !self.queues[port].pending.is_empty() {
+                self.flush(env, port);
+            }
+        }
+    }
+
+    /// Hands the pending frames of a port to its PMD, with a bounded number of attempts; the rest is dropped and counted.
+    pub(super) fn flush(&mut self, env: &Env<'_>, port: usize) {
+        let Floor {
+            queues,
+            counters,
+            shared,
+            for_herald,
+            ..
+        } = self;
+        let queue = &mut queues[port];
+        let count = queue.pending.len();
+        let mut origins = [(0u8, 0u16); Burst::CAPACITY];
+        for (origin, mbuf) in origins.iter_mut().zip(queue.pending.iter()) {
+            *origin = (mbuf.user() as u8, mbuf.len() as u16);
+        }
+        if shared.ports[port].captured.load(Relaxed) {
+            for mbuf in queue.pending.iter() {
+                shared.capture(mbuf, port, true, env.now, &counters.ports[port]);
+            }
+            *for_herald = true;
+        }
+        for _ in 0..TX_ATTEMPTS {
+            queue.tx.burst(&mut queue.pending);
+            if queue.pending.is_empty() {
+                break;
+            }
+        }
+        let sent = count - queue.pending.len();
+        let mut bytes = 0;
+        for &(from, length) in &origins[..sent] {
+            counters.ports[usize::from(from)].sent.add(1);
+            bytes += u64::from(length);
+        }
+        counters.ports[port].tx.add(sent as u64);
+        counters.ports[port].tx_bytes.add(bytes);
+        for &(from, _) in &origins[sent..count] {
+            counters.ports[usize::from(from)].drop(DropReason::TxRingFull);
+        }
+        queue.pending.clear();
+    }
+}
