@@ -136,10 +136,11 @@ impl Failure {
         }
     }
 
-    /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call.
+    /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call,
+    /// `is_no_http` whether what came could not be read.
     #[must_use]
-    pub fn broken(error: &hyper::Error, code: Option<Code>, given: bool) -> Self {
-        if error.is_parse() {
+    pub fn broken(is_no_http: bool, code: Option<Code>, given: bool) -> Self {
+        if is_no_http {
             return Self::new(Reason::BadAnswer, "the program's answer is no HTTP");
         }
         if given {

@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.1: one call at a time; those that are idle wait for the next call. HTTP/2: calls share a few.
 
+mod call;
 mod one;
 mod shared;
 
@@ -9,8 +10,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dmsc_http::repeat::is_not_processed;
+use http::{Request, Response};
+
 use self::one::One;
 use self::shared::{Place, Shared};
+use super::incoming::Incoming;
 use super::tunnel::Fate;
 use super::upload::Upload;
 use crate::choose::{Callee, Chosen};
@@ -49,8 +54,40 @@ pub struct Lent {
     pub fresh: bool,
 }
 
-type SendError = hyper::client::conn::TrySendError<http::Request<Upload>>;
-type Incoming = hyper::body::Incoming;
+/// A call without an answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// Why.
+    pub why: Broken,
+    /// The request, if nothing of it was sent.
+    pub back: Option<Request<Upload>>,
+}
+
+/// What a connection broke of, under a call.
+#[derive(Debug)]
+pub enum Broken {
+    /// HTTP/1.1.
+    First(hyper::Error),
+    /// HTTP/2.
+    Second(h2::Error),
+}
+
+impl Broken {
+    /// Whether the program promises that it did nothing with the call.
+    #[must_use]
+    pub fn is_not_processed(&self) -> bool {
+        match self {
+            Self::First(error) => is_not_processed(error),
+            Self::Second(error) => is_not_processed(error),
+        }
+    }
+
+    /// Whether what came is no HTTP.
+    #[must_use]
+    pub fn is_parse(&self) -> bool {
+        matches!(self, Self::First(error) if error.is_parse())
+    }
+}
 
 impl Lent {
     /// What becomes of its stream.
@@ -77,13 +114,26 @@ impl Lent {
     /// With the request, if nothing of it was sent.
     pub async fn send(
         &mut self,
-        request: http::Request<Upload>,
-    ) -> Result<http::Response<Incoming>, Box<SendError>> {
-        let sent = match &mut self.held {
-            Held::One(one) => one.sender.try_send_request(request).await,
-            Held::Shared(shared, _) => shared.sender.try_send_request(request).await,
-        };
-        sent.map_err(Box::new)
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, Box<SendError>> {
+        match &mut self.held {
+            Held::One(one) => {
+                let answer = one.sender.try_send_request(request).await;
+                let answer = answer.map_err(|mut error| {
+                    let back = error.take_message();
+                    let why = Broken::First(error.into_error());
+                    Box::new(SendError { why, back })
+                })?;
+                Ok(answer.map(Incoming::First))
+            }
+            Held::Shared(shared, _) => {
+                let answer = call::call(&mut shared.sender, request).await;
+                answer.map_err(|call::Unanswered { error, back }| {
+                    let why = Broken::Second(error);
+                    Box::new(SendError { why, back })
+                })
+            }
+        }
     }
 
     /// The instance, without the connection.
@@ -138,9 +188,17 @@ impl Pool {
     fn share(&self) -> Option<(Shared, Place)> {
         let mut all = lock(&self.shared);
         all.retain(Shared::is_good);
-        let best = all.iter().max_by_key(|one| one.room())?;
-        let fits = best.room() > 0 || all.len() >= MAX_SHARED;
-        fits.then(|| (best.clone(), Place::on(best)))
+        loop {
+            let (at, best) = all.iter().enumerate().max_by_key(|(_, one)| one.room())?;
+            if best.room() == 0 && all.len() < MAX_SHARED {
+                return None;
+            }
+            if let Some(best) = best.ready() {
+                let place = Place::on(&best);
+                return Some((best, place));
+            }
+            all.swap_remove(at);
+        }
     }
 }
 
@@ -153,6 +211,9 @@ pub enum DialError {
     /// The stream broke at once.
     #[error("the stream broke: {0}")]
     Http(#[from] hyper::Error),
+    /// As before.
+    #[error("the stream broke: {0}")]
+    Http2(#[from] h2::Error),
 }
 
 /// A connection for one call of HTTP/1.1.
