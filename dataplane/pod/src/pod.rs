@@ -23,6 +23,7 @@ use crate::proofs::Proofs;
 use crate::receive::Reply;
 use crate::receiver::{self, Receiver};
 use crate::resolve::Resolution;
+use crate::revocations::Revocations;
 use crate::serve::{Handler, Request, handler};
 use crate::session::{Registered, Session};
 use crate::socket::{self, Socket};
@@ -282,6 +283,12 @@ impl Pod {
     #[must_use]
     pub fn proofs(&self) -> watch::Receiver<Arc<Proofs>> {
         self.inner.session.proofs()
+    }
+
+    /// What authorities and the root took back: as the gateway told it at registration, and again when there is more, with a refresh of the lease.
+    #[must_use]
+    pub fn revocations(&self) -> watch::Receiver<Arc<Revocations>> {
+        self.inner.session.revocations()
     }
 
     /// Refreshes the lease soon, for example because a proof is missing that the gateway may have by now. Cheap, and may be called at any rate.

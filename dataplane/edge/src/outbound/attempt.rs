@@ -166,7 +166,7 @@ impl<'a> Attempts<'a> {
         let mut lent = match dialled.await {
             Ok(Ok(lent)) => lent,
             Ok(Err((chosen, error))) => {
-                return Err(not_reached(error.into(), head, body, Some(chosen)));
+                return Err(not_reached((&*error).into(), head, body, Some(chosen)));
             }
             Err(_) => {
                 let late = Failure::new(Reason::NotReached, "no instance answered in time");
@@ -241,8 +241,13 @@ fn broken(SendError { why, back }: SendError, lent: Lent) -> Failed {
     // A stream that ended while it was idle says nothing of the instance.
     let avoid = not_given || !lent.quic().connection.is_open();
     let given = back.is_none() && !not_given && !why.is_not_processed();
+    let mut failure = Failure::broken(why.is_parse(), code, given);
+    if let Some(ended) = lent.quic().connection.ended() {
+        // Nobody knows better than this end.
+        failure.what = ended.to_string();
+    }
     Failed {
-        failure: Failure::broken(why.is_parse(), code, given),
+        failure,
         given,
         back,
         chosen: avoid.then(|| lent.into_chosen()),

@@ -209,8 +209,8 @@ impl Failure {
 }
 
 /// Nothing was given to a program.
-impl From<DialError> for Failure {
-    fn from(error: DialError) -> Self {
+impl From<&DialError> for Failure {
+    fn from(error: &DialError) -> Self {
         let what = match error {
             DialError::Quic(QuicError::NoRoute(_)) => "no instance can be reached from here".into(),
             other => other.to_string(),

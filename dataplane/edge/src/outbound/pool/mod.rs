@@ -7,6 +7,7 @@ mod one;
 mod shared;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,10 @@ pub struct Pool {
     /// Youngest last.
     idle: Mutex<VecDeque<One>>,
     shared: Mutex<Vec<Shared>>,
-    dial: tokio::sync::Mutex<()>,
+    /// Whoever dials holds it: why the last dial of HTTP/2 failed, if it did.
+    dial: tokio::sync::Mutex<Option<Arc<DialError>>>,
+    /// Dials of HTTP/2 that are over.
+    dialled: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -224,7 +228,7 @@ pub async fn one(
     chosen: Chosen,
     callee: &Callee,
     context: &Context,
-) -> Result<Lent, (Chosen, DialError)> {
+) -> Result<Lent, (Chosen, Arc<DialError>)> {
     if let Some(one) = chosen.kept.pool.take() {
         return Ok(Lent {
             held: Held::One(one),
@@ -238,7 +242,7 @@ pub async fn one(
             chosen,
             fresh: true,
         }),
-        Err(error) => Err((chosen, error)),
+        Err(error) => Err((chosen, Arc::new(error))),
     }
 }
 
@@ -250,17 +254,27 @@ pub async fn shared(
     chosen: Chosen,
     callee: &Callee,
     context: &Context,
-) -> Result<Lent, (Chosen, DialError)> {
+) -> Result<Lent, (Chosen, Arc<DialError>)> {
     if let Some(found) = chosen.kept.pool.share() {
         return Ok(lent(found, chosen));
     }
-    // One dials; the others wait and share.
-    let dialling = chosen.kept.pool.dial.lock().await;
+    let before = chosen.kept.pool.dialled.load(Relaxed);
+    // One dials; the others wait and share what comes of it.
+    let mut dialling = chosen.kept.pool.dial.lock().await;
     if let Some(found) = chosen.kept.pool.share() {
         drop(dialling);
         return Ok(lent(found, chosen));
     }
-    match shared::dial(&chosen, callee, context).await {
+    if chosen.kept.pool.dialled.load(Relaxed) != before
+        && let Some(failed) = dialling.clone()
+    {
+        drop(dialling);
+        return Err((chosen, failed));
+    }
+    *dialling = None;
+    let dialled = shared::dial(&chosen, callee, context).await;
+    chosen.kept.pool.dialled.fetch_add(1, Relaxed);
+    match dialled {
         Ok(found) => {
             lock(&chosen.kept.pool.shared).push(found.clone());
             drop(dialling);
@@ -268,8 +282,10 @@ pub async fn shared(
             Ok(lent((found, place), chosen))
         }
         Err(error) => {
+            let failed = Arc::new(error);
+            *dialling = Some(Arc::clone(&failed));
             drop(dialling);
-            Err((chosen, error))
+            Err((chosen, failed))
         }
     }
 }
