@@ -1,7 +1,7 @@
 //! What the engine must be told about keys and signed statements; implemented by the process around it.
 
 use bytes::Bytes;
-use dmsc_wire::{Domain, NameBuf, NodeId};
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use thiserror::Error;
 
 use crate::time::Now;
@@ -155,6 +155,22 @@ pub struct Revocation {
     pub domains: Vec<Domain>,
     /// For people.
     pub reason: String,
+}
+
+impl Revocation {
+    /// Whether an authorisation covers `name` no more, whichever authority signed it.
+    #[must_use]
+    pub fn ends(&self, one: &Authorisation, name: Name<'_>) -> bool {
+        let above = |other: &NameBuf| other.as_name().is_prefix_of(name);
+        one.issued_at_s <= self.issued_before_s
+            && self.domain.is_none_or(|domain| domain == one.domain)
+            && (self.domains.is_empty() || self.domains.contains(&one.domain))
+            && self.gateway.is_none_or(|gateway| gateway == one.gateway)
+            && self.identity.as_ref().is_none_or(|identity| *identity == one.identity)
+            && self.name.as_ref().is_none_or(above)
+            // An authority ends nothing that it may not speak for.
+            && (self.subtrees.is_empty() || self.subtrees.iter().any(above))
+    }
 }
 
 /// What the root takes back.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::authority::{Answer, Authorities};
-use crate::claims::{Claim, Proof, Proofs, Revoked, Right};
+use crate::claims::{Claim, Proof, Proofs, Revoked, Right, TakenBack};
 use crate::clock::wall_ms;
 use crate::driver::until;
 use crate::handle::Handle;
@@ -103,6 +103,11 @@ impl Node {
         let now_s = self.now_s();
         let revoked = Revoked::new(self.config.node.id, self.engine.each_revocation());
         self.claims.proofs(&lease, &revoked, now_s)
+    }
+
+    /// What was taken back, for a pod that has the lists of version `known`.
+    pub(crate) fn taken_back(&self, known: u64) -> TakenBack {
+        TakenBack::since(known, self.engine.signed_revocations())
     }
 
     /// A prefix that this gateway had installed before a restart may have lost its authorisation with the disk.

@@ -131,6 +131,7 @@ async fn refresh(pod: &mut Pod, lease: u64, authorisations_version: u64) -> v1::
     let request = v1::RefreshRequest {
         lease,
         authorisations_version,
+        revocations_version: 0,
     };
     pod.client.refresh(request).await.unwrap().into_inner()
 }

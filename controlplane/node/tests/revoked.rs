@@ -6,7 +6,9 @@ mod net;
 use std::time::Duration;
 
 use dmsc_proto::v1::operator_client::OperatorClient;
-use dmsc_proto::v1::{DrainRequest, GiveStatementRequest, HealthRequest, ResolveRequest};
+use dmsc_proto::v1::{
+    DrainRequest, GiveStatementRequest, HealthRequest, RefreshRequest, ResolveRequest,
+};
 use dmsc_spa::credentials::Credentials;
 use dmsc_wire::NodeId;
 use model::{Dataplane, Tables};
@@ -81,7 +83,9 @@ async fn a_pod_whose_key_is_taken_back_is_out_at_once() {
     let mut pod = Pod::new(&place.net, 2, "pod1/a").await;
     let lease = pod.register(4_000, &["/shop/a/1"]).await.unwrap().lease;
     let mut other = Pod::new(&place.net, 2, "pod1/b").await;
-    let other_lease = other.register(4_001, &["/shop/a/2"]).await.unwrap().lease;
+    let reply = other.register(4_001, &["/shop/a/2"]).await.unwrap();
+    let (other_lease, version) = (reply.lease, reply.revocations_version);
+    assert!(version != 0 && reply.root_revocations.is_empty());
     place
         .dataplane
         .until(|tables| serves(tables, "/shop/a/1") && serves(tables, "/shop/a/2"))
@@ -114,6 +118,23 @@ async fn a_pod_whose_key_is_taken_back_is_out_at_once() {
     };
     let status = pod.client.health(health(lease)).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+
+    // Others are told, so that they end connections with it; once.
+    let mut refresh = async |revocations_version| {
+        let request = RefreshRequest {
+            lease: other_lease,
+            authorisations_version: 0,
+            revocations_version,
+        };
+        other.client.refresh(request).await.unwrap().into_inner()
+    };
+    let told = refresh(version).await;
+    assert_ne!(told.revocations_version, version);
+    assert_eq!(told.root_revocations.len(), 1);
+    let again = refresh(told.revocations_version).await;
+    assert_eq!(again.revocations_version, told.revocations_version);
+    assert!(again.root_revocations.is_empty());
+    assert_eq!(refresh(0).await.revocations_version, 0, "it wants none");
 
     // Another is where it was.
     other.client.health(health(other_lease)).await.unwrap();

@@ -172,8 +172,8 @@ impl<T> Candidate<T> {
 }
 
 impl<T: Default> Known<T> {
-    /// Those that were there keep what was learned of them.
-    fn learn(&mut self, instances: &[dmsc_pod::Instance]) {
+    /// Those that were there keep what was learned of them. Whether anybody is not there any more.
+    fn learn(&mut self, instances: &[dmsc_pod::Instance]) -> bool {
         let before = std::mem::take(&mut self.list);
         for told in instances {
             let pin = Some(Pin {
@@ -192,6 +192,11 @@ impl<T: Default> Known<T> {
             self.list.push(candidate);
         }
         self.telling = Telling::Now;
+        let stays = |one: &Candidate<T>| {
+            let pin = one.instance.pin;
+            self.list.iter().any(|other| other.instance.pin == pin)
+        };
+        !before.iter().all(stays)
     }
 }
 
@@ -241,7 +246,12 @@ async fn listen<T: Default>(
         match resolution.next().await {
             Ok(Some(instances)) => {
                 answered = true;
-                told.send_modify(|known| known.learn(&instances));
+                let mut left = false;
+                told.send_modify(|known| left = known.learn(&instances));
+                if left {
+                    // It may have been revoked: then its connections are to end, and no new ones to be made.
+                    endpoint.pod().refresh();
+                }
             }
             Ok(None) => return answered,
             Err(error) => {
@@ -353,11 +363,13 @@ mod tests {
     fn what_was_learned_stays_when_the_list_is_told_again() {
         let (told, known) = watch::channel(Known::default());
         let known = Instances(known);
-        told.send_modify(|known| known.learn(&[instance("1:1", 1, "serving")]));
+        told.send_modify(|known| {
+            known.learn(&[instance("1:1", 1, "serving")]);
+        });
         let chosen = known.choose(&[]);
         rest(&known, "1:1");
         told.send_modify(|known| {
-            known.learn(&[instance("2:1", 7, "serving"), instance("1:1", 7, "serving")]);
+            assert!(!known.learn(&[instance("2:1", 7, "serving"), instance("1:1", 7, "serving")]));
         });
         assert_eq!(known.all()[1].in_flight(), 1);
         assert_eq!(place(&known.choose(&[])), "2:1", "1:1 rests");
@@ -371,12 +383,16 @@ mod tests {
         let second = Duration::from_secs(1);
         known.asked(second).await;
         assert!(known.choose(&[]).unwrap().pin.is_none());
-        told.send_modify(|known| known.learn(&[]));
+        told.send_modify(|known| {
+            known.learn(&[]);
+        });
         known.asked(second).await;
         assert!(!known.served(second).await);
         assert!(known.choose(&[]).unwrap().pin.is_none());
         let (served, ()) = tokio::join!(known.served(second), async {
-            told.send_modify(|known| known.learn(&[instance("1:1", 1, "serving")]));
+            told.send_modify(|known| {
+                known.learn(&[instance("1:1", 1, "serving")]);
+            });
         });
         assert!(served);
         told.send_modify(|known| (known.list, known.telling) = (Vec::new(), Telling::No));

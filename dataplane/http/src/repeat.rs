@@ -21,8 +21,8 @@ pub fn is_idempotent(method: &Method) -> bool {
 /// Whether the server promises that it did nothing with the call: it refused it, or went away before it came to it (RFC 9113, 6.8 and 8.7). Of a server that goes
 /// away, h2 gives this error only to calls beyond the last that the server says it took.
 #[must_use]
-pub fn is_not_processed(error: &hyper::Error) -> bool {
-    let mut source = error.source();
+pub fn is_not_processed(error: &(dyn Error + 'static)) -> bool {
+    let mut source = Some(error);
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
             return error.is_remote()

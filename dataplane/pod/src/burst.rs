@@ -4,8 +4,8 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
 use quinn_udp::{RecvMeta, UdpSocketState};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
+
+use crate::socket::Socket;
 
 /// Messages per system call.
 const MESSAGES: usize = 16;
@@ -27,7 +27,7 @@ impl Burst {
     ///
     /// # Errors
     /// The kernel refuses an option that it should have.
-    pub fn new(socket: &UdpSocket) -> io::Result<Self> {
+    pub fn new(socket: &Socket) -> io::Result<Self> {
         Ok(Self {
             options: UdpSocketState::new(socket.into())?,
             bytes: vec![0; MESSAGES * MESSAGE].into_boxed_slice(),
@@ -68,9 +68,9 @@ impl Burst {
     ///
     /// # Errors
     /// What the socket says about packets that were sent.
-    pub fn read(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    pub fn read(&mut self, socket: &Socket) -> io::Result<()> {
         (self.read, self.at) = (0, (0, 0));
-        let result = socket.try_io(Interest::READABLE, || {
+        let result = socket.try_read(|socket| {
             let mut chunks = self.bytes.chunks_exact_mut(MESSAGE);
             let mut buffers: [IoSliceMut<'_>; MESSAGES] =
                 std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));

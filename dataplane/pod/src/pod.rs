@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder, RouterName};
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -19,14 +18,16 @@ use crate::datagram::Datagrams;
 use crate::error::PodError;
 use crate::health::Health;
 use crate::inflight::InFlight;
+use crate::offload;
 use crate::proofs::Proofs;
 use crate::receive::Reply;
 use crate::receiver::{self, Receiver};
 use crate::resolve::Resolution;
+use crate::revocations::Revocations;
 use crate::serve::{Handler, Request, handler};
 use crate::session::{Registered, Session};
+use crate::socket::{self, Socket};
 use crate::train::Trains;
-use crate::{offload, socket};
 
 /// How long to wait for the first packet to pass, and for one attempt.
 pub(crate) const PROOF: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ pub struct Pod {
 
 pub(crate) struct Inner {
     pub session: Session,
-    pub socket: UdpSocket,
+    pub socket: Socket,
     pub in_flight: InFlight<Result<Reply, CallError>>,
     pub handler: OnceLock<Handler>,
     pub in_hand: AtomicUsize,
@@ -89,7 +90,7 @@ impl Pod {
         let registrar = config.gateway.resolve().await?;
         let socket = socket::open(registrar, config.udp_port, config.socket_buffer)?;
         let local = socket.local_addr()?;
-        let socket = UdpSocket::from_std(socket)?;
+        let socket = Socket::new(socket)?;
         let receiver = Receiver::new(&socket)?;
         // Before anybody can call.
         if config.fix_offload {
@@ -97,7 +98,7 @@ impl Pod {
         }
         let (in_flight_limit, in_hand_limit) = (config.calls_in_flight, config.requests_in_hand);
         let session = Session::open(config, registrar, local.port()).await?;
-        socket.connect(session.registered().data).await?;
+        socket.connect(session.registered().data)?;
         let inner = Arc::new(Inner {
             session,
             socket,
@@ -282,6 +283,12 @@ impl Pod {
     #[must_use]
     pub fn proofs(&self) -> watch::Receiver<Arc<Proofs>> {
         self.inner.session.proofs()
+    }
+
+    /// What authorities and the root took back: as the gateway told it at registration, and again when there is more, with a refresh of the lease.
+    #[must_use]
+    pub fn revocations(&self) -> watch::Receiver<Arc<Revocations>> {
+        self.inner.session.revocations()
     }
 
     /// Refreshes the lease soon, for example because a proof is missing that the gateway may have by now. Cheap, and may be called at any rate.

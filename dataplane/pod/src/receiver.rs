@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::task::{Context, Poll, ready};
 
 use dmsc_wire::Name;
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tracing::debug;
 
@@ -15,6 +14,7 @@ use crate::counters::count;
 use crate::datagram::{self, Datagram};
 use crate::pod::Inner;
 use crate::receive;
+use crate::socket::Socket;
 
 /// Looks at a datagram; `false`: there is no room for it now.
 pub type Look<'a> = dyn FnMut(Datagram<'_>) -> bool + 'a;
@@ -38,7 +38,7 @@ struct Reading {
 }
 
 impl Receiver {
-    pub fn new(socket: &UdpSocket) -> io::Result<Self> {
+    pub fn new(socket: &Socket) -> io::Result<Self> {
         Ok(Self {
             taken: AtomicBool::new(false),
             returned: Notify::new(),
@@ -191,7 +191,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 let data = registered.borrow_and_update().data;
                 inner.trains.forget();
                 if inner.socket.peer_addr().ok() != Some(data)
-                    && let Err(error) = inner.socket.connect(data).await
+                    && let Err(error) = inner.socket.connect(data)
                 {
                     debug!(%error, %data, "connect");
                 }

@@ -16,12 +16,22 @@ use crate::credentials::Credentials;
 use crate::error::{PodError, chain};
 use crate::health::Health;
 use crate::proofs::Proofs;
+use crate::revocations::Revocations;
 use crate::session::{LeaseId, Refused, Registered};
 
 /// A gateway that does not answer for this long is taken for away.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A registration with all its prefixes fits.
 const MAX_MESSAGE: usize = 32 << 20;
+
+/// What the gateway tells beside the lease; `None`: nothing new.
+#[derive(Debug)]
+pub struct Told {
+    /// What the pod's names are proven with.
+    pub proofs: Option<Proofs>,
+    /// What was taken back.
+    pub revocations: Option<Revocations>,
+}
 
 /// One connection to the registrar, made when it is first used.
 #[derive(Debug, Clone)]
@@ -120,7 +130,7 @@ impl Registrar {
         &mut self,
         config: &PodConfig,
         udp_port: u16,
-    ) -> Result<(Registered, Proofs), PodError> {
+    ) -> Result<(Registered, Told), PodError> {
         let mut request = v1::RegisterRequest {
             version_min: POD_VERSIONS.0,
             version_max: POD_VERSIONS.1,
@@ -164,7 +174,17 @@ impl Registrar {
         let not_ours: HashSet<&NameBuf> = refused.iter().map(|one| &one.name).collect();
         let accepted = |name: &&NameBuf| !not_ours.contains(*name);
         let serves = config.prefixes.iter().filter(accepted).cloned().collect();
-        let proofs = Proofs::new(reply.authorisations_version, reply.authorisations);
+        let told = Told {
+            proofs: Some(Proofs::new(
+                reply.authorisations_version,
+                reply.authorisations,
+            )),
+            revocations: Some(Revocations::new(
+                reply.revocations_version,
+                reply.revocations,
+                reply.root_revocations,
+            )),
+        };
         let registered = Registered {
             lease: LeaseId(reply.lease),
             refresh: Duration::from_secs(u64::from(reply.refresh_seconds.clamp(1, 3_600))),
@@ -180,27 +200,36 @@ impl Registrar {
             refused: refused.into(),
             waiting: waiting.into(),
         };
-        Ok((registered, proofs))
+        Ok((registered, told))
     }
 
-    /// Keeps a lease. Tells the proofs if they are others than those of `version`.
+    /// Keeps a lease. Tells proofs and revocations if they are others than those of these versions.
     ///
     /// # Errors
     /// [`PodError::NoLease`]: register again.
     pub async fn refresh(
         &mut self,
         lease: LeaseId,
-        version: u64,
-    ) -> Result<Option<Proofs>, PodError> {
+        [proofs, revocations]: [u64; 2],
+    ) -> Result<Told, PodError> {
         let request = Self::timed(v1::RefreshRequest {
             lease: lease.0,
-            authorisations_version: version,
+            authorisations_version: proofs,
+            revocations_version: revocations,
         });
         let reply = self.client.refresh(request).await;
         let reply = reply.map_err(|status| self.failed(&status))?.into_inner();
-        let told = reply.authorisations_version;
-        let news = ![0, version].contains(&told);
-        Ok(news.then(|| Proofs::new(told, reply.authorisations)))
+        let news = |told: u64, known: u64| ![0, known].contains(&told);
+        let proofs = news(reply.authorisations_version, proofs)
+            .then(|| Proofs::new(reply.authorisations_version, reply.authorisations));
+        let revocations = news(reply.revocations_version, revocations).then(|| {
+            let version = reply.revocations_version;
+            Revocations::new(version, reply.revocations, reply.root_revocations)
+        });
+        Ok(Told {
+            proofs,
+            revocations,
+        })
     }
 
     /// Ends a lease and its attachment.

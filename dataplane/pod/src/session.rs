@@ -17,7 +17,8 @@ use crate::credentials::Credentials;
 use crate::error::PodError;
 use crate::health::Health;
 use crate::proofs::Proofs;
-use crate::registrar::Registrar;
+use crate::registrar::{Registrar, Told};
+use crate::revocations::Revocations;
 
 /// Between attempts while the registrar is away.
 const AWAY: Duration = Duration::from_secs(1);
@@ -84,6 +85,7 @@ struct Shared {
     udp_port: u16,
     registered: watch::Sender<Arc<Registered>>,
     proofs: watch::Sender<Arc<Proofs>>,
+    revocations: watch::Sender<Arc<Revocations>>,
     health: watch::Sender<Health>,
     credentials: watch::Sender<Option<Credentials>>,
     suspect: Notify,
@@ -108,6 +110,21 @@ impl Shared {
 
     fn lease(&self) -> LeaseId {
         self.registered.borrow().lease
+    }
+
+    fn keep(&self, told: Told) {
+        if let Some(proofs) = told.proofs {
+            self.keep_proofs(proofs);
+        }
+        if let Some(revocations) = told.revocations {
+            self.revocations.send_if_modified(|kept| {
+                let news = **kept != revocations;
+                if news {
+                    *kept = Arc::new(revocations);
+                }
+                news
+            });
+        }
     }
 
     /// Told on only if they are others.
@@ -148,7 +165,7 @@ impl Session {
     ) -> Result<Self, PodError> {
         let patience = Instant::now() + config.patience;
         let credentials = load(&config)?;
-        let (registered, proofs) = loop {
+        let (registered, told) = loop {
             let gateway = config.gateway.clone();
             let mut connection = Registrar::new(gateway, registrar, credentials.clone());
             match connection.register(&config, udp_port).await {
@@ -165,7 +182,8 @@ impl Session {
             registrar,
             udp_port,
             registered: watch::Sender::new(Arc::new(registered)),
-            proofs: watch::Sender::new(Arc::new(proofs)),
+            proofs: watch::Sender::new(Arc::new(told.proofs.unwrap_or_default())),
+            revocations: watch::Sender::new(Arc::new(told.revocations.unwrap_or_default())),
             health: watch::Sender::new(Health::Serving),
             credentials: watch::Sender::new(credentials),
             suspect: Notify::new(),
@@ -194,6 +212,12 @@ impl Session {
     #[must_use]
     pub fn proofs(&self) -> watch::Receiver<Arc<Proofs>> {
         self.shared.proofs.subscribe()
+    }
+
+    /// What authorities and the root took back: now, and whenever the gateway tells more, with a refresh of the lease.
+    #[must_use]
+    pub fn revocations(&self) -> watch::Receiver<Arc<Revocations>> {
+        self.shared.revocations.subscribe()
     }
 
     /// The data path saw something that a lost registration would explain: check it soon. Cheap, and may be called at any rate.
@@ -304,9 +328,10 @@ async fn keep(shared: Arc<Shared>) {
             connection = shared.connection();
             Err(PodError::NoLease)
         } else {
-            let version = shared.proofs.borrow().version;
-            let refreshed = connection.refresh(shared.lease(), version).await;
-            refreshed.map(|news| news.into_iter().for_each(|news| shared.keep_proofs(news)))
+            let proofs = shared.proofs.borrow().version;
+            let versions = [proofs, shared.revocations.borrow().version];
+            let refreshed = connection.refresh(shared.lease(), versions).await;
+            refreshed.map(|told| shared.keep(told))
         };
         if matches!(result, Err(PodError::NoLease)) {
             result = register_again(&shared, &mut connection).await;
@@ -336,11 +361,11 @@ async fn keep(shared: Arc<Shared>) {
 }
 
 async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(), PodError> {
-    let (registered, proofs) = connection.register(&shared.config, shared.udp_port).await?;
+    let (registered, told) = connection.register(&shared.config, shared.udp_port).await?;
     info!(gateway = %registered.gateway, attachment = %registered.attachment, "registered again");
     let lease = registered.lease;
     tell_waiting(&registered, Some(&shared.registered.borrow()));
-    shared.keep_proofs(proofs);
+    shared.keep(told);
     shared.registered.send_replace(Arc::new(registered));
     let health = *shared.health.borrow();
     if health != Health::Serving {

@@ -4,7 +4,7 @@
 //! as `gso-frame`. So trains are used only once the gateway has answered one.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,13 +13,12 @@ use arrayvec::ArrayVec;
 use dmsc_wire::{Kind, Name, PacketBuilder, RouterName};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::pod::Inner;
+use crate::socket::Socket;
 
 /// Packets of a train at most; QUIC sends no more at a time.
 pub const MAX_PACKETS: usize = 10;
@@ -85,7 +84,7 @@ impl Trains {
 
 /// Sends up to [`MAX_PACKETS`] packets as one message. All but the last have one length; `last` is the header of the last.
 pub(crate) fn send(
-    socket: &UdpSocket,
+    socket: &Socket,
     header: &[u8],
     last: &[u8],
     payloads: &[u8],
@@ -104,11 +103,9 @@ pub(crate) fn send(
     }
     let length = (header.len() + segment) as u16;
     let control = [ControlMessage::UdpGsoSegments(&length)];
-    socket.try_io(Interest::WRITABLE, || {
-        let flags = MsgFlags::empty();
-        sendmsg::<()>(socket.as_raw_fd(), &parts, &control, flags, None)?;
-        Ok(())
-    })
+    let flags = MsgFlags::empty();
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &parts, &control, flags, None)?;
+    Ok(())
 }
 
 /// Pings the gateway with a train of two.
@@ -148,7 +145,6 @@ async fn ping(inner: &Inner, gateway: Name<'_>) -> io::Result<bool> {
     // The payload byte is the same in both.
     let (one, two) = (packet(first.id)?, packet(second.id)?);
     let header = one.len() - 1;
-    inner.socket.writable().await?;
     send(&inner.socket, &one[..header], &two[..header], &[0, 0], 1)?;
     let both = async { (&mut first.answer).await.is_ok() && (&mut second.answer).await.is_ok() };
     Ok(timeout(PATIENCE, both).await.unwrap_or(false))
@@ -156,7 +152,7 @@ async fn ping(inner: &Inner, gateway: Name<'_>) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, UdpSocket};
     use std::os::fd::OwnedFd;
     use std::process::Command;
 
@@ -209,9 +205,8 @@ mod tests {
     }
 
     /// Lengths of the frames of a train of four at the link's other end, as af_packet sees them, and whether their checksums are right.
-    async fn frames(socket: &UdpSocket, tap: &OwnedFd) -> Vec<(usize, bool)> {
+    async fn frames(socket: &Socket, tap: &OwnedFd) -> Vec<(usize, bool)> {
         let other = if_nametoindex("gw0").unwrap() as usize;
-        socket.writable().await.unwrap();
         let payloads = [7; 3 * SEGMENT + 100];
         send(socket, &[1; HEADER], &[2; HEADER], &payloads, SEGMENT).unwrap();
         let (mut frames, mut bytes) = (Vec::new(), 0);
@@ -249,8 +244,10 @@ mod tests {
                 .unwrap();
                 let patience = TimeVal::new(5, 0);
                 setsockopt(&tap, sockopt::ReceiveTimeout, &patience).unwrap();
-                let pod = UdpSocket::bind("10.9.9.2:0").await.unwrap();
-                pod.connect("10.9.9.1:35029").await.unwrap();
+                let pod = UdpSocket::bind("10.9.9.2:0").unwrap();
+                pod.set_nonblocking(true).unwrap();
+                pod.connect("10.9.9.1:35029").unwrap();
+                let pod = Socket::new(pod).unwrap();
                 let whole = frames(&pod, &tap).await;
                 let length = OUTER + 4 * HEADER + 3 * SEGMENT + 100;
                 assert_eq!(whole, [(length, false)], "why trains are tried first");

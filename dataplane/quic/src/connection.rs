@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin as Pinned;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,12 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::endpoint::Inner;
 use crate::error::Ended;
 use crate::exhibits::Exhibits;
 use crate::judge::Judge;
-use crate::life::{self, Life, State};
+use crate::life::{self, Life, State, is_doubt};
 use crate::notice;
 use crate::peer::{Peer, Role};
+use crate::revoked::Revoked;
 use crate::tls::Shown;
 
 /// Why an end closed the connection, as the other sees it.
@@ -35,6 +37,10 @@ pub(crate) mod code {
     pub const CERTIFICATE_EXPIRED: u32 = 4;
     /// What proved the name is over.
     pub const PROOF_EXPIRED: u32 = 5;
+    /// The certificate that was shown was taken back.
+    pub const CERTIFICATE_REVOKED: u32 = 6;
+    /// What proved the name was taken back.
+    pub const PROOF_REVOKED: u32 = 7;
 }
 
 /// A proven connection. Cheap to clone; it ends with its last clone and stream, or with [`Connection::close`].
@@ -51,11 +57,19 @@ struct Shared {
     identity: String,
     life: Arc<Life>,
     tasks: [AbortHandle; 2],
+    /// Of the called end.
+    endpoint: Weak<Inner>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
+        if self.quic.close_reason().as_ref().is_some_and(is_doubt)
+            && let Some(endpoint) = self.endpoint.upgrade()
+        {
+            // The gateway may have other proofs by now.
+            endpoint.pod.refresh();
+        }
         close(&self.quic, code::DONE, "done");
     }
 }
@@ -69,8 +83,10 @@ impl Connection {
     pub(crate) fn calling(quic: quinn::Connection, judge: Judge, life: Life) -> Self {
         let life = Arc::new(life);
         let (peer, identity) = (Arc::clone(&judge.peer), judge.identity.clone());
+        let revoked = Arc::clone(&judge.revoked);
         let hear = tokio::spawn(Arc::clone(&life).hear(quic.clone(), judge));
-        Self::new(quic, peer, identity, life, hear.abort_handle())
+        let other = (hear.abort_handle(), Weak::new());
+        Self::new(quic, peer, (identity, revoked), life, other)
     }
 
     /// At the end that was called, and has shown these proofs.
@@ -78,23 +94,26 @@ impl Connection {
         quic: quinn::Connection,
         peer: Arc<Peer>,
         caller: Shown,
-        exhibits: Arc<Exhibits>,
-        shown: Vec<Bytes>,
+        revoked: Arc<Revoked>,
+        (exhibits, shown): (Arc<Exhibits>, Vec<Bytes>),
+        endpoint: Weak<Inner>,
     ) -> Self {
-        let life = Arc::new(Life::called(caller.until_s));
+        let identity = caller.identity.clone();
+        let life = Arc::new(Life::called(caller));
         let show = life::show(quic.clone(), Arc::clone(&peer), exhibits, shown);
         let show = tokio::spawn(show).abort_handle();
-        Self::new(quic, peer, caller.identity, life, show)
+        Self::new(quic, peer, (identity, revoked), life, (show, endpoint))
     }
 
     fn new(
         quic: quinn::Connection,
         peer: Arc<Peer>,
-        identity: String,
+        (identity, revoked): (String, Arc<Revoked>),
         life: Arc<Life>,
-        other: AbortHandle,
+        (other, endpoint): (AbortHandle, Weak<Inner>),
     ) -> Self {
-        let watch = tokio::spawn(Arc::clone(&life).watch(quic.clone(), Arc::clone(&peer)));
+        let watch = Arc::clone(&life).watch(quic.clone(), Arc::clone(&peer), revoked);
+        let watch = tokio::spawn(watch);
         Self {
             shared: Arc::new(Shared {
                 quic,
@@ -102,6 +121,7 @@ impl Connection {
                 identity,
                 life,
                 tasks: [watch.abort_handle(), other],
+                endpoint,
             }),
         }
     }

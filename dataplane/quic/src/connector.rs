@@ -1,6 +1,7 @@
 //! The calling end: one proven connection per name, shared, and calls on it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dmsc_pod::Pin;
@@ -21,8 +22,22 @@ const ATTEMPTS: usize = 3;
 
 /// A name, and the instance if the caller chose it.
 type Key = (NameBuf, Option<(NodeId, AttachmentId)>);
-/// Whoever dials holds the lock; the others wait and share.
-type Place = Arc<AsyncMutex<Option<Connection>>>;
+type Place = Arc<Flight>;
+
+/// Where a name's connection is. Whoever dials holds the lock; the others wait, and share what comes of it.
+#[derive(Debug, Default)]
+struct Flight {
+    slot: AsyncMutex<Slot>,
+    /// Dials that are over.
+    over: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    kept: Option<Connection>,
+    /// Why the last dial failed, if it did.
+    failed: Option<QuicError>,
+}
 
 /// Calls names. Clones share connections.
 #[derive(Debug, Clone)]
@@ -49,8 +64,9 @@ impl Connector {
             // Connections that nobody has at the moment make room.
             places.retain(|_, place| {
                 Arc::strong_count(place) > 1
-                    || place.try_lock().is_ok_and(|kept| {
-                        kept.as_ref()
+                    || place.slot.try_lock().is_ok_and(|slot| {
+                        slot.kept
+                            .as_ref()
                             .is_some_and(|kept| kept.is_open() && kept.is_shared())
                     })
             });
@@ -79,17 +95,26 @@ impl Connector {
 
     async fn connect_at(&self, name: &NameBuf, pin: Option<Pin>) -> Result<Connection, QuicError> {
         let place = self.place(name, pin)?;
-        let mut kept = place.lock().await;
-        if let Some(connection) = kept.as_ref().filter(|kept| kept.is_open()) {
+        let before = place.over.load(Relaxed);
+        let mut slot = place.slot.lock().await;
+        if let Some(connection) = slot.kept.as_ref().filter(|kept| kept.is_open()) {
             return Ok(connection.clone());
         }
+        // It was over while this call waited: asking the same once more for each of them would keep the last one waiting for all.
+        if place.over.load(Relaxed) != before
+            && let Some(failed) = slot.failed.as_ref().and_then(QuicError::shared)
+        {
+            return Err(failed);
+        }
         // Before the new one: its address may be needed.
-        *kept = None;
+        *slot = Slot::default();
         let limit = self.inner.config.handshake_timeout;
-        let connection = tokio::time::timeout(limit, self.dial(name, pin))
-            .await
-            .map_err(|_| QuicError::Timeout(name.clone()))??;
-        *kept = Some(connection.clone());
+        let dialled = tokio::time::timeout(limit, self.dial(name, pin)).await;
+        let dialled = dialled.unwrap_or_else(|_| Err(QuicError::Timeout(name.clone())));
+        place.over.fetch_add(1, Relaxed);
+        slot.failed = dialled.as_ref().err().and_then(QuicError::shared);
+        let connection = dialled?;
+        slot.kept = Some(connection.clone());
         let (state, id) = (connection.retirement(), connection.id());
         tokio::spawn(leave(Arc::downgrade(&place), state, id));
         Ok(connection)
@@ -148,13 +173,14 @@ impl Connector {
         let shown = tls::shown(quic, root).unwrap_or_default();
         let judge = Judge {
             root: root.clone(),
+            revoked: Arc::clone(&self.inner.revoked),
             identity: shown.identity.clone(),
             peer: Arc::clone(peer),
             domain: self.inner.pod.registered().domain,
         };
         match judge.read(proofs).await {
-            Ok(proof_s) => {
-                let life = Life::calling(shown.until_s, proof_s, own_s);
+            Ok(proofs) => {
+                let life = Life::calling(shown, proofs, own_s);
                 Ok(Connection::calling(quic.clone(), judge, life))
             }
             Err(why) => Err(NotProven {
@@ -224,16 +250,12 @@ impl Connector {
 }
 
 /// Takes a connection that retires out of its place, so that it ends with its last call.
-async fn leave(
-    place: Weak<AsyncMutex<Option<Connection>>>,
-    mut state: watch::Receiver<State>,
-    id: usize,
-) {
+async fn leave(place: Weak<Flight>, mut state: watch::Receiver<State>, id: usize) {
     if state.wait_for(|state| state.retired).await.is_ok()
         && let Some(place) = place.upgrade()
     {
-        let mut kept = place.lock().await;
-        kept.take_if(|kept| kept.id() == id);
+        let mut slot = place.slot.lock().await;
+        slot.kept.take_if(|kept| kept.id() == id);
     }
 }
 

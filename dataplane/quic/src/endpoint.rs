@@ -16,6 +16,7 @@ use crate::keys::Keys;
 use crate::listener::Listener;
 use crate::peer::{Peer, Role};
 use crate::proof;
+use crate::revoked::Revoked;
 use crate::socket::Socket;
 use crate::table::Table;
 use crate::tls::Tls;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub socket: Arc<Socket>,
     pub exhibits: Arc<Exhibits>,
     pub keys: Keys,
+    pub revoked: Arc<Revoked>,
     /// Answers callers when nobody listens any more.
     pub refusing: Mutex<JoinSet<()>>,
 }
@@ -86,7 +88,12 @@ impl Endpoint {
         )
         .map_err(|error| QuicError::Tls(error.to_string()))?;
         let exhibits = Exhibits::new(keys.root().clone(), config.proofs.clone(), pod.proofs());
+        let revoked = Arc::new(Revoked::new(keys.root().clone()));
+        let mut told = pod.revocations();
+        revoked.learn(&told.borrow_and_update());
+        tokio::spawn(Arc::clone(&revoked).follow(told));
         let inner = Arc::new(Inner {
+            revoked,
             exhibits: Arc::new(exhibits),
             pod,
             config,

@@ -87,6 +87,26 @@ pub enum QuicError {
     Closed,
 }
 
+impl QuicError {
+    /// The same for somebody else who waited for the same connection; `None`: it is none of those that a dial ends with.
+    pub(crate) fn shared(&self) -> Option<Self> {
+        Some(match self {
+            Self::Tls(why) => Self::Tls(why.clone()),
+            Self::TooSmall(bytes) => Self::TooSmall(*bytes),
+            Self::Full => Self::Full,
+            Self::Timeout(name) => Self::Timeout(name.clone()),
+            Self::NoRoute(name) => Self::NoRoute(name.clone()),
+            Self::Connect { name, source } => Self::Connect {
+                name: name.clone(),
+                source: source.clone(),
+            },
+            Self::NotProven(why) => Self::NotProven(why.clone()),
+            Self::Closed => Self::Closed,
+            _ => return None,
+        })
+    }
+}
+
 fn at(pin: Option<Pin>) -> String {
     pin.map_or_else(String::new, |pin| {
         format!("{}:{}", pin.gateway, pin.attachment)
@@ -105,6 +125,12 @@ pub enum Ended {
     /// Routers say that there is no way.
     #[error("routers say that there is no way")]
     Unreachable,
+    /// The root took the other end's certificate or key back.
+    #[error("the certificate of the other end was revoked by the root; it needs a new key there")]
+    CertificateRevoked,
+    /// What proved the name was taken back.
+    #[error("the authorisation that proved the name was revoked")]
+    ProofRevoked,
 }
 
 impl Ended {
@@ -114,6 +140,10 @@ impl Ended {
             Self::Certificate => "your certificate has expired; renew it, and connect again",
             Self::Proof => "the authorisation that you showed has expired; show a renewed one",
             Self::Unreachable => "no route",
+            Self::CertificateRevoked => {
+                "your certificate was revoked by the root; a new key and certificate are needed"
+            }
+            Self::ProofRevoked => "the authorisation that you showed was revoked",
         }
     }
 }
@@ -154,6 +184,9 @@ pub enum Unproven {
     /// It is over, or begins in the future.
     #[error("its authorisation is not valid at this time")]
     Validity,
+    /// An authority or the root took it back.
+    #[error("its authorisation was revoked")]
+    Revoked,
     /// It is for other names.
     #[error("its authorisations are for other names")]
     Name,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmsc_spa::verify::RootKey;
+use dmsc_spa::verify::{Authorisation, RootKey};
 use dmsc_wire::Domain;
 use tokio::io::AsyncRead;
 
@@ -10,11 +10,14 @@ use crate::endpoint::now_s;
 use crate::error::Unproven;
 use crate::peer::Peer;
 use crate::proof::{self, Claim};
+use crate::revoked::Revoked;
 
 /// What must be proven of one connection, by whom, and to which root.
 #[derive(Debug)]
 pub(crate) struct Judge {
     pub root: RootKey,
+    /// What was taken back.
+    pub revoked: Arc<Revoked>,
     /// The pod of the certificate.
     pub identity: String,
     pub peer: Arc<Peer>,
@@ -23,8 +26,11 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// Reads proofs, and tells until when they count, s since 1970.
-    pub async fn read<R: AsyncRead + Unpin>(&self, stream: &mut R) -> Result<u64, Unproven> {
+    /// Reads proofs, and tells those that prove the name.
+    pub async fn read<R: AsyncRead + Unpin>(
+        &self,
+        stream: &mut R,
+    ) -> Result<Vec<Authorisation>, Unproven> {
         let claim = Claim {
             identity: &self.identity,
             name: self.peer.called().as_name(),
@@ -32,6 +38,7 @@ impl Judge {
             place: self.peer.place().ok_or(Unproven::Gateway)?,
             now_s: now_s(),
         };
-        proof::read(stream, &self.root, claim).await
+        let revoked = |one: &Authorisation| self.revoked.ends(one, claim.name);
+        proof::read_all(stream, &self.root, claim, revoked).await
     }
 }

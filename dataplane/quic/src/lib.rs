@@ -28,6 +28,7 @@ pub mod listener;
 pub mod notice;
 mod peer;
 pub mod proof;
+mod revoked;
 mod socket;
 mod table;
 mod tls;

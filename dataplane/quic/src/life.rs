@@ -1,9 +1,12 @@
 //! How long a connection lives: as long as the certificate and the proof that it was made with count, and renewed ones after them.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quinn::VarInt;
+use dmsc_spa::verify::{Authorisation, Certificate};
+use dmsc_wire::Name;
+use quinn::{ConnectionError, VarInt};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -15,6 +18,9 @@ use crate::exhibits::Exhibits;
 use crate::judge::Judge;
 use crate::notice::{self, Notice};
 use crate::peer::Peer;
+use crate::proof;
+use crate::revoked::Revoked;
+use crate::tls::Shown;
 
 /// Wall clocks are set: nobody sleeps longer than this before looking again.
 const LOOK: Duration = Duration::from_secs(600);
@@ -42,6 +48,9 @@ pub(crate) struct Life {
     began_s: u64,
     /// Until when the other end's certificate counts, s since 1970.
     certificate_s: u64,
+    certificate: Option<Certificate>,
+    /// What proves the name, of all that was shown; nothing at the called end.
+    proofs: Mutex<Vec<Authorisation>>,
     /// Until when this end's own counts there; no new calls are made after it.
     own_s: u64,
     state: watch::Sender<State>,
@@ -49,25 +58,27 @@ pub(crate) struct Life {
 
 impl Life {
     /// Of the end that called, which was shown a proof and has shown a certificate of its own.
-    pub fn calling(certificate_s: u64, proof_s: u64, own_s: u64) -> Self {
-        Self::new(certificate_s, Some(proof_s), own_s)
+    pub fn calling(other: Shown, proofs: Vec<Authorisation>, own_s: u64) -> Self {
+        Self::new(other, proofs, own_s)
     }
 
     /// Of the end that was called, which makes no calls.
-    pub fn called(certificate_s: u64) -> Self {
-        Self::new(certificate_s, None, u64::MAX)
+    pub fn called(other: Shown) -> Self {
+        Self::new(other, Vec::new(), u64::MAX)
     }
 
-    fn new(certificate_s: u64, proof_s: Option<u64>, own_s: u64) -> Self {
+    fn new(other: Shown, proofs: Vec<Authorisation>, own_s: u64) -> Self {
         Self {
             began_s: now_s(),
-            certificate_s,
+            certificate_s: other.until_s,
+            certificate: other.certificate,
             own_s,
             state: watch::Sender::new(State {
-                proof_s,
+                proof_s: proofs.iter().map(proof::end_s).max(),
                 retired: false,
                 ended: None,
             }),
+            proofs: Mutex::new(proofs),
         }
     }
 
@@ -84,10 +95,44 @@ impl Life {
             .send_if_modified(|state| !std::mem::replace(&mut state.retired, true));
     }
 
+    fn proofs(&self) -> MutexGuard<'_, Vec<Authorisation>> {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What lasts longest of all that was shown counts.
-    fn renew(&self, until_s: u64) {
-        self.state
-            .send_modify(|state| state.proof_s = state.proof_s.max(Some(until_s)));
+    fn renew(&self, shown: Vec<Authorisation>) {
+        let mut proofs = self.proofs();
+        for one in shown {
+            if !proofs.contains(&one) {
+                proofs.push(one);
+            }
+        }
+        proofs.sort_by_key(|one| Reverse(proof::end_s(one)));
+        proofs.truncate(proof::MAX_PROOFS);
+        let until_s = proofs.first().map(proof::end_s);
+        drop(proofs);
+        self.state.send_modify(|state| state.proof_s = until_s);
+    }
+
+    /// Forgets what was taken back. Why it ends, if that was the certificate, or all that proved the name.
+    fn judge_again(&self, revoked: &Revoked, name: Name<'_>) -> Option<Ended> {
+        let is_revoked = |certificate| revoked.has_certificate(certificate);
+        if self.certificate.as_ref().is_some_and(is_revoked) {
+            return Some(Ended::CertificateRevoked);
+        }
+        let mut proofs = self.proofs();
+        let before = proofs.len();
+        proofs.retain(|one| !revoked.ends(one, name));
+        if proofs.len() == before {
+            return None;
+        }
+        let until_s = proofs.iter().map(proof::end_s).max();
+        drop(proofs);
+        if until_s.is_none() {
+            return Some(Ended::ProofRevoked);
+        }
+        self.state.send_modify(|state| state.proof_s = until_s);
+        None
     }
 
     fn end(&self, quic: &quinn::Connection, why: Ended) {
@@ -97,6 +142,8 @@ impl Life {
             Ended::Certificate => code::CERTIFICATE_EXPIRED,
             Ended::Proof => code::PROOF_EXPIRED,
             Ended::Unreachable => code::UNREACHABLE,
+            Ended::CertificateRevoked => code::CERTIFICATE_REVOKED,
+            Ended::ProofRevoked => code::PROOF_REVOKED,
         };
         close(quic, code, why.told());
     }
@@ -109,10 +156,20 @@ impl Life {
         }
     }
 
-    /// Ends the connection when its time has come, or when routers say that there is no way.
-    pub async fn watch(self: Arc<Self>, quic: quinn::Connection, peer: Arc<Peer>) {
+    /// Ends the connection when its time has come, when what it was made with is taken back, or when routers say that there is no way.
+    pub async fn watch(
+        self: Arc<Self>,
+        quic: quinn::Connection,
+        peer: Arc<Peer>,
+        revoked: Arc<Revoked>,
+    ) {
         let mut state = self.subscribe();
+        let mut taken_back = revoked.subscribe();
         loop {
+            taken_back.mark_unchanged();
+            if let Some(why) = self.judge_again(&revoked, peer.called().as_name()) {
+                return self.end(&quic, why);
+            }
             let (end_s, why) = self.ends();
             let now_s = now_s();
             if now_s > end_s {
@@ -132,6 +189,7 @@ impl Life {
                 () = peer.unreachable() => return self.end(&quic, Ended::Unreachable),
                 _ = quic.closed() => return,
                 _ = state.changed() => {}
+                _ = taken_back.changed() => {}
                 () = sleep(Duration::from_secs(next_s).min(LOOK)) => {}
             }
         }
@@ -144,7 +202,7 @@ impl Life {
                 match notice::read(&mut stream).await {
                     Ok(Notice::Drain) => self.retire(),
                     Ok(Notice::Proofs) => match judge.read(&mut stream).await {
-                        Ok(until_s) => self.renew(until_s),
+                        Ok(shown) => self.renew(shown),
                         Err(error) => {
                             debug!(%error, name = %judge.peer.called(), "renewed proofs do not count");
                         }
@@ -158,6 +216,17 @@ impl Life {
             let _ = stream.stop(VarInt::from_u32(code::DONE));
             sleep(PAUSE).await;
         }
+    }
+}
+
+/// Whether the caller says that it believes the proofs no more, or never did.
+pub(crate) fn is_doubt(why: &ConnectionError) -> bool {
+    let doubts = [code::NOT_PROVEN, code::PROOF_EXPIRED, code::PROOF_REVOKED];
+    match why {
+        ConnectionError::ApplicationClosed(closed) => doubts
+            .iter()
+            .any(|code| closed.error_code == VarInt::from_u32(*code)),
+        _ => false,
     }
 }
 

@@ -79,7 +79,7 @@ async fn run(inner: Arc<Inner>, sender: mpsc::Sender<Connection>) {
     }
 }
 
-async fn establish(inner: &Inner, incoming: Incoming) -> Option<Connection> {
+async fn establish(inner: &Arc<Inner>, incoming: Incoming) -> Option<Connection> {
     let Some(peer) = inner.socket.table.get(incoming.remote_address()) else {
         incoming.ignore();
         return None;
@@ -111,8 +111,12 @@ async fn establish(inner: &Inner, incoming: Incoming) -> Option<Connection> {
     let mut proofs = quic.open_uni().await.ok()?;
     proofs.write_chunk(proof::encode(&shown)).await.ok()?;
     proofs.finish().ok()?;
-    let exhibits = Arc::clone(&inner.exhibits);
-    Some(Connection::called(quic, peer, caller, exhibits, shown))
+    let (exhibits, revoked) = (Arc::clone(&inner.exhibits), Arc::clone(&inner.revoked));
+    let endpoint = Arc::downgrade(inner);
+    let proofs = (exhibits, shown);
+    Some(Connection::called(
+        quic, peer, caller, revoked, proofs, endpoint,
+    ))
 }
 
 /// The proofs of a name. When there are none the gateway is asked: a prefix that waited is announced before its pod hears of it.

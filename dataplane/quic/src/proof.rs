@@ -47,7 +47,7 @@ pub struct Claim<'a> {
     pub now_s: u64,
 }
 
-/// Reads proofs one by one; keeps none. Tells until when the one counts that proves the claim longest, s since 1970.
+/// Reads proofs one by one. Tells until when the one counts that proves the claim longest, s since 1970.
 ///
 /// # Errors
 /// None proves it; why the last of them does not.
@@ -56,13 +56,24 @@ pub async fn read<R: AsyncRead + Unpin>(
     root: &RootKey,
     claim: Claim<'_>,
 ) -> Result<u64, Unproven> {
+    let all = read_all(stream, root, claim, |_| false).await?;
+    Ok(all.iter().map(end_s).max().unwrap_or_default())
+}
+
+/// Reads proofs one by one, and tells those that prove the claim and are not `revoked`: one at least.
+pub(crate) async fn read_all<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    root: &RootKey,
+    claim: Claim<'_>,
+    revoked: impl Fn(&Authorisation) -> bool,
+) -> Result<Vec<Authorisation>, Unproven> {
     let unreadable = |error: std::io::Error| Unproven::Unreadable(error.to_string());
     let limit = |what: &str| Unproven::Unreadable(format!("too many {what}"));
     let count = stream.read_u32().await.map_err(unreadable)?;
     if count as usize > MAX_PROOFS {
         return Err(limit("proofs"));
     }
-    let (mut until_s, mut why) = (None, Unproven::Nothing);
+    let (mut good, mut why) = (Vec::new(), Unproven::Nothing);
     let mut proof = Vec::new();
     for _ in 0..count {
         let length = stream.read_u32().await.map_err(unreadable)? as usize;
@@ -71,12 +82,16 @@ pub async fn read<R: AsyncRead + Unpin>(
         }
         proof.resize(length, 0);
         stream.read_exact(&mut proof).await.map_err(unreadable)?;
-        match check(&proof, root, claim) {
-            Ok(end_s) => until_s = until_s.max(Some(end_s)),
-            Err(error) => why = error,
+        let shown = root.authorisation(&proof).map_err(Unproven::NotBelieved);
+        match shown.and_then(|shown| judge(&shown, claim).map(|_| shown)) {
+            Ok(shown) if revoked(&shown) => why = Unproven::Revoked,
+            Ok(shown) => good.push(shown),
+            // That it was taken back says more than that others are for other names.
+            Err(error) if why != Unproven::Revoked => why = error,
+            Err(_) => {}
         }
     }
-    until_s.ok_or(why)
+    if good.is_empty() { Err(why) } else { Ok(good) }
 }
 
 /// Whether one proof proves a claim, and until when it counts, s since 1970.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity;
-use dmsc_spa::verify::RootKey;
+use dmsc_spa::verify::{Certificate, RootKey};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -90,6 +90,8 @@ pub(crate) struct Shown {
     pub identity: String,
     /// Until when its certificate counts, s since 1970.
     pub until_s: u64,
+    /// The certificate.
+    pub certificate: Option<Certificate>,
 }
 
 /// What the certificate of the other end says; `None` if it is no pod's.
@@ -98,10 +100,11 @@ pub(crate) fn shown(connection: &quinn::Connection, root: &RootKey) -> Option<Sh
     let chain = shown.downcast_ref::<Vec<CertificateDer<'static>>>()?;
     // The handshake judged its validity.
     let certificate = root.certificate_of_any_time(chain.first()?).ok()?;
-    match certificate.identity {
+    match &certificate.identity {
         Identity::Pod(identity) => Some(Shown {
-            identity,
+            identity: identity.clone(),
             until_s: certificate.not_after_s,
+            certificate: Some(certificate),
         }),
         _ => None,
     }
@@ -123,6 +126,7 @@ impl Pods {
             Err(error) => Err(Error::InvalidCertificate(match error {
                 dmsc_spa::verify::VerifyError::Validity => CertificateError::Expired,
                 dmsc_spa::verify::VerifyError::Signature => CertificateError::UnknownIssuer,
+                dmsc_spa::verify::VerifyError::Revoked => CertificateError::Revoked,
                 _ => refused,
             })),
         }

@@ -77,6 +77,16 @@ impl Revocations {
             .map(|(id, one)| (*id, one))
     }
 
+    /// All that are in force as they were signed, each with its kind, the id that stands for it, and when it may be forgotten (wall clock, s).
+    pub fn signed(&self) -> impl Iterator<Item = (StatementId, u64, &Bytes)> {
+        let of_authorities = self.by_id.keys().map(|id| (Kind::REVOCATION, *id));
+        let of_root = self.roots.keys().map(|id| (Kind::ROOT_REVOCATION, *id));
+        of_authorities.chain(of_root).filter_map(|statement| {
+            let kept = self.kept.get(&statement)?;
+            Some((statement, kept.end_s, &kept.body))
+        })
+    }
+
     /// Whether this statement is in force, or would be if there were room.
     pub fn contains(&self, statement: StatementId) -> bool {
         self.kept.contains_key(&statement)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use super::Engine;
@@ -12,7 +13,7 @@ use super::stage::Stage;
 use crate::action::{Alarm, GatewayRoute, PrefixMember, Topology};
 use crate::event::{AdjacencyId, SessionId};
 use crate::message::Digest;
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::time::Now;
 use crate::trust::{Authorisation, Revocation};
 
@@ -275,6 +276,11 @@ impl Engine {
     /// The same, without copies.
     pub fn each_revocation(&self) -> impl Iterator<Item = &Revocation> {
         self.authorisations.revocations.iter()
+    }
+
+    /// Revocations in force, by authorities and by the root, as they were signed: kind, the id that stands for the body, when it may be forgotten (wall clock, s), body.
+    pub fn signed_revocations(&self) -> impl Iterator<Item = ((Kind, u64), u64, &Bytes)> {
+        self.authorisations.revocations.signed()
     }
 
     /// Authorities with the number of their revocations that are known and not applied, because they have too many in force.

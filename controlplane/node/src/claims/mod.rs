@@ -2,6 +2,7 @@
 
 mod proofs;
 mod revoked;
+mod taken_back;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 
 pub use proofs::Proofs;
 pub use revoked::Revoked;
+pub use taken_back::TakenBack;
 
 use crate::lease::LeaseId;
 

@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 use super::nonce::Nonces;
 use super::{Admitted, Asking, Certified, Gateway};
 use crate::authority::Authorities;
-use crate::claims::{Claim, Proof, Proofs};
+use crate::claims::{Claim, Proof, Proofs, TakenBack};
 use crate::clock::wall;
 use crate::handle::Handle;
 use crate::keeper::shared;
@@ -306,6 +306,11 @@ impl Gateway for AuthenticGateway {
     async fn proofs(&self, lease: LeaseId) -> Proofs {
         let proofs = self.handle.query(move |node| node.proofs(lease));
         proofs.await.unwrap_or_default()
+    }
+
+    async fn taken_back(&self, known: u64) -> TakenBack {
+        let told = self.handle.query(move |node| node.taken_back(known));
+        told.await.unwrap_or_default()
     }
 
     async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>) {

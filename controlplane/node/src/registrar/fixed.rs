@@ -8,7 +8,7 @@ use dmsc_wire::{NameBuf, NodeId};
 use tonic::{Request, Status};
 
 use super::{Admitted, Asking, Certified, Gateway};
-use crate::claims::{Proof, Proofs};
+use crate::claims::{Proof, Proofs, TakenBack};
 use crate::lease::{Lease, LeaseId};
 use crate::pods::Pods;
 use crate::resolve::{Caller, instances};
@@ -106,6 +106,10 @@ impl Gateway for StaticGateway {
 
     async fn proofs(&self, _: LeaseId) -> Proofs {
         Proofs::default()
+    }
+
+    async fn taken_back(&self, _: u64) -> TakenBack {
+        TakenBack::default()
     }
 
     async fn changed(&self, _: Option<(LeaseId, HashSet<NameBuf>)>) {}

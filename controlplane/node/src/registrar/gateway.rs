@@ -8,7 +8,7 @@ use dmsc_proto::v1;
 use dmsc_wire::{NameBuf, NodeId};
 use tonic::{Request, Status};
 
-use crate::claims::{Proof, Proofs};
+use crate::claims::{Proof, Proofs, TakenBack};
 use crate::lease::{Lease, LeaseId};
 use crate::pods::{PodPort, Pods};
 
@@ -64,6 +64,9 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// What the pod of a lease can prove its names with; none where nobody proves anything.
     async fn proofs(&self, lease: LeaseId) -> Proofs;
+
+    /// What authorities and the root took back, for a pod that has the lists of version `known`; none where nobody proves anything.
+    async fn taken_back(&self, known: u64) -> TakenBack;
 
     /// Leases or what they serve changed.
     async fn changed(&self, withdrawn: Option<(LeaseId, HashSet<NameBuf>)>);

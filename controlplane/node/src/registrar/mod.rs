@@ -26,7 +26,7 @@ pub use fixed::StaticGateway;
 pub use gateway::{Admitted, Asking, Certified, Gateway};
 
 use crate::agent::AgentError;
-use crate::claims::Proofs;
+use crate::claims::{Proofs, TakenBack};
 use crate::clock::wall_ms;
 use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
 use crate::pods::{Dataplane, PodPort};
@@ -308,6 +308,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         self.gateway.registered(&lease, asking, &mut admitted).await;
         drop(slot);
         let proofs = self.gateway.proofs(lease.id).await;
+        let taken_back = self.gateway.taken_back(0).await;
         refused.extend(told(&admitted.refused));
         info!(
             identity = lease.identity,
@@ -340,6 +341,9 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             waiting: told(&admitted.waiting).collect(),
             authorisations: proofs.since(0),
             authorisations_version: proofs.version,
+            revocations: taken_back.by_authorities,
+            root_revocations: taken_back.by_root,
+            revocations_version: taken_back.version,
         };
         pods.change();
         Ok(Response::new(reply))
@@ -361,10 +365,17 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             0 => Proofs::default(),
             _ => self.gateway.proofs(id).await,
         };
+        let taken_back = match request.get_ref().revocations_version {
+            0 => TakenBack::default(),
+            known => self.gateway.taken_back(known).await,
+        };
         Ok(Response::new(v1::RefreshReply {
             lease_seconds: seconds(LEASE),
             authorisations: proofs.since(known),
             authorisations_version: proofs.version,
+            revocations: taken_back.by_authorities,
+            root_revocations: taken_back.by_root,
+            revocations_version: taken_back.version,
         }))
     }
 

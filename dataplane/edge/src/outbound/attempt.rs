@@ -4,16 +4,15 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use dmsc_http::preface::Code;
-use dmsc_http::repeat::{is_idempotent, is_not_processed};
+use dmsc_http::repeat::is_idempotent;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::account::Account;
 use super::failure::{Failure, Reason};
 use super::head::Head;
-use super::pool::{self, Lent};
+use super::incoming::Incoming;
+use super::pool::{self, Lent, SendError};
 use super::upload::{Upload, Uploads};
 use crate::choose::{Callee, Chosen};
 use crate::pod::Context;
@@ -53,7 +52,7 @@ struct Failed {
 /// Why there is no head of an answer.
 enum Unanswered {
     Quiet(Failure),
-    Broken(Box<TrySendError<Request<Upload>>>),
+    Broken(Box<SendError>),
 }
 
 impl<'a> Attempts<'a> {
@@ -167,7 +166,7 @@ impl<'a> Attempts<'a> {
         let mut lent = match dialled.await {
             Ok(Ok(lent)) => lent,
             Ok(Err((chosen, error))) => {
-                return Err(not_reached(error.into(), head, body, Some(chosen)));
+                return Err(not_reached((&*error).into(), head, body, Some(chosen)));
             }
             Err(_) => {
                 let late = Failure::new(Reason::NotReached, "no instance answered in time");
@@ -235,17 +234,20 @@ impl<'a> Attempts<'a> {
 }
 
 /// What it means that a connection broke under a request.
-fn broken(mut error: TrySendError<Request<Upload>>, lent: Lent) -> Failed {
-    let back = error.take_message();
+fn broken(SendError { why, back }: SendError, lent: Lent) -> Failed {
     let code = lent.fate().code();
     let untouched = lent.fate().received() == 0;
     let not_given = code.is_some_and(Code::nothing_given) && untouched;
     // A stream that ended while it was idle says nothing of the instance.
     let avoid = not_given || !lent.quic().connection.is_open();
-    let error = error.into_error();
-    let given = back.is_none() && !not_given && !is_not_processed(&error);
+    let given = back.is_none() && !not_given && !why.is_not_processed();
+    let mut failure = Failure::broken(why.is_parse(), code, given);
+    if let Some(ended) = lent.quic().connection.ended() {
+        // Nobody knows better than this end.
+        failure.what = ended.to_string();
+    }
     Failed {
-        failure: Failure::broken(&error, code, given),
+        failure,
         given,
         back,
         chosen: avoid.then(|| lent.into_chosen()),

@@ -136,10 +136,11 @@ impl Failure {
         }
     }
 
-    /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call.
+    /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call,
+    /// `is_no_http` whether what came could not be read.
     #[must_use]
-    pub fn broken(error: &hyper::Error, code: Option<Code>, given: bool) -> Self {
-        if error.is_parse() {
+    pub fn broken(is_no_http: bool, code: Option<Code>, given: bool) -> Self {
+        if is_no_http {
             return Self::new(Reason::BadAnswer, "the program's answer is no HTTP");
         }
         if given {
@@ -208,8 +209,8 @@ impl Failure {
 }
 
 /// Nothing was given to a program.
-impl From<DialError> for Failure {
-    fn from(error: DialError) -> Self {
+impl From<&DialError> for Failure {
+    fn from(error: &DialError) -> Self {
         let what = match error {
             DialError::Quic(QuicError::NoRoute(_)) => "no instance can be reached from here".into(),
             other => other.to_string(),

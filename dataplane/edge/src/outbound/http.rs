@@ -1,8 +1,10 @@
 //! HTTP of a program: HTTP/1.1, HTTP/2 by prior knowledge, gRPC, WebSocket.
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,9 +20,11 @@ use super::NameSource;
 use super::caller::Caller;
 use super::failure::{Failure, Reason};
 use super::felt::Felt;
+use super::gather::Gather;
 use super::pulse::{Pulse, TooQuiet};
 use crate::pod::{Context, Phase};
 use crate::stats::ConnectionKind;
+use crate::tcp::Rewound;
 
 /// How HTTP/2 begins (RFC 9113, 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -183,7 +187,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pulse = Pulse::new(false);
-    let io = TokioIo::new(Felt::new(bytes, io, Arc::clone(&pulse)));
+    let gather = Gather::new(Rewound::new(bytes, io));
     let caller = Arc::new(Caller::new(Arc::clone(&context), names, Arc::clone(&pulse)));
     let service = service_fn(move |request| {
         let caller = Arc::clone(&caller);
@@ -199,7 +203,7 @@ where
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(gather.clone()), service);
     let mut connection = pin!(connection);
     let mut drain = pin!(context.until(Phase::Draining));
     let mut closing = false;
@@ -207,9 +211,20 @@ where
         (std::time::Instant::now() + Duration::from_secs(10)).into()
     ));
     loop {
+        let step = poll_fn(|task| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(task) {
+                return Poll::Ready(ended.map_err(|error| error.to_string()));
+            }
+            match gather.poll_push(task) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.to_string())),
+                Poll::Ready(Ok(())) if pulse.is_quiet() => gather.shrink(),
+                _ => {}
+            }
+            Poll::Pending
+        });
         tokio::select! {
             biased;
-            ended = &mut connection => {
+            ended = step => {
                 if let Err(error) = ended {
                     debug!(%error, "an HTTP/2 connection ended");
                 }

@@ -77,6 +77,11 @@ impl Pulse {
         self.said_all.load(Relaxed)
     }
 
+    /// Whether no call goes on.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.calls.load(Relaxed) == 0
+    }
+
     /// Why it is to be closed now, or when to look again.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! What a program is answered: an instance's answer, or the edge's own.
 
 use http::{Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::answer::Answer;
 use super::failure::Failure;
+use super::incoming::Incoming;
 use super::pool::Lent;
 use super::{headers, upgrade};
 use crate::choose::Callee;

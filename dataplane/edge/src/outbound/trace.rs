@@ -25,7 +25,9 @@ pub fn carry_on(headers: &mut HeaderMap) -> [u8; 16] {
     hex(&mut text[3..35], &trace);
     hex(&mut text[36..52], &parent);
     hex(&mut text[53..55], &[flags]);
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
+    if let Ok(mut value) = HeaderValue::from_bytes(&text) {
+        // It never comes again: kept out of the tables of HTTP/2 it does not push out what does.
+        value.set_sensitive(true);
         headers.insert(TRACEPARENT.clone(), value);
     }
     trace

@@ -40,6 +40,9 @@ struct Attached {
     health: String,
 }
 
+/// Version, by authorities, by the root.
+type Revocations = (u64, Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 #[derive(Debug)]
 struct State {
     attachments: Mutex<BTreeMap<u16, Attached>>,
@@ -53,6 +56,7 @@ struct State {
     proofs: AtomicU32,
     /// What pods are told to prove their names with, and its version.
     authorisations: Mutex<(u64, Vec<Vec<u8>>)>,
+    revocations: Mutex<Revocations>,
     delivery: Delivery,
 }
 
@@ -121,6 +125,7 @@ impl Gateway {
             nonces: Mutex::default(),
             proofs: AtomicU32::new(0),
             authorisations: Mutex::default(),
+            revocations: Mutex::new((1, Vec::new(), Vec::new())),
             delivery: Delivery::default(),
         });
         let service = RegistrarServer::new(Service(Arc::clone(&state)));
@@ -161,6 +166,12 @@ impl Gateway {
     pub fn authorise(&self, authorisations: Vec<Vec<u8>>) {
         let mut told = self.state.authorisations.lock().unwrap();
         *told = (told.0 + 1, authorisations);
+    }
+
+    /// From now on every pod is told these revocations, by authorities and by the root.
+    pub fn revoke(&self, by_authorities: Vec<Vec<u8>>, by_root: Vec<Vec<u8>>) {
+        let mut told = self.state.revocations.lock().unwrap();
+        *told = (told.0 + 1, by_authorities, by_root);
     }
 
     pub fn health(&self) -> String {
@@ -515,6 +526,8 @@ impl Registrar for Service {
         self.0.registrations.send_replace(count);
         let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
         let (version, authorisations) = self.0.authorisations.lock().unwrap().clone();
+        let (revocations_version, revocations, root_revocations) =
+            self.0.revocations.lock().unwrap().clone();
         Ok(Response::new(v1::RegisterReply {
             version: 1,
             lease,
@@ -537,6 +550,9 @@ impl Registrar for Service {
             waiting,
             authorisations,
             authorisations_version: version,
+            revocations,
+            root_revocations,
+            revocations_version,
         }))
     }
 
@@ -548,10 +564,20 @@ impl Registrar for Service {
         let (version, all) = self.0.authorisations.lock().unwrap().clone();
         let known = request.get_ref().authorisations_version;
         let news = known != 0 && known != version;
+        let (revocations_version, revocations, root_revocations) = {
+            let told = self.0.revocations.lock().unwrap().clone();
+            match request.get_ref().revocations_version {
+                known if known == told.0 => (told.0, Vec::new(), Vec::new()),
+                _ => told,
+            }
+        };
         Ok(Response::new(v1::RefreshReply {
             lease_seconds: 30,
             authorisations: if news { all } else { Vec::new() },
             authorisations_version: version,
+            revocations,
+            root_revocations,
+            revocations_version,
         }))
     }
 

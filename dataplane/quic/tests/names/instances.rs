@@ -54,6 +54,26 @@ async fn a_connection_stays_where_it_began_and_a_new_one_goes_where_there_is_one
     assert_eq!(other.peer_identity(), "cart/b");
 }
 
+/// One dial for each of them would take twice as long as all of them have.
+#[tokio::test]
+async fn who_waits_for_a_dial_shares_its_failure() {
+    let world = World::new().await;
+    let client = world
+        .endpoint_with(("web", "web"), &[], |config| {
+            config.unreachable_after = Duration::from_millis(500);
+        })
+        .await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let connector = client.connector();
+        calls.spawn(async move { connector.connect(&name("/shop/cart")).await });
+    }
+    let all = tokio::time::timeout(Duration::from_secs(10), calls.join_all());
+    for result in all.await.unwrap() {
+        assert!(matches!(result, Err(QuicError::NoRoute(_))), "{result:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_name_that_nobody_serves_is_told_soon() {
     let world = World::new().await;

@@ -9,5 +9,6 @@ mod instances;
 #[allow(dead_code)]
 mod pki;
 mod refused;
+mod revoked;
 mod told;
 mod world;

@@ -95,6 +95,33 @@ impl World {
         signed.encode_to_vec().into()
     }
 
+    /// A revocation by the authority, which is to say of what.
+    pub fn revocation(&self, change: impl FnOnce(&mut statement::Revocation)) -> Bytes {
+        let mut body = statement::Revocation {
+            authority: "shop".into(),
+            serial: 1,
+            ..statement::Revocation::default()
+        };
+        change(&mut body);
+        let statement = Bytes::from(body.encode_to_vec());
+        let key = self.authority.signing_key().unwrap();
+        let signed = statement::SignedRevocation {
+            signature: statement::sign(&key, statement::REVOCATION, &statement),
+            statement,
+            authority_certificate: self.authority.authority_certificate.clone().unwrap(),
+        };
+        signed.encode_to_vec().into()
+    }
+
+    /// The key of a pod that has credentials already.
+    pub fn public_key(&self, identity: &str) -> [u8; 32] {
+        let folder = self.folder.path().join(identity.replace('/', "-"));
+        let credentials = Credentials::load(&folder).unwrap();
+        let root = credentials.root_key().unwrap();
+        let certificate = root.certificate_of_any_time(&credentials.certificate_der);
+        certificate.unwrap().public_key
+    }
+
     /// An endpoint of a pod that registers as `identity` and shows the certificate of `shown`.
     pub async fn endpoint(
         &self,
@@ -145,6 +172,10 @@ pub struct Server {
 impl Server {
     pub fn start(endpoint: Endpoint) -> Self {
         let listener = endpoint.listen();
+        Self::serving(endpoint, listener)
+    }
+
+    pub fn serving(endpoint: Endpoint, listener: Listener) -> Self {
         Self {
             endpoint,
             task: tokio::spawn(serve(listener)),

@@ -2,15 +2,21 @@
 //!
 //! HTTP/1.1: one call at a time; those that are idle wait for the next call. HTTP/2: calls share a few.
 
+mod call;
 mod one;
 mod shared;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dmsc_http::repeat::is_not_processed;
+use http::{Request, Response};
+
 use self::one::One;
 use self::shared::{Place, Shared};
+use super::incoming::Incoming;
 use super::tunnel::Fate;
 use super::upload::Upload;
 use crate::choose::{Callee, Chosen};
@@ -31,7 +37,10 @@ pub struct Pool {
     /// Youngest last.
     idle: Mutex<VecDeque<One>>,
     shared: Mutex<Vec<Shared>>,
-    dial: tokio::sync::Mutex<()>,
+    /// Whoever dials holds it: why the last dial of HTTP/2 failed, if it did.
+    dial: tokio::sync::Mutex<Option<Arc<DialError>>>,
+    /// Dials of HTTP/2 that are over.
+    dialled: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -49,8 +58,40 @@ pub struct Lent {
     pub fresh: bool,
 }
 
-type SendError = hyper::client::conn::TrySendError<http::Request<Upload>>;
-type Incoming = hyper::body::Incoming;
+/// A call without an answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// Why.
+    pub why: Broken,
+    /// The request, if nothing of it was sent.
+    pub back: Option<Request<Upload>>,
+}
+
+/// What a connection broke of, under a call.
+#[derive(Debug)]
+pub enum Broken {
+    /// HTTP/1.1.
+    First(hyper::Error),
+    /// HTTP/2.
+    Second(h2::Error),
+}
+
+impl Broken {
+    /// Whether the program promises that it did nothing with the call.
+    #[must_use]
+    pub fn is_not_processed(&self) -> bool {
+        match self {
+            Self::First(error) => is_not_processed(error),
+            Self::Second(error) => is_not_processed(error),
+        }
+    }
+
+    /// Whether what came is no HTTP.
+    #[must_use]
+    pub fn is_parse(&self) -> bool {
+        matches!(self, Self::First(error) if error.is_parse())
+    }
+}
 
 impl Lent {
     /// What becomes of its stream.
@@ -77,13 +118,26 @@ impl Lent {
     /// With the request, if nothing of it was sent.
     pub async fn send(
         &mut self,
-        request: http::Request<Upload>,
-    ) -> Result<http::Response<Incoming>, Box<SendError>> {
-        let sent = match &mut self.held {
-            Held::One(one) => one.sender.try_send_request(request).await,
-            Held::Shared(shared, _) => shared.sender.try_send_request(request).await,
-        };
-        sent.map_err(Box::new)
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, Box<SendError>> {
+        match &mut self.held {
+            Held::One(one) => {
+                let answer = one.sender.try_send_request(request).await;
+                let answer = answer.map_err(|mut error| {
+                    let back = error.take_message();
+                    let why = Broken::First(error.into_error());
+                    Box::new(SendError { why, back })
+                })?;
+                Ok(answer.map(Incoming::First))
+            }
+            Held::Shared(shared, _) => {
+                let answer = call::call(&mut shared.sender, request).await;
+                answer.map_err(|call::Unanswered { error, back }| {
+                    let why = Broken::Second(error);
+                    Box::new(SendError { why, back })
+                })
+            }
+        }
     }
 
     /// The instance, without the connection.
@@ -138,9 +192,17 @@ impl Pool {
     fn share(&self) -> Option<(Shared, Place)> {
         let mut all = lock(&self.shared);
         all.retain(Shared::is_good);
-        let best = all.iter().max_by_key(|one| one.room())?;
-        let fits = best.room() > 0 || all.len() >= MAX_SHARED;
-        fits.then(|| (best.clone(), Place::on(best)))
+        loop {
+            let (at, best) = all.iter().enumerate().max_by_key(|(_, one)| one.room())?;
+            if best.room() == 0 && all.len() < MAX_SHARED {
+                return None;
+            }
+            if let Some(best) = best.ready() {
+                let place = Place::on(&best);
+                return Some((best, place));
+            }
+            all.swap_remove(at);
+        }
     }
 }
 
@@ -153,6 +215,9 @@ pub enum DialError {
     /// The stream broke at once.
     #[error("the stream broke: {0}")]
     Http(#[from] hyper::Error),
+    /// As before.
+    #[error("the stream broke: {0}")]
+    Http2(#[from] h2::Error),
 }
 
 /// A connection for one call of HTTP/1.1.
@@ -163,7 +228,7 @@ pub async fn one(
     chosen: Chosen,
     callee: &Callee,
     context: &Context,
-) -> Result<Lent, (Chosen, DialError)> {
+) -> Result<Lent, (Chosen, Arc<DialError>)> {
     if let Some(one) = chosen.kept.pool.take() {
         return Ok(Lent {
             held: Held::One(one),
@@ -177,7 +242,7 @@ pub async fn one(
             chosen,
             fresh: true,
         }),
-        Err(error) => Err((chosen, error)),
+        Err(error) => Err((chosen, Arc::new(error))),
     }
 }
 
@@ -189,17 +254,27 @@ pub async fn shared(
     chosen: Chosen,
     callee: &Callee,
     context: &Context,
-) -> Result<Lent, (Chosen, DialError)> {
+) -> Result<Lent, (Chosen, Arc<DialError>)> {
     if let Some(found) = chosen.kept.pool.share() {
         return Ok(lent(found, chosen));
     }
-    // One dials; the others wait and share.
-    let dialling = chosen.kept.pool.dial.lock().await;
+    let before = chosen.kept.pool.dialled.load(Relaxed);
+    // One dials; the others wait and share what comes of it.
+    let mut dialling = chosen.kept.pool.dial.lock().await;
     if let Some(found) = chosen.kept.pool.share() {
         drop(dialling);
         return Ok(lent(found, chosen));
     }
-    match shared::dial(&chosen, callee, context).await {
+    if chosen.kept.pool.dialled.load(Relaxed) != before
+        && let Some(failed) = dialling.clone()
+    {
+        drop(dialling);
+        return Err((chosen, failed));
+    }
+    *dialling = None;
+    let dialled = shared::dial(&chosen, callee, context).await;
+    chosen.kept.pool.dialled.fetch_add(1, Relaxed);
+    match dialled {
         Ok(found) => {
             lock(&chosen.kept.pool.shared).push(found.clone());
             drop(dialling);
@@ -207,8 +282,10 @@ pub async fn shared(
             Ok(lent((found, place), chosen))
         }
         Err(error) => {
+            let failed = Arc::new(error);
+            *dialling = Some(Arc::clone(&failed));
             drop(dialling);
-            Err((chosen, error))
+            Err((chosen, failed))
         }
     }
 }

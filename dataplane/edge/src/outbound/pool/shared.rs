@@ -3,14 +3,14 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context as Task, Poll, Waker};
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
 use tracing::debug;
 
 use super::super::tunnel::{Fate, Tunnel};
-use super::super::upload::Upload;
 use super::{BUFFER, DialError};
 use crate::choose::{Callee, Instance};
 use crate::pod::Context;
@@ -21,11 +21,13 @@ const MAX_STREAMS: usize = 256;
 const WINDOW: u32 = 512 << 10;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const MAX_HEAD: u32 = 64 << 10;
+/// Bytes of one call that wait for their turn.
+const WAITING: usize = BUFFER;
 
 /// An HTTP/2 connection.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    pub sender: http2::SendRequest<Upload>,
+    pub sender: SendRequest<Bytes>,
     pub fate: Arc<Fate>,
     pub quic: Arc<QuicConnection>,
     load: Arc<Load>,
@@ -36,11 +38,26 @@ pub struct Load {
     calls: AtomicU32,
     /// What the program takes at a time.
     limit: AtomicUsize,
+    ended: AtomicBool,
 }
 
 impl Shared {
     pub fn is_good(&self) -> bool {
-        !self.sender.is_closed() && self.quic.connection.is_open()
+        !self.load.ended.load(Relaxed) && self.quic.connection.is_open()
+    }
+
+    /// Another handle for one call. `None`: the program takes no more calls on this connection.
+    pub fn ready(&self) -> Option<Self> {
+        let mut handle = self.clone();
+        let mut nobody = Task::from_waker(Waker::noop());
+        // A handle that has not been used waits for nothing.
+        match handle.sender.poll_ready(&mut nobody) {
+            Poll::Ready(Err(_)) => {
+                self.load.ended.store(true, Relaxed);
+                None
+            }
+            _ => Some(handle),
+        }
     }
 
     pub fn room(&self) -> usize {
@@ -74,17 +91,18 @@ pub async fn dial(
 ) -> Result<Shared, DialError> {
     let tunnel = callee.dial(instance, context).await?;
     let (fate, quic) = (Arc::clone(tunnel.fate()), Arc::clone(tunnel.quic()));
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
+    let (sender, connection) = Builder::new()
+        .enable_push(false)
+        .initial_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEAD)
-        .max_send_buf_size(BUFFER)
-        .handshake(TokioIo::new(tunnel))
+        .max_send_buffer_size(WAITING)
+        .handshake(tunnel)
         .await?;
     let load = Arc::new(Load {
         calls: AtomicU32::new(0),
-        limit: AtomicUsize::new(connection.current_max_send_streams()),
+        limit: AtomicUsize::new(connection.max_concurrent_send_streams()),
+        ended: AtomicBool::new(false),
     });
     tokio::spawn(drive(connection, Arc::clone(&load)));
     Ok(Shared {
@@ -96,17 +114,15 @@ pub async fn dial(
 }
 
 /// Runs a connection; what the program takes at a time it may say later.
-async fn drive(
-    mut connection: http2::Connection<TokioIo<Tunnel>, Upload, TokioExecutor>,
-    load: Arc<Load>,
-) {
+async fn drive(mut connection: Connection<Tunnel>, load: Arc<Load>) {
     let ended = poll_fn(|context| {
         let polled = Pin::new(&mut connection).poll(context);
-        load.limit
-            .store(connection.current_max_send_streams(), Relaxed);
+        let limit = connection.max_concurrent_send_streams();
+        load.limit.store(limit, Relaxed);
         polled
     });
     if let Err(error) = ended.await {
         debug!(%error, "an HTTP/2 connection to an instance ended");
     }
+    load.ended.store(true, Relaxed);
 }
