@@ -3,10 +3,9 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use dmsc_pod::train::MAX_PACKETS;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -16,6 +15,7 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 
 use super::link::{Link, Message, number};
 use super::site::{MTU, POD_PORT, Side};
+use crate::torture::net::ip;
 
 /// Messages per system call, and bytes of each: as dmsc-pod has them.
 const MESSAGES: usize = 16;
@@ -135,16 +135,4 @@ impl Link for UdpLink {
     fn wait(&mut self, limit: Duration) {
         self.block(PollFlags::POLLIN, limit);
     }
-}
-
-fn ip(arguments: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .context("cannot run ip: install iproute2")?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr);
-        bail!("`ip {}` failed: {}", arguments.join(" "), message.trim());
-    }
-    Ok(())
 }

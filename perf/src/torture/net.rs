@@ -103,7 +103,11 @@ pub fn groups_collide(theirs: &[String], process: u32, ours: &[String]) -> anyho
     Ok(ours.iter().any(|group| theirs.contains(group)))
 }
 
-fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs ip(8) in this process's namespace.
+///
+/// # Errors
+/// What it says, or that it is not installed.
+pub fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("ip")
         .args(arguments)
         .stdin(Stdio::null())
