@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dmsc_proto::v1;
 use dmsc_spa::identity::Identity;
-use dmsc_spa::statement::{prefix_list, sha256};
+use dmsc_spa::statement::{endpoint_sha256, prefix_list, sha256};
 use dmsc_spa::verify::RootKey;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use tokio::sync::watch;
@@ -182,6 +182,12 @@ impl Gateway for AuthenticGateway {
         if sha256(&list)[..] != proof.prefixes_sha256 {
             return Err(bad(
                 "it is not for the prefixes of the registration, in their order",
+            ));
+        }
+        if endpoint_sha256(&request.port, &request.address, request.lease) != proof.endpoint_sha256
+        {
+            return Err(bad(
+                "it is for another port, address or lease than the registration",
             ));
         }
         // Authorities take the list as a whole, as it was signed.

@@ -344,6 +344,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             revocations: taken_back.by_authorities,
             root_revocations: taken_back.by_root,
             revocations_version: taken_back.version,
+            port: lease.endpoint.port.clone(),
         };
         pods.change();
         Ok(Response::new(reply))

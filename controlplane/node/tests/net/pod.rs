@@ -94,6 +94,7 @@ impl Pod {
             signed_at_ms: dmsc_node::clock::wall_ms(),
             domain: 0,
             prefixes_sha256: prefixes_sha256(prefixes.iter().map(Vec::as_slice)).to_vec(),
+            ..Default::default()
         }
         .encode_to_vec();
         let message = [REGISTER, statement.as_slice()].concat();
