@@ -216,6 +216,15 @@ impl Gateway for AuthenticGateway {
         }))
     }
 
+    async fn allows(&self, port: &str, identity: &str) -> Result<Option<bool>, Status> {
+        let (port, identity) = (port.to_owned(), identity.to_owned());
+        let allows = move |node: &mut Node| {
+            let gateway = node.config.gateway.as_ref()?;
+            gateway.allows(&port, &identity)
+        };
+        self.ask(allows).await
+    }
+
     async fn admit(&self, asking: &Asking) -> Result<Admitted, Status> {
         let mut sorted = self.sort(asking, asking.names.clone()).await?;
         let mut ask = std::mem::take(&mut sorted.unknown);
