@@ -114,9 +114,15 @@ async fn names_and_their_rights() {
     let pods = text(&node, &["show", "pods"]).await;
     contains(
         &pods,
-        &["[fd00::2]:4000", "and 1 more", "no authority answers"],
+        &[
+            "vhost",
+            "[fd00::2]:4000",
+            "and 1 more",
+            "no authority answers",
+        ],
     );
     let pods = json(&node, &["show", "pods"]).await;
+    assert_eq!(pods["pods"][0]["kind"], "vhost");
     assert_eq!(pods["pods"][0]["serves"][3], "/shop/d");
 
     let rights = text(&node, &["show", "authorisations"]).await;

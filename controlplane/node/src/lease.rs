@@ -70,8 +70,10 @@ pub struct Lease {
     pub id: LeaseId,
     /// Who.
     pub identity: String,
-    /// Where.
+    /// Where it receives.
     pub endpoint: Endpoint,
+    /// Where it called the registrar from: only from there the lease is refreshed, moved and ended.
+    pub registrant: IpAddr,
     /// The port's tenant.
     pub domain: Domain,
     /// Prefixes it answers.
@@ -117,10 +119,12 @@ impl Lease {
     #[must_use]
     pub fn from_attachment(id: LeaseId, attachment: &v1::Attachment, now: Instant) -> Option<Self> {
         let name = |bytes: &Vec<u8>| Name::from_bytes(bytes).ok().map(Name::to_owned);
+        let endpoint = Endpoint::of(attachment)?;
         Some(Self {
             id,
             identity: attachment.identity.clone(),
-            endpoint: Endpoint::of(attachment)?,
+            registrant: endpoint.address,
+            endpoint,
             domain: Domain(attachment.domain),
             serves: attachment.serves.iter().filter_map(name).collect(),
             source_name: crate::routes::source_name(&attachment.identity)?,
@@ -201,8 +205,13 @@ pub struct LeaseTable {
 }
 
 impl LeaseTable {
-    /// Adds or replaces the lease of an endpoint.
+    /// Adds a lease, or puts it in the place of what it was before and of what was at its endpoint.
     pub fn put(&mut self, lease: Lease) {
+        if let Some(before) = self.leases.get(&lease.id)
+            && before.endpoint != lease.endpoint
+        {
+            self.by_endpoint.remove(&before.endpoint);
+        }
         if let Some(old) = self.by_endpoint.insert(lease.endpoint.clone(), lease.id)
             && old != lease.id
         {
@@ -224,7 +233,7 @@ impl LeaseTable {
     pub fn held(&mut self, id: LeaseId, address: IpAddr) -> Option<&mut Lease> {
         self.leases
             .get_mut(&id)
-            .filter(|lease| lease.endpoint.address == address)
+            .filter(|lease| lease.registrant == address)
     }
 
     /// The lease with this id.
@@ -341,6 +350,19 @@ mod tests {
             table.next_expiry(),
             Some(now + Duration::from_secs(5) + LEASE)
         );
+    }
+
+    #[test]
+    fn a_lease_that_moves_leaves_its_place_to_others() {
+        let now = Instant::now();
+        let mut table = LeaseTable::default();
+        table.put(lease(1, 4_000, now));
+        table.put(lease(1, 4_001, now));
+        assert!(table.at(&lease(0, 4_000, now).endpoint).is_none());
+        table.put(lease(2, 4_000, now));
+        assert_eq!(table.len(), 2);
+        let at = |port| table.at(&lease(0, port, now).endpoint).map(|one| one.id);
+        assert_eq!((at(4_000), at(4_001)), (Some(LeaseId(2)), Some(LeaseId(1))));
     }
 
     #[test]

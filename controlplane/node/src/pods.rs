@@ -1,6 +1,6 @@
 //! The pods of a gateway: their leases, and the dataplane's agent while it is there. Shared by all tasks of the process.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -34,6 +34,8 @@ pub struct PodPort {
     pub domain: u32,
     /// Largest IP packet.
     pub mtu: u32,
+    /// What it is to the dataplane: `af_packet`, `vhost`, …
+    pub kind: String,
 }
 
 /// After a detach that failed, until the next attempt.
@@ -50,6 +52,7 @@ impl PodPort {
                 .collect(),
             domain: port.domain,
             mtu: port.mtu,
+            kind: port.kind.clone(),
         })
     }
 
@@ -67,6 +70,8 @@ pub struct Pods {
     leases: Mutex<LeaseTable>,
     /// Leases that were ended, and whose attachments are not gone yet.
     ended: Mutex<Vec<Lease>>,
+    /// Kinds of the pod ports by name, as the last dataplane had them.
+    kinds: Mutex<HashMap<String, String>>,
     /// `None` while the dataplane is away or not reconciled. Held over a transaction, so transactions come one by one.
     pub dataplane: AsyncMutex<Option<Dataplane>>,
     /// Told whenever answers of Resolve may have changed, and when leases end at another time.
@@ -78,6 +83,7 @@ impl Default for Pods {
         Self {
             leases: Mutex::default(),
             ended: Mutex::default(),
+            kinds: Mutex::default(),
             dataplane: AsyncMutex::new(None),
             changed: watch::Sender::new(0),
         }
@@ -92,6 +98,13 @@ impl Pods {
 
     fn ended(&self) -> MutexGuard<'_, Vec<Lease>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a pod port is to the dataplane: `af_packet`, `vhost`, …; empty if it has no such port.
+    #[must_use]
+    pub fn kind_of(&self, port: &str) -> String {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.get(port).cloned().unwrap_or_default()
     }
 
     /// Ends leases at once, whether the dataplane is there or not; their attachments go with `Pods::detach_ended`. Waits for nothing.
@@ -196,6 +209,10 @@ impl Pods {
         let most = apply(&mut agent, ops).await?;
         let mut generation = most.generation.unwrap_or(dump.generation);
         let pod_ports: Vec<PodPort> = ports.iter().filter_map(PodPort::of).collect();
+        let kinds = pod_ports
+            .iter()
+            .map(|port| (port.name.clone(), port.kind.clone()));
+        *self.kinds.lock().unwrap_or_else(PoisonError::into_inner) = kinds.collect();
         let again = self
             .reattach(&mut agent, &pod_ports, &dump.attachments)
             .await?;
@@ -279,7 +296,14 @@ impl Pods {
                 } else {
                     AttachmentId::ANY
                 };
-                Kind::Attach(lease.attachment(id))
+                // One that moved while nobody heard of it moves back: whoever is pinned to it goes on.
+                let moves = |one: &v1::Attachment| {
+                    one.id == u32::from(id.0) && one.identity == lease.identity && !lease.is_at(one)
+                };
+                Kind::Attach(v1::Attachment {
+                    moves: found.iter().any(moves),
+                    ..lease.attachment(id)
+                })
             };
             leases
                 .iter()

@@ -94,5 +94,6 @@ fn both_crates_speak_of_the_same_statements() {
         signed_at_ms: 2,
         domain: 3,
         prefixes_sha256: vec![9; 32].into(),
+        endpoint_sha256: vec![8; 32].into(),
     });
 }

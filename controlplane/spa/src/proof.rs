@@ -26,6 +26,8 @@ pub struct Proof {
     pub domain: Option<Domain>,
     /// Hash of the names that it signed for, see [`statement::prefixes_sha256`].
     pub prefixes_sha256: Bytes,
+    /// Hash of the endpoint that it signed for, see [`statement::endpoint_sha256`]; empty: where it registers from.
+    pub endpoint_sha256: Bytes,
     /// Of the certificate.
     pub public_key: [u8; 32],
 }
@@ -157,6 +159,11 @@ pub fn check(
             "a hash of prefixes of another length than 32 bytes",
         )));
     }
+    if ![0, 32].contains(&body.endpoint_sha256.len()) {
+        return Err(ProofError::Statement(VerifyError::Malformed(
+            "a hash of the endpoint of another length than 32 bytes",
+        )));
+    }
     if body.identity != certified {
         return Err(ProofError::Identity {
             stated: body.identity,
@@ -187,6 +194,7 @@ pub fn check(
         not_after_s: certificate.not_after_s,
         domain: Some(Domain(body.domain)).filter(|domain| domain.0 != 0),
         prefixes_sha256: body.prefixes_sha256,
+        endpoint_sha256: body.endpoint_sha256,
         public_key: certificate.public_key,
     })
 }

@@ -258,6 +258,9 @@ pub struct PodStatement {
     /// Over length(16) and canonical encoding of each prefix, in their order.
     #[prost(bytes = "bytes", tag = "6")]
     pub prefixes_sha256: Bytes,
+    /// Where it wants to be attached, and which lease moves there: see [`endpoint_sha256`]. Empty = where it registers from, and none.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub endpoint_sha256: Bytes,
 }
 
 impl PodStatement {
@@ -297,6 +300,24 @@ pub fn listed(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[must_use]
 pub fn prefixes_sha256<'a>(prefixes: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
     Bytes::copy_from_slice(&sha256(&prefix_list(prefixes)))
+}
+
+/// What a pod's statement binds of where it is to be attached: SHA-256 over length(16) and text of port and address, and the lease that moves there
+/// (64 bits), in network byte order; nothing if the registration names none of them.
+#[must_use]
+pub fn endpoint_sha256(port: &str, address: &str, lease: u64) -> Bytes {
+    if port.is_empty() && address.is_empty() && lease == 0 {
+        return Bytes::new();
+    }
+    let mut all = Vec::new();
+    for text in [port, address] {
+        // The limits of both are far below; what is longer is refused as such.
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        all.extend_from_slice(&length.to_be_bytes());
+        all.extend_from_slice(text.as_bytes());
+    }
+    all.extend_from_slice(&lease.to_be_bytes());
+    Bytes::copy_from_slice(&sha256(&all))
 }
 
 /// SHA-256, as it stands in statements for lists and keys.

@@ -118,6 +118,7 @@ impl Credentials {
             signed_at_ms: now.map_or(0, |since| since.as_millis() as u64),
             domain: request.domain,
             prefixes_sha256: prefixes_sha256(&request.prefixes),
+            endpoint_sha256: endpoint_sha256(&request.port, &request.address, request.lease),
         }
         .encode_to_vec();
         let signature = self.key.sign(&[CONTEXT, &statement].concat());
@@ -140,6 +141,21 @@ fn prefixes_sha256(prefixes: &[Vec<u8>]) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
+/// Over length(16, network byte order) and text of port and address, and the lease; nothing if there is none of them (authority.proto).
+fn endpoint_sha256(port: &str, address: &str, lease: u64) -> Vec<u8> {
+    if port.is_empty() && address.is_empty() && lease == 0 {
+        return Vec::new();
+    }
+    let mut context = Context::new(&SHA256);
+    for text in [port, address] {
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        context.update(&length.to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    context.update(&lease.to_be_bytes());
+    context.finish().as_ref().to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +171,17 @@ mod tests {
         assert_ne!(hash(&[b"\x01b", b"\x01a"]), plain.as_ref());
         assert_ne!(hash(&[b"\x01a\x01b"]), plain.as_ref());
         assert_eq!(hash(&[]), ring::digest::digest(&SHA256, b"").as_ref());
+    }
+
+    #[test]
+    fn the_hash_of_the_endpoint_covers_port_address_and_lease() {
+        let plain = ring::digest::digest(
+            &SHA256,
+            b"\x00\x02p1\x00\x03::1\x00\x00\x00\x00\x00\x00\x00\x07",
+        );
+        assert_eq!(endpoint_sha256("p1", "::1", 7), plain.as_ref());
+        assert_ne!(endpoint_sha256("p", "1::1", 7), plain.as_ref());
+        assert_ne!(endpoint_sha256("p1", "::1", 8), plain.as_ref());
+        assert!(endpoint_sha256("", "", 0).is_empty());
     }
 }

@@ -182,6 +182,11 @@ impl Floor {
             wanted.learn(mac, env.now);
         }
         let port = self.shared.ports[number].clone();
+        if let Some(mac) = heard.sender_mac.filter(|mac| mac.is_unicast())
+            && port.config.kind.is_shared_memory()
+        {
+            port.guest.store(mac.to_bits(), Relaxed);
+        }
         let mut frame = [0; MAX_FRAME];
         let length = neighbour::answer(&port, ethernet.vlan, heard, &mut frame);
         if length > 0 {

@@ -24,6 +24,9 @@ pub struct PortState {
     pub carrier: AtomicBool,
     /// Whether somebody captures; workers read, the agent writes.
     pub captured: AtomicBool,
+    /// MAC address of the one process at the other end of shared memory, as its last ARP or neighbour discovery told; 0 = not heard yet. Workers write, the agent
+    /// reads: a pod that moves here need not be asked first.
+    pub guest: AtomicU64,
     /// Whether a tap to the kernel exists.
     pub has_tap: bool,
     /// What of the configuration may change.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dmsc_fib::{AdjacencyId, Fib, LocalSetId};
 use dmsc_wire::{AttachmentId, Domain, Name, NameBuf};
@@ -78,6 +79,8 @@ pub struct Attachments {
     by_id: HashMap<u16, Arc<Attachment>>,
     by_endpoint: hashbrown::HashMap<(usize, Endpoint), Arc<Attachment>>,
     sets: Vec<Vec<Arc<Attachment>>>,
+    /// Where attachments were before they moved, and until when they may send from there.
+    former: hashbrown::HashMap<(usize, Endpoint), (Arc<Attachment>, Instant)>,
 }
 
 impl Attachments {
@@ -91,6 +94,31 @@ impl Attachments {
     #[inline]
     pub fn from(&self, port: usize, endpoint: Endpoint) -> Option<&Arc<Attachment>> {
         self.by_endpoint.get(&(port, endpoint))
+    }
+
+    /// Who was at `endpoint` until it moved, if what it still sent from there may be on its way. Asked only of endpoints that nobody has.
+    #[cold]
+    pub fn formerly_from(&self, port: usize, endpoint: Endpoint) -> Option<&Arc<Attachment>> {
+        let (attachment, until) = self.former.get(&(port, endpoint))?;
+        (Instant::now() < *until).then_some(attachment)
+    }
+
+    /// Where an attachment was before it moved.
+    pub fn former_of(&self, id: AttachmentId) -> Vec<((usize, Endpoint), Instant)> {
+        let own = self.former.iter().filter(|(_, (one, _))| one.id == id);
+        own.map(|(place, (_, until))| (*place, *until)).collect()
+    }
+
+    /// Takes what an attachment sends from another endpoint than its own until then, unless somebody else has that. Forgets whose time is over.
+    pub fn put_former(&mut self, id: AttachmentId, place: (usize, Endpoint), until: Instant) {
+        let now = Instant::now();
+        self.former.retain(|_, (_, until)| now < *until);
+        if let Some(attachment) = self.by_id.get(&id.0)
+            && !self.by_endpoint.contains_key(&place)
+            && now < until
+        {
+            self.former.insert(place, (attachment.clone(), until));
+        }
     }
 
     /// The attachments that answer one prefix together.
@@ -119,14 +147,16 @@ impl Attachments {
     /// Puts one in the place of what has its id.
     pub fn put(&mut self, attachment: Arc<Attachment>) {
         self.remove(attachment.id);
-        self.by_endpoint
-            .insert((attachment.port, attachment.endpoint), attachment.clone());
+        let place = (attachment.port, attachment.endpoint);
+        self.former.remove(&place);
+        self.by_endpoint.insert(place, attachment.clone());
         self.by_id.insert(attachment.id.0, attachment);
     }
 
     /// Removes one; what it was.
     pub fn remove(&mut self, id: AttachmentId) -> Option<Arc<Attachment>> {
         let old = self.by_id.remove(&id.0)?;
+        self.former.retain(|_, (one, _)| one.id != id);
         if self
             .by_endpoint
             .get(&(old.port, old.endpoint))

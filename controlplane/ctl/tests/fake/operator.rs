@@ -255,6 +255,7 @@ impl Operator for FakeOperator {
                 announced: 3,
                 waiting: 1,
                 reason: "no authority answers; asked again in 2 s".to_owned(),
+                kind: "vhost".to_owned(),
             }],
             ..PodsReply::default()
         }))

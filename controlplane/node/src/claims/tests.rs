@@ -162,6 +162,7 @@ fn lease(serves: &[&str]) -> Lease {
             address: [10, 1, 1, 2].into(),
             udp_port: 4_000,
         },
+        registrant: [10, 1, 1, 2].into(),
         domain: Domain(1),
         serves: serves
             .iter()

@@ -1,5 +1,6 @@
 //! Checks a configuration as a whole, and tells all mistakes at once.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::{Adjacency, Config, GatewaySection, LinkstateSection, Mistakes, NodeS
 use crate::mistake::told;
 use crate::routes::check::Checker;
 use crate::routes::raw as routes;
-use crate::routes::{Problem, RoutesError, Tables};
+use crate::routes::{Problem, RoutesError, Tables, source_name};
 
 /// Largest metric and delay of a link.
 const MAX_COST: u32 = 16_777_215;
@@ -42,7 +43,7 @@ pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mista
     let node = collector.node(raw.node);
     let linkstate = collector.linkstate(&raw.linkstate, node.id);
     let mut tables = Tables::default();
-    let mut adjacencies = std::collections::BTreeMap::new();
+    let mut adjacencies = BTreeMap::new();
     for adjacency in raw.adjacency {
         if let Some((id, adjacency)) = collector.adjacency(adjacency, node.id, &mut tables) {
             adjacencies.insert(id, adjacency);
@@ -380,6 +381,32 @@ impl Collector<'_> {
             listen: listen.unwrap_or(any),
             authorities,
             probe_interval: Duration::from_millis(u64::from(probe)),
+            ports: self.ports(raw.port),
         }
+    }
+
+    fn ports(&mut self, raw: Vec<raw::Port>) -> BTreeMap<String, Vec<String>> {
+        let mut ports = BTreeMap::new();
+        for port in raw {
+            for pattern in &port.identities {
+                // A pattern must become an identity once the star is filled in.
+                let example = match pattern.get_ref().strip_suffix('*') {
+                    Some(stem) if stem.ends_with('/') => format!("{stem}a"),
+                    Some(_) => String::new(),
+                    None => pattern.get_ref().clone(),
+                };
+                if example.contains('*') || source_name(&example).is_none() {
+                    let problem = Problem::Pattern(pattern.get_ref().clone());
+                    self.at("[[gateway.port]] identities", pattern, problem);
+                }
+            }
+            let list = port.identities.into_iter().map(Spanned::into_inner);
+            let name = port.name.get_ref().clone();
+            if ports.insert(name, list.collect()).is_some() {
+                let problem = Problem::Duplicate(format!("port {:?}", port.name.get_ref()));
+                self.at("[[gateway.port]] name", &port.name, problem);
+            }
+        }
+        ports
     }
 }

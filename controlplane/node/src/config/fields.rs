@@ -84,6 +84,17 @@ fn tables(config: &Config) -> Vec<Table> {
                 ("probe_interval_ms", ms(gateway.probe_interval)),
             ],
         });
+        for (name, identities) in &gateway.ports {
+            let identities: Vec<String> = identities.iter().map(|one| text(one)).collect();
+            tables.push(Table {
+                header: "[[gateway.port]]",
+                path: format!("gateway.port[{name}]"),
+                fields: vec![
+                    ("name", text(name)),
+                    ("identities", format!("[{}]", identities.join(", "))),
+                ],
+            });
+        }
     }
     tables.extend(config.adjacencies.values().map(adjacency));
     for rule in config.access_rules.values() {

@@ -17,6 +17,7 @@ use dmsc_proto::v1;
 use dmsc_wire::{Domain, NodeId};
 use thiserror::Error;
 
+use crate::routes::covers;
 pub use fields::RESTART_FIELDS;
 
 /// What a node is.
@@ -131,6 +132,17 @@ pub struct GatewaySection {
     pub authorities: Vec<SocketAddr>,
     /// Between two probes of an attachment.
     pub probe_interval: Duration,
+    /// `[[gateway.port]]`, by the port's name: identities, or `prefix/*` for all below `prefix`, that may be attached there.
+    pub ports: BTreeMap<String, Vec<String>>,
+}
+
+impl GatewaySection {
+    /// Whether `identity` may be attached on pod port `port`; `None` if nothing is said of that port.
+    #[must_use]
+    pub fn allows(&self, port: &str, identity: &str) -> Option<bool> {
+        let list = self.ports.get(port)?;
+        Some(list.iter().any(|pattern| covers(pattern, identity)))
+    }
 }
 
 /// All mistakes of a configuration; nothing of it was applied.

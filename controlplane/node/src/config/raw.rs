@@ -66,4 +66,13 @@ pub(super) struct Gateway {
     #[serde(default)]
     pub authorities: Vec<Spanned<String>>,
     pub probe_interval_ms: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub port: Vec<Port>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Port {
+    pub name: Spanned<String>,
+    pub identities: Vec<Spanned<String>>,
 }

@@ -29,6 +29,9 @@ local = "fd00::1"
 remote = "fd00::2"
 [gateway]
 authorities = ["10.99.1.2:35032"]
+[[gateway.port]]
+name = "pod1v"
+identities = ["pod1/curl", "pod2/*"]
 [[access]]
 id = 1
 callee = "/shop/b"

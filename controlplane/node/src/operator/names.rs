@@ -106,6 +106,7 @@ fn pod(node: &Node, lease: &Lease, now: Instant) -> v1::PodInfo {
         },
         waiting: claim.map_or(0, |claim| count(claim.waiting.len())),
         reason,
+        kind: node.pods.kind_of(&lease.endpoint.port),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dmsc_proto::v1;
 use dmsc_spa::identity::Identity;
-use dmsc_spa::statement::{prefix_list, sha256};
+use dmsc_spa::statement::{endpoint_sha256, prefix_list, sha256};
 use dmsc_spa::verify::RootKey;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use tokio::sync::watch;
@@ -184,6 +184,12 @@ impl Gateway for AuthenticGateway {
                 "it is not for the prefixes of the registration, in their order",
             ));
         }
+        if endpoint_sha256(&request.port, &request.address, request.lease) != proof.endpoint_sha256
+        {
+            return Err(bad(
+                "it is for another port, address or lease than the registration",
+            ));
+        }
         // Authorities take the list as a whole, as it was signed.
         for (index, name) in request.prefixes.iter().enumerate() {
             if let Err(error) = Name::from_bytes(name) {
@@ -208,6 +214,15 @@ impl Gateway for AuthenticGateway {
             statement: Bytes::from(request.statement.clone()),
             signature: Bytes::from(request.signature.clone()),
         }))
+    }
+
+    async fn allows(&self, port: &str, identity: &str) -> Result<Option<bool>, Status> {
+        let (port, identity) = (port.to_owned(), identity.to_owned());
+        let allows = move |node: &mut Node| {
+            let gateway = node.config.gateway.as_ref()?;
+            gateway.allows(&port, &identity)
+        };
+        self.ask(allows).await
     }
 
     async fn admit(&self, asking: &Asking) -> Result<Admitted, Status> {

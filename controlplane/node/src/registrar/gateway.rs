@@ -53,6 +53,12 @@ pub trait Gateway: Send + Sync + 'static {
         request: &v1::RegisterRequest,
     ) -> Result<Option<Proof>, Status>;
 
+    /// Whether the configuration lets `identity` be attached on a pod port by naming it; `None` if it says nothing of that port.
+    ///
+    /// # Errors
+    /// The process ends.
+    async fn allows(&self, port: &str, identity: &str) -> Result<Option<bool>, Status>;
+
     /// Which of the wanted prefixes the pod may serve.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod authentic;
 mod fixed;
 mod gateway;
 mod nonce;
+mod place;
 mod resolves;
 
 use std::collections::HashSet;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_proto::v1::{self, op::Op as Kind, registrar_server::Registrar};
 use dmsc_proto::{POD_VERSIONS, v1::registrar_server::RegistrarServer};
-use dmsc_wire::{AttachmentId, Domain, Name, NameBuf, NodeId, UDP_PORT};
+use dmsc_wire::{AttachmentId, Domain, Name, NameBuf, UDP_PORT};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -29,8 +30,9 @@ use crate::agent::AgentError;
 use crate::claims::{Proofs, TakenBack};
 use crate::clock::wall_ms;
 use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
-use crate::pods::{Dataplane, PodPort};
+use crate::pods::Dataplane;
 use crate::routes::source_name;
+use place::Place;
 use resolves::Resolves;
 
 /// Most prefixes of one registration (limit of the pod API).
@@ -83,6 +85,19 @@ pub(crate) async fn attach(dataplane: &mut Dataplane, lease: &Lease) -> Result<L
     })
 }
 
+/// Moves an attachment to where `lease` says that it is now, under its id: whoever is pinned to it goes on.
+async fn move_to(dataplane: &mut Dataplane, lease: &Lease) -> Result<(), Status> {
+    let attachment = v1::Attachment {
+        moves: true,
+        ..lease.attachment(lease.attachment)
+    };
+    let op = v1::Op {
+        op: Some(Kind::Attach(attachment)),
+    };
+    let applied = dataplane.agent.apply(vec![op]).await;
+    applied.map(drop).map_err(unavailable)
+}
+
 impl<G: Gateway> PodRegistrar<G> {
     /// The service, ready for a tonic server.
     #[must_use]
@@ -92,6 +107,20 @@ impl<G: Gateway> PodRegistrar<G> {
             resolves: Resolves::default(),
         })
         .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The lease that a registration wants to move: the caller's own, of the same identity and domain.
+    fn movable(&self, id: LeaseId, caller: IpAddr, asking: &Asking) -> Result<Lease, Status> {
+        let lease = self.gateway.pods().leases().held(id, caller).cloned();
+        let lease = lease.filter(|lease| lease.identity == asking.identity);
+        let lease = lease.ok_or_else(unknown_lease)?;
+        if lease.domain.0 != asking.port.domain {
+            return Err(Status::failed_precondition(format!(
+                "lease: it is of domain {}, and port {} belongs to domain {}; register without it",
+                lease.domain, asking.port.name, asking.port.domain
+            )));
+        }
+        Ok(lease)
     }
 
     /// The lease that this caller holds.
@@ -162,24 +191,6 @@ fn caller<T>(request: &Request<T>) -> Result<IpAddr, Status> {
         .ok_or_else(|| Status::internal("the connection has no IP address"))
 }
 
-fn find_port(
-    ports: &[PodPort],
-    node: NodeId,
-    address: IpAddr,
-) -> Result<(&PodPort, IpAddr), Status> {
-    let hit = |port| Some((port, PodPort::gateway_of(port, address)?));
-    ports.iter().find_map(hit).ok_or_else(|| {
-        let known: Vec<String> = ports
-            .iter()
-            .flat_map(|port| port.subnets.iter().map(move |net| format!("{} {net}", port.name)))
-            .collect();
-        Status::permission_denied(format!(
-            "{address} is in no subnet of a pod port of gateway {node} ({}); register from the pod's own address",
-            if known.is_empty() { "it has none".to_owned() } else { known.join(", ") }
-        ))
-    })
-}
-
 #[tonic::async_trait]
 impl<G: Gateway> Registrar for PodRegistrar<G> {
     async fn challenge(
@@ -197,7 +208,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
         let at_ms = wall_ms();
-        let address = caller(&request)?;
+        let caller = caller(&request)?;
         let certified = self.gateway.certified(&request)?;
         let request = request.into_inner();
         if request.version_min > POD_VERSIONS.1 || request.version_max < POD_VERSIONS.0 {
@@ -230,12 +241,12 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         let proof = self.gateway.known(certified.clone(), &request).await?;
         let node = self.gateway.node();
         let pods = self.gateway.pods();
-        let (port, gateway_address) = {
+        let ports = {
             let slot = pods.dataplane.lock().await;
-            let dataplane = slot.as_ref().ok_or_else(away)?;
-            let (port, address) = find_port(&dataplane.pod_ports, node, address)?;
-            (port.clone(), address)
+            slot.as_ref().ok_or_else(away)?.pod_ports.clone()
         };
+        let place = Place::find(&*self.gateway, &ports, &request, caller).await?;
+        let port = place.port;
         if request.domain != 0 && request.domain != port.domain {
             return Err(Status::permission_denied(format!(
                 "domain: port {} belongs to domain {}, not {}",
@@ -254,6 +265,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         let mut admitted = self.gateway.admit(&asking).await?;
         self.gateway.still(certified.as_ref())?;
 
+        let address = place.address;
         let endpoint = Endpoint {
             port: asking.port.name.clone(),
             address,
@@ -261,36 +273,46 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         };
         let mut slot = pods.dataplane.lock().await;
         let dataplane = slot.as_mut().ok_or_else(away)?;
-        let old = pods.leases().at(&endpoint).cloned();
-        if old.is_none() && pods.leases().len() >= MAX_LEASES {
+        let there = pods.leases().at(&endpoint).cloned();
+        if let Some(other) = &there
+            && other.identity != asking.identity
+            && place.listed
+        {
+            return Err(Status::failed_precondition(format!(
+                "address: {address} on port {:?} with UDP port {udp_port} is of identity {:?} until its lease ends; use another",
+                asking.port.name, other.identity
+            )));
+        }
+        let same = match request.lease {
+            0 => there.clone().filter(|one| one.identity == asking.identity),
+            id => Some(self.movable(LeaseId(id), caller, &asking)?),
+        };
+        if there.is_none() && same.is_none() && pods.leases().len() >= MAX_LEASES {
             return Err(Status::resource_exhausted(format!(
                 "this gateway has {MAX_LEASES} pods already"
             )));
         }
         // Where identities are proven, one of them must not take the room of all others.
-        let again = old
-            .as_ref()
-            .is_some_and(|lease| lease.identity == asking.identity);
-        if !again && asking.proof.is_some() {
+        if same.is_none() && asking.proof.is_some() {
             let leases = pods.leases();
             let same = leases
                 .iter()
-                .filter(|one| one.identity == asking.identity && one.endpoint.address == address);
+                .filter(|one| one.identity == asking.identity && one.registrant == caller);
             if same.count() >= MAX_EACH {
                 return Err(Status::resource_exhausted(format!(
-                    "identity {:?} has {MAX_EACH} registrations from {address} already; withdraw one, or wait {} s until those that are not refreshed end",
+                    "identity {:?} has {MAX_EACH} registrations from {caller} already; withdraw one, or wait {} s until those that are not refreshed end",
                     asking.identity,
                     LEASE.as_secs()
                 )));
             }
         }
-        let same = old.filter(|lease| lease.identity == asking.identity);
         let wanted = Lease {
             id: same
                 .as_ref()
                 .map_or_else(|| LeaseId(rand::random()), |lease| lease.id),
             identity: asking.identity.clone(),
             endpoint,
+            registrant: caller,
             domain: Domain(asking.port.domain),
             serves: admitted.serves.clone().into(),
             source_name,
@@ -302,7 +324,14 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             answers: true,
             expires: Instant::now() + LEASE,
         };
-        let lease = attach(dataplane, &wanted).await?;
+        let moved = same.filter(|lease| lease.endpoint != wanted.endpoint);
+        let lease = match &moved {
+            None => attach(dataplane, &wanted).await?,
+            Some(_) => {
+                move_to(dataplane, &wanted).await?;
+                wanted
+            }
+        };
         pods.leases().put(lease.clone());
         let (domain, max_packet) = (asking.port.domain, asking.port.mtu);
         self.gateway.registered(&lease, asking, &mut admitted).await;
@@ -313,8 +342,10 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         info!(
             identity = lease.identity,
             attachment = %lease.attachment,
+            port = lease.endpoint.port,
             %address,
             udp_port,
+            moved_from = moved.map(|one| one.endpoint.port),
             prefixes = lease.serves.len(),
             refused = refused.len(),
             waiting = admitted.waiting.len(),
@@ -334,7 +365,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             attachment: u32::from(lease.attachment.0),
             domain,
             source_name: lease.source_name.as_bytes().to_vec(),
-            data_address: gateway_address.to_string(),
+            data_address: place.gateway.to_string(),
             data_port: u32::from(UDP_PORT),
             max_packet: max_packet.saturating_sub(overhead),
             refused,
@@ -344,6 +375,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             revocations: taken_back.by_authorities,
             root_revocations: taken_back.by_root,
             revocations_version: taken_back.version,
+            port: lease.endpoint.port.clone(),
         };
         pods.change();
         Ok(Response::new(reply))

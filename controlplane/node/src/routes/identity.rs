@@ -20,10 +20,7 @@ impl Identity {
     /// Whether this rule is about `identity`.
     #[must_use]
     pub fn matches(&self, identity: &str) -> bool {
-        match self.pattern.strip_suffix('*') {
-            Some(stem) => identity.len() > stem.len() && identity.starts_with(stem),
-            None => self.pattern == identity,
-        }
+        covers(&self.pattern, identity)
     }
 
     /// Whether the identity may serve `name`: one of its subtrees covers it, on component boundaries.
@@ -37,6 +34,15 @@ impl Identity {
     #[must_use]
     pub fn allows_port(&self, port: &str) -> bool {
         self.ports.is_empty() || self.ports.iter().any(|allowed| allowed == port)
+    }
+}
+
+/// Whether a pattern is about `identity`: that identity, or `prefix/*` for every identity below `prefix`.
+#[must_use]
+pub fn covers(pattern: &str, identity: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => identity.len() > stem.len() && identity.starts_with(stem),
+        None => pattern == identity,
     }
 }
 

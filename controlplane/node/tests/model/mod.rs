@@ -379,9 +379,19 @@ impl DataplaneAgent for Agent {
     ) -> Result<Response<v1::ListPortsReply>, Status> {
         let pod = v1::Port {
             name: "pod1".into(),
+            kind: "af_packet".into(),
             role: "pod".into(),
             addresses: vec!["127.0.0.1/8".into()],
             mtu: 1_500,
+            domain: 1,
+            ..Default::default()
+        };
+        let shared = v1::Port {
+            name: "pod1v".into(),
+            kind: "vhost".into(),
+            role: "pod".into(),
+            addresses: vec!["10.9.0.1/24".into()],
+            mtu: 9_000,
             domain: 1,
             ..Default::default()
         };
@@ -391,7 +401,7 @@ impl DataplaneAgent for Agent {
             ..Default::default()
         };
         Ok(Response::new(v1::ListPortsReply {
-            ports: vec![pod, router],
+            ports: vec![pod, shared, router],
         }))
     }
 

@@ -6,7 +6,7 @@ use dmsc_proto::v1::{self, registrar_client::RegistrarClient};
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::identity::Identity;
 use dmsc_spa::pki::GATEWAY_DNS;
-use dmsc_spa::statement::{REGISTER, prefixes_sha256};
+use dmsc_spa::statement::{REGISTER, endpoint_sha256, prefixes_sha256};
 use dmsc_wire::NameBuf;
 use prost::Message as _;
 use tonic::Status;
@@ -19,6 +19,10 @@ pub struct Pod {
     pub client: RegistrarClient<Channel>,
     credentials: Credentials,
 }
+
+/// Port, address on it, and the lease that moves there.
+#[derive(Clone, Copy, Default)]
+pub struct Place<'a>(pub &'a str, pub &'a str, pub u64);
 
 pub fn name(text: &str) -> Vec<u8> {
     NameBuf::parse(text).unwrap().as_bytes().to_vec()
@@ -79,6 +83,16 @@ impl Pod {
         udp_port: u32,
         names: &[&str],
     ) -> Result<v1::RegisterRequest, Status> {
+        self.request_at(udp_port, names, Place::default()).await
+    }
+
+    /// The same, on a port that is named, or to move a lease.
+    pub async fn request_at(
+        &mut self,
+        udp_port: u32,
+        names: &[&str],
+        Place(port, address, lease): Place<'_>,
+    ) -> Result<v1::RegisterRequest, Status> {
         let challenge = self
             .client
             .challenge(v1::ChallengeRequest {
@@ -94,6 +108,7 @@ impl Pod {
             signed_at_ms: dmsc_node::clock::wall_ms(),
             domain: 0,
             prefixes_sha256: prefixes_sha256(prefixes.iter().map(Vec::as_slice)).to_vec(),
+            endpoint_sha256: endpoint_sha256(port, address, lease).to_vec(),
         }
         .encode_to_vec();
         let message = [REGISTER, statement.as_slice()].concat();
@@ -111,8 +126,21 @@ impl Pod {
                 .sign(&message)
                 .to_vec(),
             statement,
+            port: port.into(),
+            address: address.into(),
+            lease,
             ..Default::default()
         })
+    }
+
+    pub async fn register_at(
+        &mut self,
+        udp_port: u32,
+        names: &[&str],
+        place: Place<'_>,
+    ) -> Result<v1::RegisterReply, Status> {
+        let request = self.request_at(udp_port, names, place).await?;
+        Ok(self.client.register(request).await?.into_inner())
     }
 
     pub async fn register(

@@ -109,6 +109,7 @@ impl Scene {
                     .iter()
                     .map(Vec::as_slice),
             ),
+            ..PodStatement::default()
         }
         .sign(&key);
         AuthoriseRequest {

@@ -140,6 +140,7 @@ pub fn pod_statement(identity: &str, gateway: u32, now_s: u64) -> PodStatement {
         signed_at_ms: now_s * 1000,
         domain: 0,
         prefixes_sha256: statement::prefixes_sha256([]),
+        endpoint_sha256: Bytes::new(),
     }
 }
 

@@ -553,6 +553,7 @@ impl Registrar for Service {
             revocations,
             root_revocations,
             revocations_version,
+            ..Default::default()
         }))
     }
 

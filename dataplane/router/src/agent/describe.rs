@@ -74,8 +74,14 @@ pub fn attachment(shared: &Shared, attachment: &Attachment, generation: u64) -> 
         serves: bytes(&attachment.serves),
         owns: bytes(&attachment.owns),
         force: false,
+        moves: false,
         class_limit: u32::from(attachment.class_limit),
-        state: attachment.state().into(),
+        state: if shared.ports[attachment.port].is_up() {
+            attachment.state()
+        } else {
+            "unreachable"
+        }
+        .into(),
         generation,
     }
 }

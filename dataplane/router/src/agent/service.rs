@@ -450,7 +450,7 @@ impl Watcher {
             }
         }
         for attachment in view.tables.attachments.iter() {
-            let state = if attachment.is_up() {
+            let state = if attachment.is_up() && shared.ports[attachment.port].is_up() {
                 "up"
             } else {
                 "unreachable"

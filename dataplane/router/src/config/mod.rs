@@ -207,6 +207,11 @@ impl PortKind {
         }
     }
 
+    /// Whether frames never leave the memory of this machine: a process is at the other end.
+    pub fn is_shared_memory(&self) -> bool {
+        matches!(self, PortKind::Vhost { .. } | PortKind::Memif { .. })
+    }
+
     /// The kernel interface behind the port, where there is one.
     pub fn interface(&self) -> Option<&str> {
         match self {

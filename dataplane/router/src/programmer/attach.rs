@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use dmsc_proto::v1;
@@ -12,10 +13,13 @@ use super::{Programmer, name};
 use crate::adjacency::Neighbour;
 use crate::attachment::{Attachment, Endpoint, NameSet};
 use crate::config::Role;
+use crate::mac::MacAddress;
 use crate::outer::{Outer, UdpPath};
 
 /// Time that an attachment id rests before another endpoint gets it (design §3).
 pub(super) const REST: Duration = Duration::from_secs(120);
+/// Time that packets are still taken from the endpoint that an attachment has moved away from: what was under way, and what is sent until the pod has its answer.
+const MOVING: Duration = Duration::from_secs(5);
 /// Most names of one attachment: as many prefixes as a pod may register, and its own name.
 const MAX_NAMES: usize = 65_536 + 1;
 
@@ -76,6 +80,9 @@ impl Programmer {
             .as_ref()
             .filter(|a| a.identity == given.identity && a.domain == domain)
             .map(|a| a.id);
+        if given.moves && given.id == 0 {
+            return Err("moves: say which attachment, by its id".into());
+        }
         let id = match (given.id, keeps) {
             (0, Some(id)) => id,
             (0, None) => free_id(draft)?,
@@ -85,7 +92,9 @@ impl Programmer {
                     .resting
                     .get(&id.0)
                     .is_none_or(|since| since.elapsed() >= REST);
-                if keeps != Some(id)
+                if given.moves {
+                    self.may_move(draft, id, given, domain)?;
+                } else if keeps != Some(id)
                     && !given.force
                     && (!rested || draft.attachments.get(id).is_some())
                 {
@@ -97,6 +106,12 @@ impl Programmer {
                 id
             }
         };
+        let mut former = draft.attachments.former_of(id);
+        if given.moves
+            && let Some(old) = draft.attachments.get(id)
+        {
+            former.push(((old.port, old.endpoint), Instant::now() + MOVING));
+        }
         // Whoever had the endpoint or the id before is gone.
         if let Some(old) = same.filter(|a| a.id != id) {
             self.detach(draft, old.id);
@@ -131,12 +146,16 @@ impl Programmer {
                     remote: ip,
                     source_port: Some(self.udp_port),
                     destination_port: udp_port,
-                    checksum: true,
+                    // Nothing on the way can damage shared memory; IPv4 lets the checksum be absent (RFC 768).
+                    checksum: !(port.config.kind.is_shared_memory() && ip.is_ipv4()),
                 };
-                (
-                    Outer::udp(port.mac, port.config.vlan, path),
-                    draft.wanted(port.number, port.config.vlan, ip),
-                )
+                let neighbour = draft.wanted(port.number, port.config.vlan, ip);
+                let guest = MacAddress::from_bits(port.guest.load(Relaxed));
+                if neighbour.mac().is_none() {
+                    // Heard long ago, so it is asked soon all the same.
+                    neighbour.learn(guest, 1);
+                }
+                (Outer::udp(port.mac, port.config.vlan, path), neighbour)
             }
         };
         for prefix in &serves {
@@ -165,8 +184,33 @@ impl Programmer {
             neighbour,
             reachable,
         }));
+        for (place, until) in former {
+            Arc::make_mut(&mut draft.attachments).put_former(id, place, until);
+        }
         draft.attached.push(id);
         draft.endpoints_changed = true;
+        Ok(())
+    }
+
+    /// Whether the attachment `id` is the one that `given` says moves.
+    fn may_move(
+        &self,
+        draft: &Draft,
+        id: AttachmentId,
+        given: &v1::Attachment,
+        domain: Domain,
+    ) -> Result<(), String> {
+        let Some(old) = draft.attachments.get(id) else {
+            return Err(format!(
+                "attachment {id} does not exist, so it cannot move; attach it anew"
+            ));
+        };
+        if old.identity != given.identity || old.domain != domain {
+            return Err(format!(
+                "attachment {id} is of identity {:?} in domain {}; it moves only within its own",
+                old.identity, old.domain
+            ));
+        }
         Ok(())
     }
 

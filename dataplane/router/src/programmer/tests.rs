@@ -2,10 +2,13 @@
 
 use v1::op::Op as O;
 
-use crate::stage::testing::{World, name, op};
+use crate::attachment::Endpoint;
+use crate::counters::DropReason;
+use crate::packet::Verdict;
+use crate::stage::testing::{World, name, op, request};
 use dmsc_fib::AdjacencyId;
 use dmsc_proto::v1;
-use dmsc_wire::Domain;
+use dmsc_wire::{AttachmentId, Domain};
 
 fn refused(world: &mut World, ops: &[v1::Op]) -> String {
     let before = (
@@ -312,4 +315,79 @@ fn a_route_that_comes_and_goes_leaves_the_pods_of_its_prefix() {
         .attachments
         .set(value.local.expect("served here"));
     assert_eq!(set.iter().map(|a| a.id).collect::<Vec<_>>(), [third]);
+}
+
+fn moving(id: AttachmentId, from: &str, to: u8) -> v1::Op {
+    op(O::Attach(v1::Attachment {
+        id: u32::from(id.0),
+        port: "p2".into(),
+        address: format!("10.1.0.{to}"),
+        udp_port: 40_000,
+        identity: from.into(),
+        serves: vec![name("/shop/b").as_bytes().to_vec()],
+        owns: vec![name(&format!("/id/{from}")).as_bytes().to_vec()],
+        moves: true,
+        ..Default::default()
+    }))
+}
+
+#[test]
+fn an_attachment_moves_in_one_step_and_what_was_under_way_is_taken() {
+    let mut world = World::new();
+    let (id, other) = (world.attach(2, &["/shop/b"]), world.attach(3, &[]));
+    let (from, to) = (name("/id/2"), name("/far"));
+    let packet = request(&from, &to).to_vec().expect("packet");
+    assert_eq!(world.apply(&[moving(id, "2", 9)]), [id]);
+    let attachments = &world.programmer.tables().attachments;
+    let moved = attachments.get(id).expect("there");
+    assert_eq!(
+        moved.endpoint,
+        Endpoint::Udp("10.1.0.9".parse().expect("address"), 40_000)
+    );
+    assert_eq!(attachments.len(), 2);
+    // By name and by its id it is where it is now.
+    let fib = &world.programmer.tables().fib;
+    let found = fib.lookup(Domain(1), name("/shop/b").as_name());
+    let set = found.expect("prefix").value.local.expect("served here");
+    assert!(std::sync::Arc::ptr_eq(&attachments.set(set)[0], moved));
+    for host in [2, 9] {
+        let outcome = world.from_pod(host, &packet);
+        assert_eq!(outcome.context.verdict, Verdict::Send(0), "from {host}");
+        assert_eq!(outcome.header().source_attachment, id);
+    }
+    // Only its own, and only where it said; somebody else who takes the old place has it.
+    let message = refused(&mut world, &[moving(other, "2", 8)]);
+    assert!(message.contains("is of identity \"3\""), "{message}");
+    let message = refused(&mut world, &[moving(AttachmentId(77), "2", 8)]);
+    assert!(message.contains("does not exist"), "{message}");
+    let message = refused(&mut world, &[moving(AttachmentId(0), "2", 8)]);
+    assert!(message.contains("by its id"), "{message}");
+    let third = world.attach(2, &[]);
+    assert_ne!(third, id);
+    let outcome = world.from_pod(2, &packet);
+    assert_eq!(outcome.header().source_attachment, third);
+    // Gone is gone, wherever it was.
+    world.apply(&[moving(id, "2", 10), op(O::Detach(u32::from(id.0)))]);
+    for host in [9, 10] {
+        let verdict = world.from_pod(host, &packet).context.verdict;
+        assert_eq!(verdict, Verdict::Drop(DropReason::UnregisteredSource));
+    }
+}
+
+#[test]
+fn a_pod_moves_back_and_forth_and_the_former_place_lasts_over_refreshes() {
+    let mut world = World::new();
+    let id = world.attach(2, &["/shop/b"]);
+    let (from, to) = (name("/id/2"), name("/far"));
+    let packet = request(&from, &to).to_vec().expect("packet");
+    for host in [9, 2, 9] {
+        assert_eq!(world.apply(&[moving(id, "2", host)]), [id]);
+        // Refreshed where it is: health or names changed.
+        assert_eq!(world.apply(&[moving(id, "2", host)]), [id]);
+        for host in [2, 9] {
+            let verdict = world.from_pod(host, &packet).context.verdict;
+            assert_eq!(verdict, Verdict::Send(0), "from {host}");
+        }
+    }
+    assert_eq!(world.programmer.tables().attachments.former_of(id).len(), 1);
 }

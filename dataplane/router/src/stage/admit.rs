@@ -24,7 +24,11 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
         return;
     };
     let tables = env.chooser.tables;
-    let Some(attachment) = tables.attachments.from(usize::from(context.port), endpoint) else {
+    let port = usize::from(context.port);
+    let current = tables.attachments.from(port, endpoint);
+    // Sent before its pod had heard that it has moved.
+    let sender = current.or_else(|| tables.attachments.formerly_from(port, endpoint));
+    let Some(attachment) = sender else {
         return context.drop(DropReason::UnregisteredSource);
     };
     let Some(packet) = frame.bytes_mut().get_mut(usize::from(context.offset)..) else {
@@ -41,7 +45,7 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     }
     context.header = Some(header);
     context.origin = Origin::Pod(attachment.id);
-    if !attachment.is_up() {
+    if !attachment.is_up() && current.is_some() {
         // Whoever sends is there, whatever its kernel said before.
         attachment
             .reachable

@@ -1,8 +1,8 @@
 //! Ports, adjacencies and attachments for the tests of the stages.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use dmsc_fib::AdjacencyId;
 use dmsc_proto::v1;
@@ -49,6 +49,7 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
         link_local: link_local(mac),
         carrier: AtomicBool::new(true),
         captured: AtomicBool::new(false),
+        guest: AtomicU64::new(0),
         has_tap: false,
     }
 }

@@ -1,7 +1,7 @@
 //! Opens the ports of a configuration, each with the pool that it receives into.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use anyhow::{Context, bail};
 use dmsc_dpdk::{
@@ -136,6 +136,7 @@ impl<'a> OpenPorts<'a> {
                 link_local: link_local(mac),
                 carrier: AtomicBool::new(handle.is_some_and(PortHandle::link_up)),
                 captured: AtomicBool::new(false),
+                guest: AtomicU64::new(0),
                 has_tap: exception::wants_tap(port),
                 tuning: Tuning::new(port),
             })
