@@ -124,6 +124,13 @@ impl Datagrams {
         registered.max_packet.saturating_sub(header)
     }
 
+    /// Largest payload that there may come to be room for, see [`crate::Pod::largest_packet`].
+    #[must_use]
+    pub fn largest_payload(&self, towards: Towards<'_>) -> usize {
+        let header = towards.packet(&self.registered()).header_len();
+        self.inner.largest_packet().saturating_sub(header)
+    }
+
     /// Shows datagrams as they come to `look`, until it says that it has no room for one, which it is shown again the next time. Ready once it was shown any, and
     /// as many as came together. Only the last task that asked is woken.
     ///

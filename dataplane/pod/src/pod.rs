@@ -168,11 +168,7 @@ impl Pod {
     /// Largest header + payload in bytes that packets may come to have: what is registered now, or more where memory may be shared with the gateway later.
     #[must_use]
     pub fn largest_packet(&self) -> usize {
-        let registered = self.registered().max_packet;
-        match &self.inner.shared {
-            Some(_) => registered.max(shared::MAX_PACKET),
-            None => registered,
-        }
+        self.inner.largest_packet()
     }
 
     /// Whether packets go over shared memory at the moment.
@@ -374,6 +370,15 @@ impl Drop for Pod {
 }
 
 impl Inner {
+    /// See [`Pod::largest_packet`].
+    pub fn largest_packet(&self) -> usize {
+        let registered = self.session.registered().max_packet;
+        match &self.shared {
+            Some(_) => registered.max(shared::MAX_PACKET),
+            None => registered,
+        }
+    }
+
     /// Sends one packet. A gateway that is away is no error of the call: it times out, or the gateway is back in time.
     pub async fn send(&self, bytes: &[u8]) -> Result<(), std::io::Error> {
         loop {

@@ -271,9 +271,17 @@ impl Session {
         let lease = Some(self.shared.lease());
         let moved = self.shared.register(&mut connection, &place, lease).await;
         let registered = match moved {
+            // Where it is the gateway may know it by, and keeps the attachment; from there it moves.
             Err(PodError::NoLease) => {
-                let anew = self.shared.register(&mut connection, &place, None);
-                anew.await?
+                let anew = self.shared.register(&mut connection, &held, None);
+                let anew = anew.await?;
+                if *held == place {
+                    anew
+                } else {
+                    let lease = Some(anew.lease);
+                    let moved = self.shared.register(&mut connection, &place, lease);
+                    moved.await?
+                }
             }
             other => other?,
         };

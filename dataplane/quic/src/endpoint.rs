@@ -143,18 +143,21 @@ impl Endpoint {
 }
 
 impl Inner {
-    /// QUIC's parameters towards a peer: what fits the pod's link between these names.
+    /// QUIC's parameters towards a peer: what fits the pod's links between these names. Discovery finds what fits the one in use.
     fn transport(&self, peer: &Peer) -> Result<Arc<TransportConfig>, QuicError> {
-        let largest = self.socket.datagrams.max_payload(peer.towards());
-        if largest < MIN_DATAGRAM {
-            return Err(QuicError::TooSmall(largest));
+        let datagrams = &self.socket.datagrams;
+        let now = datagrams.max_payload(peer.towards());
+        if now < MIN_DATAGRAM {
+            return Err(QuicError::TooSmall(now));
         }
+        let largest = datagrams.largest_payload(peer.towards());
+        let widens = largest > now;
         let largest = largest.min(MAX_DATAGRAM) as u16;
         let notices = match peer.role {
             Role::Instance { .. } => NOTICES,
             Role::Caller(_) => 0,
         };
-        let parameters = transport::parameters(&self.config, largest, notices);
+        let parameters = transport::parameters(&self.config, (largest, widens), notices);
         Ok(Arc::new(parameters))
     }
 

@@ -18,10 +18,17 @@ const NARROW: Duration = Duration::from_secs(10);
 /// gateways and wakes four processes. What is out of order, and what waits for 25 ms, is told at once as ever.
 const UNTOLD: u32 = 15;
 
-/// Of a connection whose datagrams may have `largest` bytes on the pod's link, and whose other end may say `notices` at once.
-pub(crate) fn parameters(config: &Config, largest: u16, notices: u32) -> TransportConfig {
+/// Of a connection whose datagrams may have `largest` bytes on the pod's link, perhaps only later (`widens`), and whose other end may say `notices` at once.
+pub(crate) fn parameters(
+    config: &Config,
+    (largest, widens): (u16, bool),
+    notices: u32,
+) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(largest).black_hole_cooldown(NARROW);
+    if widens {
+        discovery.interval(NARROW);
+    }
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(UNTOLD));
     let mut transport = TransportConfig::default();

@@ -24,7 +24,9 @@ use crate::session::{Place, Registered};
 /// Between attempts: the first, doubled up to the last.
 const FIRST: Duration = Duration::from_millis(20);
 const LAST: Duration = Duration::from_secs(1);
-/// How long the gateway may take for all that makes a port useful: registration and ARP.
+/// The last where the gateway does not let the pod have the port, which somebody would have to change.
+const LAST_REFUSED: Duration = Duration::from_secs(10);
+/// How long the gateway may take to answer ARP.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why there is no port now.
@@ -49,50 +51,100 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
     let Some(shared) = &inner.shared else {
         return;
     };
-    let mut pause = FIRST;
-    let mut told = false;
+    let mut life = Life {
+        shared,
+        told: false,
+        pause: FIRST,
+    };
     loop {
-        match attach(&inner, shared).await {
+        // The gateway hears that packets go by the socket as soon as it can, unless the port is back before.
+        let port = tokio::select! {
+            biased;
+            port = life.connect() => port,
+            () = back(&inner) => continue,
+        };
+        match attach(&inner, shared, port).await {
             Ok(line) => {
                 let port = &shared.attachment.port;
                 info!(port, "packets go over shared memory");
-                (pause, told) = (FIRST, false);
+                (life.told, life.pause) = (false, FIRST);
                 shared.tried.send_replace(true);
                 hold(&inner, shared, line).await;
                 info!(port, "shared memory is gone; packets go by UDP");
+                shared.down();
+                inner.session.narrow();
             }
-            Err(error) if told => debug!(%error, "shared memory"),
             Err(error) => {
-                let socket = shared.attachment.socket.display();
-                warn!(%error, %socket, "no shared memory; packets go by UDP until there is");
-                told = true;
+                shared.down();
+                life.failed(&error).await;
             }
         }
-        shared.down();
-        // What is known of the other way holds at once; the gateway hears of it when it can.
-        inner.session.narrow();
-        if inner.session.place().await != Place::Socket {
-            match inner.session.move_to(Place::Socket).await {
-                Ok(registered) => inner.session.publish(registered),
-                Err(error) => debug!(%error, "not moved to UDP yet"),
-            }
-        }
-        shared.tried.send_replace(true);
-        sleep(pause).await;
-        pause = (pause * 2).min(LAST);
     }
 }
 
-/// Attaches, registers there, and finds the gateway.
-async fn attach(inner: &Inner, shared: &Shared) -> Result<AsyncFd<Line>, NoPort> {
-    let path = shared.attachment.socket.clone();
-    let config = Config {
-        max_frame: MAX_FRAME,
-        ..Config::default()
-    };
-    // It waits for answers on a socket that knows no tasks.
-    let port = tokio::task::spawn_blocking(move || Port::connect(&path, config)).await;
-    let port = port.map_err(io::Error::other)??;
+/// Attempts to have the port.
+struct Life<'a> {
+    shared: &'a Shared,
+    /// Whether it was said that there is none.
+    told: bool,
+    pause: Duration,
+}
+
+impl Life<'_> {
+    async fn connect(&mut self) -> Port {
+        loop {
+            let path = self.shared.attachment.socket.clone();
+            let config = Config {
+                max_frame: MAX_FRAME,
+                ..Config::default()
+            };
+            // It waits for answers on a socket that knows no tasks.
+            let port = tokio::task::spawn_blocking(move || Port::connect(&path, config)).await;
+            match port.map_err(io::Error::other) {
+                Ok(Ok(port)) => return port,
+                Ok(Err(error)) => self.failed(&error.into()).await,
+                // The runtime ends.
+                Err(error) => self.failed(&error.into()).await,
+            }
+        }
+    }
+
+    /// Says so once, and waits for the next attempt.
+    async fn failed(&mut self, error: &NoPort) {
+        if self.told {
+            debug!(%error, "shared memory");
+        } else {
+            let socket = self.shared.attachment.socket.display();
+            warn!(%error, %socket, "no shared memory; packets go by UDP until there is");
+            self.told = true;
+        }
+        self.shared.tried.send_replace(true);
+        sleep(self.pause).await;
+        let refused = matches!(error, NoPort::Registrar(error) if !error.is_temporary());
+        let last = if refused { LAST_REFUSED } else { LAST };
+        self.pause = (self.pause * 2).min(last);
+    }
+}
+
+/// Sees to it that the gateway sends to the socket; ready when that had to be said, and was.
+async fn back(inner: &Inner) {
+    let mut pause = FIRST;
+    while inner.session.place().await != Place::Socket {
+        match inner.session.move_to(Place::Socket).await {
+            Ok(registered) => {
+                inner.session.publish(registered);
+                return;
+            }
+            Err(error) => debug!(%error, "not moved to UDP yet"),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LAST);
+    }
+    std::future::pending().await
+}
+
+/// Registers on the port, and finds the gateway.
+async fn attach(inner: &Inner, shared: &Shared, port: Port) -> Result<AsyncFd<Line>, NoPort> {
     let line = watched(port.line)?;
     shared.failed.store(false, Relaxed);
     shared.gateway.store(0, Relaxed);
@@ -102,8 +154,6 @@ async fn attach(inner: &Inner, shared: &Shared) -> Result<AsyncFd<Line>, NoPort>
     if let Some(reader) = lock(&shared.reader).take() {
         reader.wake();
     }
-    // So that the gateway knows where to send before it does.
-    shared.ask(shared.attachment.address);
     let (registered, gateway) = register(inner, shared, &line).await?;
     shared.gateway.store(gateway.into(), Relaxed);
     find(shared, gateway).await?;
@@ -124,18 +174,22 @@ async fn register(
         port: shared.attachment.port.clone(),
         address: shared.attachment.address,
     };
-    let end = Instant::now() + PATIENCE;
     let mut pause = FIRST;
     let registered = loop {
+        // So that the gateway knows where to send before it does.
+        shared.ask(shared.attachment.address);
         match inner.session.move_to(place.clone()).await {
-            // A gateway that has just started has its port before its registrar knows.
-            Err(error) if error.is_temporary() && Instant::now() < end => {
+            // A gateway that has just started has its port before its registrar can be reached.
+            Err(error) if error.is_temporary() => {
+                debug!(%error, "not moved to shared memory yet");
+                tokio::select! {
+                    _ = line.readable() => {}
+                    () = sleep(pause) => {}
+                }
                 if line.get_ref().is_down() {
                     return Err(NoPort::Gone);
                 }
-                debug!(%error, "not moved to shared memory yet");
-                sleep(pause).await;
-                pause *= 2;
+                pause = (pause * 2).min(LAST);
             }
             other => break other?,
         }

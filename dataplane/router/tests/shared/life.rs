@@ -1,0 +1,179 @@
+//! The life of a pod with two ways to its gateway.
+
+use std::time::{Duration, Instant};
+
+use dmsc_pod::{CallOptions, Pod, PodConfig, SharedAttachment};
+use dmsc_quic::{Config, Endpoint};
+
+use crate::gateway::{SHARED, enter};
+use crate::rig::need_ports;
+use crate::world::{Server, World, name};
+
+/// Nothing takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The test in a namespace of its own: on a thread that goes with it.
+fn play<F: Future<Output = ()>>(scene: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        enter();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(scene());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn config(world: &World, identity: &str, shared: bool) -> PodConfig {
+    let mut config = PodConfig::new(world.gateway.registrar().into(), identity);
+    config.fix_offload = false;
+    config.shared = shared.then(|| SharedAttachment {
+        socket: world.gateway.socket(),
+        port: SHARED.into(),
+        address: "10.9.0.2".parse().unwrap(),
+    });
+    config
+}
+
+/// Asks until it is so.
+async fn until(what: &str, mut ready: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn client(world: &World, shared: bool) -> Endpoint {
+    let pod = Pod::connect(config(world, "web", shared)).await.unwrap();
+    Endpoint::new(pod, Config::new(world.credentials("web"))).unwrap()
+}
+
+async fn server(world: &World) -> Server {
+    let mut pod = config(world, "cart/a", false);
+    pod.prefixes = vec![name("/shop/cart")];
+    let mut config = Config::new(world.credentials("cart/a"));
+    config.proofs = vec![world.proof("cart/a", "/shop/cart", |_| {})];
+    let pod = Pod::connect(pod).await.unwrap();
+    Server::start(Endpoint::new(pod, config).unwrap())
+}
+
+#[test]
+fn calls_and_long_packets_go_over_shared_memory() {
+    need_ports!();
+    play(|| async {
+        let world = World::new().await;
+        let mut served = config(&world, "shop/a", true);
+        served.prefixes = vec![name("/shop/a")];
+        let pod = Pod::connect_and_serve(served, |request| async move { request.payload });
+        let pod = pod.await.unwrap();
+        until("shared memory", || pod.is_shared()).await;
+        assert_eq!(pod.registered().max_packet, 8_972);
+        let caller = Pod::connect(config(&world, "web", false)).await.unwrap();
+        assert!(!caller.is_shared());
+        let options = CallOptions::default();
+        for length in [0, 1, 1_000, 1_300] {
+            let payload = vec![7; length];
+            let answer = caller.call(&name("/shop/a"), &payload, &options).await;
+            assert_eq!(answer.unwrap().payload, payload);
+        }
+        // To itself, so both ends take it.
+        let long = vec![9; 8_800];
+        let answer = pod.call(&name("/shop/a"), &long, &options).await.unwrap();
+        assert_eq!(answer.payload, long);
+        let counts = pod.counts();
+        assert!(
+            counts.shared_sent >= 6 && counts.shared_received >= 6,
+            "{counts:?}"
+        );
+        assert_eq!(
+            counts.frames_malformed + counts.frames_not_ours,
+            0,
+            "{counts:?}"
+        );
+        pod.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_gateway_that_does_not_let_it_is_reached_by_udp() {
+    need_ports!();
+    play(|| async {
+        let world = World::new().await;
+        world.gateway.refuse(true);
+        let pod = Pod::connect(config(&world, "web", true)).await.unwrap();
+        let options = CallOptions::default();
+        let router = name("/dmsc/1");
+        let ping = || pod.ping(&router, b"", 0, &options);
+        ping().await.unwrap();
+        assert!(!pod.is_shared() && pod.registered().max_packet == 1_472);
+        // And as soon as it does.
+        world.gateway.refuse(false);
+        until("shared memory", || pod.is_shared()).await;
+        ping().await.unwrap();
+        assert_eq!(pod.registered().max_packet, 8_972);
+        // A second one, while the first is there, and when it is not any more.
+        let second = Pod::connect(config(&world, "web2", true)).await.unwrap();
+        assert!(!second.is_shared());
+        ping().await.unwrap();
+        assert!(pod.is_shared());
+        pod.close().await.unwrap();
+        until("the second's turn", || second.is_shared()).await;
+        second
+            .ping(&name("/dmsc/1"), b"", 0, &options)
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn live_connections_of_quic_move_with_their_pod() {
+    need_ports!();
+    play(|| async {
+        let mut world = World::new().await;
+        let _server = server(&world).await;
+        world.gateway.refuse(true);
+        let client = client(&world, true).await;
+        let connector = client.connector();
+        let told = vec![5; 200_000];
+        let call = async |told: &[u8]| {
+            let answer = connector.call(&name("/shop/cart"), told, false).await;
+            assert!(answer.unwrap() == told);
+        };
+        call(&told).await;
+        let connection = connector.connect(&name("/shop/cart")).await.unwrap();
+        let attachment = client.pod().registered().attachment;
+        let is_shared = || client.pod().is_shared();
+        assert!(!is_shared());
+        // To shared memory while it talks.
+        world.gateway.refuse(false);
+        let end = Instant::now() + PATIENCE;
+        while !is_shared() {
+            assert!(Instant::now() < end);
+            call(&told).await;
+        }
+        call(&told).await;
+        for _ in 0..3 {
+            // The gateway dies and comes back: nothing passes meanwhile, and nobody notices more than that.
+            let dead = world.gateway.kill();
+            until("the end of shared memory", || !is_shared()).await;
+            let waiting = call(&told);
+            world.gateway.start_again(dead).await;
+            waiting.await;
+            let end = Instant::now() + PATIENCE;
+            while !is_shared() {
+                assert!(Instant::now() < end);
+                call(&told).await;
+            }
+            call(&told).await;
+        }
+        assert_eq!(client.pod().registered().attachment, attachment);
+        assert!(connection.is_open(), "the same connection all the time");
+        assert_eq!(client.open_connections(), 1);
+        client.close().await;
+    });
+}
