@@ -11,6 +11,7 @@ use dmsc_wire::{Domain, NameBuf};
 use thiserror::Error;
 
 use crate::error::PodError;
+use crate::shared::SharedAttachment;
 
 /// Configuration of a pod.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct PodConfig {
     pub requests_in_hand: usize,
     /// Receive and send buffer of the socket in bytes; the kernel may grant less.
     pub socket_buffer: usize,
+    /// Memory shared with the gateway, the better way for packets where there is one. `None`, and while it is down: the UDP socket.
+    pub shared: Option<SharedAttachment>,
     /// Whether to switch checksum offload off on the pod's veth, see [`crate::offload`].
     pub fix_offload: bool,
     /// Memory that the pod shares with its gateway: the way of packets while both have it; else it is UDP.
@@ -71,6 +74,7 @@ impl PodConfig {
             calls_in_flight: 16_384,
             requests_in_hand: 4_096,
             socket_buffer: 4 << 20,
+            shared: None,
             fix_offload: true,
             shared: None,
         }

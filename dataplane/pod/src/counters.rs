@@ -54,6 +54,18 @@ counters!(
     trains,
     /// Datagrams shown to whoever has them.
     datagrams,
+    /// Of those that went out: by shared memory.
+    shared_sent,
+    /// Of those that came in: by shared memory.
+    shared_received,
+    /// Frames of shared memory whose lengths or headers contradict each other.
+    frames_malformed,
+    /// For another address or port than the pod's.
+    frames_not_ours,
+    /// For the pod, but not from its gateway.
+    frames_not_from_gateway,
+    /// Of another protocol than UDP over IPv4 or ARP, or fragments.
+    frames_unexpected,
 );
 
 /// Adds one.

@@ -9,7 +9,7 @@ use dmsc_wire::{
     Name, NodeId, PacketBuilder,
 };
 
-use crate::counters::{add, count};
+use crate::counters::count;
 use crate::pod::Inner;
 use crate::receiver::{self, Covered, Look};
 use crate::session::Registered;
@@ -172,6 +172,9 @@ impl Datagrams {
             count(&self.inner.counters.unsendable);
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        if let Some(sent) = self.shared(&packet, payloads, segment) {
+            return sent;
+        }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         if out.len() < length {
             out.resize(length, 0);
@@ -191,11 +194,40 @@ impl Datagrams {
         Ok(())
     }
 
+    /// By shared memory, where each packet is a frame and all of them leave together. `None`: it is down.
+    fn shared(
+        &self,
+        packet: &PacketBuilder<'_>,
+        payloads: &[u8],
+        segment: usize,
+    ) -> Option<io::Result<()>> {
+        // An empty datagram is one, too.
+        let packets = payloads.len().div_ceil(segment).max(1);
+        self.inner.send_shared(packets as u64, |outgoing| {
+            let mut header = [0; MAX_HEADER];
+            let mut length =
+                self.built(packet.write_header(segment.min(payloads.len()), &mut header))?;
+            if packets == 1 {
+                return outgoing.push([&header[..length], payloads]);
+            }
+            // All or none, or the first ones would go twice.
+            outgoing.room_for(packets, length + segment)?;
+            for payload in payloads.chunks(segment) {
+                if payload.len() < segment {
+                    length = self.built(packet.write_header(payload.len(), &mut header))?;
+                }
+                outgoing.push([&header[..length], payload])?;
+            }
+            Ok(())
+        })
+    }
+
     fn one(&self, packet: &PacketBuilder<'_>, out: &mut [u8]) -> io::Result<()> {
         let length = self.built(packet.write(out))?;
         let packet = &out[..length];
-        let sent = self.try_again(|| self.inner.socket.try_send(packet).map(drop));
-        self.count_sent(1, sent)
+        let inner = &*self.inner;
+        let sent = inner.try_again(|| inner.socket.try_send(packet).map(drop));
+        inner.count_sent(1, sent)
     }
 
     /// `false`: they must go one by one.
@@ -211,7 +243,8 @@ impl Datagrams {
         self.built(packet.write_header(shorter, &mut last))?;
         let (header, last) = (&header[..length], &last[..length]);
         let socket = &self.inner.socket;
-        let sent = self.try_again(|| train::send(socket, header, last, payloads, segment));
+        let inner = &*self.inner;
+        let sent = inner.try_again(|| train::send(socket, header, last, payloads, segment));
         match sent {
             Err(error) if self.inner.trains.refused(&error) => Ok(false),
             sent => {
@@ -219,7 +252,7 @@ impl Datagrams {
                     count(&self.inner.counters.trains);
                 }
                 let packets = payloads.len().div_ceil(segment);
-                self.count_sent(packets as u64, sent).map(|()| true)
+                inner.count_sent(packets as u64, sent).map(|()| true)
             }
         }
     }
@@ -231,39 +264,13 @@ impl Datagrams {
         })
     }
 
-    fn try_again(&self, send: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        let sent = send();
-        if is_refused(&sent) {
-            // That was an earlier packet's fate.
-            self.inner.session.suspect();
-            return send();
-        }
-        sent
-    }
-
-    fn count_sent(&self, packets: u64, sent: io::Result<()>) -> io::Result<()> {
-        let counters = &self.inner.counters;
-        match &sent {
-            Ok(()) => add(&counters.sent, packets),
-            // Tried again.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => add(&counters.send_failed, packets),
-        }
-        if is_refused(&sent) { Ok(()) } else { sent }
-    }
-
     /// Until the socket may take a datagram again. Any number of tasks may wait.
     ///
     /// # Errors
     /// The socket failed.
     pub async fn writable(&self) -> io::Result<()> {
-        self.inner.socket.writable().await
+        self.inner.writable().await
     }
-}
-
-fn is_refused(sent: &io::Result<()>) -> bool {
-    sent.as_ref()
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// A packet that is a datagram, for whoever has them; `Some(false)`: not now.

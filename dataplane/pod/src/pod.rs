@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::answer::{Answer, Pong};
 use crate::call::{CallError, CallOptions};
 use crate::config::PodConfig;
-use crate::counters::{Counters, Counts, count};
+use crate::counters::{Counters, Counts, add};
 use crate::datagram::Datagrams;
 use crate::error::PodError;
 use crate::health::Health;
@@ -26,12 +26,16 @@ use crate::resolve::Resolution;
 use crate::revocations::Revocations;
 use crate::serve::{Handler, Request, handler};
 use crate::session::{Registered, Session};
+use crate::shared::{self, Outgoing, Shared};
 use crate::socket::{self, Socket};
 use crate::train::Trains;
 
 /// How long to wait for the first packet to pass, and for one attempt.
 pub(crate) const PROOF: Duration = Duration::from_secs(1);
 pub(crate) const PROOF_STEP: Duration = Duration::from_millis(50);
+
+/// How long the start waits for shared memory; what cannot be had by then may come later.
+const ATTACHING: Duration = Duration::from_millis(200);
 
 /// A pod. Dropping it withdraws in the background; [`Pod::close`] waits for that.
 ///
@@ -41,11 +45,14 @@ pub(crate) const PROOF_STEP: Duration = Duration::from_millis(50);
 pub struct Pod {
     inner: Arc<Inner>,
     receiver: JoinHandle<()>,
+    /// Of shared memory, if there may be some.
+    keeper: Option<JoinHandle<()>>,
 }
 
 pub(crate) struct Inner {
     pub session: Session,
     pub socket: Socket,
+    pub shared: Option<Shared>,
     pub in_flight: InFlight<Result<Reply, CallError>>,
     pub handler: OnceLock<Handler>,
     pub in_hand: AtomicUsize,
@@ -96,12 +103,15 @@ impl Pod {
         if config.fix_offload {
             offload::fix(local.ip()).await;
         }
+        let shared = config.shared.clone();
+        let shared = shared.map(|shared| Shared::new(shared, local.port()));
         let (in_flight_limit, in_hand_limit) = (config.calls_in_flight, config.requests_in_hand);
         let session = Session::open(config, registrar, local.port()).await?;
         socket.connect(session.registered().data)?;
         let inner = Arc::new(Inner {
             session,
             socket,
+            shared,
             in_flight: InFlight::new(in_flight_limit),
             handler: handler.map_or_else(OnceLock::new, OnceLock::from),
             in_hand: AtomicUsize::new(0),
@@ -113,7 +123,16 @@ impl Pod {
             next_flow: AtomicU32::new(rand::random()),
         });
         let receiver = tokio::spawn(receiver::run(Arc::clone(&inner)));
-        let pod = Self { inner, receiver };
+        let keeps = inner.shared.is_some();
+        let keeper = keeps.then(|| tokio::spawn(shared::keep(Arc::clone(&inner))));
+        let pod = Self {
+            inner,
+            receiver,
+            keeper,
+        };
+        if let Some(shared) = &pod.inner.shared {
+            let _ = tokio::time::timeout(ATTACHING, shared.tried()).await;
+        }
         pod.prove_path().await;
         Ok(pod)
     }
@@ -144,6 +163,22 @@ impl Pod {
     #[must_use]
     pub fn registered(&self) -> Arc<Registered> {
         self.inner.session.registered()
+    }
+
+    /// Largest header + payload in bytes that packets may come to have: what is registered now, or more where memory may be shared with the gateway later.
+    #[must_use]
+    pub fn largest_packet(&self) -> usize {
+        let registered = self.registered().max_packet;
+        match &self.inner.shared {
+            Some(_) => registered.max(shared::MAX_PACKET),
+            None => registered,
+        }
+    }
+
+    /// Whether packets go over shared memory at the moment.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.shared.as_ref().is_some_and(Shared::is_up)
     }
 
     /// What became of packets so far.
@@ -309,44 +344,111 @@ impl Pod {
     /// # Errors
     /// The registrar is away: the lease then ends by itself.
     pub async fn close(mut self) -> Result<(), PodError> {
-        self.receiver.abort();
-        // Ends the task's hold on the pod; cancelled is what it is to be.
+        self.stop();
+        // Ends the tasks' hold on the pod; cancelled is what they are to be.
         let _ = (&mut self.receiver).await;
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.await;
+        }
         self.inner.session.end().await
+    }
+}
+
+impl Pod {
+    fn stop(&self) {
+        self.receiver.abort();
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
     }
 }
 
 impl Drop for Pod {
     fn drop(&mut self) {
-        self.receiver.abort();
+        self.stop();
+        // Whatever else refers to the pod: its port is free for the next process.
+        if let Some(shared) = &self.inner.shared {
+            shared.down();
+        }
     }
 }
 
 impl Inner {
     /// Sends one packet. A gateway that is away is no error of the call: it times out, or the gateway is back in time.
     pub async fn send(&self, bytes: &[u8]) -> Result<(), std::io::Error> {
-        let mut attempts = 0;
         loop {
-            match self.socket.send(bytes).await {
-                Ok(_) => {
-                    count(&self.counters.sent);
-                    return Ok(());
+            match self.try_send(bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    self.writable().await?;
                 }
-                // The kernel reports an earlier packet's "port unreachable" here, and has not sent this one.
-                Err(error)
-                    if error.kind() == std::io::ErrorKind::ConnectionRefused && attempts < 2 =>
-                {
-                    attempts += 1;
-                    self.session.suspect();
-                }
-                Err(error) => {
-                    count(&self.counters.send_failed);
-                    if error.kind() == std::io::ErrorKind::ConnectionRefused {
-                        return Ok(());
-                    }
-                    return Err(error);
-                }
+                sent => return sent,
             }
         }
     }
+
+    /// Sends one packet without waiting.
+    ///
+    /// # Errors
+    /// [`std::io::ErrorKind::WouldBlock`]: wait for [`Inner::writable`]; others as the socket gives them.
+    pub fn try_send(&self, bytes: &[u8]) -> std::io::Result<()> {
+        if let Some(sent) = self.send_shared(1, |outgoing| outgoing.push([bytes, &[]])) {
+            return sent;
+        }
+        let sent = self.try_again(|| self.socket.try_send(bytes).map(drop));
+        self.count_sent(1, sent)
+    }
+
+    /// Sends `packets` packets by shared memory, together. `None`: it is down.
+    pub fn send_shared(
+        &self,
+        packets: u64,
+        push: impl FnOnce(&mut Outgoing) -> std::io::Result<()>,
+    ) -> Option<std::io::Result<()>> {
+        let sent = self.shared.as_ref()?.send(push)?;
+        if sent.is_ok() {
+            add(&self.counters.shared_sent, packets);
+        }
+        Some(self.count_sent(packets, sent))
+    }
+
+    /// Until packets may be taken again. Any number of tasks may wait.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub async fn writable(&self) -> std::io::Result<()> {
+        match self.shared.as_ref().filter(|shared| shared.is_up()) {
+            Some(shared) => {
+                shared.writable().await;
+                Ok(())
+            }
+            None => self.socket.writable().await,
+        }
+    }
+
+    /// The kernel reports an earlier packet's "port unreachable" once, and has not sent this one.
+    pub fn try_again(&self, send: impl Fn() -> std::io::Result<()>) -> std::io::Result<()> {
+        let sent = send();
+        if is_refused(&sent) {
+            self.session.suspect();
+            return send();
+        }
+        sent
+    }
+
+    /// Counts what became of packets; a gateway that is away loses them, as a link would.
+    pub fn count_sent(&self, packets: u64, sent: std::io::Result<()>) -> std::io::Result<()> {
+        let counters = &self.counters;
+        match &sent {
+            Ok(()) => add(&counters.sent, packets),
+            // Tried again.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => add(&counters.send_failed, packets),
+        }
+        if is_refused(&sent) { Ok(()) } else { sent }
+    }
+}
+
+fn is_refused(sent: &std::io::Result<()>) -> bool {
+    sent.as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }

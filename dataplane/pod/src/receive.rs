@@ -191,18 +191,12 @@ fn response(inner: &Inner, header: &Header, bytes: &[u8], payload: &[u8]) -> Opt
     None
 }
 
-/// Sends without waiting; a full socket buffer drops, as a full link would.
+/// Sends without waiting; a full buffer drops, as a full link would.
 fn send_now(inner: &Inner, bytes: &[u8]) {
-    let mut sent = inner.socket.try_send(bytes);
-    if sent
-        .as_ref()
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    if inner
+        .try_send(bytes)
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     {
-        // That was an earlier packet's fate.
-        sent = inner.socket.try_send(bytes);
-    }
-    match sent {
-        Ok(_) => count(&inner.counters.sent),
-        Err(_) => count(&inner.counters.send_failed),
+        count(&inner.counters.send_failed);
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn poll(
         return Poll::Pending;
     }
     let Reading { burst, covered } = &mut *reading;
-    let (mut shown, mut errors, mut packets) = (false, 0, 0);
+    let (mut shown, mut errors, mut packets, mut rounds) = (false, 0, 0, 0);
     loop {
         while let Some(bytes) = burst.packet() {
             if packets == PACKETS {
@@ -93,6 +93,32 @@ pub(crate) fn poll(
         }
         if shown {
             return Poll::Ready(Ok(()));
+        }
+        if let Some(shared) = &inner.shared {
+            let mut full = false;
+            covered.forget();
+            let frames = shared.look(context, &inner.counters, &mut |bytes| {
+                if packets == PACKETS {
+                    return false;
+                }
+                packets += 1;
+                match packet(inner, covered, bytes, look.as_deref_mut()) {
+                    Passed::Elsewhere => {}
+                    Passed::Shown => shown = true,
+                    Passed::NoRoom => full = true,
+                }
+                !full
+            });
+            if shown || full {
+                return Poll::Ready(Ok(()));
+            }
+            rounds += 1;
+            if packets == PACKETS || rounds == PACKETS {
+                return again(context);
+            }
+            if frames > 0 {
+                continue;
+            }
         }
         // Makes way for other tasks from time to time.
         ready!(inner.socket.poll_recv_ready(context))?;

@@ -17,7 +17,7 @@ use crate::error::{PodError, chain};
 use crate::health::Health;
 use crate::proofs::Proofs;
 use crate::revocations::Revocations;
-use crate::session::{LeaseId, Refused, Registered};
+use crate::session::{LeaseId, Place, Refused, Registered};
 
 /// A gateway that does not answer for this long is taken for away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -122,15 +122,19 @@ impl Registrar {
         Ok(())
     }
 
-    /// Registers the endpoint `udp_port`, with credentials: with a proof of the identity. Tells what its names are proven with, too.
+    /// Registers the endpoint `udp_port` at `place`, with credentials: with a proof of the identity; with a lease: moves that there, its attachment kept. Tells
+    /// what its names are proven with, too.
     ///
     /// # Errors
-    /// Away or refused.
+    /// Away or refused; [`PodError::NoLease`]: there is none to be moved.
     pub async fn register(
         &mut self,
         config: &PodConfig,
         udp_port: u16,
+        place: &Place,
+        lease: Option<LeaseId>,
     ) -> Result<(Registered, Told), PodError> {
+        let (port, of_pod) = place.named();
         let mut request = v1::RegisterRequest {
             version_min: POD_VERSIONS.0,
             version_max: POD_VERSIONS.1,
@@ -142,6 +146,9 @@ impl Registrar {
                 .map(|name| name.as_bytes().to_vec())
                 .collect(),
             udp_port: u32::from(udp_port),
+            port,
+            address: of_pod,
+            lease: lease.map_or(0, |lease| lease.0),
             ..v1::RegisterRequest::default()
         };
         self.prove(&mut request).await?;
@@ -159,6 +166,12 @@ impl Registrar {
             .ok()
             .filter(|port| *port != 0)
             .ok_or_else(|| bad("data_port"))?;
+        // One of before ports could be named has registered the address that it sees.
+        if let Place::Shared { port, .. } = place
+            && reply.port != *port
+        {
+            return Err(bad("port"));
+        }
         let named = |list: Vec<v1::RefusedPrefix>, field| {
             list.into_iter()
                 .map(|one| {
@@ -195,6 +208,7 @@ impl Registrar {
             domain: Domain(reply.domain),
             source_name: NameBuf::from_bytes(&reply.source_name).map_err(|_| bad("source_name"))?,
             data: SocketAddr::new(address, port),
+            shared: (*place != Place::Socket).then_some(address),
             max_packet: usize::try_from(reply.max_packet).unwrap_or(usize::MAX),
             serves: Arc::new(serves),
             refused: refused.into(),

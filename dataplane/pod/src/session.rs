@@ -1,14 +1,14 @@
 //! A registration and the task that keeps it: refreshes the lease, registers again when it is lost, waits while the registrar is away.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dmsc_wire::{AttachmentId, Domain, Name, NameBuf, NodeId};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::proofs::Proofs;
 use crate::registrar::{Registrar, Told};
 use crate::revocations::Revocations;
+use crate::shared;
 
 /// Between attempts while the registrar is away.
 const AWAY: Duration = Duration::from_secs(1);
@@ -30,6 +31,30 @@ const SUSPICION: Duration = Duration::from_secs(1);
 /// The secret between a pod and its registrar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseId(pub u64);
+
+/// Where a pod is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At the address from which it registers: its UDP socket.
+    Socket,
+    /// On a port that it names.
+    Shared {
+        /// The gateway's name of it.
+        port: String,
+        /// The pod's address there.
+        address: Ipv4Addr,
+    },
+}
+
+impl Place {
+    /// Port and address as a registration names them.
+    pub(crate) fn named(&self) -> (String, String) {
+        match self {
+            Self::Socket => Default::default(),
+            Self::Shared { port, address } => (port.clone(), address.to_string()),
+        }
+    }
+}
 
 /// A prefix that the gateway did not accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +80,10 @@ pub struct Registered {
     pub domain: Domain,
     /// The pod's name under its identity.
     pub source_name: NameBuf,
-    /// Where packets go.
+    /// Where packets of the UDP socket go.
     pub data: SocketAddr,
+    /// The gateway's address on the port of shared memory, if the pod is attached there.
+    pub shared: Option<IpAddr>,
     /// Largest header + payload in bytes on the pod's link.
     pub max_packet: usize,
     /// Prefixes that were accepted.
@@ -84,6 +111,10 @@ struct Shared {
     registrar: SocketAddr,
     udp_port: u16,
     registered: watch::Sender<Arc<Registered>>,
+    /// Where the pod is attached, or is to be; held over a registration, so that there is one at a time.
+    place: AsyncMutex<Place>,
+    /// What holds of the UDP socket: where packets go, and the largest.
+    socket: Mutex<(SocketAddr, usize)>,
     proofs: watch::Sender<Arc<Proofs>>,
     revocations: watch::Sender<Arc<Revocations>>,
     health: watch::Sender<Health>,
@@ -110,6 +141,27 @@ impl Shared {
 
     fn lease(&self) -> LeaseId {
         self.registered.borrow().lease
+    }
+
+    /// Registers at `place`. What is known of the socket is kept, or learnt.
+    async fn register(
+        &self,
+        connection: &mut Registrar,
+        place: &Place,
+        lease: Option<LeaseId>,
+    ) -> Result<Registered, PodError> {
+        let (config, port) = (&self.config, self.udp_port);
+        let (mut registered, told) = connection.register(config, port, place, lease).await?;
+        self.keep(told);
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        match place {
+            Place::Socket => *socket = (registered.data, registered.max_packet),
+            Place::Shared { .. } => {
+                registered.data = socket.0;
+                registered.max_packet = registered.max_packet.min(shared::MAX_PACKET);
+            }
+        }
+        Ok(registered)
     }
 
     fn keep(&self, told: Told) {
@@ -168,7 +220,8 @@ impl Session {
         let (registered, told) = loop {
             let gateway = config.gateway.clone();
             let mut connection = Registrar::new(gateway, registrar, credentials.clone());
-            match connection.register(&config, udp_port).await {
+            let registering = connection.register(&config, udp_port, &Place::Socket, None);
+            match registering.await {
                 Err(error) if error.is_temporary() && Instant::now() + EAGER < patience => {
                     tokio::time::sleep(EAGER).await;
                 }
@@ -177,7 +230,10 @@ impl Session {
         };
         debug!(gateway = %registered.gateway, attachment = %registered.attachment, "registered");
         tell_waiting(&registered, None);
+        let socket = (registered.data, registered.max_packet);
         let shared = Arc::new(Shared {
+            place: AsyncMutex::new(Place::Socket),
+            socket: Mutex::new(socket),
             config,
             registrar,
             udp_port,
@@ -200,6 +256,54 @@ impl Session {
     #[must_use]
     pub fn registered(&self) -> Arc<Registered> {
         Arc::clone(&self.shared.registered.borrow())
+    }
+
+    /// Where the pod is attached.
+    pub(crate) async fn place(&self) -> Place {
+        self.shared.place.lock().await.clone()
+    }
+
+    /// Moves the lease to `place`, its attachment kept; a lease that is not known any more is replaced. Not what [`Session::registered`] tells until it is
+    /// published.
+    pub(crate) async fn move_to(&self, place: Place) -> Result<Registered, PodError> {
+        let mut held = self.shared.place.lock().await;
+        let mut connection = self.shared.connection();
+        let lease = Some(self.shared.lease());
+        let moved = self.shared.register(&mut connection, &place, lease).await;
+        let registered = match moved {
+            Err(PodError::NoLease) => {
+                let anew = self.shared.register(&mut connection, &place, None);
+                anew.await?
+            }
+            other => other?,
+        };
+        debug!(attachment = %registered.attachment, ?place, "moved");
+        *held = place;
+        Ok(registered)
+    }
+
+    pub(crate) fn publish(&self, registered: Registered) {
+        self.shared.registered.send_replace(Arc::new(registered));
+    }
+
+    /// Packets go by the socket from now on, and must fit it.
+    pub(crate) fn narrow(&self) {
+        let (_, max_packet) = *self
+            .shared
+            .socket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.shared.registered.send_if_modified(|registered| {
+            let was_shared = registered.shared.is_some();
+            if was_shared {
+                *registered = Arc::new(Registered {
+                    shared: None,
+                    max_packet,
+                    ..Registered::clone(registered)
+                });
+            }
+            was_shared
+        });
     }
 
     /// Told when the registration changes, for example to another attachment.
@@ -361,11 +465,20 @@ async fn keep(shared: Arc<Shared>) {
 }
 
 async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(), PodError> {
-    let (registered, told) = connection.register(&shared.config, shared.udp_port).await?;
+    let mut place = shared.place.lock().await;
+    let registered = match shared.register(connection, &place, None).await {
+        // The port is not the pod's any more: whoever keeps it is told by what is published.
+        Err(PodError::Refused { reason, .. }) if *place != Place::Socket => {
+            warn!(reason, "not registered on shared memory again");
+            *place = Place::Socket;
+            shared.register(connection, &place, None).await?
+        }
+        other => other?,
+    };
+    drop(place);
     info!(gateway = %registered.gateway, attachment = %registered.attachment, "registered again");
     let lease = registered.lease;
     tell_waiting(&registered, Some(&shared.registered.borrow()));
-    shared.keep(told);
     shared.registered.send_replace(Arc::new(registered));
     let health = *shared.health.borrow();
     if health != Health::Serving {

@@ -40,16 +40,6 @@ impl Socket {
         self.0.get_ref().send(packet)
     }
 
-    /// Sends a packet, when there is room for it.
-    pub async fn send(&self, packet: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.try_send(packet) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                sent => return sent,
-            }
-        }
-    }
-
     /// Until it may take packets again. Any number of tasks may wait.
     pub async fn writable(&self) -> io::Result<()> {
         let asking = self.0.get_ref().try_clone()?;

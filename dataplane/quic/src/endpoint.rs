@@ -69,7 +69,8 @@ impl Endpoint {
             return Err(QuicError::Proofs);
         }
         let datagrams = pod.datagrams().ok_or(QuicError::Taken)?;
-        let largest = pod.registered().max_packet;
+        // Of the better way, if there is another: what a peer is told once holds as long as the connection.
+        let largest = pod.largest_packet();
         let largest = largest.clamp(MIN_DATAGRAM, MAX_DATAGRAM);
         let table = Table::new(config.peers, config.per_caller);
         let patience = config.unreachable_after;

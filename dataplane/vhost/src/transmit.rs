@@ -72,6 +72,18 @@ impl Transmit {
         self.kicks
     }
 
+    /// Whether so many frames of `length` bytes fit now.
+    ///
+    /// # Errors
+    /// The port is of no use any more.
+    pub fn has_room(&mut self, frames: usize, length: usize) -> Result<bool, VhostError> {
+        let count = frames * (HEADER + length).div_ceil(self.buffers.size);
+        if self.free.len() < count {
+            self.reclaim()?;
+        }
+        Ok(self.free.len() >= count)
+    }
+
     /// Puts a frame, which is these parts one behind the other, to those that leave with the next [`Transmit::flush`]. `false`: there is no room for it now.
     ///
     /// # Errors
