@@ -1,7 +1,7 @@
 //! What a pod must know before it starts, and where its gateway is.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -43,19 +43,6 @@ pub struct PodConfig {
     pub shared: Option<SharedAttachment>,
     /// Whether to switch checksum offload off on the pod's veth, see [`crate::offload`].
     pub fix_offload: bool,
-    /// Memory that the pod shares with its gateway: the way of packets while both have it; else it is UDP.
-    pub shared: Option<SharedAttachment>,
-}
-
-/// A port of the gateway where packets pass by shared memory (vhost-user; the gateway listens). The gateway's configuration says which identities may be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedAttachment {
-    /// Unix socket where the gateway waits for the pod.
-    pub socket: PathBuf,
-    /// The gateway's name of the port.
-    pub port: String,
-    /// The pod's address on it.
-    pub address: Ipv4Addr,
 }
 
 impl PodConfig {
@@ -76,7 +63,6 @@ impl PodConfig {
             socket_buffer: 4 << 20,
             shared: None,
             fix_offload: true,
-            shared: None,
         }
     }
 }

@@ -47,7 +47,7 @@ pub mod train;
 
 pub use answer::{Answer, Pong};
 pub use call::{CallError, CallOptions, Pin};
-pub use config::{GatewayAddress, PodConfig, SharedAttachment};
+pub use config::{GatewayAddress, PodConfig};
 pub use counters::Counts;
 pub use credentials::{Credentials, CredentialsError};
 pub use datagram::{Datagram, Datagrams};
