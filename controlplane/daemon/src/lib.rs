@@ -9,4 +9,4 @@ pub mod socket;
 
 pub use peer::{Peer, group_exists};
 pub use roles::{Caller, Groups, Role};
-pub use socket::{Local, Places, SocketError};
+pub use socket::{Local, Places, SocketError, make_room};

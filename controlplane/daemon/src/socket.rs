@@ -45,6 +45,21 @@ pub enum SocketError {
 /// # Errors
 /// When somebody listens there, or the file cannot be made.
 pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
+    make_room(path)?;
+    let wrong = |why| SocketError::Socket {
+        path: path.to_path_buf(),
+        why,
+    };
+    let listener = UnixListener::bind(path).map_err(wrong)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(wrong)?;
+    Ok(listener)
+}
+
+/// Removes the socket that a dead process left at `path`, so that this one can listen there.
+///
+/// # Errors
+/// When somebody listens there, or it cannot be removed.
+pub fn make_room(path: &Path) -> Result<(), SocketError> {
     let wrong = |why| SocketError::Socket {
         path: path.to_path_buf(),
         why,
@@ -53,12 +68,9 @@ pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
         return Err(SocketError::Taken(path.to_path_buf()));
     }
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(wrong(error)),
+        _ => Ok(()),
     }
-    let listener = UnixListener::bind(path).map_err(wrong)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(wrong)?;
-    Ok(listener)
 }
 
 fn is_served(path: &Path) -> io::Result<bool> {

@@ -186,6 +186,10 @@ impl Floor {
             && port.config.kind.is_shared_memory()
         {
             port.guest.store(mac.to_bits(), Relaxed);
+            if !port.is_up() {
+                // It has just come, and a pod may move here before the link monitor would look.
+                self.shared.link_bell.ring();
+            }
         }
         let mut frame = [0; MAX_FRAME];
         let length = neighbour::answer(&port, ethernet.vlan, heard, &mut frame);

@@ -2,6 +2,7 @@
 
 mod edge;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 pub use edge::edge_file;
@@ -66,6 +67,12 @@ impl Paths<'_> {
         self.0.join(format!("{node}.edge.sock"))
     }
 
+    /// Where a gateway and a process of a pod meet to share memory.
+    #[must_use]
+    pub fn shared(&self, node: &str, port: &str) -> PathBuf {
+        self.0.join(format!("{node}.{port}.sock"))
+    }
+
     /// Policy of an authority.
     #[must_use]
     pub fn policy(&self, authority: &str) -> PathBuf {
@@ -103,6 +110,14 @@ struct LinkState {
 struct Gateway {
     listen: &'static str,
     authorities: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    port: Vec<MayUse>,
+}
+
+#[derive(Debug, Serialize)]
+struct MayUse {
+    name: String,
+    identities: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -181,6 +196,13 @@ pub fn node_file(
                 .authorities
                 .iter()
                 .map(|a| format!("{there}:{}", a.port))
+                .collect(),
+            port: plan
+                .shared_ports(index)
+                .map(|(_, shared)| MayUse {
+                    name: shared.port.clone(),
+                    identities: vec![shared.identity.clone()],
+                })
                 .collect(),
         }
     });
@@ -356,10 +378,13 @@ struct AgentAt {
 struct Port<'a> {
     name: &'a str,
     kind: &'static str,
-    interface: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<PathBuf>,
     role: &'static str,
     mtu: u16,
-    addresses: Vec<&'a str>,
+    addresses: Vec<Cow<'a, str>>,
     exception: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<u32>,
@@ -412,10 +437,11 @@ pub fn dataplane_file(
                 Port {
                     name: &p.name,
                     kind: "af_packet",
-                    interface: &p.name,
+                    interface: Some(&p.name),
+                    socket: None,
                     role: if pod { "pod" } else { "router" },
                     mtu: plan.mtu,
-                    addresses: vec![&p.address],
+                    addresses: vec![Cow::Borrowed(&p.address)],
                     exception: "tap",
                     domain: pod.then_some(1),
                     plain_ip: pod.then_some("kernel"),
@@ -423,6 +449,21 @@ pub fn dataplane_file(
                     budget_mbps: budget.map(|b| b.1),
                 }
             })
+            .chain(plan.shared_ports(index).map(|(pod, shared)| Port {
+                name: &shared.port,
+                kind: "vhost",
+                interface: None,
+                socket: Some(paths.shared(&node.name, &shared.port)),
+                role: "pod",
+                mtu: plan.mtu,
+                addresses: vec![Cow::Owned(format!("{}/30", shared.gateway_address))],
+                // The pod's kernel has nothing to do with it.
+                exception: "none",
+                domain: Some(1),
+                plain_ip: Some("drop"),
+                budget_pps: Some(pod.budget.0),
+                budget_mbps: Some(pod.budget.1),
+            }))
             .collect(),
     })
 }
@@ -547,10 +588,28 @@ mod tests {
         let plan = figure2();
         let table: toml::Table = dataplane_file(&plan, 0, PATHS()).unwrap().parse().unwrap();
         let ports = table["port"].as_array().unwrap();
-        assert_eq!(ports.len(), 4);
+        assert_eq!(ports.len(), 5);
         assert_eq!(ports[2]["role"].as_str(), Some("pod"));
         assert_eq!(ports[2]["budget_pps"].as_integer(), Some(400_000));
         assert_eq!(ports[3]["budget_pps"].as_integer(), Some(20_000));
         assert!(ports[0].get("budget_pps").is_none());
+    }
+
+    #[test]
+    fn a_shared_port_has_a_socket_and_is_for_one_identity() {
+        let plan = figure2();
+        let table: toml::Table = dataplane_file(&plan, 0, PATHS()).unwrap().parse().unwrap();
+        let port = table["port"][4].as_table().unwrap();
+        assert_eq!(port["name"].as_str(), Some("pod1_v"));
+        assert_eq!(port["kind"].as_str(), Some("vhost"));
+        assert_eq!(port["socket"].as_str(), Some("/run/lab/sg1.pod1_v.sock"));
+        assert_eq!(port["addresses"][0].as_str(), Some("10.1.255.1/30"));
+        assert!(port.get("interface").is_none());
+        let table = node(&plan, "sg1", &Changes::default());
+        let may = &table["gateway"]["port"][0];
+        assert_eq!(may["name"].as_str(), Some("pod1_v"));
+        assert_eq!(may["identities"][0].as_str(), Some("pod1/edge"));
+        let other = node(&plan, "sg3", &Changes::default());
+        assert!(other["gateway"].get("port").is_none());
     }
 }

@@ -246,6 +246,9 @@ pub struct Pod {
     pub budget_pps: Option<Spanned<u32>>,
     /// Budget of its port, Mbit/s; none: that of all pod ports.
     pub budget_mbps: Option<Spanned<u32>>,
+    /// An identity of the pod that is reached by shared memory, over a port of its own; it registers over the pod's interface, which is also the way while there is
+    /// no shared memory.
+    pub shared: Option<Spanned<String>>,
 }
 
 /// One process of a pod that serves names.
@@ -463,6 +466,10 @@ impl Checker<'_> {
             self.known(&pod.gateway, "pod.gateway", gateways(), "node of role sg")?;
             for name in pod.service.iter().flat_map(|s| &s.names) {
                 self.name(name, "pod.service.names")?;
+            }
+            if let Some(shared) = pod.shared.as_ref().filter(|s| s.get_ref().is_empty()) {
+                let message = "must be the identity that is reached by shared memory";
+                return Err(self.wrong(shared, "pod.shared", message.into()));
             }
             for (budget, field) in [
                 (&pod.budget_pps, "pod.budget_pps"),

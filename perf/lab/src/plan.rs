@@ -164,8 +164,23 @@ pub struct PodPlan {
     pub mac: String,
     /// What it serves.
     pub services: Vec<ServicePlan>,
-    /// Budget of its port, packets/s and Mbit/s.
+    /// Budget of its port, packets/s and Mbit/s; its shared port has the same again.
     pub budget: (u32, u32),
+    /// Its port of shared memory.
+    pub shared: Option<SharedPlan>,
+}
+
+/// How one identity of a pod is reached by shared memory.
+#[derive(Debug, Clone)]
+pub struct SharedPlan {
+    /// Who.
+    pub identity: String,
+    /// The gateway's port.
+    pub port: String,
+    /// The pod's address on it, without prefix length (30).
+    pub address: String,
+    /// The gateway's.
+    pub gateway_address: String,
 }
 
 /// One serving process.
@@ -394,7 +409,22 @@ impl Plan {
                 delay_ms: service.delay_ms,
             });
         }
+        let shared = pod.shared.as_ref().map(|identity| {
+            // The last network of the gateway's /16, and four addresses of it for each pod.
+            let host =
+                |number: usize| format!("10.{}.255.{}", gateway + 1, number + 4 * (place - 1));
+            SharedPlan {
+                identity: identity.get_ref().clone(),
+                port: format!("{name}_v"),
+                address: host(2),
+                gateway_address: host(1),
+            }
+        });
+        if shared.is_some() && place > 64 {
+            bail!("only the first 64 pods of a gateway can be reached by shared memory");
+        }
         self.pods.push(PodPlan {
+            shared,
             namespace: format!("{}-{name}", self.name),
             name,
             gateway,
@@ -412,6 +442,12 @@ impl Plan {
             ),
         });
         Ok(())
+    }
+
+    /// Ports of shared memory of gateway `node`: behind its other ports, in the order of the pods.
+    pub fn shared_ports(&self, node: usize) -> impl Iterator<Item = (&PodPlan, &SharedPlan)> {
+        let pods = self.pods.iter().filter(move |pod| pod.gateway == node);
+        pods.filter_map(|pod| Some((pod, pod.shared.as_ref()?)))
     }
 
     /// Indices of the gateways.

@@ -8,6 +8,15 @@ use clap::Args;
 use super::column::{Column, Protocol};
 use super::membership::Membership;
 
+/// How pods meet their gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Attach {
+    /// In memory that both processes share
+    Shared,
+    /// By UDP, over a veth pair
+    Udp,
+}
+
 /// Arguments of `dmsc-perf http`.
 #[derive(Debug, Clone, Args)]
 pub struct HttpArgs {
@@ -26,6 +35,9 @@ pub struct HttpArgs {
     /// Length of an answer, bytes
     #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub size: u32,
+    /// How our edges, and programs that link the library, meet their gateways
+    #[arg(long, value_enum, default_value_t = Attach::Shared)]
+    pub attach: Attach,
     /// Services that a node has when memory is measured, beside one
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=400))]
     pub services: u32,

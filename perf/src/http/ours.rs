@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use dmsc_lab::lab::{Lab, Options};
 use dmsc_lab::plan::EdgePlan;
 
+use super::args::Attach;
 use super::column::Column;
 use super::cost::{Member, Part, Side};
 use super::haproxy::{IPERF, SERVER};
-use super::membership::Membership;
+use super::membership::{Membership, Memory};
 
 /// Packet memory of a gateway, MB: what two ports need.
 const MEMORY_MB: u32 = 64;
@@ -29,8 +30,12 @@ pub fn name(number: usize) -> String {
     format!("/perf/s{number:03}")
 }
 
-/// The lab file for `column` with `services` services.
-fn lab_file(column: Column, services: usize) -> String {
+/// The lab file for `column` with `services` services, its pods attached so.
+fn lab_file(column: Column, services: usize, attach: Attach) -> String {
+    let shared = |identity: &str| match attach {
+        Attach::Shared => format!("shared = \"{identity}\"\n"),
+        Attach::Udp => String::new(),
+    };
     let mut text = format!(
         "name = \"hperf\"
 [router]
@@ -52,10 +57,12 @@ metric = 10
 [[pod]]
 name = \"pod1\"
 gateway = \"sg1\"
-[[pod]]
+{}[[pod]]
 name = \"pod2\"
 gateway = \"sg2\"
-"
+{}",
+        shared(CLIENT),
+        shared(SERVED_BY),
     );
     if column == Column::Library {
         let _ = write!(
@@ -100,10 +107,20 @@ serve = [
 /// # Errors
 /// When its credentials cannot be made.
 pub fn membership(lab: &Lab, pod: usize, identity: &str) -> anyhow::Result<Membership> {
+    let plan = &lab.plan.pods[pod];
+    let memory = match &plan.shared {
+        None => None,
+        Some(shared) => Some(Memory {
+            shared_socket: lab.shared_socket(pod, &shared.port),
+            shared_port: shared.port.clone(),
+            shared_address: shared.address.parse()?,
+        }),
+    };
     Ok(Membership {
-        gateway: lab.plan.pods[pod].gateway_address.parse()?,
+        gateway: plan.gateway_address.parse()?,
         identity: identity.into(),
         credentials: lab.pod_credentials(identity)?,
+        memory,
     })
 }
 
@@ -127,9 +144,15 @@ pub fn iperf() -> anyhow::Result<SocketAddr> {
 ///
 /// # Errors
 /// What did not come up.
-pub fn up(column: Column, services: usize, folder: &Path, programs: &Path) -> anyhow::Result<Lab> {
+pub fn up(
+    column: Column,
+    services: usize,
+    attach: Attach,
+    folder: &Path,
+    programs: &Path,
+) -> anyhow::Result<Lab> {
     let file = folder.join("hperf.toml");
-    std::fs::write(&file, lab_file(column, services))
+    std::fs::write(&file, lab_file(column, services, attach))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let options = Options {
         programs: Some(programs.to_path_buf()),
@@ -179,7 +202,7 @@ mod tests {
     use dmsc_lab::plan::Plan;
 
     fn plan(column: Column) -> Plan {
-        let text = lab_file(column, 100);
+        let text = lab_file(column, 100, Attach::Shared);
         let file = LabFile::parse(Path::new("hperf.toml"), &text).expect("a lab file");
         Plan::new(&file).expect("a plan")
     }
@@ -194,6 +217,9 @@ mod tests {
         assert_eq!(serves.len(), 101);
         assert_eq!(serves[100].prefix.to_string(), name(99));
         assert_eq!(plan.pods[PODS[1]].name, "pod2");
+        let shared = plan.pods.iter().filter_map(|pod| pod.shared.as_ref());
+        let shared: Vec<&str> = shared.map(|one| one.identity.as_str()).collect();
+        assert_eq!(shared, [CLIENT, SERVED_BY]);
         assert!(entry().is_ok() && iperf().is_ok());
     }
 

@@ -9,6 +9,7 @@ use dmsc_lab::lab::Lab;
 use dmsc_lab::process::{Process, Share, Spec};
 use dmsc_lab::{net, wait};
 
+use super::args::Attach;
 use super::certificates::Certificates;
 use super::column::{Column, Protocol, host};
 use super::cost::{Member, Part, Side, softirq_threads};
@@ -57,6 +58,8 @@ pub struct Wanted {
     pub services: usize,
     /// Length of an answer, bytes.
     pub size: usize,
+    /// How our pods meet their gateways.
+    pub attach: Attach,
 }
 
 /// A running column.
@@ -162,9 +165,12 @@ impl Rig {
     /// A lab with two gateways, the server in its second pod.
     fn ours(&mut self, wanted: Wanted, site: &Site, programs: &Programs) -> anyhow::Result<()> {
         let Wanted {
-            column, services, ..
+            column,
+            services,
+            attach,
+            ..
         } = wanted;
-        let lab = ours::up(column, services, site.path(), &programs.ours)?;
+        let lab = ours::up(column, services, attach, site.path(), &programs.ours)?;
         let lab = self.lab.insert(lab);
         let [client, far] = ours::PODS;
         self.namespace.clone_from(&lab.plan.pods[client].namespace);

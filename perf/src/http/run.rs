@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use dmsc_lab::wait;
 
-use super::args::HttpArgs;
+use super::args::{Attach, HttpArgs};
 use super::calibrate::Prices;
 use super::certificates::Certificates;
 use super::column::{Column, Protocol};
@@ -27,6 +27,7 @@ pub struct Run {
     columns: Vec<Column>,
     protocols: Vec<Protocol>,
     services: usize,
+    attach: Attach,
     programs: Programs,
     left_out: Vec<LeftOut>,
     iperf: bool,
@@ -102,6 +103,7 @@ impl Run {
             columns,
             protocols,
             services: args.services as usize,
+            attach: args.attach,
             programs,
             left_out,
             iperf: iperf.is_some(),
@@ -160,6 +162,7 @@ impl Run {
                 protocol,
                 services,
                 size: self.setting.size,
+                attach: self.attach,
             };
             Rig::start(wanted, site, files, &self.programs).with_context(about)
         };

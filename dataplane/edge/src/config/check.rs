@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dmsc_pod::SharedAttachment;
 use dmsc_wire::Domain;
 
 use super::collector::Collector;
@@ -19,6 +20,9 @@ const SERIES: u32 = 5_000;
 const MAX_PODS: usize = 512;
 const MAX_REDIRECTS: usize = 1_024;
 const MAX_SERVES: usize = 256;
+/// Bytes of the path of a Unix socket (unix(7)), and of the name of a port.
+const SOCKET_PATH: usize = 107;
+const PORT_NAME: usize = 64;
 
 pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
     let raw: raw::File = toml::from_str(text).map_err(|error| {
@@ -50,7 +54,7 @@ pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
             raw.pod.len()
         ));
     }
-    let mut identities = HashSet::new();
+    let (mut identities, mut memories) = (HashSet::new(), HashSet::new());
     let mut pods = Vec::new();
     for (number, pod) in raw.pod.into_iter().enumerate() {
         let table = format!("[[pod]] {} ({})", number + 1, pod.identity);
@@ -61,6 +65,17 @@ pub(super) fn check(text: &str, file: &Path) -> Result<Config, Mistakes> {
                 &pod.identity,
                 (),
                 &"another [[pod]] has it; one entry per pod",
+            );
+        }
+        if let Some(shared) = &pod.shared
+            && !memories.insert(shared.socket.clone())
+        {
+            collector.table = format!("{table} [pod.shared]");
+            collector.wrong(
+                "socket",
+                &shared.socket.display().to_string(),
+                (),
+                &"another [[pod]] has it; one memory is shared by two processes, so each pod has a port of its own at the gateway",
             );
         }
         pods.push(collector.pod(pod, &table));
@@ -104,6 +119,10 @@ impl Collector<'_> {
                 .map_err(|error: dmsc_pod::config::GatewayAddressError| error.to_string())
         });
         let netns = raw.netns;
+        let shared = raw.shared.and_then(|raw| {
+            self.table = format!("{table} [pod.shared]");
+            self.shared(raw)
+        });
         let outbound = raw.outbound.map(|raw| {
             self.table = format!("{table} [pod.outbound]");
             self.outbound(&raw, &netns)
@@ -134,9 +153,35 @@ impl Collector<'_> {
             gateway: gateway?,
             netns,
             domain: Domain(raw.domain.unwrap_or(0)),
+            shared,
             outbound,
             redirects,
             serves,
+        })
+    }
+
+    fn shared(&mut self, raw: raw::Shared) -> Option<SharedAttachment> {
+        let path = raw.socket.as_os_str().len();
+        if path == 0 || path > SOCKET_PATH {
+            let why =
+                format!("write the socket of the gateway's port, of at most {SOCKET_PATH} bytes");
+            self.wrong("socket", &raw.socket.display().to_string(), (), &why);
+        }
+        if raw.port.is_empty() || raw.port.len() > PORT_NAME {
+            let why = "write the name of the gateway's port, as in the gateway's configuration";
+            self.wrong("port", &raw.port, (), &why);
+        }
+        let address = self.parsed("address", &raw.address, |text| {
+            let parsed = text.parse::<Ipv4Addr>().ok();
+            let usable = parsed.filter(|one| !one.is_unspecified() && !one.is_multicast());
+            usable.ok_or_else(|| {
+                "write the pod's IPv4 address on that port, without a prefix length".to_owned()
+            })
+        });
+        Some(SharedAttachment {
+            socket: raw.socket,
+            port: raw.port,
+            address: address?,
         })
     }
 

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dmsc_pod::GatewayAddress;
+use dmsc_pod::{GatewayAddress, SharedAttachment};
 use dmsc_wire::{Domain, NameBuf};
 use thiserror::Error;
 
@@ -59,6 +59,8 @@ pub struct PodConfig {
     pub netns: Option<PathBuf>,
     /// Tenant; 0 = the one of the gateway's port.
     pub domain: Domain,
+    /// `[pod.shared]`: memory shared with the gateway; `None`: its packets pass over UDP.
+    pub shared: Option<SharedAttachment>,
     /// `[pod.outbound]`; `None`: it calls nobody.
     pub outbound: Option<Outbound>,
     /// `[[pod.redirect]]`.

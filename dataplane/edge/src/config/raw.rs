@@ -24,11 +24,20 @@ pub(super) struct Pod {
     pub gateway: String,
     pub netns: Option<PathBuf>,
     pub domain: Option<u32>,
+    pub shared: Option<Shared>,
     pub outbound: Option<Outbound>,
     #[serde(default)]
     pub redirect: Vec<Redirect>,
     #[serde(default)]
     pub serve: Vec<Serve>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shared {
+    pub socket: PathBuf,
+    pub port: String,
+    pub address: String,
 }
 
 #[derive(Debug, Deserialize)]

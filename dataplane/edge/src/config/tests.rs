@@ -12,6 +12,10 @@ identity = "pod1/curl"
 credentials = "/etc/dmsc/pods/curl"
 gateway = "10.1.1.1"
 netns = "/run/netns/pod1"
+  [pod.shared]
+  socket = "/run/dmsc/pod1v.sock"
+  port = "pod1v"
+  address = "10.1.9.2"
   [pod.outbound]
   http = "127.0.0.1:15001"
   dns = "127.0.0.1:53"
@@ -36,6 +40,11 @@ fn a_whole_file() {
     assert_eq!((config.series, config.pods.len()), (5_000, 1));
     let pod = &config.pods[0];
     assert_eq!(pod.gateway.to_string(), "10.1.1.1:35030");
+    let shared = pod.shared.as_ref().unwrap();
+    assert_eq!(
+        (shared.port.as_str(), shared.address.to_string()),
+        ("pod1v", "10.1.9.2".into())
+    );
     let outbound = pod.outbound.as_ref().unwrap();
     assert_eq!(outbound.timeout, Duration::from_millis(2_500));
     assert_eq!(outbound.suffix, "dmsc");
@@ -54,6 +63,16 @@ fn mistakes_name_table_and_field() {
             "\"10.1.1.1\"",
             "\"10.1.1\"",
             "[[pod]] 1 (pod1/curl) gateway = \"10.1.1\": ",
+        ),
+        (
+            "10.1.9.2",
+            "10.1.9.2/30",
+            "[[pod]] 1 (pod1/curl) [pod.shared] address = \"10.1.9.2/30\": write the pod's IPv4 address",
+        ),
+        (
+            "\"pod1v\"",
+            "\"\"",
+            "[pod.shared] port = \"\": write the name of the gateway's port",
         ),
         (
             "15001",
@@ -86,7 +105,7 @@ fn mistakes_name_table_and_field() {
             "  range = \"198.18.1.0/16\"\n  dns",
             "range = \"198.18.1.0/16\": the block begins at 198.18.0.0",
         ),
-        ("  tcp", "  tpc", "edge.toml:14: unknown field `tpc`"),
+        ("  tcp", "  tpc", "edge.toml:18: unknown field `tpc`"),
     ] {
         let text = GOOD.replacen(from, to, 1);
         let found = mistakes(&text);
@@ -98,6 +117,13 @@ fn mistakes_name_table_and_field() {
         mistakes(&twice)
             .iter()
             .any(|one| one.contains("another [[pod]] has it"))
+    );
+    let memory = mistakes(&twice.replacen("pod1/curl", "pod1/b", 1));
+    assert!(
+        memory
+            .iter()
+            .any(|one| one.contains("[pod.shared] socket") && one.contains("another [[pod]]")),
+        "{memory:?}"
     );
     let both = GOOD.replace("10.1.1.1", "x y").replace("1s", "1x");
     assert_eq!(mistakes(&both).len(), 2);

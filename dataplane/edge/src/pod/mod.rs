@@ -135,6 +135,7 @@ async fn register(config: &PodConfig) -> anyhow::Result<Pod> {
     let mut pod = dmsc_pod::PodConfig::new(config.gateway.clone(), config.identity.clone());
     pod.credentials = Some(config.credentials.clone());
     pod.domain = config.domain;
+    pod.shared.clone_from(&config.shared);
     pod.prefixes = config
         .serves
         .iter()

@@ -78,6 +78,7 @@ pub async fn edge_that_looks(
         gateway: world.gateway.registrar().into(),
         netns: None,
         domain: Domain(0),
+        shared: None,
         outbound: Some(outbound),
         redirects: Vec::new(),
         serves: serves.iter().map(serve).collect(),

@@ -154,6 +154,14 @@ impl Checker<'_> {
     }
 
     fn kind(&self, raw: &RawPort, field: &dyn Fn(&str) -> String) -> Result<PortKind, ConfigError> {
+        let listens = raw.kind.get_ref() == "vhost" && raw.client != Some(true);
+        if let Some(group) = raw.socket_group.as_ref().filter(|_| !listens) {
+            return self.refuse(
+                group.span(),
+                field("socket_group"),
+                "is only of a vhost port that listens: it says who may open its socket",
+            );
+        }
         let interface = || match &raw.interface {
             Some(name) if (1..=15).contains(&name.get_ref().len()) => Ok(name.get_ref().clone()),
             Some(name) => self.refuse(
@@ -197,6 +205,10 @@ impl Checker<'_> {
             "vhost" => PortKind::Vhost {
                 socket: socket()?,
                 client: raw.client.unwrap_or(false),
+                group: raw
+                    .socket_group
+                    .as_ref()
+                    .map(|group| group.get_ref().clone()),
             },
             "null" => PortKind::Null {
                 size: raw.size.unwrap_or(64),

@@ -121,10 +121,15 @@ fn port_fields(port: &PortConfig) -> Vec<(&'static str, Value)> {
             ("socket", text(socket.display())),
             ("server", Value::Boolean(*server)),
         ]),
-        PortKind::Vhost { socket, client } => fields.extend([
-            ("socket", text(socket.display())),
-            ("client", Value::Boolean(*client)),
-        ]),
+        PortKind::Vhost {
+            socket,
+            client,
+            group,
+        } => {
+            fields.push(("socket", text(socket.display())));
+            fields.extend(group.iter().map(|group| ("socket_group", text(group))));
+            fields.push(("client", Value::Boolean(*client)));
+        }
         PortKind::Null { size } => fields.push(("size", number((*size).into()))),
         PortKind::Ring => {}
         PortKind::Pcap { rx, tx } => {
@@ -265,6 +270,7 @@ mod tests {
         let kinds = "
 [[port]]\nname = \"m\"\nkind = \"memif\"\nsocket = \"/tmp/m\"\nserver = true\nid = 3\nrole = \"router\"\nmac = \"02:00:00:00:00:07\"
 [[port]]\nname = \"v\"\nkind = \"virtio_user\"\nsocket = \"/tmp/v\"\nrole = \"pod\"
+[[port]]\nname = \"g\"\nkind = \"vhost\"\nsocket = \"/tmp/g\"\nsocket_group = \"dmsc\"\nrole = \"pod\"
 [[port]]\nname = \"h\"\nkind = \"vhost\"\nsocket = \"/tmp/h\"\nclient = true\nrole = \"pod\"\nplain_ip = \"drop\"
 [[port]]\nname = \"n\"\nkind = \"null\"\nrole = \"router\"\nsize = 99\nexception = \"none\"
 [[port]]\nname = \"p\"\nkind = \"pcap\"\nrx_file = \"a b\"\nrole = \"router\"\nvlan = 7

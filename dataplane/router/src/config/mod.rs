@@ -168,6 +168,8 @@ pub enum PortKind {
         socket: PathBuf,
         /// Whether this side connects instead of listening.
         client: bool,
+        /// Unix group that may open a socket on which this side listens.
+        group: Option<String>,
     },
     /// Frames from nowhere, to nowhere.
     Null {

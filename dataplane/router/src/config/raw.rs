@@ -60,6 +60,7 @@ pub(super) struct RawPort {
     pub(super) role: PortRole,
     pub(super) interface: Option<Spanned<String>>,
     pub(super) socket: Option<PathBuf>,
+    pub(super) socket_group: Option<Spanned<String>>,
     pub(super) server: Option<bool>,
     pub(super) client: Option<bool>,
     pub(super) id: Option<u32>,

@@ -47,7 +47,7 @@ pub(super) fn device(port: &PortConfig, workers: u16, taken_over: Option<MacAddr
             server: *server,
             mac,
         },
-        PortKind::Vhost { socket, client } => Device::Vhost {
+        PortKind::Vhost { socket, client, .. } => Device::Vhost {
             path: text(socket),
             queues: workers,
             client: *client,

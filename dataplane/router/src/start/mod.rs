@@ -2,6 +2,7 @@
 
 mod device;
 mod ports;
+mod socket;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

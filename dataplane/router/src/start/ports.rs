@@ -10,7 +10,7 @@ use dmsc_dpdk::{
 };
 
 use super::device::{can_be_shared, device};
-use super::section;
+use super::{section, socket};
 use crate::config::{Config, PortConfig};
 use crate::exception;
 use crate::mac::MacAddress;
@@ -94,8 +94,8 @@ impl<'a> OpenPorts<'a> {
             })
             .transpose()?;
         let pool = own.as_ref().unwrap_or(&self.pool);
-        let started = start_port(self.eal, port, device, pool, self.workers)
-            .with_context(|| section(self.config, port))?;
+        let open = || start_port(self.eal, port, device, pool, self.workers);
+        let started = socket::opened(port, open).with_context(|| section(self.config, port))?;
         self.open[number] = Some(started);
         Ok(())
     }

@@ -14,5 +14,6 @@ mod mistakes;
 mod observe;
 mod pods;
 mod rig;
+mod shared;
 mod vlan;
 mod workers;

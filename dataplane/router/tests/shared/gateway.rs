@@ -148,7 +148,6 @@ impl Gateway {
 
     /// Starts another one, which has all attachments that there were, as a node sees to.
     pub async fn start_again(&mut self, dead: Dead) {
-        let _ = std::fs::remove_file(self.socket());
         self.dataplane = Some(block_in_place(|| dead.0.again()));
         let all: Vec<_> = self
             .state

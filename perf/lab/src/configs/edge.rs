@@ -23,9 +23,18 @@ struct Pod {
     gateway: String,
     netns: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<Shared>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     outbound: Option<Outbound>,
     redirect: Vec<Redirect>,
     serve: Vec<Serve>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shared {
+    socket: PathBuf,
+    port: String,
+    address: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,7 +82,7 @@ pub fn edge_file(
     let node = &plan.nodes[edge.node].name;
     let mut pods = Vec::new();
     for pod in &edge.pods {
-        pods.push(self::pod(plan, pod, credentials(&pod.identity)?));
+        pods.push(self::pod(plan, pod, credentials(&pod.identity)?, paths));
     }
     Ok(toml::to_string(&EdgeFile {
         operator: paths.edge_operator(node),
@@ -87,14 +96,21 @@ pub fn edge_file(
     })?)
 }
 
-fn pod(plan: &Plan, pod: &EdgePodPlan, credentials: PathBuf) -> Pod {
+fn pod(plan: &Plan, pod: &EdgePodPlan, credentials: PathBuf, paths: Paths<'_>) -> Pod {
     let at = &plan.pods[pod.pod];
+    let shared = at.shared.as_ref();
+    let shared = shared.filter(|shared| shared.identity == pod.identity);
     let [http, dns, tcp] = EdgePlan::OUTBOUND;
     Pod {
         identity: pod.identity.clone(),
         credentials,
         gateway: at.gateway_address.clone(),
         netns: Path::new("/run/netns").join(&at.namespace),
+        shared: shared.map(|shared| Shared {
+            socket: paths.shared(&plan.nodes[at.gateway].name, &shared.port),
+            port: shared.port.clone(),
+            address: shared.address.clone(),
+        }),
         outbound: pod.outbound.then_some(Outbound {
             http,
             dns,
@@ -162,6 +178,10 @@ mod tests {
         assert_eq!(pod["netns"].as_str(), Some("/run/netns/f2-pod1"));
         assert_eq!(pod["credentials"].as_str(), Some("/pods/pod1+edge"));
         assert_eq!(pod["gateway"].as_str(), Some("10.1.1.1"));
+        let shared = pod["shared"].as_table().unwrap();
+        assert_eq!(shared["socket"].as_str(), Some("/run/lab/sg1.pod1_v.sock"));
+        assert_eq!(shared["port"].as_str(), Some("pod1_v"));
+        assert_eq!(shared["address"].as_str(), Some("10.1.255.2"));
         let outbound = pod["outbound"].as_table().unwrap();
         assert_eq!(outbound["dns"].as_str(), Some("127.0.0.1:53"));
         assert_eq!(pod["redirect"][0]["name"].as_str(), Some("/shop/web"));

@@ -21,6 +21,13 @@ impl Lab {
         self.issuer.pod(identity)
     }
 
+    /// Where the gateway of pod `pod` waits on its port `port` of shared memory.
+    #[must_use]
+    pub fn shared_socket(&self, pod: usize, port: &str) -> PathBuf {
+        let gateway = &self.plan.nodes[self.plan.pods[pod].gateway];
+        self.paths().shared(&gateway.name, port)
+    }
+
     /// A `dmsc-pod` command in pod `pod` with `identity` and its credentials.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What the tests stand on: namespaces, a dataplane process, its agent, pods and raw links.
 
 mod agent;
+pub mod guest;
 pub mod link;
 mod netns;
 pub mod pair;
