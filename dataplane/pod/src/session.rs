@@ -105,14 +105,22 @@ impl Registered {
     }
 }
 
+/// Where the pod is attached.
+#[derive(Debug)]
+struct Held {
+    place: Place,
+    /// Not while nobody knows what became of a move: no answer may mean that the gateway has made it.
+    is_sure: bool,
+}
+
 #[derive(Debug)]
 struct Shared {
     config: PodConfig,
     registrar: SocketAddr,
     udp_port: u16,
     registered: watch::Sender<Arc<Registered>>,
-    /// Where the pod is attached, or is to be; held over a registration, so that there is one at a time.
-    place: AsyncMutex<Place>,
+    /// Held over a registration, so that there is one at a time.
+    place: AsyncMutex<Held>,
     /// What holds of the UDP socket: where packets go, and the largest.
     socket: Mutex<(SocketAddr, usize)>,
     proofs: watch::Sender<Arc<Proofs>>,
@@ -232,7 +240,10 @@ impl Session {
         tell_waiting(&registered, None);
         let socket = (registered.data, registered.max_packet);
         let shared = Arc::new(Shared {
-            place: AsyncMutex::new(Place::Socket),
+            place: AsyncMutex::new(Held {
+                place: Place::Socket,
+                is_sure: true,
+            }),
             socket: Mutex::new(socket),
             config,
             registrar,
@@ -258,24 +269,38 @@ impl Session {
         Arc::clone(&self.shared.registered.borrow())
     }
 
-    /// Where the pod is attached.
-    pub(crate) async fn place(&self) -> Place {
-        self.shared.place.lock().await.clone()
+    /// Whether the gateway surely sends to the socket.
+    pub(crate) async fn is_at_socket(&self) -> bool {
+        let held = self.shared.place.lock().await;
+        held.place == Place::Socket && held.is_sure
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 
     /// Moves the lease to `place`, its attachment kept; a lease that is not known any more is replaced. Not what [`Session::registered`] tells until it is
     /// published.
     pub(crate) async fn move_to(&self, place: Place) -> Result<Registered, PodError> {
         let mut held = self.shared.place.lock().await;
+        // One that has ended must not come back.
+        if self.is_closed() {
+            return Err(PodError::NoLease);
+        }
         let mut connection = self.shared.connection();
         let lease = Some(self.shared.lease());
+        let was_sure = std::mem::replace(&mut held.is_sure, false);
         let moved = self.shared.register(&mut connection, &place, lease).await;
+        if matches!(moved, Err(PodError::Refused { .. } | PodError::NoLease)) {
+            held.is_sure = was_sure;
+        }
         let registered = match moved {
             // Where it is the gateway may know it by, and keeps the attachment; from there it moves.
             Err(PodError::NoLease) => {
-                let anew = self.shared.register(&mut connection, &held, None);
+                let anew = self.shared.register(&mut connection, &held.place, None);
                 let anew = anew.await?;
-                if *held == place {
+                if held.place == place {
                     anew
                 } else {
                     let lease = Some(anew.lease);
@@ -286,7 +311,10 @@ impl Session {
             other => other?,
         };
         debug!(attachment = %registered.attachment, ?place, "moved");
-        *held = place;
+        *held = Held {
+            place,
+            is_sure: true,
+        };
         Ok(registered)
     }
 
@@ -473,17 +501,17 @@ async fn keep(shared: Arc<Shared>) {
 }
 
 async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(), PodError> {
-    let mut place = shared.place.lock().await;
-    let registered = match shared.register(connection, &place, None).await {
+    let mut held = shared.place.lock().await;
+    let registered = match shared.register(connection, &held.place, None).await {
         // The port is not the pod's any more: whoever keeps it is told by what is published.
-        Err(PodError::Refused { reason, .. }) if *place != Place::Socket => {
+        Err(PodError::Refused { reason, .. }) if held.place != Place::Socket => {
             warn!(reason, "not registered on shared memory again");
-            *place = Place::Socket;
-            shared.register(connection, &place, None).await?
+            held.place = Place::Socket;
+            shared.register(connection, &held.place, None).await?
         }
         other => other?,
     };
-    drop(place);
+    drop(held);
     info!(gateway = %registered.gateway, attachment = %registered.attachment, "registered again");
     let lease = registered.lease;
     tell_waiting(&registered, Some(&shared.registered.borrow()));

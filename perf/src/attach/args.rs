@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::site::{By, LARGEST, SMALLEST, Side};
 
-/// How a process beside a gateway reaches it best: UDP through the kernel, memif, or vhost-user
+/// How a process beside a gateway reaches it best: UDP through the kernel, memif, or vhost-user with DPDK's driver (virtio) or one of its own (vhost)
 ///
 /// Starts dmsc-dataplane as a gateway with two attachments of one kind and a process at each, as edges are: a caller and a server that
 /// echoes. One kind after the other in every round, on the same two cores: the worker of the gateway on the second, both processes on the
@@ -15,7 +15,7 @@ use super::site::{By, LARGEST, SMALLEST, Side};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  dmsc-perf attach                                      three kinds, two sizes, three rounds: two minutes
+  dmsc-perf attach                                      four kinds, two sizes, three rounds: three minutes
   dmsc-perf attach --by udp,virtio --sizes 1200         two kinds, one size
   dmsc-perf attach --seconds 10 --rounds 5 --json attach.json
 

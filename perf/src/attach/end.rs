@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::echo::Echo;
 use super::link::Link;
 use super::order::{Answer, Order};
+use super::own::OwnLink;
 use super::shared::SharedLink;
 use super::site::{By, Side};
 use super::udp::UdpLink;
@@ -44,6 +45,7 @@ fn follow(args: &EndArgs) -> anyhow::Result<()> {
     let mut link: Box<dyn Link> = match args.by {
         By::Udp => Box::new(UdpLink::open(args.side)?),
         By::Memif | By::Virtio => Box::new(SharedLink::open(args)?),
+        By::Vhost => Box::new(OwnLink::open(args)?),
     };
     answer(&Answer::Open)?;
     let orders = listen();

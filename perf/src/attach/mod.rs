@@ -1,7 +1,7 @@
 //! `dmsc-perf attach`: how a process beside a gateway, as an edge is, reaches it best.
 //!
 //! `site`: the two attachments; `rig`: the gateway and all that runs; `process`, `order`: the processes at the ends, as they are started and told; `end`,
-//! `caller`, `echo`: what they do; `link`, `udp`, `shared`: their ways to the gateway; `outcome`: what came out.
+//! `caller`, `echo`: what they do; `link`, `udp`, `shared`, `own`, `wrap`: their ways to the gateway; `outcome`: what came out.
 
 mod args;
 mod caller;
@@ -10,6 +10,7 @@ mod end;
 mod link;
 mod order;
 mod outcome;
+mod own;
 mod process;
 mod rig;
 mod shared;
@@ -17,6 +18,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod wrap;
 
 use std::process::ExitCode;
 use std::time::Duration;

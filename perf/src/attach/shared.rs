@@ -1,4 +1,4 @@
-//! Memory shared with the gateway: a port of this process's own DPDK, whose frames it makes itself.
+//! Memory shared with the gateway: a port of this process's own DPDK.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -11,16 +11,14 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use super::args::EndArgs;
-use super::link::{Link, Message, number};
-use super::site::{MTU, POD_PORT, Side};
-use crate::torture::outer::{self, Frame};
+use super::link::{Link, Message};
+use super::site::MTU;
+use super::wrap::{Came, Wrap, sort};
 
 /// Memory of DPDK, MiB: the pool and little else.
 const MEMORY_MB: u32 = 16;
 /// Buffers: both rings full, and what is under way.
 const BUFFERS: u32 = 1_023;
-/// Ethernet, IPv4, UDP.
-const OUTER: usize = 42;
 /// Looks at an empty ring before sleeping, as the router's workers have.
 const EMPTY_ROUNDS: u32 = 4;
 /// First and longest step of sleep where nothing wakes, as the router's workers have them.
@@ -31,15 +29,12 @@ const ATTEMPTS: usize = 1_000;
 
 /// The port.
 pub struct SharedLink {
-    side: Side,
     rx: RxQueue,
     tx: TxQueue,
     pool: Mempool,
     wait: Option<WaitFd>,
     pending: Burst,
-    /// The frame around the message that was sent last.
-    frame: Frame,
-    of: Option<u32>,
+    wrap: Wrap,
     empty: u32,
     armed: bool,
     ramp: Duration,
@@ -79,14 +74,12 @@ impl SharedLink {
             .next()
             .context("a port has a queue")?;
         let mut link = SharedLink {
-            side: args.side,
             rx,
             tx,
             pool,
             wait,
             pending: Burst::new(),
-            frame: Frame::default(),
-            of: None,
+            wrap: Wrap::new(args.side),
             empty: 0,
             armed: false,
             ramp: RAMP_START,
@@ -96,14 +89,10 @@ impl SharedLink {
         Ok(link)
     }
 
-    /// Asks for the gateway's address (1), by which it learns ours, or answers its question (2).
     fn say_where(&mut self, operation: u16) {
-        let side = self.side;
-        let from = (side.mac(), side.address());
-        let mut frame = Frame::default();
-        frame.arp(side.gateway_mac(), 0, operation, from, side.gateway());
+        let place = self.wrap.place(operation);
         if let Some(mut mbuf) = self.pool.alloc()
-            && mbuf.copy_from(&frame.bytes)
+            && mbuf.copy_from(&place)
         {
             self.put(mbuf);
             self.flush();
@@ -116,32 +105,14 @@ impl SharedLink {
             let _ = self.pending.push(mbuf); // there is room now
         }
     }
-
-    /// Makes the frame around a message; only the request id differs from one to the next.
-    fn wrap(&mut self, message: &Message) {
-        let (side, frame) = (self.side, &mut self.frame);
-        frame.ethernet(side.gateway_mac(), side.mac(), 0, outer::IPV4);
-        let (from, to) = (side.address().into(), side.gateway().into());
-        frame.ip(from, to, outer::UDP, 64, 0);
-        frame.udp(POD_PORT, dmsc_wire::UDP_PORT);
-        frame.dmsc = frame.bytes.len();
-        frame.bytes.extend_from_slice(&message.bytes);
-        frame.seal();
-        // None over IPv4 (RFC 768): the memory is checked by nobody else either.
-        outer::put16(&mut frame.bytes, frame.transport + 6, 0);
-        self.of = Some(message.key);
-    }
 }
 
 impl Link for SharedLink {
     fn push(&mut self, message: &Message, id: u64) {
-        if self.of != Some(message.key) {
-            self.wrap(message);
-        }
+        let frame = self.wrap.around(message, id);
         if let Some(mut mbuf) = self.pool.alloc()
-            && mbuf.copy_from(&self.frame.bytes)
+            && mbuf.copy_from(frame)
         {
-            number(&mut mbuf.data_mut()[OUTER..], id);
             self.put(mbuf);
         }
     }
@@ -170,10 +141,10 @@ impl Link for SharedLink {
             if !mbuf.linearise() {
                 continue;
             }
-            let frame = mbuf.data();
-            match outer::find_dmsc(frame) {
-                Some((packet, ..)) => each(packet),
-                None => asked |= frame.get(12..14) == Some(&outer::ARP.to_be_bytes()[..]),
+            match sort(mbuf.data()) {
+                Came::Packet(packet) => each(packet),
+                Came::Asks => asked = true,
+                Came::Other => {}
             }
         }
         drop(burst);

@@ -32,13 +32,15 @@ pub enum By {
     Udp,
     /// Shared memory; the gateway listens.
     Memif,
-    /// vhost-user; the process is the guest.
+    /// vhost-user; the process is the guest, with DPDK's driver.
     Virtio,
+    /// The same with a driver of its own, without DPDK: as pods and edges have it.
+    Vhost,
 }
 
 impl By {
     /// All kinds.
-    pub const ALL: [By; 3] = [By::Udp, By::Memif, By::Virtio];
+    pub const ALL: [By; 4] = [By::Udp, By::Memif, By::Virtio, By::Vhost];
 
     /// As on the command line.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +48,7 @@ impl By {
             By::Udp => "udp",
             By::Memif => "memif",
             By::Virtio => "virtio",
+            By::Vhost => "vhost",
         }
     }
 }
@@ -120,7 +123,7 @@ impl Side {
     }
 
     /// Socket of memif and vhost-user.
-    fn socket(self, dir: &Path) -> PathBuf {
+    pub fn socket(self, dir: &Path) -> PathBuf {
         dir.join(format!("{}.sock", self.as_str()))
     }
 
@@ -137,7 +140,7 @@ impl Side {
                 socket.display(),
                 self.gateway_mac()
             ),
-            By::Virtio => format!(
+            By::Virtio | By::Vhost => format!(
                 "kind = \"vhost\"\nsocket = \"{}\"\nmac = \"{}\"",
                 socket.display(),
                 self.gateway_mac()
@@ -150,12 +153,12 @@ impl Side {
         )
     }
 
-    /// The process's end of the port, where it is a port.
+    /// The process's end of the port, where it is a port of DPDK.
     pub fn device(self, by: By, dir: &Path) -> Option<Device> {
         let path = self.socket(dir).display().to_string();
         let mac = Some(self.mac());
         match by {
-            By::Udp => None,
+            By::Udp | By::Vhost => None,
             By::Memif => Some(Device::Memif {
                 role: MemifRole::Client,
                 socket: path,

@@ -35,26 +35,26 @@ impl Shared {
         show: &mut dyn FnMut(&[u8]) -> bool,
     ) -> usize {
         let mut slot = lock(&self.incoming);
-        let Some(incoming) = slot.as_mut() else {
-            drop(slot);
-            let mut reader = lock(&self.reader);
-            if !reader
-                .as_ref()
-                .is_some_and(|one| one.will_wake(context.waker()))
-            {
-                *reader = Some(context.waker().clone());
-            }
-            return 0;
+        let frames = match slot.as_mut() {
+            None => 0,
+            Some(incoming) => match self.frames(incoming, context, counters, show) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    *slot = None;
+                    self.fail(&error);
+                    0
+                }
+            },
         };
-        match self.frames(incoming, context, counters, show) {
-            Ok(frames) => frames,
-            Err(error) => {
-                *slot = None;
-                drop(slot);
-                self.fail(&error);
-                0
+        if frames == 0 {
+            // Under the lock: a port that comes or goes from here on wakes.
+            let mut reader = lock(&self.reader);
+            let waker = context.waker();
+            if !reader.as_ref().is_some_and(|one| one.will_wake(waker)) {
+                *reader = Some(waker.clone());
             }
         }
+        frames
     }
 
     fn frames(
@@ -171,5 +171,59 @@ impl Shared {
         if let Err(error) = result {
             self.fail(&error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::SharedAttachment;
+
+    /// Whatever a gateway writes into the memory ends in one counter, and the pod goes on.
+    #[test]
+    fn every_frame_is_counted_once() {
+        let shared = Shared::new(
+            SharedAttachment {
+                socket: "/nowhere".into(),
+                port: "v".into(),
+                address: [10, 1, 0, 2].into(),
+            },
+            4_000,
+        );
+        let gateway = End {
+            mac: [2, 0, 0, 0, 0, 1],
+            address: [10, 1, 0, 1].into(),
+            port: UDP_PORT,
+        };
+        let counters = Counters::default();
+        let from = (gateway.address, gateway.port);
+        let mut shown = 0;
+        let mut frame = |from_end: End, to: End, cut: usize, room: bool| {
+            let outer = Outer::new(from_end, to).before(6);
+            let frame = [&outer[..], b"packet"].concat();
+            let show = &mut |packet: &[u8]| {
+                assert_eq!(packet, b"packet");
+                shown += 1;
+                room
+            };
+            shared.frame(&frame[..cut], from, &counters, show)
+        };
+        let (own, whole) = (shared.own, 48);
+        assert!(!frame(gateway, own, whole, false), "shown again");
+        assert!(frame(gateway, own, whole, true));
+        for cut in [0, 13, 20, whole - 1] {
+            assert!(frame(gateway, own, cut, true));
+        }
+        assert!(frame(gateway, End { port: 1, ..own }, whole, true));
+        assert!(frame(End { port: 1, ..gateway }, own, whole, true));
+        let mut other = gateway;
+        other.address = [10, 1, 0, 9].into();
+        assert!(frame(other, own, whole, true));
+        assert_eq!(shown, 2);
+        let counts = counters.read();
+        assert_eq!(counts.shared_received, 1);
+        assert_eq!(counts.frames_malformed, 4);
+        assert_eq!(counts.frames_not_ours, 1);
+        assert_eq!(counts.frames_not_from_gateway, 2);
     }
 }

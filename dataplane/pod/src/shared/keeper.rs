@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dmsc_vhost::{Config, Line, Port, VhostError};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -56,7 +58,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
         told: false,
         pause: FIRST,
     };
-    loop {
+    while !inner.session.is_closed() {
         // The gateway hears that packets go by the socket as soon as it can, unless the port is back before.
         let port = tokio::select! {
             biased;
@@ -119,6 +121,7 @@ impl Life<'_> {
             self.told = true;
         }
         self.shared.tried.send_replace(true);
+        appears(&self.shared.attachment.socket).await;
         sleep(self.pause).await;
         let refused = matches!(error, NoPort::Registrar(error) if !error.is_temporary());
         let last = if refused { LAST_REFUSED } else { LAST };
@@ -126,10 +129,37 @@ impl Life<'_> {
     }
 }
 
+/// Until there is a file of that name, for which nothing is looked at again and again. Where its folder cannot be watched: for a while.
+async fn appears(path: &Path) {
+    loop {
+        // Before the look, or one that comes in between would be missed.
+        let folder = watch(path);
+        if path.exists() {
+            return;
+        }
+        match folder {
+            Ok(folder) => drop(folder.readable().await),
+            Err(error) => {
+                debug!(%error, path = %path.display(), "its folder cannot be watched");
+                return sleep(LAST).await;
+            }
+        }
+    }
+}
+
+/// Becomes readable when a file of the folder that `path` is in comes or goes.
+fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let events = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    let what = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
+    inotify::add_watch(&events, folder, what)?;
+    watched(events)
+}
+
 /// Sees to it that the gateway sends to the socket; ready when that had to be said, and was.
 async fn back(inner: &Inner) {
     let mut pause = FIRST;
-    while inner.session.place().await != Place::Socket {
+    while !inner.session.is_at_socket().await {
         match inner.session.move_to(Place::Socket).await {
             Ok(registered) => {
                 inner.session.publish(registered);
@@ -151,9 +181,7 @@ async fn attach(inner: &Inner, shared: &Shared, port: Port) -> Result<AsyncFd<Li
     shared.gateway_mac.send_replace(None);
     *lock(&shared.outgoing) = Some(Outgoing::new(port.transmit));
     *lock(&shared.incoming) = Some(Incoming::new(port.receive)?);
-    if let Some(reader) = lock(&shared.reader).take() {
-        reader.wake();
-    }
+    shared.wake();
     let (registered, gateway) = register(inner, shared, &line).await?;
     shared.gateway.store(gateway.into(), Relaxed);
     find(shared, gateway).await?;
@@ -180,7 +208,7 @@ async fn register(
         shared.ask(shared.attachment.address);
         match inner.session.move_to(place.clone()).await {
             // A gateway that has just started has its port before its registrar can be reached.
-            Err(error) if error.is_temporary() => {
+            Err(error) if error.is_temporary() && !inner.session.is_closed() => {
                 debug!(%error, "not moved to shared memory yet");
                 tokio::select! {
                     _ = line.readable() => {}

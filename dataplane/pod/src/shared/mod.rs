@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     gateway: AtomicU32,
     /// And its MAC address, once it was heard.
     gateway_mac: watch::Sender<Option<Mac>>,
-    /// Whoever waits for packets while there is no port: woken when there is one.
+    /// Whoever waits for packets: woken when there is another port, or none.
     reader: Mutex<Option<Waker>>,
     /// There may be room again.
     room: Notify,
@@ -161,8 +161,16 @@ impl Shared {
         self.set_up(false);
         *lock(&self.outgoing) = None;
         *lock(&self.incoming) = None;
+        self.wake();
         self.gateway_mac.send_replace(None);
         self.room.notify_waiters();
+    }
+
+    /// Lets whoever waits for packets look where they come from now.
+    fn wake(&self) {
+        if let Some(reader) = lock(&self.reader).take() {
+            reader.wake();
+        }
     }
 
     fn from(&self) -> (Ipv4Addr, u16) {
