@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use dmsc_pod::SharedAttachment;
 use dmsc_proto::v1;
 use dmsc_proto::v1::dataplane_agent_client::DataplaneAgentClient;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
@@ -20,8 +21,8 @@ use tonic::{Request, Response, Status};
 
 use crate::rig::{Dataplane, Netns};
 
-/// The port's name.
-pub const SHARED: &str = "pod1v";
+/// The ports' names, and the pods' addresses there; the gateway's end in 1.
+pub const SHARED: [(&str, [u8; 4]); 2] = [("pod1v", [10, 9, 0, 2]), ("pod2v", [10, 8, 0, 2])];
 /// The pods' address on the link with a kernel at its end.
 const POD: &str = "10.1.1.2";
 
@@ -30,7 +31,7 @@ type Leases = BTreeMap<u64, v1::Attachment>;
 struct State {
     agent: PathBuf,
     leases: Mutex<Leases>,
-    /// Whether the shared port is anybody's.
+    /// Whether nobody may have a shared port.
     refuses: AtomicBool,
 }
 
@@ -62,28 +63,32 @@ pub struct Gateway {
     folder: tempfile::TempDir,
 }
 
-fn ports(socket: &Path) -> String {
-    format!(
-        r#"
+fn ports(folder: &Path) -> String {
+    let mut text = r#"
+[workers]
+idle = "block"
 [[port]]
 name = "pod1"
 kind = "af_packet"
 interface = "pod1"
 role = "pod"
 addresses = ["10.1.1.1/24"]
-[[port]]
-name = "{SHARED}"
-kind = "vhost"
-socket = "{}"
-role = "pod"
-mtu = 9000
-exception = "none"
-addresses = ["10.9.0.1/24"]
-[workers]
-idle = "block"
-"#,
-        socket.display()
-    )
+"#
+    .to_owned();
+    for (name, _) in SHARED {
+        text += &format!(
+            "[[port]]\nname = \"{name}\"\nkind = \"vhost\"\nsocket = \"{}\"\nrole = \"pod\"\nmtu = 9000\nexception = \"none\"\naddresses = [\"{}/24\"]\n",
+            folder.join(name).display(),
+            gateway_of(name).unwrap(),
+        );
+    }
+    text
+}
+
+/// The gateway's address on a shared port.
+fn gateway_of(port: &str) -> Option<Ipv4Addr> {
+    let (_, [a, b, c, _]) = SHARED.iter().find(|(name, _)| *name == port)?;
+    Some(Ipv4Addr::new(*a, *b, *c, 1))
 }
 
 impl Gateway {
@@ -91,7 +96,7 @@ impl Gateway {
     pub async fn start() -> Gateway {
         let place = PLACE.take().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let ports = ports(&folder.path().join("v.sock"));
+        let ports = ports(folder.path());
         // Its client waits in a runtime of its own.
         let dataplane = block_in_place(|| Dataplane::start(&place[0], 1, "sg", &ports));
         // As a node's: behind the dataplane's tap, so that it is away while the dataplane is.
@@ -128,12 +133,17 @@ impl Gateway {
         self.registrar
     }
 
-    /// Where the dataplane listens.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("v.sock")
+    /// The first or second shared port as a pod's.
+    pub fn shared(&self, number: usize) -> SharedAttachment {
+        let (port, address) = SHARED[number];
+        SharedAttachment {
+            socket: self.folder.path().join(port),
+            port: port.into(),
+            address: address.into(),
+        }
     }
 
-    /// Whether nobody may be attached on the shared port.
+    /// Whether nobody may be attached on a shared port.
     pub fn refuse(&self, refuses: bool) {
         self.state.refuses.store(refuses, Relaxed);
     }
@@ -203,12 +213,14 @@ impl Registrar for Service {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
         let request = request.into_inner();
-        let (port, address, gateway) = if request.port.is_empty() {
-            ("pod1".to_owned(), POD.to_owned(), "10.1.1.1")
-        } else if request.port == SHARED && !self.0.refuses.load(Relaxed) {
-            (request.port, request.address, "10.9.0.1")
-        } else {
-            return Err(Status::permission_denied("port: not this one"));
+        let refuses = self.0.refuses.load(Relaxed);
+        let shared = gateway_of(&request.port).filter(|_| !refuses);
+        let (port, address, gateway) = match shared {
+            Some(gateway) => (request.port, request.address, gateway),
+            None if request.port.is_empty() => {
+                ("pod1".into(), POD.into(), Ipv4Addr::new(10, 1, 1, 1))
+            }
+            None => return Err(Status::permission_denied("port: not this one")),
         };
         let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
         let old = match request.lease {
@@ -247,9 +259,9 @@ impl Registrar for Service {
             attachment: id,
             domain: 1,
             source_name: source.as_bytes().to_vec(),
-            data_address: gateway.into(),
+            data_address: gateway.to_string(),
             data_port: u32::from(dmsc_wire::UDP_PORT),
-            max_packet: if port == SHARED { 8_972 } else { 1_472 },
+            max_packet: if shared.is_some() { 8_972 } else { 1_472 },
             port,
             ..Default::default()
         }))

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use dmsc_pod::{CallOptions, Pod, PodConfig, SharedAttachment};
+use dmsc_pod::{CallOptions, Pod, PodConfig};
 use dmsc_quic::{Config, Endpoint};
 
-use crate::gateway::{SHARED, enter};
+use crate::gateway::enter;
 use crate::rig::need_ports;
 use crate::world::{Server, World, name};
 
@@ -28,14 +28,10 @@ fn play<F: Future<Output = ()>>(scene: impl FnOnce() -> F + Send + 'static) {
     }
 }
 
-fn config(world: &World, identity: &str, shared: bool) -> PodConfig {
+fn config(world: &World, identity: &str, shared: Option<usize>) -> PodConfig {
     let mut config = PodConfig::new(world.gateway.registrar().into(), identity);
     config.fix_offload = false;
-    config.shared = shared.then(|| SharedAttachment {
-        socket: world.gateway.socket(),
-        port: SHARED.into(),
-        address: "10.9.0.2".parse().unwrap(),
-    });
+    config.shared = shared.map(|number| world.gateway.shared(number));
     config
 }
 
@@ -48,13 +44,13 @@ async fn until(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-async fn client(world: &World, shared: bool) -> Endpoint {
-    let pod = Pod::connect(config(world, "web", shared)).await.unwrap();
+async fn client(world: &World) -> Endpoint {
+    let pod = Pod::connect(config(world, "web", Some(0))).await.unwrap();
     Endpoint::new(pod, Config::new(world.credentials("web"))).unwrap()
 }
 
-async fn server(world: &World) -> Server {
-    let mut pod = config(world, "cart/a", false);
+async fn server(world: &World, shared: Option<usize>) -> Server {
+    let mut pod = config(world, "cart/a", shared);
     pod.prefixes = vec![name("/shop/cart")];
     let mut config = Config::new(world.credentials("cart/a"));
     config.proofs = vec![world.proof("cart/a", "/shop/cart", |_| {})];
@@ -67,13 +63,13 @@ fn calls_and_long_packets_go_over_shared_memory() {
     need_ports!();
     play(|| async {
         let world = World::new().await;
-        let mut served = config(&world, "shop/a", true);
+        let mut served = config(&world, "shop/a", Some(0));
         served.prefixes = vec![name("/shop/a")];
         let pod = Pod::connect_and_serve(served, |request| async move { request.payload });
         let pod = pod.await.unwrap();
         until("shared memory", || pod.is_shared()).await;
         assert_eq!(pod.registered().max_packet, 8_972);
-        let caller = Pod::connect(config(&world, "web", false)).await.unwrap();
+        let caller = Pod::connect(config(&world, "web", None)).await.unwrap();
         assert!(!caller.is_shared());
         let options = CallOptions::default();
         for length in [0, 1, 1_000, 1_300] {
@@ -105,7 +101,7 @@ fn a_gateway_that_does_not_let_it_is_reached_by_udp() {
     play(|| async {
         let world = World::new().await;
         world.gateway.refuse(true);
-        let pod = Pod::connect(config(&world, "web", true)).await.unwrap();
+        let pod = Pod::connect(config(&world, "web", Some(0))).await.unwrap();
         let options = CallOptions::default();
         let router = name("/dmsc/1");
         let ping = || pod.ping(&router, b"", 0, &options);
@@ -117,7 +113,7 @@ fn a_gateway_that_does_not_let_it_is_reached_by_udp() {
         ping().await.unwrap();
         assert_eq!(pod.registered().max_packet, 8_972);
         // A second one, while the first is there, and when it is not any more.
-        let second = Pod::connect(config(&world, "web2", true)).await.unwrap();
+        let second = Pod::connect(config(&world, "web2", Some(0))).await.unwrap();
         assert!(!second.is_shared());
         ping().await.unwrap();
         assert!(pod.is_shared());
@@ -135,9 +131,9 @@ fn live_connections_of_quic_move_with_their_pod() {
     need_ports!();
     play(|| async {
         let mut world = World::new().await;
-        let _server = server(&world).await;
+        let _server = server(&world, None).await;
         world.gateway.refuse(true);
-        let client = client(&world, true).await;
+        let client = client(&world).await;
         let connector = client.connector();
         let told = vec![5; 200_000];
         let call = async |told: &[u8]| {
@@ -175,5 +171,43 @@ fn live_connections_of_quic_move_with_their_pod() {
         assert!(connection.is_open(), "the same connection all the time");
         assert_eq!(client.open_connections(), 1);
         client.close().await;
+    });
+}
+
+#[test]
+fn quic_has_long_datagrams_where_both_ends_share_memory_and_short_ones_elsewhere() {
+    need_ports!();
+    play(|| async {
+        let mut world = World::new().await;
+        let server = server(&world, Some(1)).await;
+        let client = client(&world).await;
+        let (one, two) = (client.pod(), server.endpoint.pod());
+        until("shared memory", || one.is_shared() && two.is_shared()).await;
+        let connector = client.connector();
+        let told = vec![5; 400_000];
+        let call = async || {
+            let answer = connector.call(&name("/shop/cart"), &told, false).await;
+            assert!(answer.unwrap() == told);
+        };
+        call().await;
+        let connection = connector.connect(&name("/shop/cart")).await.unwrap();
+        let mtu = || connection.stats().path.current_mtu;
+        let end = Instant::now() + PATIENCE;
+        while mtu() < 8_700 {
+            assert!(Instant::now() < end, "{}", mtu());
+            call().await;
+        }
+        // What is too long now is noticed by the connection, which goes on.
+        let dead = world.gateway.kill();
+        world.gateway.refuse(true);
+        until("UDP", || !one.is_shared() && !two.is_shared()).await;
+        world.gateway.start_again(dead).await;
+        call().await;
+        assert!(mtu() < 1_500, "{}", mtu());
+        world.gateway.refuse(false);
+        until("shared memory", || one.is_shared() && two.is_shared()).await;
+        call().await;
+        assert!(connection.is_open());
+        assert_eq!(one.counts().frames_malformed, 0);
     });
 }
