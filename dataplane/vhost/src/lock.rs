@@ -28,7 +28,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(0o660)
             .open(&path)
             .map_err(failed)?;
         match file.try_lock() {
