@@ -64,6 +64,7 @@ impl Edge for FakeEdge {
             age_ms: 61_500,
             rtt_us: 412,
             mtu: 1_452,
+            by: "shared".into(),
             ..EdgeConnection::default()
         };
         let is_known = request.get_ref().pod != "nobody";
@@ -138,7 +139,7 @@ async fn services_and_connections() {
     assert_eq!(connections["connections"][0]["peer"], "pod4/curl");
     assert_eq!(connections["connections"][0]["mtu_bytes"], 1_452);
     let table = text(&server, &["show", "connections"]).await;
-    for word in ["4:9", "61.5", "0.412", "1452"] {
+    for word in ["4:9", "61.5", "0.412", "1452", "shared"] {
         assert!(table.contains(word), "{word}: {table}");
     }
     let nobody = text(&server, &["show", "connections", "--pod", "nobody"]).await;

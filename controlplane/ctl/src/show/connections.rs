@@ -32,6 +32,8 @@ struct ConnectionView {
     received_bytes: u64,
     streams: u64,
     mtu_bytes: u32,
+    /// How the pod's packets pass to and from its gateway now: `shared` memory or `udp`.
+    by: String,
 }
 
 impl From<EdgeConnection> for ConnectionView {
@@ -51,6 +53,7 @@ impl From<EdgeConnection> for ConnectionView {
             received_bytes: one.received_bytes,
             streams: one.streams,
             mtu_bytes: one.mtu,
+            by: one.by,
         }
     }
 }
@@ -93,6 +96,7 @@ fn grid(view: &ConnectionsView) -> Grid {
         ">received bytes",
         ">streams",
         ">mtu",
+        "by",
     ]);
     for one in &view.connections {
         let instance = match (one.gateway, one.attachment) {
@@ -112,6 +116,7 @@ fn grid(view: &ConnectionsView) -> Grid {
             one.received_bytes.to_string(),
             one.streams.to_string(),
             one.mtu_bytes.to_string(),
+            or_dash(&one.by),
         ]);
     }
     grid

@@ -119,6 +119,8 @@ fn connection(pod: &Shared, one: &QuicConnection) -> Keyed<v1::EdgeConnection> {
     let stats = quic.stats();
     let place = quic.instance();
     let age = one.since.elapsed();
+    let context = pod.context.get();
+    let is_shared = context.is_some_and(|context| context.endpoint.pod().is_shared());
     let entry = v1::EdgeConnection {
         pod: identity.clone(),
         direction: direction.to_owned(),
@@ -134,6 +136,7 @@ fn connection(pod: &Shared, one: &QuicConnection) -> Keyed<v1::EdgeConnection> {
         streams: one.streams(),
         mtu: u32::from(stats.path.current_mtu),
         sent_packets: stats.path.sent_packets,
+        by: if is_shared { "shared" } else { "udp" }.to_owned(),
     };
     // Its address is its own while it is open.
     let itself = std::ptr::from_ref(one).addr().to_be_bytes();
