@@ -19,6 +19,7 @@ use crate::judge::Judge;
 use crate::notice::{self, Notice};
 use crate::peer::Peer;
 use crate::proof;
+use crate::replicas::{self, Ear};
 use crate::revoked::Revoked;
 use crate::tls::Shown;
 
@@ -196,7 +197,7 @@ impl Life {
     }
 
     /// The caller's ear: what the server says beside its answers.
-    pub async fn hear(self: Arc<Self>, quic: quinn::Connection, judge: Judge) {
+    pub async fn hear(self: Arc<Self>, quic: quinn::Connection, judge: Judge, ear: Ear) {
         while let Ok(mut stream) = quic.accept_uni().await {
             let heard = async {
                 match notice::read(&mut stream).await {
@@ -206,6 +207,10 @@ impl Life {
                         Err(error) => {
                             debug!(%error, name = %judge.peer.called(), "renewed proofs do not count");
                         }
+                    },
+                    Ok(Notice::Replicas) => match replicas::read(&mut stream).await {
+                        Ok(told) => ear.hears(told),
+                        Err(error) => debug!(%error, "replicas that cannot be read"),
                     },
                     Ok(Notice::Unknown) => {}
                     Err(error) => debug!(%error, "a notice that cannot be read"),
