@@ -66,12 +66,7 @@ impl Answer {
 
     /// Ends the call if nothing is left.
     fn check(&mut self) {
-        let over = match &self.inner {
-            Inner::Empty => true,
-            Inner::Text(text) => text.is_empty(),
-            Inner::Stream(incoming) => incoming.is_end_stream(),
-        };
-        if over {
+        if self.is_end_stream() {
             self.end(true);
         }
     }
