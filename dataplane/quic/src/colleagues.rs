@@ -114,10 +114,14 @@ async fn listen(endpoint: &Weak<Inner>, prefix: &NameBuf, told: &watch::Sender<T
         let Some(inner) = endpoint.upgrade() else {
             break;
         };
-        let own = inner.pod.registered().gateway;
-        drop(inner);
+        let own = inner.pod.registered();
         answered = true;
-        let here = instances.iter().filter(|one| one.gateway == own);
+        let here = instances.iter().filter(|one| one.gateway == own.gateway);
+        if here.clone().all(|one| one.attachment != own.attachment) {
+            // It may have been revoked: then its connections are to end.
+            inner.pod.refresh();
+        }
+        drop(inner);
         let here = here.map(|one| Replica {
             attachment: one.attachment,
             health: Health::of_word(&one.health),

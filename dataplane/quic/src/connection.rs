@@ -18,7 +18,7 @@ use crate::endpoint::Inner;
 use crate::error::Ended;
 use crate::exhibits::Exhibits;
 use crate::judge::Judge;
-use crate::life::{self, Life, State, is_doubt};
+use crate::life::{Life, State, is_doubt};
 use crate::notice;
 use crate::peer::{Peer, Role};
 use crate::replicas::Heard;
@@ -109,8 +109,8 @@ impl Connection {
         endpoint: Weak<Inner>,
     ) -> Self {
         let identity = caller.identity.clone();
-        let life = Arc::new(Life::called(caller));
-        let show = life::show(quic.clone(), Arc::clone(&peer), exhibits, shown);
+        let life = Arc::new(Life::called(caller, exhibits, shown));
+        let show = Arc::clone(&life).show(quic.clone(), Arc::clone(&peer));
         let tell = colleagues::tell(endpoint.clone(), quic.clone(), peer.called().clone());
         let says = tokio::spawn(async { tokio::join!(show, tell) }).abort_handle();
         Self::new(quic, peer, (identity, revoked), life, (says, endpoint))
