@@ -6,6 +6,7 @@ mod peer;
 pub mod process;
 pub mod roles;
 pub mod socket;
+mod through;
 
 pub use peer::{Peer, group_exists};
 pub use roles::{Caller, Groups, Role};

@@ -28,10 +28,10 @@ pub struct Endpoint {
     pub udp_port: u16,
 }
 
-/// What a pod says of itself.
+/// What a pod says of itself, or its gateway of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Health {
-    /// Nothing yet (found after a restart), or its port was unreachable.
+    /// Nothing yet (found after a restart).
     #[default]
     Unknown,
     /// Takes calls.
@@ -40,6 +40,8 @@ pub enum Health {
     Draining,
     /// Takes fewer calls than it gets.
     Overloaded,
+    /// Its port is closed, or it answers no probe: its gateway says so.
+    Unreachable,
 }
 
 impl Health {
@@ -51,6 +53,7 @@ impl Health {
             Self::Serving => "serving",
             Self::Draining => "draining",
             Self::Overloaded => "overloaded",
+            Self::Unreachable => "unreachable",
         }
     }
 
@@ -170,7 +173,7 @@ impl Lease {
         if self.reachable && self.answers {
             self.health
         } else {
-            Health::Unknown
+            Health::Unreachable
         }
     }
 }
@@ -405,6 +408,7 @@ mod tests {
         table.put(one);
         assert!(table.set_reachable(AttachmentId(9), false));
         assert!(!table.set_reachable(AttachmentId(9), false));
-        assert_eq!(table.iter().next().unwrap().told_health(), Health::Unknown);
+        let told = table.iter().next().unwrap().told_health();
+        assert_eq!(told, Health::Unreachable);
     }
 }

@@ -1,7 +1,7 @@
 //! Which instances of a name a pod may call: members of its group, own pods one by one, after access policy (design §4).
 
 use dmsc_proto::v1;
-use dmsc_wire::{Domain, Name, NodeId};
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
 use crate::lease::{Health, LeaseTable};
 use crate::routes::Tables;
@@ -13,11 +13,13 @@ pub struct Caller<'a> {
     pub domain: Domain,
     /// Its name under its identity.
     pub name: Name<'a>,
+    /// Prefixes that it serves itself: who else does at its gateway it may know, whether it may call them or not.
+    pub serves: &'a [NameBuf],
 }
 
 /// The instances of `name` for `caller` at gateway `own`, in order of metric; empty if there is none or access is denied.
 ///
-/// Pods at other gateways are one instance per gateway, of unknown health: their own gateway knows more.
+/// Pods at other gateways are one instance per gateway, of unknown health: their own gateway knows more, and they tell their callers.
 #[must_use]
 pub fn instances(
     tables: &Tables,
@@ -26,7 +28,12 @@ pub fn instances(
     caller: Caller<'_>,
     name: Name<'_>,
 ) -> Vec<v1::Instance> {
-    if !allowed(tables, caller, name) {
+    let serves = caller
+        .serves
+        .iter()
+        .any(|prefix| prefix.as_name().is_prefix_of(name));
+    let may_call = allowed(tables, caller, name);
+    if !serves && !may_call {
         return Vec::new();
     }
     let depth = name.component_count();
@@ -67,6 +74,7 @@ pub fn instances(
             ));
         }
     }
+    all.retain(|instance| may_call || instance.gateway == own.0);
     all.sort_by_key(|instance| (instance.metric, instance.gateway, instance.attachment));
     all
 }
@@ -108,8 +116,6 @@ fn allowed(tables: &Tables, caller: Caller<'_>, callee: Name<'_>) -> bool {
 mod tests {
     use std::time::Instant;
 
-    use dmsc_wire::NameBuf;
-
     use super::*;
     use crate::lease::{Lease, LeaseId};
     use crate::routes::Routes;
@@ -146,11 +152,16 @@ mod tests {
     }
 
     fn ask(routes: &Routes, name: &str) -> Vec<(u32, u32, u32)> {
+        ask_as(routes, &[], name)
+    }
+
+    fn ask_as(routes: &Routes, serves: &[NameBuf], name: &str) -> Vec<(u32, u32, u32)> {
         let caller = NameBuf::parse("/id/pod3/x").unwrap();
         let name = NameBuf::parse(name).unwrap();
         let caller = Caller {
             domain: Domain(1),
             name: caller.as_name(),
+            serves,
         };
         instances(&routes.tables, &leases(), NodeId(1), caller, name.as_name())
             .iter()
@@ -175,6 +186,10 @@ mod tests {
         let deny =
             "[[access]]\nid = 1\ncaller = \"/id/pod3\"\ncallee = \"/shop/b\"\nallow = false\n";
         assert_eq!(ask(&routes(deny), "/shop/b/x"), []);
+        // Who serves it itself may know who does so beside it.
+        let serves = [NameBuf::parse("/shop/b").unwrap()];
+        assert_eq!(ask_as(&routes(deny), &serves, "/shop/b"), [(1, 7, 0)]);
+        assert_eq!(ask_as(&routes(""), &serves, "/shop/b").len(), 2);
         let allow = "[[access]]\nid = 2\ncaller = \"/id/pod3\"\ncallee = \"/shop/b\"\nallow = false\n\
                      [[access]]\nid = 1\ncaller = \"/id/pod3/x\"\nallow = true\n";
         assert_eq!(ask(&routes(allow), "/shop/b").len(), 2);

@@ -78,7 +78,7 @@ async fn a_resolve_stream_tells_what_changes_until_the_lease_ends() {
     other.client.health(health).await.unwrap();
     until(&mut stream, &[(1, "serving"), (2, "draining")]).await;
     place.dataplane.tell(2, "unreachable").await;
-    until(&mut stream, &[(1, "serving"), (2, "unknown")]).await;
+    until(&mut stream, &[(1, "serving"), (2, "unreachable")]).await;
     let withdraw = |lease| v1::WithdrawRequest {
         lease,
         prefixes: vec![],
@@ -96,9 +96,9 @@ async fn a_resolve_stream_tells_what_changes_until_the_lease_ends() {
             Ok(stream) => held.push(stream),
             Err(status) => break status,
         }
-        assert!(held.len() < 16);
+        assert!(held.len() < 24);
     };
-    assert_eq!((status.code(), held.len()), (Code::ResourceExhausted, 15));
+    assert_eq!((status.code(), held.len()), (Code::ResourceExhausted, 23));
     pod.client.withdraw(withdraw(lease)).await.unwrap();
     let ended = loop {
         match stream.message().await {

@@ -325,7 +325,7 @@ async fn pods_register_refresh_and_withdraw() {
         .unwrap();
     assert_eq!(next().await[0].2, "draining");
     dataplane.tell(1, "unreachable").await;
-    assert_eq!(next().await[0].2, "unknown");
+    assert_eq!(next().await[0].2, "unreachable");
 
     client
         .refresh(v1::RefreshRequest {

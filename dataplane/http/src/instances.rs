@@ -1,9 +1,10 @@
 //! The instances of a name, and which of them takes the next call.
 //!
+//! The gateway tells its own pods one by one, and of others their gateways; servers there tell of which pods these have ([`dmsc_quic::replicas`]).
 //! Those that were not tried for this call, of these the ones that do not rest, are well and are nearest; of two drawn at random, the one with less to do.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant as Time};
+use std::time::Duration;
 
 use dmsc_pod::Pin;
 use dmsc_quic::Endpoint;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::instance::{Chosen, Instance};
+use crate::known::{Known, Telling};
 
 /// Between two questions to a registrar that is away, or does not tell more names: twice as long every time, up to a limit.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -21,33 +23,6 @@ const ASK_SELDOM: Duration = Duration::from_secs(16);
 /// What the gateway says of a name, followed until this is dropped. `T` is what the caller keeps for each instance.
 #[derive(Debug)]
 pub struct Instances<T = ()>(watch::Receiver<Known<T>>);
-
-#[derive(Debug)]
-struct Known<T> {
-    list: Vec<Candidate<T>>,
-    telling: Telling,
-    /// Whichever the network chooses, for when nobody says where instances are.
-    network: Arc<Instance<T>>,
-}
-
-/// Whether the list is the gateway's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Telling {
-    /// It has not answered yet.
-    NotYet,
-    /// It tells changes at the moment.
-    Now,
-    /// It does not, or no longer. What was known stays: it is better than nothing while the control plane is away.
-    No,
-}
-
-#[derive(Debug)]
-struct Candidate<T> {
-    instance: Arc<Instance<T>>,
-    /// Health, then distance: the least is best.
-    rank: (u8, u32),
-    weight: u64,
-}
 
 impl<T: Default + Send + Sync + 'static> Instances<T> {
     /// Asks the gateway of the endpoint's pod from now on. Must be called in a tokio runtime.
@@ -62,7 +37,7 @@ impl<T: Default + Send + Sync + 'static> Instances<T> {
     #[must_use]
     pub fn of(list: &[dmsc_pod::Instance]) -> Self {
         let mut known = Known::default();
-        known.learn(list);
+        known.learn(list.to_vec());
         Self(watch::channel(known).1)
     }
 }
@@ -109,122 +84,35 @@ impl<T> Instances<T> {
     }
 }
 
-impl<T: Default> Default for Known<T> {
-    fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            telling: Telling::NotYet,
-            network: Instance::new(None),
-        }
-    }
-}
-
-impl<T> Known<T> {
-    fn is_served(&self) -> bool {
-        self.telling == Telling::No || !self.list.is_empty()
-    }
-
-    /// In one pass and without allocation: of the best so far, two at random are kept.
-    fn draw(&self, tried: &[Option<Pin>]) -> Option<&Arc<Instance<T>>> {
-        let now = Time::now();
-        let (mut best, mut count, mut two) = (None, 0_usize, [None; 2]);
-        for one in &self.list {
-            if tried.contains(&one.instance.pin) {
-                continue;
-            }
-            let grade = (one.instance.rests(now), one.rank);
-            if best.is_some_and(|best| best < grade) {
-                continue;
-            }
-            if best != Some(grade) {
-                (best, count, two) = (Some(grade), 0, [None; 2]);
-            }
-            count += 1;
-            let at = match count {
-                1 | 2 => count - 1,
-                _ => rand::random_range(0..count),
-            };
-            if let Some(place) = two.get_mut(at) {
-                *place = Some(one);
-            }
-        }
-        match two {
-            [Some(one), Some(other)] => Some(one.less_busy(other)),
-            [one, _] => one.map(|one| &one.instance),
-        }
-    }
-}
-
-impl<T> Candidate<T> {
-    /// The one with fewer calls per weight; either of them, if there is no difference.
-    fn less_busy<'a>(&'a self, other: &'a Self) -> &'a Arc<Instance<T>> {
-        let load = |one: &Self, beside: &Self| {
-            (u64::from(one.instance.in_flight()) + 1).saturating_mul(beside.weight)
-        };
-        let takes = match load(self, other).cmp(&load(other, self)) {
-            std::cmp::Ordering::Less => self,
-            std::cmp::Ordering::Greater => other,
-            std::cmp::Ordering::Equal if rand::random() => self,
-            std::cmp::Ordering::Equal => other,
-        };
-        &takes.instance
-    }
-}
-
-impl<T: Default> Known<T> {
-    /// Those that were there keep what was learned of them. Whether anybody is not there any more.
-    fn learn(&mut self, instances: &[dmsc_pod::Instance]) -> bool {
-        let before = std::mem::take(&mut self.list);
-        for told in instances {
-            let pin = Some(Pin {
-                gateway: told.gateway,
-                attachment: told.attachment,
-            });
-            // Several behind one far gateway have one pin, and are one here.
-            let mut known = self.list.iter().chain(&before);
-            let known = known.find(|one| one.instance.pin == pin);
-            let candidate = Candidate {
-                instance: known
-                    .map_or_else(|| Instance::new(pin), |known| Arc::clone(&known.instance)),
-                rank: (health(&told.health), told.metric),
-                weight: u64::from(told.weight.max(1)),
-            };
-            self.list.push(candidate);
-        }
-        self.telling = Telling::Now;
-        let stays = |one: &Candidate<T>| {
-            let pin = one.instance.pin;
-            self.list.iter().any(|other| other.instance.pin == pin)
-        };
-        !before.iter().all(stays)
-    }
-}
-
-/// Who wants fewer calls comes later, who wants none last.
-fn health(word: &str) -> u8 {
-    match word {
-        "serving" | "unknown" => 0,
-        "draining" => 2,
-        _ => 1,
-    }
-}
-
 /// Until nobody has the name any more.
 async fn follow<T: Default>(endpoint: Arc<Endpoint>, name: NameBuf, told: watch::Sender<Known<T>>) {
+    tokio::select! {
+        () = told.closed() => {}
+        () = ask(&endpoint, &name, &told) => {}
+        () = hear(&endpoint, &name, &told) => {}
+    }
+}
+
+/// What the gateway tells.
+async fn ask<T: Default>(endpoint: &Endpoint, name: &NameBuf, told: &watch::Sender<Known<T>>) {
     let mut pause = ASK_AGAIN;
     loop {
-        tokio::select! {
-            () = told.closed() => return,
-            answered = listen(&endpoint, &name, &told) => if answered {
-                pause = ASK_AGAIN;
-            }
+        if listen(endpoint, name, told).await {
+            pause = ASK_AGAIN;
         }
         told.send_modify(|known| known.telling = Telling::No);
-        tokio::select! {
-            () = told.closed() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
+        tokio::time::sleep(pause).await;
         pause = (pause * 2).min(ASK_SELDOM);
+    }
+}
+
+/// What servers tell, also while the gateway does not.
+async fn hear<T: Default>(endpoint: &Endpoint, name: &NameBuf, told: &watch::Sender<Known<T>>) {
+    let mut replicas = endpoint.replicas(name);
+    // Its sender is there as long as somebody follows it.
+    while replicas.changed().await.is_ok() {
+        let now = replicas.borrow_and_update().clone();
+        change(endpoint, told, |known| known.hear(now));
     }
 }
 
@@ -246,12 +134,7 @@ async fn listen<T: Default>(
         match resolution.next().await {
             Ok(Some(instances)) => {
                 answered = true;
-                let mut left = false;
-                told.send_modify(|known| left = known.learn(&instances));
-                if left {
-                    // It may have been revoked: then its connections are to end, and no new ones to be made.
-                    endpoint.pod().refresh();
-                }
+                change(endpoint, told, |known| known.learn(instances));
             }
             Ok(None) => return answered,
             Err(error) => {
@@ -259,6 +142,20 @@ async fn listen<T: Default>(
                 return answered;
             }
         }
+    }
+}
+
+/// Changes what is known; `how` says whether an instance is gone.
+fn change<T>(
+    endpoint: &Endpoint,
+    told: &watch::Sender<Known<T>>,
+    how: impl FnOnce(&mut Known<T>) -> bool,
+) {
+    let mut left = false;
+    told.send_modify(|known| left = how(known));
+    if left {
+        // It may have been revoked: then its connections are to end, and no new ones to be made.
+        endpoint.pod().refresh();
     }
 }
 
@@ -296,7 +193,7 @@ mod tests {
         let (told, known) = watch::channel(Known::default());
         let known = Instances(known);
         told.send_modify(|known| {
-            known.learn(&[
+            known.learn(vec![
                 instance("1:1", 5, "serving"),
                 instance("2:1", 1, "draining"),
                 instance("3:1", 10, "unknown"),
@@ -364,12 +261,15 @@ mod tests {
         let (told, known) = watch::channel(Known::default());
         let known = Instances(known);
         told.send_modify(|known| {
-            known.learn(&[instance("1:1", 1, "serving")]);
+            known.learn(vec![instance("1:1", 1, "serving")]);
         });
         let chosen = known.choose(&[]);
         rest(&known, "1:1");
         told.send_modify(|known| {
-            assert!(!known.learn(&[instance("2:1", 7, "serving"), instance("1:1", 7, "serving")]));
+            assert!(!known.learn(vec![
+                instance("2:1", 7, "serving"),
+                instance("1:1", 7, "serving")
+            ]));
         });
         assert_eq!(known.all()[1].in_flight(), 1);
         assert_eq!(place(&known.choose(&[])), "2:1", "1:1 rests");
@@ -384,14 +284,14 @@ mod tests {
         known.asked(second).await;
         assert!(known.choose(&[]).unwrap().pin.is_none());
         told.send_modify(|known| {
-            known.learn(&[]);
+            known.learn(Vec::new());
         });
         known.asked(second).await;
         assert!(!known.served(second).await);
         assert!(known.choose(&[]).unwrap().pin.is_none());
         let (served, ()) = tokio::join!(known.served(second), async {
             told.send_modify(|known| {
-                known.learn(&[instance("1:1", 1, "serving")]);
+                known.learn(vec![instance("1:1", 1, "serving")]);
             });
         });
         assert!(served);

@@ -47,6 +47,7 @@ pub mod host;
 pub mod instance;
 pub mod instances;
 pub mod io;
+mod known;
 mod lane;
 pub mod listener;
 pub mod peer;

@@ -29,6 +29,7 @@ pub mod datagram;
 pub mod error;
 pub mod health;
 pub mod inflight;
+mod kept;
 pub mod offload;
 pub mod openloop;
 pub mod pod;

@@ -1,7 +1,8 @@
 //! What a pod shows to those who call it: the authorisations that its gateway got for its prefixes (design §7).
 
 use bytes::Bytes;
-use tracing::warn;
+
+use crate::kept::kept;
 
 /// Most authorisations of one pod.
 pub const MAX_PROOFS: usize = 64;
@@ -20,19 +21,9 @@ pub struct Proofs {
 impl Proofs {
     /// Of a gateway's answer. What is beyond the limits is left out.
     pub(crate) fn new(version: u64, told: Vec<Vec<u8>>) -> Self {
-        let all = told.len();
-        let fits = told.into_iter().filter(|one| one.len() <= MAX_PROOF);
-        let authorisations: Vec<Bytes> = fits.take(MAX_PROOFS).map(Bytes::from).collect();
-        if authorisations.len() < all {
-            warn!(
-                told = all,
-                kept = authorisations.len(),
-                "the gateway told more authorisations than a pod keeps: at most {MAX_PROOFS} of {MAX_PROOF} bytes"
-            );
-        }
         Self {
             version,
-            authorisations,
+            authorisations: kept("authorisations", told, (MAX_PROOFS, MAX_PROOF)),
         }
     }
 }

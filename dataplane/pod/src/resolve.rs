@@ -18,7 +18,7 @@ pub struct Instance {
     pub metric: u32,
     /// Its share.
     pub weight: u32,
-    /// "serving", "draining", "overloaded" or "unknown".
+    /// "serving", "draining", "overloaded", "unknown" or "unreachable" (its gateway cannot reach it).
     pub health: String,
 }
 

@@ -1,7 +1,8 @@
 //! What authorities and the root took back, as the pod's gateway knows it (design §7).
 
 use bytes::Bytes;
-use tracing::warn;
+
+use crate::kept::kept;
 
 /// Most revocations by authorities, and most bytes of one.
 pub const MAX_BY_AUTHORITIES: (usize, usize) = (256, 20_000);
@@ -24,24 +25,10 @@ impl Revocations {
     pub(crate) fn new(version: u64, by_authorities: Vec<Vec<u8>>, by_root: Vec<Vec<u8>>) -> Self {
         Self {
             version,
-            by_authorities: kept(by_authorities, MAX_BY_AUTHORITIES),
-            by_root: kept(by_root, MAX_BY_ROOT),
+            by_authorities: kept("revocations", by_authorities, MAX_BY_AUTHORITIES),
+            by_root: kept("revocations", by_root, MAX_BY_ROOT),
         }
     }
-}
-
-fn kept(told: Vec<Vec<u8>>, (most, bytes): (usize, usize)) -> Vec<Bytes> {
-    let all = told.len();
-    let fits = told.into_iter().filter(|one| one.len() <= bytes);
-    let kept: Vec<Bytes> = fits.take(most).map(Bytes::from).collect();
-    if kept.len() < all {
-        warn!(
-            told = all,
-            kept = kept.len(),
-            "the gateway told more revocations than a pod keeps: at most {most} of {bytes} bytes"
-        );
-    }
-    kept
 }
 
 #[cfg(test)]

@@ -7,19 +7,21 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use dmsc_pod::Pin;
-use dmsc_wire::NameBuf;
+use dmsc_wire::{NameBuf, NodeId};
 use quinn::{ConnectionError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::colleagues;
 use crate::endpoint::Inner;
 use crate::error::Ended;
 use crate::exhibits::Exhibits;
 use crate::judge::Judge;
-use crate::life::{self, Life, State, is_doubt};
+use crate::life::{Life, State, is_doubt};
 use crate::notice;
 use crate::peer::{Peer, Role};
+use crate::replicas::Heard;
 use crate::revoked::Revoked;
 use crate::tls::Shown;
 
@@ -80,11 +82,19 @@ pub(crate) fn close(quic: &quinn::Connection, code: u32, reason: &str) {
 
 impl Connection {
     /// At the end that called, once the other has proven the name.
-    pub(crate) fn calling(quic: quinn::Connection, judge: Judge, life: Life) -> Self {
+    pub(crate) fn calling(
+        quic: quinn::Connection,
+        judge: Judge,
+        life: Life,
+        heard: &Arc<Heard>,
+    ) -> Self {
         let life = Arc::new(life);
         let (peer, identity) = (Arc::clone(&judge.peer), judge.identity.clone());
         let revoked = Arc::clone(&judge.revoked);
-        let hear = tokio::spawn(Arc::clone(&life).hear(quic.clone(), judge));
+        // Whoever has proven the name has answered.
+        let gateway = peer.place().map_or(NodeId::NONE, |place| place.gateway);
+        let ear = heard.ear(peer.called(), gateway, quic.stable_id());
+        let hear = tokio::spawn(Arc::clone(&life).hear(quic.clone(), judge, ear));
         let other = (hear.abort_handle(), Weak::new());
         Self::new(quic, peer, (identity, revoked), life, other)
     }
@@ -99,10 +109,11 @@ impl Connection {
         endpoint: Weak<Inner>,
     ) -> Self {
         let identity = caller.identity.clone();
-        let life = Arc::new(Life::called(caller));
-        let show = life::show(quic.clone(), Arc::clone(&peer), exhibits, shown);
-        let show = tokio::spawn(show).abort_handle();
-        Self::new(quic, peer, (identity, revoked), life, (show, endpoint))
+        let life = Arc::new(Life::called(caller, exhibits, shown));
+        let show = Arc::clone(&life).show(quic.clone(), Arc::clone(&peer));
+        let tell = colleagues::tell(endpoint.clone(), quic.clone(), peer.called().clone());
+        let says = tokio::spawn(async { tokio::join!(show, tell) }).abort_handle();
+        Self::new(quic, peer, (identity, revoked), life, (says, endpoint))
     }
 
     fn new(

@@ -37,6 +37,17 @@ struct Slot {
     kept: Option<Connection>,
     /// Why the last dial failed, if it did.
     failed: Option<QuicError>,
+    /// Who answered last, if the caller had not chosen an instance: the connection is kept as one to that.
+    answered: Option<Pin>,
+}
+
+impl Slot {
+    /// Until it retires.
+    fn keep(&mut self, place: &Place, connection: &Connection) {
+        self.kept = Some(connection.clone());
+        let (state, id) = (connection.retirement(), connection.id());
+        tokio::spawn(leave(Arc::downgrade(place), state, id));
+    }
 }
 
 /// Calls names. Clones share connections.
@@ -100,6 +111,9 @@ impl Connector {
         if let Some(connection) = slot.kept.as_ref().filter(|kept| kept.is_open()) {
             return Ok(connection.clone());
         }
+        if let Some(connection) = slot.answered.and_then(|pin| self.kept(name, pin)) {
+            return Ok(connection);
+        }
         // It was over while this call waited: asking the same once more for each of them would keep the last one waiting for all.
         if place.over.load(Relaxed) != before
             && let Some(failed) = slot.failed.as_ref().and_then(QuicError::shared)
@@ -114,10 +128,38 @@ impl Connector {
         place.over.fetch_add(1, Relaxed);
         slot.failed = dialled.as_ref().err().and_then(QuicError::shared);
         let connection = dialled?;
-        slot.kept = Some(connection.clone());
-        let (state, id) = (connection.retirement(), connection.id());
-        tokio::spawn(leave(Arc::downgrade(&place), state, id));
+        let answered = connection.instance();
+        if answered.is_some_and(|answered| pin != Some(answered)) {
+            slot.answered = answered;
+            if let Some(connection) = self.keep_as(&connection, answered) {
+                return Ok(connection);
+            }
+        }
+        slot.keep(&place, &connection);
         Ok(connection)
+    }
+
+    /// The connection to an instance, if there is one that takes calls and nobody is at it.
+    fn kept(&self, name: &NameBuf, pin: Pin) -> Option<Connection> {
+        let place = {
+            let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (name.clone(), Some((pin.gateway, pin.attachment)));
+            Arc::clone(places.get(&key)?)
+        };
+        let slot = place.slot.try_lock().ok()?;
+        slot.kept.clone().filter(Connection::is_open)
+    }
+
+    /// Keeps a connection as one to the instance that answered, which may be chosen later. The one to use: where there is one already, that, and the new one ends.
+    /// `None`: it is dialled at the moment, or there is no room.
+    fn keep_as(&self, connection: &Connection, answered: Option<Pin>) -> Option<Connection> {
+        let place = self.place(connection.name(), answered).ok()?;
+        let mut slot = place.slot.try_lock().ok()?;
+        if let Some(kept) = slot.kept.as_ref().filter(|kept| kept.is_open()) {
+            return Some(kept.clone());
+        }
+        slot.keep(&place, connection);
+        Some(connection.clone())
     }
 
     async fn dial(&self, name: &NameBuf, pin: Option<Pin>) -> Result<Connection, QuicError> {
@@ -181,7 +223,12 @@ impl Connector {
         match judge.read(proofs).await {
             Ok(proofs) => {
                 let life = Life::calling(shown, proofs, own_s);
-                Ok(Connection::calling(quic.clone(), judge, life))
+                Ok(Connection::calling(
+                    quic.clone(),
+                    judge,
+                    life,
+                    &self.inner.heard,
+                ))
             }
             Err(why) => Err(NotProven {
                 name: peer.called().clone(),

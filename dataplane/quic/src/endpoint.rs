@@ -4,9 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dmsc_pod::Pod;
+use dmsc_wire::NameBuf;
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::colleagues::Colleagues;
 use crate::config::Config;
 use crate::connection::code;
 use crate::connector::Connector;
@@ -16,6 +19,7 @@ use crate::keys::Keys;
 use crate::listener::Listener;
 use crate::peer::{Peer, Role};
 use crate::proof;
+use crate::replicas::{Heard, Replicas};
 use crate::revoked::Revoked;
 use crate::socket::Socket;
 use crate::table::Table;
@@ -45,6 +49,10 @@ pub(crate) struct Inner {
     pub exhibits: Arc<Exhibits>,
     pub keys: Keys,
     pub revoked: Arc<Revoked>,
+    /// What servers tell of others like them.
+    pub heard: Arc<Heard>,
+    /// What this end tells its callers of others like it.
+    pub colleagues: Colleagues,
     /// Answers callers when nobody listens any more.
     pub refusing: Mutex<JoinSet<()>>,
 }
@@ -95,6 +103,8 @@ impl Endpoint {
         tokio::spawn(Arc::clone(&revoked).follow(told));
         let inner = Arc::new(Inner {
             revoked,
+            heard: Arc::default(),
+            colleagues: Colleagues::default(),
             exhibits: Arc::new(exhibits),
             pod,
             config,
@@ -125,6 +135,12 @@ impl Endpoint {
     #[must_use]
     pub fn pod(&self) -> &Pod {
         &self.inner.pod
+    }
+
+    /// Who serves a name at gateways that do not tell their pods one by one, as far as servers that are connected tell it.
+    #[must_use]
+    pub fn replicas(&self, name: &NameBuf) -> watch::Receiver<Replicas> {
+        self.inner.heard.follow(name)
     }
 
     /// Connections in both directions that are not over.

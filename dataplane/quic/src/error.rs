@@ -143,7 +143,7 @@ impl Ended {
             Self::CertificateRevoked => {
                 "your certificate was revoked by the root; a new key and certificate are needed"
             }
-            Self::ProofRevoked => "the authorisation that you showed was revoked",
+            Self::ProofRevoked => "the authorisation that proved the name was revoked",
         }
     }
 }

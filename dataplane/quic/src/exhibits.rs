@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::endpoint::now_s;
 use crate::proof::{self, MAX_PROOFS};
+use crate::revoked::Revoked;
 
 /// An authorisation, and the bytes to show.
 #[derive(Debug)]
@@ -69,6 +70,15 @@ impl Exhibits {
             .chain(told)
             .take(MAX_PROOFS)
             .collect()
+    }
+
+    /// Whether none of these, which were shown to a caller of `name`, proves it any more, and none that could be shown instead: all that do are `revoked`.
+    pub fn are_void(&self, shown: &[Bytes], name: Name<'_>, revoked: &Revoked) -> bool {
+        let now = self.of(name);
+        let all = shown.iter().chain(&now);
+        let read = all.filter_map(|body| self.root.authorisation(body).ok());
+        let mut good = read.filter(|one| proof::grants(one, name)).peekable();
+        good.peek().is_some() && good.all(|one| revoked.ends(&one, name))
     }
 
     /// Read once, not for every connection.

@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod colleagues;
 pub mod config;
 pub mod connection;
 pub mod connector;
@@ -28,6 +29,7 @@ pub mod listener;
 pub mod notice;
 mod peer;
 pub mod proof;
+pub mod replicas;
 mod revoked;
 mod socket;
 mod table;
@@ -40,3 +42,4 @@ pub use connector::Connector;
 pub use endpoint::Endpoint;
 pub use error::{Ended, NotProven, QuicError};
 pub use listener::Listener;
+pub use replicas::{Replica, Replicas};

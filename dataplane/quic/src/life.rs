@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dmsc_spa::verify::{Authorisation, Certificate};
 use dmsc_wire::Name;
 use quinn::{ConnectionError, VarInt};
@@ -19,6 +20,7 @@ use crate::judge::Judge;
 use crate::notice::{self, Notice};
 use crate::peer::Peer;
 use crate::proof;
+use crate::replicas::{self, Ear};
 use crate::revoked::Revoked;
 use crate::tls::Shown;
 
@@ -51,6 +53,8 @@ pub(crate) struct Life {
     certificate: Option<Certificate>,
     /// What proves the name, of all that was shown; nothing at the called end.
     proofs: Mutex<Vec<Authorisation>>,
+    /// What the called end has shown last, and of whose; nothing at the calling end.
+    shown: Option<(Arc<Exhibits>, Mutex<Vec<Bytes>>)>,
     /// Until when this end's own counts there; no new calls are made after it.
     own_s: u64,
     state: watch::Sender<State>,
@@ -59,20 +63,27 @@ pub(crate) struct Life {
 impl Life {
     /// Of the end that called, which was shown a proof and has shown a certificate of its own.
     pub fn calling(other: Shown, proofs: Vec<Authorisation>, own_s: u64) -> Self {
-        Self::new(other, proofs, own_s)
+        Self::new(other, proofs, own_s, None)
     }
 
-    /// Of the end that was called, which makes no calls.
-    pub fn called(other: Shown) -> Self {
-        Self::new(other, Vec::new(), u64::MAX)
+    /// Of the end that was called, which makes no calls, and has shown these proofs.
+    pub fn called(other: Shown, exhibits: Arc<Exhibits>, shown: Vec<Bytes>) -> Self {
+        let shown = (exhibits, Mutex::new(shown));
+        Self::new(other, Vec::new(), u64::MAX, Some(shown))
     }
 
-    fn new(other: Shown, proofs: Vec<Authorisation>, own_s: u64) -> Self {
+    fn new(
+        other: Shown,
+        proofs: Vec<Authorisation>,
+        own_s: u64,
+        shown: Option<(Arc<Exhibits>, Mutex<Vec<Bytes>>)>,
+    ) -> Self {
         Self {
             began_s: now_s(),
             certificate_s: other.until_s,
             certificate: other.certificate,
             own_s,
+            shown,
             state: watch::Sender::new(State {
                 proof_s: proofs.iter().map(proof::end_s).max(),
                 retired: false,
@@ -135,6 +146,14 @@ impl Life {
         None
     }
 
+    /// Whether all that this end has shown was taken back. Signatures are read again for that: only when there is something new.
+    fn is_void(&self, revoked: &Revoked, name: Name<'_>) -> bool {
+        self.shown.as_ref().is_some_and(|(exhibits, shown)| {
+            let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            exhibits.are_void(&shown, name, revoked)
+        })
+    }
+
     fn end(&self, quic: &quinn::Connection, why: Ended) {
         debug!(%why, "connection ended");
         self.state.send_modify(|state| state.ended = Some(why));
@@ -189,14 +208,18 @@ impl Life {
                 () = peer.unreachable() => return self.end(&quic, Ended::Unreachable),
                 _ = quic.closed() => return,
                 _ = state.changed() => {}
-                _ = taken_back.changed() => {}
+                _ = taken_back.changed() => {
+                    if self.is_void(&revoked, peer.called().as_name()) {
+                        return self.end(&quic, Ended::ProofRevoked);
+                    }
+                }
                 () = sleep(Duration::from_secs(next_s).min(LOOK)) => {}
             }
         }
     }
 
     /// The caller's ear: what the server says beside its answers.
-    pub async fn hear(self: Arc<Self>, quic: quinn::Connection, judge: Judge) {
+    pub async fn hear(self: Arc<Self>, quic: quinn::Connection, judge: Judge, ear: Ear) {
         while let Ok(mut stream) = quic.accept_uni().await {
             let heard = async {
                 match notice::read(&mut stream).await {
@@ -206,6 +229,10 @@ impl Life {
                         Err(error) => {
                             debug!(%error, name = %judge.peer.called(), "renewed proofs do not count");
                         }
+                    },
+                    Ok(Notice::Replicas) => match replicas::read(&mut stream).await {
+                        Ok(told) => ear.hears(told),
+                        Err(error) => debug!(%error, "replicas that cannot be read"),
                     },
                     Ok(Notice::Unknown) => {}
                     Err(error) => debug!(%error, "a notice that cannot be read"),
@@ -230,32 +257,33 @@ pub(crate) fn is_doubt(why: &ConnectionError) -> bool {
     }
 }
 
-/// The server's part: shows renewed proofs of the called name when its pod is told some. Ends with the pod.
-pub(crate) async fn show(
-    quic: quinn::Connection,
-    peer: Arc<Peer>,
-    exhibits: Arc<Exhibits>,
-    mut shown: Vec<bytes::Bytes>,
-) {
-    let mut told = exhibits.subscribe();
-    // What came since they were shown is looked at, too.
-    told.mark_changed();
-    loop {
-        tokio::select! {
-            changed = told.changed() => if changed.is_err() { return },
-            _ = quic.closed() => return,
-        }
-        let now = exhibits.of(peer.called().as_name());
-        if now.is_empty() || now == shown {
-            continue;
-        }
-        let Ok(mut stream) = quic.open_uni().await else {
+impl Life {
+    /// The server's part: shows renewed proofs of the called name when its pod is told some. Ends with the pod.
+    pub async fn show(self: Arc<Self>, quic: quinn::Connection, peer: Arc<Peer>) {
+        let Some((exhibits, shown)) = &self.shown else {
             return;
         };
-        if stream.write_all(&notice::proofs(&now)).await.is_err() {
-            continue;
+        let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = exhibits.subscribe();
+        // What came since they were shown is looked at, too.
+        told.mark_changed();
+        loop {
+            tokio::select! {
+                changed = told.changed() => if changed.is_err() { return },
+                _ = quic.closed() => return,
+            }
+            let now = exhibits.of(peer.called().as_name());
+            if now.is_empty() || now == *shown() {
+                continue;
+            }
+            let Ok(mut stream) = quic.open_uni().await else {
+                return;
+            };
+            if stream.write_all(&notice::proofs(&now)).await.is_err() {
+                continue;
+            }
+            let _ = stream.finish();
+            *shown() = now;
         }
-        let _ = stream.finish();
-        shown = now;
     }
 }

@@ -1,5 +1,5 @@
 //! What a server says to a caller beside its answers, on unidirectional streams after the first: `version(1)=1 | kind(1)`, and then
-//! what its kind has: 1 proofs, renewed, as on the first stream; 2 drain, nothing. Others are ignored.
+//! what its kind has: 1 proofs, renewed, as on the first stream; 2 drain, nothing; 3 replicas, as [`crate::replicas`] says. Others are ignored.
 
 use std::io;
 
@@ -7,10 +7,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::proof;
+use crate::replicas::{self, Replica};
 
 const VERSION: u8 = 1;
 const PROOFS: u8 = 1;
 const DRAIN: u8 = 2;
+const REPLICAS: u8 = 3;
 
 /// What it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Notice {
     Proofs,
     /// New calls are to go elsewhere.
     Drain,
+    /// Who else serves the name at the server's gateway follows.
+    Replicas,
     /// Of a later version.
     Unknown,
 }
@@ -35,6 +39,13 @@ pub(crate) const fn drain() -> Bytes {
     Bytes::from_static(&[VERSION, DRAIN])
 }
 
+/// Who else serves the name at the server's gateway.
+pub(crate) fn replicas(replicas: &[Replica]) -> Bytes {
+    [&[VERSION, REPLICAS], &replicas::encode(replicas)[..]]
+        .concat()
+        .into()
+}
+
 /// Reads what the rest of the stream is.
 ///
 /// # Errors
@@ -45,6 +56,7 @@ pub async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Notice> {
     Ok(match head {
         [VERSION, PROOFS] => Notice::Proofs,
         [VERSION, DRAIN] => Notice::Drain,
+        [VERSION, REPLICAS] => Notice::Replicas,
         _ => Notice::Unknown,
     })
 }
@@ -60,7 +72,8 @@ mod tests {
         let shown = proofs(&[Bytes::from_static(b"x")]);
         assert_eq!(shown[2..], [0, 0, 0, 1, 0, 0, 0, 1, b'x']);
         assert_eq!(first(shown).await.unwrap(), Notice::Proofs);
-        for unknown in [[2, 1], [1, 3], [0, 0]] {
+        assert_eq!(first(replicas(&[])).await.unwrap(), Notice::Replicas);
+        for unknown in [[2, 1], [1, 4], [0, 0]] {
             let bytes = Bytes::copy_from_slice(&unknown);
             assert_eq!(first(bytes).await.unwrap(), Notice::Unknown);
         }

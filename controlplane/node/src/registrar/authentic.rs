@@ -349,6 +349,7 @@ impl Gateway for AuthenticGateway {
             let caller = Caller {
                 domain: lease.domain,
                 name: lease.source_name.as_name(),
+                serves: &lease.serves,
             };
             let tables = node.rib.current();
             let own = node.config.node.id;

@@ -125,6 +125,7 @@ impl Gateway for StaticGateway {
         let caller = Caller {
             domain: lease.domain,
             name: lease.source_name.as_name(),
+            serves: &lease.serves,
         };
         instances(&routes.tables, &leases, routes.node, caller, name.as_name())
     }

@@ -43,8 +43,8 @@ const MAX_LEASES: usize = 16_384;
 const MAX_EACH: usize = 64;
 /// A registration with all its prefixes, of 255 bytes each, and the proof fit.
 const MAX_MESSAGE: usize = 20 << 20;
-/// Resolve streams of one lease at a time.
-const MAX_RESOLVES: usize = 16;
+/// Resolve streams of one lease at a time: 16 names that it calls, and eight that it serves.
+const MAX_RESOLVES: usize = 24;
 /// Calls of one connection at a time: the streams of a few pods that share it, and what they ask besides.
 pub(crate) const MAX_CALLS: u32 = 64;
 /// Answers of one Resolve stream are computed at most this often.

@@ -7,6 +7,7 @@ use dmsc_pod::Pin;
 use dmsc_wire::NameBuf;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
+use super::failure::Failure;
 use super::headers;
 use super::pulse::Call;
 use super::upload::Uploads;
@@ -130,6 +131,16 @@ impl Account {
         if self.protocol == Protocol::Grpc {
             self.grpc_status = headers::grpc_status(trailers).or(self.grpc_status);
         }
+    }
+
+    /// The answer broke off with its connection. The trailers of a gRPC call, which say so.
+    pub fn lost(&mut self, failure: &Failure) -> Option<HeaderMap> {
+        if self.protocol != Protocol::Grpc {
+            return None;
+        }
+        self.error = Some(failure.reason.as_str());
+        self.grpc_status = Some(failure.reason.grpc());
+        Some(failure.trailers(self.name.as_ref()))
     }
 
     /// It is over: as a whole, or broken off.

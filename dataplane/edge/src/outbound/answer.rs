@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::account::Account;
+use super::failure::{Failure, Reason};
 use super::incoming::Incoming;
 use super::pool::Lent;
 
@@ -66,14 +68,24 @@ impl Answer {
 
     /// Ends the call if nothing is left.
     fn check(&mut self) {
-        let over = match &self.inner {
-            Inner::Empty => true,
-            Inner::Text(text) => text.is_empty(),
-            Inner::Stream(incoming) => incoming.is_end_stream(),
-        };
-        if over {
+        if self.is_end_stream() {
             self.end(true);
         }
+    }
+
+    /// What a gRPC caller is told instead of a bare reset, if the connection under the answer is gone. What the program itself broke off is passed on as it is.
+    fn lost(&mut self, error: &(dyn Error + 'static)) -> Option<HeaderMap> {
+        let is_lost = error.downcast_ref().is_some_and(h2::Error::is_io);
+        let lent = self.lent.as_ref().filter(|_| is_lost)?;
+        let mut failure = Failure::new(
+            Reason::Lost,
+            "the connection was lost before the answer was complete",
+        );
+        if let Some(ended) = lent.quic().connection.ended() {
+            // Nobody knows better than this end.
+            failure.what = ended.to_string();
+        }
+        self.account.as_mut()?.lost(&failure)
     }
 
     fn end(&mut self, whole: bool) {
@@ -105,7 +117,14 @@ impl Body for Answer {
         };
         match &polled {
             None => this.end(true),
-            Some(Err(_)) => this.end(false),
+            Some(Err(error)) => {
+                let trailers = this.lost(error.as_ref());
+                this.end(false);
+                if let Some(trailers) = trailers {
+                    this.inner = Inner::Empty;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            }
             Some(Ok(frame)) => {
                 if let Some(account) = &mut this.account {
                     if let Some(data) = frame.data_ref() {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dmsc_http::preface::Code;
 use dmsc_quic::QuicError;
 use dmsc_wire::NameBuf;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::answer::Answer;
@@ -178,26 +178,32 @@ impl Failure {
         format!("{name}{}; {}", self.what, self.reason.remedy())
     }
 
+    /// How a gRPC call ends with it.
+    #[must_use]
+    pub fn trailers(&self, name: Option<&NameBuf>) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(GRPC_STATUS.clone(), HeaderValue::from(self.reason.grpc()));
+        if let Ok(message) = HeaderValue::from_str(&escaped(&self.text(name))) {
+            trailers.insert(GRPC_MESSAGE.clone(), message);
+        }
+        let code = HeaderValue::from_static(self.reason.as_str());
+        trailers.insert(DMSC_ERROR.clone(), code);
+        trailers
+    }
+
     /// What the caller is told.
     #[must_use]
     pub fn response(&self, name: Option<&NameBuf>, grpc: bool) -> Response<Answer> {
-        let text = self.text(name);
-        let code = HeaderValue::from_static(self.reason.as_str());
         if grpc {
             let mut response = Response::new(Answer::empty());
             let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/grpc"),
-            );
-            headers.insert(GRPC_STATUS.clone(), HeaderValue::from(self.reason.grpc()));
-            if let Ok(message) = HeaderValue::from_str(&escaped(&text)) {
-                headers.insert(GRPC_MESSAGE.clone(), message);
-            }
-            headers.insert(DMSC_ERROR.clone(), code);
+            *headers = self.trailers(name);
+            let kind = HeaderValue::from_static("application/grpc");
+            headers.insert(header::CONTENT_TYPE, kind);
             return response;
         }
-        let body = Bytes::from(text + "\n");
+        let code = HeaderValue::from_static(self.reason.as_str());
+        let body = Bytes::from(self.text(name) + "\n");
         let mut response = Response::new(Answer::text(body));
         *response.status_mut() = self.reason.status();
         let headers = response.headers_mut();

@@ -181,3 +181,33 @@ async fn failures_are_statuses() {
     );
     assert_eq!(call.await.unwrap_err().code(), Code::DeadlineExceeded);
 }
+
+#[tokio::test]
+async fn a_stream_whose_instance_is_lost_ends_with_a_status() {
+    let world = World::new().await;
+    let _server = edge(&world, "cart/a", &[("/shop/cart", program().await)]).await;
+    let caller = edge(&world, "web", &[]).await;
+    let mut grpc = client(&caller, "cart.shop.dmsc").await;
+    let (said, words) = tokio::sync::mpsc::channel(1);
+    let words = tokio_stream::wrappers::ReceiverStream::new(words);
+    said.send("a".to_owned()).await.unwrap();
+    let call = grpc.streaming(Request::new(words), path("/test.Echo/Chat"), codec());
+    let mut heard = call.await.unwrap().into_inner();
+    assert_eq!(heard.message().await.unwrap().unwrap(), "A");
+    world.gateway.detach(dmsc_wire::AttachmentId(1));
+    // Routers are asked, and say that there is no way.
+    said.send("b".to_owned()).await.unwrap();
+    let ended = tokio::time::timeout(LIMIT, heard.message()).await.unwrap();
+    let status = ended.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(
+        status
+            .message()
+            .contains("/shop/cart: routers say that there is no way"),
+        "{status}"
+    );
+    assert_eq!(
+        status.metadata().get("dmsc-error").unwrap(),
+        "lost-after-sent"
+    );
+}

@@ -173,6 +173,45 @@ async fn another_pod_at_a_far_gateway_is_found() {
 }
 
 #[tokio::test]
+async fn all_pods_at_a_far_gateway_get_their_share_and_one_that_dies_none() {
+    let world = World::new().await;
+    world.gateway.be_far();
+    let shops = [
+        Shop::open(&world, "cart/a").await,
+        Shop::open(&world, "cart/b").await,
+    ];
+    let client = Client::new(&Arc::new(world.client().await));
+    let send = || async {
+        let request = Request::put("/echo").body(String::new()).unwrap();
+        let answer = client.send(URI, request).await.unwrap();
+        let instance = answer.body().instance().unwrap().attachment;
+        answer.into_body().collect().await.unwrap();
+        instance
+    };
+    let first = send().await;
+    // From when the first server has told of the second.
+    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while send().await == first {
+        assert!(tokio::time::Instant::now() < limit, "only {first}");
+    }
+    let mut counts = std::collections::BTreeMap::<_, u32>::new();
+    for _ in 0..100 {
+        *counts.entry(send().await).or_default() += 1;
+    }
+    assert!(
+        counts.len() == 2 && counts.values().all(|count| *count > 25),
+        "{counts:?}"
+    );
+    let [gone, left] = shops;
+    world.gateway.detach(dmsc_wire::AttachmentId(1));
+    drop(gone);
+    for _ in 0..100 {
+        assert_eq!(send().await.0, 2);
+    }
+    drop(left);
+}
+
+#[tokio::test]
 async fn grpc_calls_that_no_program_was_given_go_elsewhere() {
     let world = World::new().await;
     let empty = serving(&world, "cart/a").await;

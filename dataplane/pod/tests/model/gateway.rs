@@ -277,8 +277,12 @@ impl State {
         self.registrations.send_modify(|_| ());
     }
 
-    fn instances(&self, name: &NameBuf) -> v1::ResolveReply {
+    /// As the pod at `asker` is told: whoever serves the name is at the same gateway as the others that do.
+    fn instances(&self, asker: u16, name: &NameBuf) -> v1::ResolveReply {
         let attachments = self.attachments.lock().unwrap();
+        let near = attachments
+            .get(&asker)
+            .is_some_and(|one| one.serves(name.as_name()));
         let serving = attachments
             .iter()
             .filter(|(_, one)| one.serves(name.as_name()));
@@ -291,7 +295,7 @@ impl State {
             ..v1::Instance::default()
         };
         let mut instances: Vec<_> = serving.map(instance).collect();
-        if self.delivery.far.load(Relaxed) {
+        if self.delivery.far.load(Relaxed) && !near {
             instances.truncate(1);
             for one in &mut instances {
                 (one.attachment, one.health) = (0, "unknown".into());
@@ -599,9 +603,10 @@ impl Registrar for Service {
         request: Request<v1::ResolveRequest>,
     ) -> Result<Response<Replies>, Status> {
         let name = NameBuf::from_bytes(&request.get_ref().name).unwrap();
+        let asker = self.known(request.get_ref().lease)?;
         let state = Arc::clone(&self.0);
         let changes = WatchStream::new(self.0.registrations.subscribe());
-        let replies = changes.map(move |_| Ok(state.instances(&name)));
+        let replies = changes.map(move |_| Ok(state.instances(asker, &name)));
         Ok(Response::new(Box::pin(replies)))
     }
 

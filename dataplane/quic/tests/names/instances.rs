@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use dmsc_quic::QuicError;
-use dmsc_wire::AttachmentId;
+use dmsc_pod::Pin;
+use dmsc_quic::replicas::Health;
+use dmsc_quic::{QuicError, Replicas};
+use dmsc_wire::{AttachmentId, NodeId};
+use tokio::sync::watch;
 
 use crate::world::{World, name};
 
@@ -52,6 +55,57 @@ async fn a_connection_stays_where_it_began_and_a_new_one_goes_where_there_is_one
     assert_eq!(connector.call(&cart, b"y", false).await.unwrap(), b"y");
     let other = connector.connect(&cart).await.unwrap();
     assert_eq!(other.peer_identity(), "cart/b");
+}
+
+fn pin(text: &str) -> Pin {
+    text.parse().unwrap()
+}
+
+/// Until servers at the model's gateway tell just these.
+async fn told(replicas: &mut watch::Receiver<Replicas>, wanted: &[(u16, Health)]) {
+    let is = |now: &Replicas| {
+        let now = now.at(NodeId(1)).iter();
+        let now: Vec<_> = now.map(|one| (one.attachment.0, one.health)).collect();
+        now == wanted
+    };
+    let limit = Duration::from_secs(10);
+    let told = tokio::time::timeout(limit, replicas.wait_for(is)).await;
+    assert!(told.is_ok_and(|told| told.is_ok()), "{replicas:?}");
+}
+
+#[tokio::test]
+async fn a_server_tells_who_else_there_is_at_its_gateway() {
+    let world = World::new().await;
+    let first = world.echo("cart/a").await;
+    let client = world.client().await;
+    let (connector, cart) = (client.connector(), name("/shop/cart"));
+    let mut replicas = client.replicas(&cart);
+    let connection = connector.connect_to(&cart, pin("1")).await.unwrap();
+    assert_eq!(connection.instance(), Some(pin("1:1")));
+    // Who answered can be chosen: it has one connection, whichever way it was found.
+    for at in ["1:1", "1"] {
+        let again = connector.connect_to(&cart, pin(at)).await.unwrap();
+        assert_eq!(again.id(), connection.id(), "{at}");
+    }
+    let second = world.echo("cart/b").await;
+    told(&mut replicas, &[(1, Health::Serving), (3, Health::Serving)]).await;
+    let other = connector.connect_to(&cart, pin("1:3")).await.unwrap();
+    assert_eq!(other.peer_identity(), "cart/b");
+    let health = dmsc_pod::Health::Draining;
+    second.endpoint.pod().set_health(health).await.unwrap();
+    told(
+        &mut replicas,
+        &[(1, Health::Serving), (3, Health::Draining)],
+    )
+    .await;
+    // What one said counts while it is there, and the other says the same.
+    first.endpoint.close().await;
+    connection.closed().await;
+    assert_eq!(replicas.borrow().at(NodeId(1)).len(), 2);
+    drop(first);
+    told(&mut replicas, &[(3, Health::Draining)]).await;
+    second.endpoint.close().await;
+    told(&mut replicas, &[]).await;
 }
 
 /// One dial for each of them would take twice as long as all of them have.

@@ -62,7 +62,7 @@ async fn a_connection_ends_with_the_authorisation_that_it_was_proven_with() {
     client.pod().refresh();
     let why = soon(served.closed()).await.to_string();
     assert!(
-        why.contains("the authorisation that you showed was revoked"),
+        why.contains("the authorisation that proved the name was revoked"),
         "{why}"
     );
     assert_eq!(first.ended(), Some(Ended::ProofRevoked));
@@ -86,6 +86,45 @@ async fn a_connection_ends_with_the_authorisation_that_it_was_proven_with() {
         }
     };
     soon(again).await;
+}
+
+#[tokio::test]
+async fn a_server_ends_it_too_and_not_while_it_can_show_another() {
+    let world = World::new().await;
+    let proof = world.proof("cart/a", CART, |_| {});
+    world.gateway.authorise(vec![proof.to_vec()]);
+    let endpoint = world.endpoint(("cart/a", "cart/a"), &[CART], Vec::new());
+    let endpoint = endpoint.await;
+    let listener = endpoint.listen();
+    let client = world.client().await;
+    let first = soon(client.connector().connect(&name(CART))).await.unwrap();
+    let served = soon(listener.accept()).await.unwrap();
+    let revoke = |body: Bytes| {
+        world.gateway.revoke(vec![body.to_vec()], Vec::new());
+        endpoint.pod().refresh();
+    };
+
+    // The one that was shown is void, and a later one is there.
+    let later = world.proof("cart/a", CART, |body| body.issued_at_s = now_s() + 100);
+    world.gateway.authorise(vec![later.to_vec()]);
+    revoke(world.taken_back(CART));
+    let mut told = endpoint.pod().revocations();
+    let heard = told.wait_for(|told| told.by_authorities.len() == 1);
+    drop(soon(heard).await.unwrap());
+    tokio::task::yield_now().await;
+    assert!(first.is_open() && served.is_open());
+
+    revoke(world.revocation(|body| {
+        body.name = Bytes::copy_from_slice(name(CART).as_bytes());
+        body.issued_before_s = now_s() + 200;
+        body.until_s = now_s() + 7_200;
+    }));
+    let why = soon(first.closed()).await.to_string();
+    assert!(
+        why.contains("the authorisation that proved the name was revoked"),
+        "{why}"
+    );
+    assert_eq!(served.ended(), Some(Ended::ProofRevoked));
 }
 
 #[tokio::test]
