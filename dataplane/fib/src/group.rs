@@ -8,6 +8,8 @@ use dmsc_wire::{FlowLabel, NodeId};
 use crate::raw;
 use crate::stratified::{self, BLOCK, BLOCKS};
 
+pub use crate::stratified::Slot;
+
 /// Slots that a group compiles its choice into.
 pub const SLOTS: usize = BLOCK * BLOCKS;
 /// Most members of a group: a slot is one byte.
@@ -51,22 +53,53 @@ pub enum GroupError {
 /// same primaries, and after a restart. Members are chosen by weighted rendezvous, so a member that comes
 /// takes only the flows that are now its own, and one that goes leaves all others where they are.
 ///
-/// Cheap to clone. A group of one primary has no slots, others take [`SLOTS`] bytes.
+/// Cheap to clone. A slot takes as many bits as the number of primaries needs, of 1, 2, 4 and 8: 512 bytes for two primaries; a group
+/// of one has no slots.
 #[derive(Clone, Debug)]
 pub struct Group {
-    inner: Arc<Inner>,
+    inner: Arc<Inner<[u64]>>,
 }
 
+/// Primaries whose gateways stand beside the slots.
+const NEAR: usize = 12;
+
+/// In one piece, so that a flow waits for memory once: the line of its slot and that of the gateways have addresses that are known beforehand.
 #[derive(Debug)]
-struct Inner {
-    members: Vec<Member>,
+#[repr(C, align(64))]
+struct Inner<S: ?Sized> {
+    /// Gateways of the first primaries; [`NodeId::NONE`] where there are fewer.
+    near: [NodeId; NEAR],
     policy: GroupPolicy,
+    members: Vec<Member>,
     /// Indices of the primary members, and weights of the policy.
     primaries: Vec<(u8, u16)>,
     /// Indices of the others by metric.
     backups: Vec<u8>,
-    /// Per slot the index of its member; empty if there are fewer than two primaries.
-    slots: Vec<u8>,
+    /// Per slot which of the primaries, [`SLOTS`] numbers of 1, 2, 4 or 8 bits; empty if there are fewer than two primaries.
+    slots: S,
+}
+
+/// Words of slots with one bit each.
+const BITS: usize = SLOTS / u64::BITS as usize;
+
+impl Inner<[u64; 0]> {
+    /// With slots that are packed into `N` words.
+    fn with<const N: usize>(self, slots: &[u8]) -> Inner<[u64; N]> {
+        let width = N / BITS;
+        let mut words = [0; N];
+        for (slot, number) in slots.iter().enumerate() {
+            let at = slot * width;
+            words[at / 64] |= u64::from(*number) << (at % 64);
+        }
+        Inner {
+            near: self.near,
+            policy: self.policy,
+            members: self.members,
+            primaries: self.primaries,
+            backups: self.backups,
+            slots: words,
+        }
+    }
 }
 
 impl Group {
@@ -101,20 +134,31 @@ impl Group {
             }
         }
         backups.sort_by_key(|&index| members[usize::from(index)].metric);
-        let slots = if primaries.len() < 2 {
-            Vec::new()
-        } else {
-            compile(&members, &primaries)
+        let mut near = [NodeId::NONE; NEAR];
+        for (near, &(index, _)) in near.iter_mut().zip(&primaries) {
+            *near = members[usize::from(index)].gateway;
+        }
+        let slots = match primaries.len() {
+            0 | 1 => Vec::new(),
+            _ => compile(&members, &primaries),
         };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                members,
-                policy,
-                primaries,
-                backups,
-                slots,
-            }),
-        })
+        let count = primaries.len();
+        let without_slots = Inner {
+            near,
+            policy,
+            members,
+            primaries,
+            backups,
+            slots: [],
+        };
+        let inner: Arc<Inner<[u64]>> = match count {
+            0 | 1 => Arc::new(without_slots),
+            2 => Arc::new(without_slots.with::<BITS>(&slots)),
+            3..=4 => Arc::new(without_slots.with::<{ 2 * BITS }>(&slots)),
+            5..=16 => Arc::new(without_slots.with::<{ 4 * BITS }>(&slots)),
+            _ => Arc::new(without_slots.with::<{ 8 * BITS }>(&slots)),
+        };
+        Ok(Self { inner })
     }
 
     /// All members, by gateway.
@@ -144,12 +188,9 @@ impl Group {
     /// among the eligible primaries, else the eligible backup at least metric.
     #[inline]
     pub fn select(&self, flow: FlowLabel, eligible: impl Fn(&Member) -> bool) -> Option<&Member> {
-        let slot = stratified::slot(flow);
-        let first = match self.inner.slots.get(slot) {
-            Some(&index) => Some(index),
-            None => self.inner.primaries.first().map(|&(index, _)| index),
-        };
-        if let Some(member) = first.map(|index| self.member(index))
+        let slot = Slot::of(flow);
+        let first = self.inner.primaries.get(self.primary(slot));
+        if let Some(member) = first.map(|&(index, _)| self.member(index))
             && eligible(member)
         {
             return Some(member);
@@ -157,31 +198,60 @@ impl Group {
         self.select_next(slot, eligible)
     }
 
-    /// Asks for what [`Group::select`] of this flow reads, ahead of use.
-    #[inline]
-    pub fn prefetch(&self, flow: FlowLabel) {
-        if let Some(slot) = self.inner.slots.get(stratified::slot(flow)) {
-            raw::prefetch(slot);
+    /// The gateway of the member that [`Group::select`] asks about first; [`NodeId::NONE`] of a group without primaries.
+    #[inline(always)]
+    pub fn first(&self, slot: Slot) -> NodeId {
+        let primary = self.primary(slot);
+        match self.inner.near.get(primary) {
+            Some(gateway) => *gateway,
+            None => self.far(primary),
         }
-        if let Some(member) = self.inner.members.first() {
-            raw::prefetch(member);
+    }
+
+    #[inline(never)]
+    fn far(&self, primary: usize) -> NodeId {
+        let found = self.inner.primaries.get(primary);
+        found.map_or(NodeId::NONE, |&(index, _)| self.member(index).gateway)
+    }
+
+    /// Asks for what [`Group::first`] of this slot reads, ahead of use.
+    #[inline(always)]
+    pub fn prefetch(&self, slot: Slot) {
+        raw::prefetch(&self.inner.near);
+        if let Some(word) = self.inner.slots.get(self.place(slot) / 64) {
+            raw::prefetch(word);
         }
+    }
+
+    /// The first bit of a slot.
+    #[inline(always)]
+    fn place(&self, slot: Slot) -> usize {
+        slot.number() * (self.inner.slots.len() / BITS)
+    }
+
+    /// Which of the primaries a slot belongs to.
+    #[inline(always)]
+    fn primary(&self, slot: Slot) -> usize {
+        let place = self.place(slot);
+        let word = self.inner.slots.get(place / 64).copied().unwrap_or(0);
+        let ones = (1u64 << (self.inner.slots.len() / BITS)) - 1;
+        (word >> (place % 64) & ones) as usize
     }
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         let inner = &*self.inner;
-        size_of::<Inner>()
+        size_of_val(inner)
             + inner.members.len() * size_of::<Member>()
             + inner.primaries.len() * size_of::<(u8, u16)>()
             + inner.backups.len()
-            + inner.slots.len()
     }
 
     /// Rare: only flows whose own member is away come here, until the group itself is updated.
     #[cold]
-    fn select_next(&self, slot: usize, eligible: impl Fn(&Member) -> bool) -> Option<&Member> {
+    fn select_next(&self, slot: Slot, eligible: impl Fn(&Member) -> bool) -> Option<&Member> {
         let rank = |member: &Member, weight| {
+            let slot = slot.number();
             let score = stratified::scores(member.gateway, slot / BLOCK)[slot % BLOCK];
             stratified::rank(score, weight)
         };
@@ -224,7 +294,7 @@ impl PartialEq for Group {
 
 impl Eq for Group {}
 
-/// The primary of least rank in every slot; the lower gateway id if two are equal.
+/// The primary of least rank in every slot, by its place among them; the lower gateway id if two are equal.
 fn compile(members: &[Member], primaries: &[(u8, u16)]) -> Vec<u8> {
     let mut slots = vec![0; SLOTS];
     // Equal weights need no logarithm: the highest score is first.
@@ -232,7 +302,7 @@ fn compile(members: &[Member], primaries: &[(u8, u16)]) -> Vec<u8> {
     let equal = weights.len() == 1;
     for (block, slots) in slots.chunks_mut(BLOCK).enumerate() {
         let mut least = [f64::INFINITY; BLOCK];
-        for &(index, weight) in primaries {
+        for (place, &(index, weight)) in (0u8..).zip(primaries) {
             let scores = stratified::scores(members[usize::from(index)].gateway, block);
             for ((slot, least), score) in slots.iter_mut().zip(&mut least).zip(scores) {
                 let rank = if equal {
@@ -241,7 +311,7 @@ fn compile(members: &[Member], primaries: &[(u8, u16)]) -> Vec<u8> {
                     stratified::rank(score, weight)
                 };
                 if rank < *least {
-                    (*slot, *least) = (index, rank);
+                    (*slot, *least) = (place, rank);
                 }
             }
         }

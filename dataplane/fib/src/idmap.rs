@@ -1,15 +1,21 @@
 //! A persistent map from 32-bit ids: one probe of one page to look up, one page copied to write.
 
 use crate::directory::{Directory, Page};
+use crate::raw;
 
-const SLOTS: usize = 64;
+/// Ids that are compared at once.
+const BUCKET: usize = 8;
+const BUCKETS: usize = 8;
+const SLOTS: usize = BUCKET * BUCKETS;
 /// Entries at which a page splits.
 const SPLIT: usize = 44;
 
-/// A page of a map: open addressing within it.
+/// A page of a map. An entry is in the bucket that its id belongs to, or, where that was full, anywhere in the page.
 #[derive(Clone)]
 struct IdPage<V> {
-    slots: [Option<(u32, V)>; SLOTS],
+    /// Of the entries; of free ones anything.
+    ids: [[u32; BUCKET]; BUCKETS],
+    values: [Option<V>; SLOTS],
     used: usize,
     depth: u32,
 }
@@ -17,42 +23,66 @@ struct IdPage<V> {
 impl<V: Clone> IdPage<V> {
     fn new(depth: u32) -> Self {
         Self {
-            slots: std::array::from_fn(|_| None),
+            ids: [[0; BUCKET]; BUCKETS],
+            values: std::array::from_fn(|_| None),
             used: 0,
             depth,
         }
     }
 
-    /// The slot of this id, or the free one where it would go; `None` if the page is full.
     #[inline(always)]
+    fn get(&self, id: u32, hash: u32) -> Option<&V> {
+        let home = hash as usize % BUCKETS;
+        let mask = raw::equal_ids(&self.ids[home], id);
+        let first = home * BUCKET + mask.trailing_zeros() as usize % BUCKET;
+        match &self.values[first] {
+            Some(value) if mask != 0 => Some(value),
+            _ => self.values[self.slot(id)?].as_ref(),
+        }
+    }
+
+    /// Where the entry with this id is.
+    #[inline(never)] // for lookups: one in twenty is not in its bucket
     fn slot(&self, id: u32) -> Option<usize> {
         let home = mix(id) as usize;
-        (0..SLOTS).map(|step| (home + step) % SLOTS).find(|&at| {
-            self.slots[at]
-                .as_ref()
-                .is_none_or(|(other, _)| *other == id)
-        })
+        for bucket in (home..home + BUCKETS).map(|bucket| bucket % BUCKETS) {
+            let mut mask = raw::equal_ids(&self.ids[bucket], id);
+            while mask != 0 {
+                let at = bucket * BUCKET + mask.trailing_zeros() as usize;
+                if self.values[at].is_some() {
+                    return Some(at);
+                }
+                mask &= mask - 1;
+            }
+        }
+        None
+    }
+
+    /// Where an entry with this id may go.
+    fn free(&self, hash: u32) -> Option<usize> {
+        let home = hash as usize % BUCKETS * BUCKET;
+        (home..home + BUCKET)
+            .chain(0..SLOTS)
+            .find(|&at| self.values[at].is_none())
     }
 
     fn put(&mut self, id: u32, value: V) -> Option<V> {
-        let at = self.slot(id)?;
-        let old = self.slots[at].replace((id, value));
+        let at = self.slot(id).or_else(|| self.free(mix(id)))?;
+        self.ids.as_flattened_mut()[at] = id;
+        let old = self.values[at].replace(value);
         self.used += usize::from(old.is_none());
-        old.map(|(_, value)| value)
+        old
     }
 
     fn remove(&mut self, id: u32) -> Option<V> {
-        let at = self.slot(id)?;
-        let (_, value) = self.slots[at].take()?;
-        self.used -= 1;
-        // Entries behind the hole may have been pushed over it: place them again.
-        let mut next = (at + 1) % SLOTS;
-        while let Some((id, value)) = self.slots[next].take() {
-            self.used -= 1;
-            self.put(id, value);
-            next = (next + 1) % SLOTS;
-        }
-        Some(value)
+        let old = self.values[self.slot(id)?].take();
+        self.used -= usize::from(old.is_some());
+        old
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u32, &V)> {
+        let all = self.ids.as_flattened().iter().zip(&self.values);
+        all.filter_map(|(id, value)| Some((*id, value.as_ref()?)))
     }
 }
 
@@ -63,13 +93,13 @@ impl<V: Clone> Page for IdPage<V> {
 
     fn split(&self) -> (Self, Self) {
         let (mut clear, mut set) = (Self::new(self.depth + 1), Self::new(self.depth + 1));
-        for (id, value) in self.slots.iter().flatten() {
-            let half = if mix(*id) << self.depth >> 31 == 0 {
+        for (id, value) in self.entries() {
+            let half = if mix(id) << self.depth >> 31 == 0 {
                 &mut clear
             } else {
                 &mut set
             };
-            half.put(*id, value.clone());
+            half.put(id, value.clone());
         }
         (clear, set)
     }
@@ -112,9 +142,8 @@ impl<V: Clone> IdMap<V> {
 
     #[inline(always)]
     pub(crate) fn get(&self, id: u32) -> Option<&V> {
-        let page = self.directory.page(mix(id));
-        let slot = page.slots[page.slot(id)?].as_ref();
-        slot.map(|(_, value)| value)
+        let hash = mix(id);
+        self.directory.page(hash).get(id, hash)
     }
 
     pub(crate) fn put(&mut self, id: u32, value: V) -> Option<V> {
@@ -133,11 +162,7 @@ impl<V: Clone> IdMap<V> {
 
     /// All entries, in no order that means anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &V)> {
-        let entries = self
-            .directory
-            .pages()
-            .flat_map(|page| page.slots.iter().flatten());
-        entries.map(|(id, value)| (*id, value))
+        self.directory.pages().flat_map(IdPage::entries)
     }
 
     pub(crate) fn bytes(&self) -> usize {

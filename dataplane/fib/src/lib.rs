@@ -56,7 +56,7 @@ mod transaction;
 
 pub use fib::{Fib, GatewayEntry};
 pub use gateway::{Gateway, MAX_NEXT_HOPS, PathKind, Topology};
-pub use group::{Group, GroupError, GroupPolicy, MAX_MEMBERS, Member, SLOTS};
+pub use group::{Group, GroupError, GroupPolicy, MAX_MEMBERS, Member, SLOTS, Slot};
 pub use hash::HashKey;
 pub use ids::{AdjacencyId, Generation, GroupId, LocalSetId, RecordId};
 pub use lookup::MAX_BURST;

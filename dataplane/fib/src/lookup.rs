@@ -10,7 +10,7 @@ use dmsc_wire::Domain;
 use crate::RecordId;
 use crate::hash::{Hasher, MAX_COMPONENTS, Sum, WINDOW, WINDOW_BLOCKS};
 use crate::names::{LookupKey, NameTable, PrefixMatch};
-use crate::page::{Bucket, may_have};
+use crate::page::{BUCKETS, Bucket, may_have};
 use crate::raw;
 use crate::records::{self, Record};
 
@@ -19,26 +19,24 @@ pub const MAX_BURST: usize = 32;
 
 /// Keys of a burst that go through the stages of a lookup together.
 const GROUP: usize = 16;
+/// Most probes of them.
+const MOST_PROBES: usize = GROUP * MAX_COMPONENTS;
 
-/// A lookup of one key at one depth: 16 bytes.
-struct Probe<'a> {
-    filter: &'a AtomicU64,
+/// The longest prefix of a key that may be in the table.
+#[derive(Clone, Copy, Default)]
+struct Candidate {
     hash: u32,
+    /// Where it would be.
+    page: u32,
+    /// 0: there is none.
     end: End,
 }
 
 /// A burst of lookups on its way.
 struct Burst<'a> {
-    /// Those of a key together and the shortest prefix first.
-    probes: ArrayVec<Probe<'a>, { MAX_BURST * MAX_COMPONENTS }>,
-    /// Where the probes of each key end.
-    ends: [u32; MAX_BURST],
-    /// For each key the number of its longest probe that may be there, and one more; 0 for none.
-    longest: [u32; MAX_BURST],
-    /// What that probe found first in its bucket.
+    candidates: [Candidate; MAX_BURST],
+    /// What each candidate's bucket has first.
     records: [Option<(u32, Record<'a>)>; MAX_BURST],
-    /// Where that probe looks.
-    buckets: [Option<Bucket<'a>>; MAX_BURST],
     /// The last domain, its depths and the start of its hashes.
     known: Option<(Domain, u16, Sum)>,
 }
@@ -58,6 +56,11 @@ impl End {
     }
 
     #[inline(always)]
+    fn at(components: u8, len: u8) -> Self {
+        Self(u32::from(components) * Self::COMPONENT + u32::from(len))
+    }
+
+    #[inline(always)]
     fn len(self) -> u8 {
         self.0 as u8
     }
@@ -73,35 +76,14 @@ impl End {
     }
 }
 
-impl<'a> Burst<'a> {
+impl Burst<'_> {
     #[inline(always)]
     fn new() -> Self {
         Self {
-            probes: ArrayVec::new(),
-            ends: [0; MAX_BURST],
-            longest: [0; MAX_BURST],
+            candidates: [Candidate::default(); MAX_BURST],
             records: [None; MAX_BURST],
-            buckets: [None; MAX_BURST],
             known: None,
         }
-    }
-
-    /// The number of a key's first probe.
-    #[inline(always)]
-    fn start(&self, key: usize) -> usize {
-        key.checked_sub(1)
-            .map_or(0, |before| self.ends[before] as usize)
-    }
-
-    #[inline(always)]
-    fn longest(&self, key: usize) -> Option<&Probe<'a>> {
-        self.probes
-            .get((self.longest[key] as usize).wrapping_sub(1))
-    }
-
-    /// The longest probe of a key that its filter lets through, and all that are shorter.
-    fn shorter(&self, key: usize) -> &[Probe<'a>] {
-        &self.probes[self.start(key)..self.longest[key] as usize]
     }
 }
 
@@ -115,10 +97,10 @@ impl NameTable {
 
     /// The longest matches of up to [`MAX_BURST`] names.
     ///
-    /// A name waits for memory three times: for the filters of its prefixes, for the bucket of the longest one that its
-    /// filter lets through, and for the record there. So groups of names go through four stages one behind the other:
-    /// while a group is hashed, what those before it wait for is on its way. A filter that let an absent prefix through,
-    /// or an equal hash, is rare: that name begins again with the next shorter prefix.
+    /// A name waits for memory three times: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
+    /// the longest prefix that its filter lets through, and for the record there. So groups of names go through three stages one behind
+    /// the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
+    /// absent prefix through, or an equal hash, is rare: that name begins again.
     pub(crate) fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
         let keys = &keys[..keys.len().min(MAX_BURST).min(out.len())];
         let mut burst = Burst::new();
@@ -135,32 +117,62 @@ impl NameTable {
                 raw::prefetch(last);
             }
         }
-        for step in 0..groups + 3 {
+        for step in 0..groups + 2 {
             if step < groups {
-                self.hash(keys, range(step), &mut burst);
+                self.choose(keys, range(step), &mut burst);
             }
             if (1..=groups).contains(&step) {
-                self.choose(range(step - 1), &mut burst);
+                self.open(range(step - 1), &mut burst);
             }
-            if (2..groups + 2).contains(&step) {
-                self.open(range(step - 2), &mut burst);
-            }
-            if step >= 3 {
-                self.finish(keys, range(step - 3), &burst, out);
+            if step >= 2 {
+                self.finish(keys, range(step - 2), &burst, out);
             }
         }
     }
 
-    /// Hashes the prefixes of some keys, as far as the table has prefixes of so many components, and asks for
-    /// their filters.
+    /// Finds the longest prefixes of some keys that may be there, and asks for their buckets.
     #[inline(always)]
-    fn hash<'a>(&'a self, keys: &[LookupKey<'_>], range: Range<usize>, burst: &mut Burst<'a>) {
-        let all = &keys[range.clone()];
-        if all.iter().all(|key| key.name.as_bytes().len() <= WINDOW) {
-            self.hash_short(all, range.start, burst);
-        } else {
-            self.hash_long(all, range.start, burst);
+    fn choose(&self, keys: &[LookupKey<'_>], range: Range<usize>, burst: &mut Burst<'_>) {
+        const NOTHING: &[u8; WINDOW] = &[0; WINDOW];
+        let (Some(keys), Some(candidates)) = (
+            keys.get(range.clone()),
+            burst.candidates.get_mut(range.clone()),
+        ) else {
+            return;
+        };
+        let mut windows = [NOTHING; GROUP];
+        let mut is_short = true;
+        for (key, window) in keys.iter().zip(&mut windows) {
+            is_short &= key.window.is_some() & (key.name.as_bytes().len() <= WINDOW);
+            *window = key.window.unwrap_or(NOTHING);
         }
+        if is_short {
+            self.choose_short(keys, &windows, candidates, &mut burst.known);
+        } else {
+            self.choose_any(keys, candidates, &mut burst.known);
+        }
+        for candidate in candidates {
+            if candidate.end.len() != 0 {
+                self.bucket(candidate).prefetch();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, candidate: &Candidate) -> Bucket<'_> {
+        self.pages.at(candidate.page).home(candidate.hash)
+    }
+
+    /// Whether a prefix with this hash may be in its page, and which page that is.
+    #[inline(always)]
+    fn ask(&self, hash: u32) -> (bool, u32) {
+        let page = self.index.page(hash);
+        (may_have(self.filter(page, hash), hash), page)
+    }
+
+    #[inline(always)]
+    fn filter(&self, page: u32, hash: u32) -> &AtomicU64 {
+        &self.pages.filters(page)[hash as usize % BUCKETS]
     }
 
     /// Which numbers of components prefixes of this domain have, and the start of their hashes.
@@ -181,117 +193,110 @@ impl NameTable {
         }
     }
 
-    /// [`NameTable::hash`] of names that fit into a window, in passes without jumps that depend on a name: most of
-    /// them the CPU would guess wrongly.
+    /// [`NameTable::choose`] for names that fit into their windows, in passes without jumps that depend on a name: most of them the CPU would
+    /// guess wrongly.
     #[inline(never)]
-    fn hash_short<'a>(&'a self, keys: &[LookupKey<'_>], first: usize, burst: &mut Burst<'a>) {
-        const NOTHING: &[u8; WINDOW] = &[0; WINDOW];
+    fn choose_short(
+        &self,
+        keys: &[LookupKey<'_>],
+        windows: &[&[u8; WINDOW]; GROUP],
+        candidates: &mut [Candidate],
+        known: &mut Option<(Domain, u16, Sum)>,
+    ) {
         let hasher = Hasher::new(self.key);
-        let mut copies = [[0; WINDOW]; GROUP];
-        let mut windows = [NOTHING; GROUP];
-        for ((key, window), copy) in keys.iter().zip(&mut windows).zip(&mut copies) {
-            *window = match key.window {
-                Some(window) => window,
-                None => {
-                    let name = key.name.as_bytes();
-                    copy[..name.len()].copy_from_slice(name);
-                    copy
-                }
-            };
-        }
-        let mut known = burst.known;
         let mut sums = [[hasher.start(Domain(0)); WINDOW_BLOCKS]; GROUP];
-        let mut ends = [End::default(); GROUP * MAX_COMPONENTS];
-        let before = burst.probes.len() as u32;
+        let mut ends = [End::default(); MOST_PROBES];
         let (mut count, mut end_of) = (0u32, End::of(0));
-        let lasts = burst.ends.iter_mut().skip(first);
-        for (((key, last), window), sums) in keys.iter().zip(lasts).zip(windows).zip(&mut sums) {
-            let (present, start) = self.domain(&hasher, key.domain, &mut known);
+        for ((key, window), sums) in keys.iter().zip(windows).zip(&mut sums) {
+            let (present, start) = self.domain(&hasher, key.domain, known);
             *sums = hasher.window(start, window);
-            let len = key.name.as_bytes().len() as u32;
-            let (mut at, mut left, mut end) = (0u32, u32::from(present), end_of);
+            let len = key.name.as_bytes().len() as u8;
+            let (mut left, mut end) = (u32::from(present), End(end_of));
             while left != 0 {
-                let is_there = u32::from(at < len);
-                at += 1 + u32::from(window[at as usize % WINDOW]);
-                end += End::COMPONENT;
-                // Written in any case, counted if it is wanted.
-                ends[count as usize % (GROUP * MAX_COMPONENTS)] = End(end + at);
-                count += is_there & left & 1;
+                let is_there = end.len() < len;
+                let length = window[usize::from(end.len()) % WINDOW];
+                end.0 += End::COMPONENT + 1 + u32::from(length);
+                // The same for all names of a domain, so the CPU guesses it.
+                if left & 1 == 1 {
+                    // Written in any case, counted if it is there.
+                    ends[count as usize % MOST_PROBES] = end;
+                    count += u32::from(is_there);
+                }
                 left >>= 1;
             }
-            *last = before + count;
             end_of += End::of(1);
         }
-        burst.known = known;
-        let ends = &ends[..(count as usize).min(GROUP * MAX_COMPONENTS)];
-        burst.probes.extend(ends.iter().map(|&end| {
+        // Passes of their own, because one would have more to remember than the CPU has registers.
+        let ends = &ends[..(count as usize).min(MOST_PROBES)];
+        let mut hashes = [0; MOST_PROBES];
+        let mut pages = [0; MOST_PROBES];
+        for (hash, end) in hashes.iter_mut().zip(ends) {
             let key = end.key() % GROUP;
-            let hash = hasher.prefix(&sums[key], windows[key], end.len());
-            self.probe(hash, End(end.0 + End::of(first)))
-        }));
+            *hash = hasher.prefix(&sums[key], windows[key], end.len());
+        }
+        for (&hash, page) in hashes.iter().zip(&mut pages).take(ends.len()) {
+            *page = self.index.page(hash);
+            raw::prefetch(self.filter(*page, hash));
+        }
+        // For each key the number of its longest prefix that may be there, and one more.
+        let mut longest = [0u32; GROUP];
+        let probes = ends.iter().zip(&hashes).zip(&pages);
+        for (number, ((end, &hash), page)) in (1..).zip(probes) {
+            let may_be = may_have(self.filter(*page, hash), hash);
+            let longest = &mut longest[end.key() % GROUP];
+            // Chosen without a jump, which the CPU would guess wrongly half of the time.
+            *longest = select_unpredictable(may_be, number, *longest);
+        }
+        for (candidate, number) in candidates.iter_mut().zip(longest) {
+            let number = number.wrapping_sub(1) as usize;
+            if let Some(end) = ends.get(number) {
+                *candidate = Candidate {
+                    hash: hashes[number % MOST_PROBES],
+                    page: pages[number % MOST_PROBES],
+                    end: *end,
+                };
+            }
+        }
     }
 
-    /// [`NameTable::hash`] of any names.
+    /// [`NameTable::choose`] for any names.
     #[inline(never)]
-    fn hash_long<'a>(&'a self, keys: &[LookupKey<'_>], first: usize, burst: &mut Burst<'a>) {
+    fn choose_any(
+        &self,
+        keys: &[LookupKey<'_>],
+        candidates: &mut [Candidate],
+        known: &mut Option<(Domain, u16, Sum)>,
+    ) {
         let hasher = Hasher::new(self.key);
-        let mut known = burst.known;
-        for (number, key) in (first..).zip(keys) {
-            let (present, start) = self.domain(&hasher, key.domain, &mut known);
+        for (key, candidate) in keys.iter().zip(candidates) {
+            let (present, start) = self.domain(&hasher, key.domain, known);
             let name = key.name.as_bytes();
             hasher.prefixes(start, name, present, |components, hash, len| {
-                let components = u32::from(components) * End::COMPONENT;
-                let end = End(End::of(number) | components | u32::from(len));
-                burst.probes.push(self.probe(hash, end));
+                let (may_be, page) = self.ask(hash);
+                if may_be {
+                    let end = End::at(components, len);
+                    *candidate = Candidate { hash, page, end };
+                }
             });
-            burst.ends[number] = burst.probes.len() as u32;
-        }
-        burst.known = known;
-    }
-
-    #[inline(always)]
-    fn probe(&self, hash: u32, end: End) -> Probe<'_> {
-        let filter = self.filter(hash);
-        raw::prefetch(filter);
-        Probe { filter, hash, end }
-    }
-
-    /// Finds the longest prefixes that may be there, and asks for their buckets.
-    #[inline(never)]
-    fn choose<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) {
-        let Some(last) = range.end.checked_sub(1) else {
-            return;
-        };
-        let probes = burst.start(range.start)..burst.ends[last] as usize;
-        let mut number = probes.start as u32;
-        for probe in burst.probes.get(probes).unwrap_or_default() {
-            number += 1;
-            let longest = &mut burst.longest[probe.end.key() % MAX_BURST];
-            // Chosen without a jump, which the CPU would guess wrongly half of the time.
-            *longest = select_unpredictable(may_have(probe.filter, probe.hash), number, *longest);
-        }
-        for number in range {
-            if let Some(probe) = burst.longest(number) {
-                let bucket = self.page(probe.hash).home(probe.hash);
-                bucket.prefetch();
-                burst.buckets[number] = Some(bucket);
-            }
         }
     }
 
     /// Finds records for some keys, and asks for them.
     #[inline(never)]
     fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) {
-        for number in range {
-            let (Some(probe), Some(bucket)) = (burst.longest(number), burst.buckets[number]) else {
+        let candidates = burst.candidates.get(range.clone()).unwrap_or_default();
+        let records = burst.records.get_mut(range).unwrap_or_default();
+        for (candidate, record) in candidates.iter().zip(records) {
+            if candidate.end.len() == 0 {
                 continue;
-            };
-            let mask = bucket.matches(probe.hash);
+            }
+            let bucket = self.bucket(candidate);
+            let mask = bucket.matches(candidate.hash);
             if mask != 0 {
                 let id = bucket.record(mask.trailing_zeros());
-                let record = records::at(&self.units, id);
-                record.prefetch(usize::from(probe.end.len()));
-                burst.records[number] = Some((id, record));
+                let its = records::at(&self.units, id);
+                its.prefetch(usize::from(candidate.end.len()));
+                *record = Some((id, its));
             }
         }
     }
@@ -305,50 +310,68 @@ impl NameTable {
         burst: &Burst<'_>,
         out: &mut [Option<PrefixMatch>],
     ) {
-        let (Some(keys), Some(out)) = (keys.get(range.clone()), out.get_mut(range.clone())) else {
-            return;
-        };
-        for ((key, out), number) in keys.iter().zip(out).zip(range) {
-            *out = match (burst.longest(number), burst.records[number % MAX_BURST]) {
-                (None, _) => None,
-                (Some(probe), Some((id, record))) if self.is_it(key, probe, id, record) => {
-                    Some(PrefixMatch {
+        let candidates = burst.candidates.get(range.clone()).unwrap_or_default();
+        let records = burst.records.get(range.clone()).unwrap_or_default();
+        let keys = keys.get(range.clone()).unwrap_or_default();
+        let out = out.get_mut(range).unwrap_or_default();
+        let all = keys.iter().zip(candidates).zip(records).zip(out);
+        for (((key, candidate), record), out) in all {
+            *out = None;
+            if candidate.end.len() == 0 {
+                continue;
+            }
+            // Written where it stays, part by part: a copy of the whole waits for its parts.
+            match *record {
+                Some((id, record)) if self.is_it(key, candidate, id, record) => {
+                    *out = Some(PrefixMatch {
                         value: record.value(),
-                        components: probe.end.components(),
+                        components: candidate.end.components(),
                         record: RecordId(id),
-                    })
+                    });
                 }
-                _ => self.walk(key, burst.shorter(number)),
-            };
+                _ => *out = self.walk(key),
+            }
         }
     }
 
-    /// The longest of these probes whose record is the key's.
+    /// The longest match of a name, found prefix by prefix.
     #[cold]
-    fn walk(&self, key: &LookupKey<'_>, probes: &[Probe<'_>]) -> Option<PrefixMatch> {
-        probes.iter().rev().find_map(|probe| {
-            if !may_have(probe.filter, probe.hash) {
+    fn walk(&self, key: &LookupKey<'_>) -> Option<PrefixMatch> {
+        let probes = self.probes(key);
+        probes.iter().rev().find_map(|&(hash, end)| {
+            let (may_be, page) = self.ask(hash);
+            if !may_be {
                 return None;
             }
-            let name = key.name.as_bytes().get(..usize::from(probe.end.len()))?;
+            let name = key.name.as_bytes().get(..usize::from(end.len()))?;
             let is_it = |id| records::is(&self.units, id, key.domain, name);
-            let id = self.page(probe.hash).find(probe.hash, is_it)?;
+            let id = self.pages.at(page).find(hash, is_it)?;
             Some(PrefixMatch {
                 value: records::at(&self.units, id).value(),
-                components: probe.end.components(),
+                components: end.components(),
                 record: RecordId(id),
             })
         })
     }
 
+    /// Hashes and ends of the prefixes of a name that there may be, the shortest first.
+    fn probes(&self, key: &LookupKey<'_>) -> ArrayVec<(u32, End), MAX_COMPONENTS> {
+        let hasher = Hasher::new(self.key);
+        let (present, start) = self.domain(&hasher, key.domain, &mut None);
+        let mut probes = ArrayVec::new();
+        let name = key.name.as_bytes();
+        hasher.prefixes(start, name, present, |components, hash, len| {
+            probes.push((hash, End::at(components, len)));
+        });
+        probes
+    }
+
     /// Buckets and records that a lookup reads.
     pub(crate) fn lookup_cost(&self, key: &LookupKey<'_>) -> usize {
-        let mut burst = Burst::new();
-        self.hash(std::slice::from_ref(key), 0..1, &mut burst);
         let mut cost = 0;
-        for probe in burst.probes.iter().rev() {
-            let name = key.name.as_bytes().get(..usize::from(probe.end.len()));
-            let (buckets, found) = self.page(probe.hash).cost(probe.hash, |record| {
+        for (hash, end) in self.probes(key).into_iter().rev() {
+            let name = key.name.as_bytes().get(..usize::from(end.len()));
+            let (buckets, found) = self.page(hash).cost(hash, |record| {
                 cost += 1;
                 name.is_some_and(|name| records::is(&self.units, record, key.domain, name))
             });
@@ -362,8 +385,14 @@ impl NameTable {
 
     /// Whether the record is the key's prefix.
     #[inline(always)]
-    fn is_it(&self, key: &LookupKey<'_>, probe: &Probe<'_>, id: u32, record: Record<'_>) -> bool {
-        let len = usize::from(probe.end.len());
+    fn is_it(
+        &self,
+        key: &LookupKey<'_>,
+        candidate: &Candidate,
+        id: u32,
+        record: Record<'_>,
+    ) -> bool {
+        let len = usize::from(candidate.end.len());
         match key.window {
             Some(window) if len <= WINDOW => record.is_window(key.domain, len, window),
             _ => {

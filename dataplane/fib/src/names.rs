@@ -1,7 +1,6 @@
 //! The name table: longest-prefix match on component boundaries over all domains in one hash table
 //! (design §4.3, §5). How names are looked up is in [`crate::lookup`], how a transaction changes it in [`crate::draft`].
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use dmsc_wire::{Domain, Name, NameBuf};
@@ -11,7 +10,7 @@ use crate::hash::{HashKey, MAX_COMPONENTS, WINDOW, hash_name};
 use crate::idmap::IdMap;
 use crate::index::Index;
 use crate::ledger::{Era, Ledger};
-use crate::page::{BUCKETS, BucketBlock, FilterBlock, NamePage};
+use crate::page::{BucketBlock, FilterBlock, NamePage};
 use crate::records::{self, Units};
 use crate::{GroupId, LocalSetId, RecordId};
 
@@ -224,12 +223,6 @@ impl NameTable {
     #[inline(always)]
     pub(crate) fn page(&self, hash: u32) -> NamePage<'_> {
         self.pages.at(self.index.page(hash))
-    }
-
-    /// The filter of this hash.
-    #[inline(always)]
-    pub(crate) fn filter(&self, hash: u32) -> &AtomicU64 {
-        &self.pages.filters(self.index.page(hash))[hash as usize % BUCKETS]
     }
 
     /// Which numbers of components the domain has prefixes of, as bits.

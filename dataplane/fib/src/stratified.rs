@@ -15,14 +15,32 @@ pub(crate) const BLOCKS: usize = 256;
 /// Tells these scores from all other uses of the same ids, as the choice of a next hop.
 const SEED: u64 = 0x646d_7363_2f67_7270;
 
-/// The slot of a flow label. 16 labels in sequence from a multiple of 16 fill one block; blocks are
-/// spread by a full mix, so that strides and random labels reach all of them alike.
-#[inline(always)]
-pub(crate) fn slot(flow: FlowLabel) -> usize {
-    let high = flow.0 >> 4;
-    let block = mix32(high ^ SEED as u32) >> 24;
-    let within = (flow.0 ^ high.wrapping_mul(0x9e37_79b1) >> 28) & 15;
-    (block << 4 | within) as usize
+/// The slot of a flow label in every group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// 16 labels in sequence from a multiple of 16 fill one block; blocks are spread by a full mix, so that strides and random labels
+    /// reach all of them alike.
+    #[inline(always)]
+    pub fn of(flow: FlowLabel) -> Self {
+        let high = flow.0 >> 4;
+        let block = mix32(high ^ SEED as u32) >> 24;
+        let within = (flow.0 ^ high.wrapping_mul(0x9e37_79b1) >> 28) & 15;
+        Self((block << 4 | within) as u16)
+    }
+
+    /// Every one.
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..(BLOCK * BLOCKS) as u16).map(Self)
+    }
+
+    /// Below `BLOCK * BLOCKS`.
+    #[inline(always)]
+    pub(crate) fn number(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
 /// The scores of a member in the slots of one block, uniform over all `u32`.
@@ -148,7 +166,7 @@ mod tests {
         for (kind, label) in kinds {
             let mut counts = vec![0u32; BLOCK * BLOCKS];
             for i in 0..samples {
-                counts[slot(FlowLabel(label(i)))] += 1;
+                counts[Slot::of(FlowLabel(label(i))).number()] += 1;
             }
             // 256 on average; 16 is one standard deviation of random labels.
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());

@@ -32,10 +32,8 @@ fn choice(group: &Group, flow: FlowLabel) -> Option<NodeId> {
 
 fn shares(group: &Group) -> BTreeMap<NodeId, f64> {
     let mut shares = BTreeMap::new();
-    for &index in &group.inner.slots {
-        *shares
-            .entry(group.members()[usize::from(index)].gateway)
-            .or_insert(0.0) += 1.0 / SLOTS as f64;
+    for slot in Slot::all() {
+        *shares.entry(group.first(slot)).or_insert(0.0) += 1.0 / SLOTS as f64;
     }
     shares
 }
@@ -109,13 +107,16 @@ proptest! {
     fn the_choice_is_that_of_the_definition(members in members(0..4), away in any::<u16>(), policy in any::<bool>(), flow in any::<u32>()) {
         let policy = if policy { GroupPolicy::Nearest } else { GroupPolicy::Weighted };
         let group = Group::new(members.clone(), policy).unwrap();
+        let first = group.first(Slot::of(FlowLabel(flow)));
+        let chosen = group.primaries().next().and(choice(&group, FlowLabel(flow)));
+        prop_assert_eq!(first, chosen.unwrap_or(NodeId::NONE));
         let eligible = |m: &Member| away >> (m.gateway.0 % 16) & 1 == 0;
         let least = members.iter().filter(|m| m.weight > 0).map(|m| m.metric).min();
         let weight = |m: &Member| match policy {
             GroupPolicy::Weighted => m.weight,
             GroupPolicy::Nearest => u16::from(m.weight > 0 && Some(m.metric) == least),
         };
-        let slot = stratified::slot(FlowLabel(flow));
+        let slot = Slot::of(FlowLabel(flow)).number();
         let rank = |m: &Member, w| stratified::rank(stratified::scores(m.gateway, slot / BLOCK)[slot % BLOCK], w);
         let primary = members.iter().filter(|m| eligible(m) && weight(m) > 0)
             .min_by(|a, b| rank(a, weight(a)).total_cmp(&rank(b, weight(b))));
@@ -162,6 +163,21 @@ fn a_thousand_labels_spread_in_proportion() {
                     "{kind} {weights:?}: {share} instead of {exact}"
                 );
             }
+        }
+    }
+}
+
+/// However few bits a slot has.
+#[test]
+fn slots_of_every_width_say_what_the_scores_say() {
+    for count in [1, 2, 3, 4, 5, 16, 17, 255] {
+        let members: Vec<Member> = (1..=count).map(|gateway| member(gateway, 1, 1)).collect();
+        let group = weighted(&members);
+        for slot in Slot::all().step_by(if cfg!(miri) { 997 } else { 7 }) {
+            let (block, within) = (slot.number() / BLOCK, slot.number() % BLOCK);
+            let score = |m: &&Member| stratified::scores(m.gateway, block)[within];
+            let best = members.iter().rev().max_by_key(score).unwrap();
+            assert_eq!(group.first(slot), best.gateway, "{count}");
         }
     }
 }

@@ -64,6 +64,28 @@ pub(crate) fn equal_mask(values: &[AtomicU32; 8], wanted: u32) -> u32 {
     })
 }
 
+/// [`equal_mask`] of ids that nobody writes.
+#[inline(always)]
+pub(crate) fn equal_ids(ids: &[u32; 8], wanted: u32) -> u32 {
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    {
+        use std::arch::x86_64::{
+            _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_loadu_si256, _mm256_movemask_ps,
+            _mm256_set1_epi32,
+        };
+        // SAFETY: the whole build has AVX2, and the load reads the 32 bytes of `ids`.
+        unsafe {
+            let ids = _mm256_loadu_si256(ids.as_ptr().cast());
+            let equal = _mm256_cmpeq_epi32(ids, _mm256_set1_epi32(wanted as i32));
+            _mm256_movemask_ps(_mm256_castsi256_ps(equal)) as u32
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    ids.iter()
+        .enumerate()
+        .fold(0, |mask, (i, id)| mask | u32::from(*id == wanted) << i)
+}
+
 /// Whether the bytes from number `skip` on are the first `len` of `wanted`, at most 64. Reads no byte from the 33rd on that is not compared:
 /// it might be in a cache line that nobody asked for.
 #[inline(always)]
@@ -175,7 +197,9 @@ mod tests {
 
     #[test]
     fn masks_have_a_bit_for_each_equal_value() {
-        let values = [7, 0, 7, 1, 2, 0, 0, 7].map(AtomicU32::new);
+        let ids = [7, 0, 7, 1, 2, 0, 0, 7];
+        assert_eq!((equal_ids(&ids, 7), equal_ids(&ids, 9)), (0b1000_0101, 0));
+        let values = ids.map(AtomicU32::new);
         assert_eq!(equal_mask(&values, 7), 0b1000_0101);
         values[1].store(7, Relaxed);
         assert_eq!(equal_mask(&values, 7), 0b1000_0111);

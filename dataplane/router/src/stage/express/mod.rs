@@ -97,7 +97,9 @@ fn leave_all<F: Frame>(
             Some(found) => (look.gateway, found),
             None => {
                 // Rare: the member that the flow belongs to is away.
-                let found = matches.and_then(|matches| matches[place].as_ref());
+                let before = looks[..place].iter().filter(|look| look.by_name).count();
+                let found = matches.and_then(|matches| matches[before].as_ref());
+                let found = found.filter(|_| look.by_name);
                 let Some(member) = found.and_then(|found| other_member(env, found, look)) else {
                     break;
                 };
