@@ -19,6 +19,8 @@ pub(super) struct File {
     pub gateway: Option<Spanned<Gateway>>,
     #[serde(default)]
     pub access: Vec<Access>,
+    #[serde(default)]
+    pub class: Vec<Class>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,4 +68,12 @@ pub(super) struct Gateway {
     #[serde(default)]
     pub authorities: Vec<Spanned<String>>,
     pub probe_interval_ms: Option<Spanned<u32>>,
+    pub max_class: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Class {
+    pub identity: Spanned<String>,
+    pub max_class: Spanned<u32>,
 }

@@ -252,6 +252,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         };
         // Authorities may be asked here, so nothing is locked.
         let mut admitted = self.gateway.admit(&asking).await?;
+        let class_limit = self.gateway.class_limit(&asking.identity).await?;
         self.gateway.still(certified.as_ref())?;
 
         let endpoint = Endpoint {
@@ -294,6 +295,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             domain: Domain(asking.port.domain),
             serves: admitted.serves.clone().into(),
             source_name,
+            class_limit,
             attachment: same
                 .as_ref()
                 .map_or(AttachmentId::ANY, |lease| lease.attachment),

@@ -8,6 +8,9 @@ use crate::port::PortState;
 
 /// Most that a frame gets which the kernel only passes on: its DSCP is the word of whoever wrote it.
 const STRANGERS_MOST: u8 = 5;
+/// What this router's own kernel sends without a code point: signalling, logins, other routing protocols. With a share, so that none of
+/// them starves others.
+const OWN: u8 = 5;
 /// Classes of the eight class selectors (RFC 2474), for code points that no class is sent with.
 const BY_PRECEDENCE: [u8; 8] = [0, 1, 3, 4, 5, 6, 7, 7];
 /// Neighbour discovery: messages 133 to 137 of ICMPv6 (RFC 4861).
@@ -28,7 +31,7 @@ pub struct Label {
 
 impl Label {
     /// Reads a frame that leaves by `port`. The class of a DMSC packet stands in it, where this router wrote the frame; what the kernel
-    /// sends has the class of its DSCP, and what it only passes on for others no strict one by default.
+    /// sends has the class of its DSCP (without one 5), and what it only passes on for others no strict one by default.
     pub fn of(frame: &[u8], port: &PortState, udp_port: u16) -> Label {
         let none = |class| Label {
             class,
@@ -87,10 +90,10 @@ impl Label {
         }
         let dscp = traffic_class(frame, at) >> 2;
         let class = by_dscp(dscp);
-        label.class = if is_own {
-            class
-        } else {
-            class.min(STRANGERS_MOST)
+        label.class = match (is_own, dscp) {
+            (true, 0) => OWN,
+            (true, _) => class,
+            (false, _) => class.min(STRANGERS_MOST),
         };
         label
     }
@@ -287,6 +290,12 @@ mod tests {
         assert_eq!((label.class, label.dmsc), (7, 0));
         assert!(label.mark(&mut tcp), "TCP understands marks, too");
         assert_eq!(Ip::parse(&tcp[14..]).expect("sound").ecn, 3);
+        let plain = framed("10.0.0.1", "10.0.0.2", 0, 0, Ecn::NotEct);
+        let mut tcp = plain.bytes().to_vec();
+        tcp[14 + 9] = 6;
+        let checksum = net::be16(&tcp, 24);
+        net::put16(&mut tcp, 24, adjust(checksum, 0x0011, 0x0006));
+        assert_eq!(Label::of(&tcp, &port, UDP).class, OWN);
         let passed_on = framed("10.9.9.9", "10.0.0.2", 0, 7, Ecn::Ect0);
         let label = Label::of(passed_on.bytes(), &port, UDP);
         assert_eq!((label.class, label.dmsc), (5, 0));
