@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use dmsc_proto::v1;
 use dmsc_wire::{AttachmentId, Domain, Name, NameBuf};
 
+use crate::config::DEFAULT_CLASS;
+
 /// Time after which a silent pod is detached.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// How often a pod is asked to refresh.
@@ -81,6 +83,8 @@ pub struct Lease {
     pub domain: Domain,
     /// Prefixes it answers.
     pub serves: Arc<[NameBuf]>,
+    /// Highest class of packets that it may send.
+    pub class_limit: u8,
     /// Its name under its identity.
     pub source_name: NameBuf,
     /// Its id at the dataplane.
@@ -110,6 +114,7 @@ impl Lease {
             // A pod that answers no probe gets no calls; it keeps its attachment and its own name.
             serves: self.told_serves().iter().map(bytes).collect(),
             owns: vec![bytes(&self.source_name)],
+            class_limit: u32::from(self.class_limit),
             ..Default::default()
         }
     }
@@ -130,6 +135,7 @@ impl Lease {
             endpoint,
             domain: Domain(attachment.domain),
             serves: attachment.serves.iter().filter_map(name).collect(),
+            class_limit: class_limit(attachment),
             source_name: crate::routes::source_name(&attachment.identity)?,
             attachment: AttachmentId(u16::try_from(attachment.id).ok()?),
             health: Health::Unknown,
@@ -145,6 +151,7 @@ impl Lease {
         let mine: Vec<&[u8]> = self.told_serves().iter().map(NameBuf::as_bytes).collect();
         self.is_at(attachment)
             && attachment.domain == self.domain.0
+            && class_limit(attachment) == self.class_limit
             && same_set(attachment.serves.iter().map(Vec::as_slice).collect(), mine)
     }
 
@@ -175,6 +182,14 @@ impl Lease {
         } else {
             Health::Unreachable
         }
+    }
+}
+
+/// The highest class of an attachment; 0 stands for what is usual.
+fn class_limit(attachment: &v1::Attachment) -> u8 {
+    match u8::try_from(attachment.class_limit) {
+        Ok(class @ 1..=7) => class,
+        _ => DEFAULT_CLASS,
     }
 }
 

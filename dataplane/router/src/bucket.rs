@@ -43,6 +43,21 @@ impl Bucket {
         self.tokens
     }
 
+    /// What was there after the last refill and what was taken since.
+    #[inline]
+    pub fn tokens(&self) -> i64 {
+        self.tokens
+    }
+
+    /// The cycle at which a refill brings the first token; in the past where there is one already.
+    #[inline]
+    pub fn ready_at(&self) -> u64 {
+        let missing = u128::from(1i64.saturating_sub(self.tokens).max(0).unsigned_abs());
+        let rate = u128::from(self.rate.max(1));
+        let cycles = (missing * u128::from(self.hz)).div_ceil(rate);
+        self.last.saturating_add(cycles as u64)
+    }
+
     /// Takes `n`, into debt if need be: the next refills pay it.
     #[inline]
     pub fn spend(&mut self, n: u64) {

@@ -558,6 +558,7 @@ impl Floor {
                 node: shared.config.node,
             },
             counters: &counters,
+            class_rules: &shared.config.class_rules,
             udp_port: shared.config.udp_port,
             now: dmsc_dpdk::tsc(),
             clock: shared.clock,
@@ -569,5 +570,6 @@ impl Floor {
             }
         }
         self.flush_all(&env);
+        self.drain(&env);
     }
 }

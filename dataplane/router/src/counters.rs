@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
+use crate::egress::CLASSES;
 use crate::gaps::Gaps;
 use crate::meter::Meter;
 
@@ -101,8 +102,10 @@ named! {
         TooBig => "too-big",
         /// The MAC address of the next hop is not known yet.
         NeighbourUnresolved => "neighbour-unresolved",
-        /// The transmit ring stayed full.
+        /// The transmit ring stayed full until the queue of its class was, too.
         TxRingFull => "tx-ring-full",
+        /// More than the port's rate, for longer than the queue of its class holds.
+        OverRate => "over-rate",
         /// The port to send on has no carrier.
         PortDown => "port-down",
         /// For the kernel, and the port has no way there.
@@ -145,6 +148,8 @@ named! {
         ErrorSuppressed => "error-suppressed",
         /// The port was left alone because its pods had used up their budget.
         BudgetPause => "budget-pause",
+        /// A pod's packet had a class above the highest that its identity may use, and got that one.
+        ClassLowered => "class-lowered",
         /// The ECN mark of the outer header was carried into the DMSC header.
         EcnCombined => "ecn-combined",
         /// A packet of this router's own making found no buffer or no room.
@@ -154,6 +159,21 @@ named! {
         /// A frame copy for a capture found no room.
         CaptureMissed => "capture-missed",
     }
+}
+
+/// What became of frames of one class at the queues of a port. Where nothing backs up they pass by and are not counted here.
+#[derive(Debug, Default)]
+pub struct ClassCounters {
+    /// Frames that came to the queue.
+    pub came: Counter,
+    /// Frames that left it to be sent.
+    pub sent: Counter,
+    /// Their bytes.
+    pub sent_bytes: Counter,
+    /// Frames that found no room, or lost it to a higher class; the port that they came in by counts them by reason.
+    pub dropped: Counter,
+    /// Frames marked: congestion experienced.
+    pub marked: Counter,
 }
 
 /// The block of one worker and one port.
@@ -173,6 +193,8 @@ pub struct PortCounters {
     pub tx: Counter,
     /// Their bytes.
     pub tx_bytes: Counter,
+    /// Of the queues to leave by this port, by class.
+    pub classes: [ClassCounters; CLASSES],
     drops: [Counter; DropReason::ALL.len()],
     events: [Counter; EventKind::ALL.len()],
 }
@@ -187,6 +209,7 @@ impl Default for PortCounters {
             consumed: Counter::default(),
             tx: Counter::default(),
             tx_bytes: Counter::default(),
+            classes: Default::default(),
             drops: std::array::from_fn(|_| Counter::default()),
             events: std::array::from_fn(|_| Counter::default()),
         }

@@ -17,6 +17,8 @@ const EMPTY_ROUNDS: u32 = 4;
 /// First and longest step of the ramp for ports that have nothing to block on.
 const RAMP_START: Duration = Duration::from_micros(50);
 const RAMP_END: Duration = Duration::from_millis(1);
+/// Shortest time asleep while frames wait for their port: to wake costs about as much.
+const SHORTEST: Duration = Duration::from_micros(20);
 /// Longest time asleep.
 const LONGEST: Duration = Duration::from_millis(100);
 
@@ -99,6 +101,10 @@ impl Pacer {
         if !self.can_block {
             limit = limit.min(self.ramp);
             self.ramp = (self.ramp * 2).min(RAMP_END);
+        }
+        if let Some(at) = floor.next_departure(now) {
+            let until = Duration::from_nanos(clock.to_ns(at.saturating_sub(now)));
+            limit = limit.min(until.max(SHORTEST));
         }
         let counters = floor.counters.clone();
         counters.worker.asleep.store(1, Relaxed);

@@ -39,6 +39,7 @@ pub struct Tuning {
     drop_plain_ip: AtomicBool,
     packets_per_s: AtomicU64,
     bytes_per_s: AtomicU64,
+    rate_bytes_per_s: AtomicU64,
     cross: AtomicU64,
 }
 
@@ -61,13 +62,14 @@ impl Tuning {
             drop_plain_ip: AtomicBool::default(),
             packets_per_s: AtomicU64::default(),
             bytes_per_s: AtomicU64::default(),
+            rate_bytes_per_s: AtomicU64::default(),
             cross: AtomicU64::default(),
         };
         tuning.set(config);
         tuning
     }
 
-    /// Takes up what `config` says. Workers see budgets when they look at their timers.
+    /// Takes up what `config` says. Workers see budgets and rates when they look at their timers.
     pub fn set(&self, config: &PortConfig) {
         let drop = config.plain_ip == PlainIp::Drop;
         self.drop_plain_ip.store(drop, Relaxed);
@@ -77,6 +79,13 @@ impl Tuning {
         } = config.budget;
         self.packets_per_s.store(packets_per_s, Relaxed);
         self.bytes_per_s.store(bytes_per_s, Relaxed);
+        self.rate_bytes_per_s
+            .store(config.rate_bytes_per_s, Relaxed);
+    }
+
+    /// Most that leaves by the port, all workers together; 0: as much as its driver takes.
+    pub fn rate_bytes_per_s(&self) -> u64 {
+        self.rate_bytes_per_s.load(Relaxed)
     }
 
     /// Where the port leads without a look at the packets. Only measurements set this: it is what plain MAC forwarding costs.

@@ -218,6 +218,40 @@ impl Agent {
         Ok(format!("{counters:#?}\n{ports:#?}\n{dump:#?}\n"))
     }
 
+    /// What left by a port through the queues of its classes, by class.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn classes(&mut self, port: &str) -> anyhow::Result<Vec<v1::ClassCounters>> {
+        let port = port.to_owned();
+        let reply = self.ask("ListCounters", |mut c| async move {
+            c.list_counters(v1::ListCountersRequest { port }).await
+        })?;
+        Ok(reply.ports.into_iter().flat_map(|p| p.classes).collect())
+    }
+
+    /// Has at most `mbps` leave by a port from now on, 0 = as much as goes: what an operator does with `dmscctl config apply`.
+    ///
+    /// # Errors
+    /// When the agent does not answer, or has no such port.
+    pub fn set_rate(&mut self, port: &str, mbps: u32) -> anyhow::Result<()> {
+        let config = |action: &str, text: String| v1::AgentConfigRequest {
+            action: action.into(),
+            text,
+        };
+        let dump = config("dump", String::new());
+        let dump = self.ask("Config", |mut c| async move { c.config(dump).await })?;
+        let mut file: toml::Table = dump.text.parse()?;
+        let ports = file.get_mut("port").and_then(toml::Value::as_array_mut);
+        let mut ports = ports.into_iter().flatten().filter_map(|p| p.as_table_mut());
+        let found = ports.find(|p| p.get("name").and_then(toml::Value::as_str) == Some(port));
+        let found = found.with_context(|| format!("there is no port {port}"))?;
+        found.insert("rate_mbps".into(), i64::from(mbps).into());
+        let apply = config("apply", file.to_string());
+        self.ask("Config", |mut c| async move { c.config(apply).await })?;
+        Ok(())
+    }
+
     /// How many adjacencies there are, and the peers of those that are not up.
     ///
     /// # Errors

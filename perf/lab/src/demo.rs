@@ -14,6 +14,7 @@ mod noise;
 mod ownership;
 mod pages;
 mod planes;
+mod priority;
 mod programs;
 mod report;
 mod restore;
@@ -46,6 +47,7 @@ const STEPS: &[(&str, StepFn)] = &[
     ("instance-failure", failures::instance),
     ("gateway-failure", failures::gateway),
     ("foreign-fabric", fabric::run),
+    ("priority", priority::run),
     (BEFORE_CENTER, noise::run),
     ("control-plane-kill", planes::one_after_the_other),
     (NO_CENTER, center::run),

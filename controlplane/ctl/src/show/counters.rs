@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dmsc_proto::v1::{ListCountersRequest, PortCounters};
+use dmsc_proto::v1::{ClassCounters, ListCountersRequest, PortCounters};
 use serde::Serialize;
 
 use crate::agent::Agent;
@@ -29,6 +29,34 @@ struct CountersOfPort {
     drops: BTreeMap<String, u64>,
     /// Not part of the equation.
     events: BTreeMap<String, u64>,
+    /// What left by the port through the queues of its classes.
+    classes: Vec<CountersOfClass>,
+}
+
+/// One class at one port: came = sent + dropped + waiting.
+#[derive(Debug, Serialize)]
+struct CountersOfClass {
+    class: u32,
+    came: u64,
+    sent: u64,
+    sent_bytes: u64,
+    dropped: u64,
+    marked: u64,
+    waiting: u64,
+}
+
+impl From<ClassCounters> for CountersOfClass {
+    fn from(class: ClassCounters) -> Self {
+        Self {
+            class: class.class,
+            came: class.came,
+            sent: class.sent,
+            sent_bytes: class.sent_bytes,
+            dropped: class.dropped,
+            marked: class.marked,
+            waiting: class.came.saturating_sub(class.sent + class.dropped),
+        }
+    }
 }
 
 impl From<PortCounters> for CountersOfPort {
@@ -46,6 +74,7 @@ impl From<PortCounters> for CountersOfPort {
             dropped,
             drops,
             events: port.events.into_iter().collect(),
+            classes: port.classes.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -79,6 +108,12 @@ pub async fn run(
     if !events.is_empty() {
         output.line("")?;
         output.table(&events, "")?;
+    }
+    let classes = classes(&view);
+    if !classes.is_empty() {
+        output.line("")?;
+        output.line("queues of classes, where a port has a rate or its ring was full: came = sent + dropped + waiting")?;
+        output.table(&classes, "")?;
     }
     Ok(())
 }
@@ -132,11 +167,43 @@ fn events(view: &CountersView) -> Grid {
     grid
 }
 
+fn classes(view: &CountersView) -> Grid {
+    let mut grid = Grid::new(&[
+        "port",
+        ">class",
+        ">came",
+        ">sent",
+        ">sent bytes",
+        ">dropped",
+        ">marked",
+        ">waiting",
+    ]);
+    for port in &view.ports {
+        for class in &port.classes {
+            grid.row([
+                port.port.clone(),
+                class.class.to_string(),
+                class.came.to_string(),
+                class.sent.to_string(),
+                class.sent_bytes.to_string(),
+                class.dropped.to_string(),
+                class.marked.to_string(),
+                class.waiting.to_string(),
+            ]);
+        }
+    }
+    grid
+}
+
 /// What an operator can do about drops whose cause lies outside (design §3, checksums).
 fn remedy(reason: &str) -> &'static str {
     match reason {
         "bad-checksum" => "on the sender: ethtool -K <interface> tx off",
         "gso-frame" | "truncated" => "on the sender: ethtool -K <interface> tx off tso off gso off",
+        "over-rate" => "more than rate_mbps of the port to leave by: show counters there, by class",
+        "tx-ring-full" => {
+            "the port to leave by is slower than what comes: show counters there, by class"
+        }
         "ip-fragment" => "DMSC is never fragmented: raise the MTU of the links, or send less",
         _ => "",
     }
@@ -155,6 +222,13 @@ mod tests {
             consumed: 4,
             drops: [("bad-checksum".to_owned(), 7), ("no-route".to_owned(), 3)].into(),
             events: [("rebound".to_owned(), 2)].into(),
+            classes: vec![ClassCounters {
+                class: 5,
+                came: 10,
+                sent: 7,
+                dropped: 1,
+                ..Default::default()
+            }],
         }
     }
 
@@ -177,5 +251,8 @@ mod tests {
         assert!(lines[2].contains("no-route"));
         assert!(equation(&view).to_string().contains("under way"));
         assert!(events(&view).to_string().contains("rebound"));
+        let waiting = &view.ports[0].classes[0].waiting;
+        assert_eq!(*waiting, 2);
+        assert!(classes(&view).to_string().contains("waiting"));
     }
 }

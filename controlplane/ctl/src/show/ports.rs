@@ -36,6 +36,8 @@ pub struct PortView {
     tx_packets: u64,
     tx_bytes: u64,
     rx_missed: u64,
+    /// 0: as much as its driver takes.
+    rate_mbps: u32,
 }
 
 impl From<Port> for PortView {
@@ -60,6 +62,7 @@ impl From<Port> for PortView {
             tx_packets: port.tx_packets,
             tx_bytes: port.tx_bytes,
             rx_missed: port.rx_missed,
+            rate_mbps: port.rate_mbps,
         }
     }
 }
@@ -103,6 +106,7 @@ fn grid(view: &PortsView) -> Grid {
         ">rx bytes",
         ">tx bytes",
         ">rx missed",
+        ">rate Mbit/s",
         "addresses",
     ]);
     for port in &view.ports {
@@ -125,6 +129,7 @@ fn grid(view: &PortsView) -> Grid {
             port.rx_bytes.to_string(),
             port.tx_bytes.to_string(),
             port.rx_missed.to_string(),
+            or_none(port.rate_mbps),
             joined(&port.addresses),
         ]);
     }

@@ -253,6 +253,7 @@ impl DataplaneAgent for FakeAgent {
             consumed: 1,
             drops: [("no-route".to_owned(), 2)].into(),
             events: [("rebound".to_owned(), 1)].into(),
+            classes: Vec::new(),
         });
         Ok(Response::new(ListCountersReply {
             ports: counters

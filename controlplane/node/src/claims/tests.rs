@@ -169,6 +169,7 @@ fn lease(serves: &[&str]) -> Lease {
             .map(|text| NameBuf::parse(text).unwrap())
             .collect(),
         source_name: NameBuf::parse("/id/pod1/a").unwrap(),
+        class_limit: 5,
         attachment: AttachmentId(1),
         health: Health::Serving,
         reachable: true,

@@ -12,7 +12,10 @@ use dmsc_wire::{Domain, NodeId};
 use toml::Spanned;
 
 use super::raw;
-use super::{Adjacency, Config, GatewaySection, LinkstateSection, Mistakes, NodeSection, Role};
+use super::{
+    Adjacency, ClassLimit, Config, DEFAULT_CLASS, GatewaySection, LinkstateSection, Mistakes,
+    NodeSection, Role,
+};
 use crate::mistake::told;
 use crate::routes::check::Checker;
 use crate::routes::raw as routes;
@@ -68,6 +71,14 @@ pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mista
             None
         }
     };
+    if let (Role::Router, Some(first)) = (role, raw.class.first()) {
+        collector.at(
+            "[[class]] identity",
+            &first.identity,
+            Problem::Unused("by a router (sr)"),
+        );
+    }
+    let class_limits = raw.class.iter().map(|one| collector.class(one)).collect();
     // One value may be wrong for two reasons that read the same.
     let mut seen = std::collections::HashSet::new();
     collector
@@ -84,6 +95,7 @@ pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mista
         adjacencies,
         gateway,
         access_rules: tables.access_rules,
+        class_limits,
     })
 }
 
@@ -382,6 +394,37 @@ impl Collector<'_> {
             authorities,
             probe_interval: Duration::from_millis(u64::from(probe)),
             ports: self.ports(raw.port),
+            max_class: self.max_class("[gateway] max_class", raw.max_class.as_ref()),
+        }
+    }
+
+    // Class 0 would be refused by nobody, and is what the agent's API takes for "nothing said".
+    fn max_class(&mut self, field: &'static str, value: Option<&Spanned<u32>>) -> u8 {
+        let default = u32::from(DEFAULT_CLASS);
+        let class = self.number(field, value, default, 1, 7);
+        u8::try_from(class).unwrap_or(DEFAULT_CLASS)
+    }
+
+    fn class(&mut self, raw: &raw::Class) -> ClassLimit {
+        let pattern = raw.identity.get_ref();
+        // A pattern must become an identity once the star is filled in.
+        let filled = match pattern.strip_suffix('*') {
+            Some(stem) => format!("{stem}x"),
+            None => pattern.clone(),
+        };
+        if crate::routes::source_name(&filled).is_none() {
+            self.at(
+                "[[class]] identity",
+                &raw.identity,
+                Problem::Word {
+                    value: pattern.clone(),
+                    expected: "an identity such as \"pod1/a\", or \"pod1/*\" for all below pod1",
+                },
+            );
+        }
+        ClassLimit {
+            identity: pattern.clone(),
+            max_class: self.max_class("[[class]] max_class", Some(&raw.max_class)),
         }
     }
 

@@ -82,6 +82,7 @@ fn tables(config: &Config) -> Vec<Table> {
                 ("listen", text(&gateway.listen.to_string())),
                 ("authorities", format!("[{}]", authorities.join(", "))),
                 ("probe_interval_ms", ms(gateway.probe_interval)),
+                ("max_class", gateway.max_class.to_string()),
             ],
         });
         for (name, identities) in &gateway.ports {
@@ -109,6 +110,16 @@ fn tables(config: &Config) -> Vec<Table> {
                 ("caller", side(&rule.caller)),
                 ("callee", side(&rule.callee)),
                 ("allow", rule.allow.to_string()),
+            ],
+        });
+    }
+    for (index, limit) in config.class_limits.iter().enumerate() {
+        tables.push(Table {
+            header: "[[class]]",
+            path: format!("class[{}]", index + 1),
+            fields: vec![
+                ("identity", text(&limit.identity)),
+                ("max_class", limit.max_class.to_string()),
             ],
         });
     }

@@ -1,6 +1,7 @@
 //! The configuration file of a router or gateway: read, checked as a whole, compared, and written back.
 
 mod check;
+mod class;
 mod fields;
 mod raw;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use dmsc_wire::{Domain, NodeId};
 use thiserror::Error;
 
 use crate::routes::covers;
+pub use class::{ClassLimit, DEFAULT_CLASS};
 pub use fields::RESTART_FIELDS;
 
 /// What a node is.
@@ -57,6 +59,8 @@ pub struct Config {
     pub gateway: Option<GatewaySection>,
     /// `[[access]]`, by id.
     pub access_rules: BTreeMap<u32, v1::AccessRule>,
+    /// `[[class]]`, in file order; none at a router.
+    pub class_limits: Vec<ClassLimit>,
 }
 
 /// `[node]`: who this is and where things are.
@@ -134,6 +138,8 @@ pub struct GatewaySection {
     pub probe_interval: Duration,
     /// `[[gateway.port]]`, by the port's name: identities, or `prefix/*` for all below `prefix`, that may be attached there.
     pub ports: BTreeMap<String, Vec<String>>,
+    /// Highest class of identities without a `[[class]]`.
+    pub max_class: u8,
 }
 
 impl GatewaySection {
@@ -176,6 +182,17 @@ impl Config {
     /// All mistakes.
     pub fn reparse(&self, text: &str) -> Result<Self, Mistakes> {
         Self::parse(text, &self.file, self.role)
+    }
+
+    /// The highest class of packets that `identity` may use here.
+    #[must_use]
+    pub fn class_limit(&self, identity: &str) -> u8 {
+        let granted = self.class_limits.iter().find(|one| one.matches(identity));
+        let default = self.gateway.as_ref().map(|gateway| gateway.max_class);
+        granted
+            .map(|one| one.max_class)
+            .or(default)
+            .unwrap_or(DEFAULT_CLASS)
     }
 
     /// One line per field that differs: `adjacency[3].metric: 10 -> 20`. Keys of adjacencies are not shown.

@@ -19,6 +19,8 @@ pub(super) struct File {
     pub gateway: Option<Spanned<Gateway>>,
     #[serde(default)]
     pub access: Vec<Access>,
+    #[serde(default)]
+    pub class: Vec<Class>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,6 +70,7 @@ pub(super) struct Gateway {
     pub probe_interval_ms: Option<Spanned<u32>>,
     #[serde(default)]
     pub port: Vec<Port>,
+    pub max_class: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,4 +78,11 @@ pub(super) struct Gateway {
 pub(super) struct Port {
     pub name: Spanned<String>,
     pub identities: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Class {
+    pub identity: Spanned<String>,
+    pub max_class: Spanned<u32>,
 }

@@ -36,6 +36,9 @@ identities = ["pod1/curl", "pod2/*"]
 id = 1
 callee = "/shop/b"
 allow = false
+[[class]]
+identity = "pod1/*"
+max_class = 7
 "#;
 
 fn parse(text: &str, role: Role) -> Result<Config, Mistakes> {
@@ -133,5 +136,27 @@ fn the_examples_are_right() {
             .join(file);
         let config = Config::load(&path, role).unwrap();
         assert!(!config.adjacencies.is_empty());
+    }
+}
+
+#[test]
+fn who_may_use_which_class() {
+    let config = parse(GOOD, Role::Gateway).unwrap();
+    assert_eq!(config.class_limit("pod1/a"), 7);
+    assert_eq!(config.class_limit("pod2"), 5);
+    let low = GOOD.replace("[gateway]", "[gateway]\nmax_class = 2");
+    assert_eq!(parse(&low, Role::Gateway).unwrap().class_limit("pod2"), 2);
+    for (from, to, expected) in [
+        ("max_class = 7", "max_class = 8", "[[class]] max_class"),
+        ("max_class = 7", "max_class = 0", "[[class]] max_class"),
+        ("pod1/*", "pod1//*", "[[class]] identity"),
+        (
+            "[gateway]",
+            "[gateway]\nmax_class = 9",
+            "[gateway] max_class",
+        ),
+    ] {
+        let mistakes = parse(&GOOD.replace(from, to), Role::Gateway).unwrap_err();
+        assert!(mistakes.to_string().contains(expected), "{mistakes}");
     }
 }

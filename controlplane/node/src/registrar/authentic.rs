@@ -271,6 +271,12 @@ impl Gateway for AuthenticGateway {
         Ok(admitted)
     }
 
+    async fn class_limit(&self, identity: &str) -> Result<u8, Status> {
+        let identity = identity.to_owned();
+        self.ask(move |node| node.config.class_limit(&identity))
+            .await
+    }
+
     async fn registered(&self, lease: &Lease, asking: Asking, admitted: &mut Admitted) {
         let (id, who) = (lease.id, asking.identity.clone());
         let room = self

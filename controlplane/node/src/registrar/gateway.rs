@@ -9,6 +9,7 @@ use dmsc_wire::{NameBuf, NodeId};
 use tonic::{Request, Status};
 
 use crate::claims::{Proof, Proofs, TakenBack};
+use crate::config::DEFAULT_CLASS;
 use crate::lease::{Lease, LeaseId};
 use crate::pods::{PodPort, Pods};
 
@@ -64,6 +65,14 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     /// When it may not be where it is.
     async fn admit(&self, asking: &Asking) -> Result<Admitted, Status>;
+
+    /// The highest class of packets that an identity may use.
+    ///
+    /// # Errors
+    /// UNAVAILABLE while the control plane ends.
+    async fn class_limit(&self, _identity: &str) -> Result<u8, Status> {
+        Ok(DEFAULT_CLASS)
+    }
 
     /// The pod is attached, and has a lease; names that cannot even wait become refused ones. Called before anybody else can change leases.
     async fn registered(&self, lease: &Lease, asking: Asking, admitted: &mut Admitted);

@@ -263,6 +263,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
         };
         // Authorities may be asked here, so nothing is locked.
         let mut admitted = self.gateway.admit(&asking).await?;
+        let class_limit = self.gateway.class_limit(&asking.identity).await?;
         self.gateway.still(certified.as_ref())?;
 
         let address = place.address;
@@ -316,6 +317,7 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             domain: Domain(asking.port.domain),
             serves: admitted.serves.clone().into(),
             source_name,
+            class_limit,
             attachment: same
                 .as_ref()
                 .map_or(AttachmentId::ANY, |lease| lease.attachment),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crossbeam_utils::CachePadded;
 use dmsc_dpdk::PortHandle;
 use dmsc_fib::GroupPolicy;
 use dmsc_proto::v1;
@@ -9,7 +10,8 @@ use dmsc_proto::v1;
 use crate::adjacency::Adjacency;
 use crate::attachment::{Attachment, Endpoint};
 use crate::config::PortRole;
-use crate::counters::{DropReason, EventKind};
+use crate::counters::{ClassCounters, Counter, DropReason, EventKind, PortCounters};
+use crate::egress::CLASSES;
 use crate::port::PortState;
 use crate::programmer::topology_number;
 use crate::publisher::View;
@@ -219,6 +221,7 @@ pub fn port(shared: &Shared, port: &PortState, handle: &PortHandle) -> v1::Port 
         tx_packets: sum(|c| c.tx.get()),
         tx_bytes: sum(|c| c.tx_bytes.get()),
         rx_missed: handle.stats().rx_missed,
+        rate_mbps: (port.tuning.rate_bytes_per_s() / 125_000) as u32,
     }
 }
 
@@ -254,6 +257,26 @@ pub fn counters(shared: &Shared, port: &PortState) -> v1::PortCounters {
         consumed: sum(&|b| b.consumed.get()),
         drops,
         events,
+        classes: (0..CLASSES)
+            .map(|class| class_counters(class, &blocks))
+            .filter(|counters| counters.came > 0)
+            .collect(),
+    }
+}
+
+/// The counters of one class of a port, summed over the workers' blocks.
+fn class_counters(class: usize, blocks: &[&CachePadded<PortCounters>]) -> v1::ClassCounters {
+    let sum = |get: fn(&ClassCounters) -> &Counter| {
+        let all = blocks.iter().map(|block| get(&block.classes[class]).get());
+        all.sum::<u64>()
+    };
+    v1::ClassCounters {
+        class: class as u32,
+        came: sum(|c| &c.came),
+        sent: sum(|c| &c.sent),
+        sent_bytes: sum(|c| &c.sent_bytes),
+        dropped: sum(|c| &c.dropped),
+        marked: sum(|c| &c.marked),
     }
 }
 

@@ -27,7 +27,7 @@ impl Checker<'_> {
             + 1
     }
 
-    fn refuse<T>(
+    pub(super) fn refuse<T>(
         &self,
         span: Range<usize>,
         field: impl Into<String>,
@@ -137,6 +137,19 @@ impl Checker<'_> {
             packets_per_s: positive(&raw.budget_pps, "budget_pps", 200_000)?,
             bytes_per_s: positive(&raw.budget_mbps, "budget_mbps", 10_000)? * 125_000,
         };
+        let rate_mbps = raw.rate_mbps.as_ref().map_or(0, |rate| *rate.get_ref());
+        if let Some(given) = &raw.rate_mbps
+            && rate_mbps > most("budget_mbps")
+        {
+            return self.refuse(
+                given.span(),
+                field("rate_mbps"),
+                format!(
+                    "{rate_mbps} is above {}; leave the line out, or 0, for no rate",
+                    most("budget_mbps")
+                ),
+            );
+        }
         Ok(PortConfig {
             kind,
             role: raw.role,
@@ -148,6 +161,7 @@ impl Checker<'_> {
             domain: Domain(raw.domain.unwrap_or(1)),
             plain_ip: raw.plain_ip,
             budget,
+            rate_bytes_per_s: rate_mbps * 125_000,
             line: self.line(raw.name.span().start),
             name,
         })
@@ -339,6 +353,16 @@ impl Checker<'_> {
                 "a Unix socket's path has at most 100 bytes",
             );
         }
+        let classes = self.classes(&raw.classes)?;
+        let class_rules = raw.class_rule.iter().map(|rule| self.class_rule(rule));
+        let class_rules = class_rules.collect::<Result<Vec<_>, _>>()?;
+        if !class_rules.is_empty() && raw.node.role == Role::Sr {
+            return self.refuse(
+                raw.class_rule[0].class.span(),
+                "class_rule.class",
+                "a router (role \"sr\") has no pods whose calls it could give a class; put the rule into the gateway's file",
+            );
+        }
         Ok(Config {
             path: self.path.to_path_buf(),
             node: NodeId(*raw.node.id.get_ref()),
@@ -362,6 +386,8 @@ impl Checker<'_> {
                 admin: None,
                 own_user: true,
             },
+            classes,
+            class_rules,
             ports,
         })
     }

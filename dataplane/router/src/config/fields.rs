@@ -31,8 +31,8 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Fields that a running dataplane takes up: of the workers, and of pod ports.
-const AT_RUN_TIME: [&str; 4] = ["idle", "plain_ip", "budget_pps", "budget_mbps"];
+/// Fields that a running dataplane takes up: of the workers, and of ports.
+const AT_RUN_TIME: [&str; 5] = ["idle", "plain_ip", "budget_pps", "budget_mbps", "rate_mbps"];
 
 fn text(text: impl ToString) -> Value {
     Value::String(text.to_string())
@@ -93,13 +93,39 @@ fn sections(config: &Config) -> Vec<Section> {
             ],
         ),
         section("[agent]", "agent", agent),
+        section("[classes]", "classes", class_fields(config)),
     ];
+    all.extend(config.class_rules.iter().enumerate().map(|(index, rule)| {
+        let mut fields = vec![("domain", number(rule.domain.0.into()))];
+        fields.extend(rule.caller.iter().map(|name| ("caller", text(name))));
+        fields.extend(rule.callee.iter().map(|name| ("callee", text(name))));
+        fields.push(("class", number(rule.class.0.into())));
+        Section {
+            header: "[[class_rule]]",
+            place: format!("class_rule {}", index + 1),
+            fields,
+        }
+    }));
     all.extend(config.ports.iter().map(|port| Section {
         header: "[[port]]",
         place: format!("port {:?}", port.name),
         fields: port_fields(port),
     }));
     all
+}
+
+fn class_fields(config: &Config) -> Vec<(&'static str, Value)> {
+    let classes = &config.classes;
+    let weights = classes
+        .weights
+        .iter()
+        .map(|weight| number((*weight).into()));
+    vec![
+        ("strict_from", number(classes.strict_from.into())),
+        ("weights", Value::Array(weights.collect())),
+        ("queue_frames", number(classes.queue_frames as u64)),
+        ("mark_frames", number(classes.mark_frames as u64)),
+    ]
 }
 
 fn port_fields(port: &PortConfig) -> Vec<(&'static str, Value)> {
@@ -154,6 +180,7 @@ fn port_fields(port: &PortConfig) -> Vec<(&'static str, Value)> {
         ),
         ("vlan", number(port.vlan.into())),
         ("exception", text(exception)),
+        ("rate_mbps", number(port.rate_bytes_per_s / 125_000)),
     ]);
     if is_pod {
         let plain_ip = match port.plain_ip {
@@ -276,7 +303,10 @@ mod tests {
 [[port]]\nname = \"p\"\nkind = \"pcap\"\nrx_file = \"a b\"\nrole = \"router\"\nvlan = 7
 [[port]]\nname = \"r\"\nkind = \"ring\"\nrole = \"router\"
 [[port]]\nname = \"x\"\nkind = \"pci\"\naddress = \"0000:03:00.0\"\nrole = \"router\"";
-        let config = parse(&format!("{EXAMPLE}{kinds}"));
+        let rules = "
+[[class_rule]]\ncaller = \"/a\"\nclass = 3
+[[class_rule]]\ndomain = 7\ncallee = \"/b/c\"\nclass = 0";
+        let config = parse(&format!("{EXAMPLE}{kinds}{rules}"));
         let text = config.to_text();
         let again = parse(&text);
         assert_eq!(config.differences(&again), []);
@@ -311,6 +341,18 @@ mod tests {
                 "idle = \"poll\"",
                 "workers.idle: \"block\" -> \"poll\"",
                 true,
+            ),
+            (
+                "# rate_mbps = 0",
+                "rate_mbps = 50",
+                "port \"sr1\".rate_mbps: 0 -> 50",
+                true,
+            ),
+            (
+                "# strict_from = 6",
+                "strict_from = 5",
+                "classes.strict_from: 6 -> 5",
+                false,
             ),
             (
                 "10.1.1.1/24",

@@ -1,6 +1,7 @@
 //! The declarative configuration of one dataplane: read as a whole, refused as a whole, naming file, line and field.
 
 mod check;
+mod classes;
 mod fields;
 mod raw;
 
@@ -12,6 +13,8 @@ use dmsc_wire::{Domain, NodeId};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::class_rule::ClassRule;
+use crate::egress::Discipline;
 use crate::mac::MacAddress;
 use check::Checker;
 pub use fields::Difference;
@@ -259,6 +262,8 @@ pub struct PortConfig {
     pub plain_ip: PlainIp,
     /// Most that the pods may send.
     pub budget: Budget,
+    /// Most that leaves by the port, bytes per second; 0: as much as its driver takes.
+    pub rate_bytes_per_s: u64,
     /// Line of the configuration that it begins on, for messages.
     pub line: usize,
 }
@@ -292,6 +297,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// Unix groups that have a role on it.
     pub groups: Groups,
+    /// How classes are served where a port backs up.
+    pub classes: Discipline,
+    /// Calls that get another class than the pod gave them; the first that matches.
+    pub class_rules: Vec<ClassRule>,
     /// All ports; a port's id is its place here, from 1.
     pub ports: Vec<PortConfig>,
 }
@@ -389,6 +398,46 @@ mod tests {
             ),
             ("role = \"pod\"", "role = \"pod\"\ncolour = 1", "x.toml:12:"),
             ("role = \"sg\"", "role = \"sr\"", "port \"p\".role"),
+            (
+                "role = \"pod\"",
+                "role = \"pod\"\nrate_mbps = 2000000",
+                "x.toml:12: port \"p\".rate_mbps: 2000000 is above",
+            ),
+            (
+                "[agent]",
+                "[classes]\nstrict_from = 9\n[agent]",
+                "x.toml:6: classes.strict_from: 9",
+            ),
+            (
+                "[agent]",
+                "[classes]\nweights = [1, 2, 3]\n[agent]",
+                "x.toml:6: classes.weights: 3 weights",
+            ),
+            (
+                "[agent]",
+                "[classes]\nweights = [0, 1, 1, 1, 1, 1, 1, 1]\n[agent]",
+                "x.toml:6: classes.weights: 0 for class 0",
+            ),
+            (
+                "[agent]",
+                "[classes]\nqueue_frames = 5\n[agent]",
+                "x.toml:6: classes.queue_frames: 5",
+            ),
+            (
+                "[agent]",
+                "[classes]\nmark_frames = 0\n[agent]",
+                "x.toml:6: classes.mark_frames: 0",
+            ),
+            (
+                "[agent]",
+                "[[class_rule]]\ncallee = \"/pay\"\nclass = 8\n[agent]",
+                "x.toml:7: class_rule.class: 8",
+            ),
+            (
+                "[agent]",
+                "[[class_rule]]\ncaller = \"pay\"\nclass = 3\n[agent]",
+                "x.toml:6: class_rule.caller",
+            ),
         ] {
             let message = error_of(&GOOD.replacen(from, to, 1));
             assert!(

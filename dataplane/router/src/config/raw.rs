@@ -17,6 +17,10 @@ pub(super) struct RawConfig {
     pub(super) workers: RawWorkers,
     pub(super) agent: RawAgent,
     #[serde(default)]
+    pub(super) classes: RawClasses,
+    #[serde(default)]
+    pub(super) class_rule: Vec<RawClassRule>,
+    #[serde(default)]
     pub(super) port: Vec<RawPort>,
 }
 
@@ -52,6 +56,24 @@ pub(super) struct RawAgent {
     pub(super) operate_group: Option<String>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawClasses {
+    pub(super) strict_from: Option<Spanned<u8>>,
+    pub(super) weights: Option<Spanned<Vec<u32>>>,
+    pub(super) queue_frames: Option<Spanned<usize>>,
+    pub(super) mark_frames: Option<Spanned<usize>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawClassRule {
+    pub(super) domain: Option<u32>,
+    pub(super) caller: Option<Spanned<String>>,
+    pub(super) callee: Option<Spanned<String>>,
+    pub(super) class: Spanned<u8>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPort {
@@ -80,4 +102,5 @@ pub(super) struct RawPort {
     pub(super) plain_ip: PlainIp,
     pub(super) budget_pps: Option<Spanned<u64>>,
     pub(super) budget_mbps: Option<Spanned<u64>>,
+    pub(super) rate_mbps: Option<Spanned<u64>>,
 }

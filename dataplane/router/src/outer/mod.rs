@@ -14,7 +14,7 @@ use crate::mac::MacAddress;
 use crate::net::{self, Ethernet, PROTOCOL_UDP, put16};
 
 /// DSCP by class (RFC 4594 names: default, CS1, AF11, AF21, AF31, AF41, EF, CS6).
-const DSCP: [u8; 8] = [0, 8, 10, 18, 26, 34, 46, 48];
+pub const DSCP: [u8; 8] = [0, 8, 10, 18, 26, 34, 46, 48];
 
 /// Bytes of Ethernet without a tag.
 const ETHERNET: usize = 14;

@@ -2,10 +2,11 @@
 //!
 //! Domain, source gateway and source attachment are overwritten by what the gateway knows.
 
-use dmsc_wire::{Class, ErrorCode, Kind, patch};
+use dmsc_wire::{Class, ErrorCode, Header, Kind, patch};
 
 use super::Env;
-use crate::counters::DropReason;
+use crate::class_rule::class_of;
+use crate::counters::{DropReason, EventKind};
 use crate::frame::Frame;
 use crate::packet::{Batch, Context, Origin};
 
@@ -39,9 +40,13 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     header.domain = attachment.domain;
     header.source_gateway = env.chooser.node;
     header.source_attachment = attachment.id;
+    if !env.class_rules.is_empty() {
+        give_class(env, packet, &mut header);
+    }
     if header.class.0 > attachment.class_limit {
         header.class = Class(attachment.class_limit);
         patch::set_class_ecn(packet, header.class, header.ecn);
+        env.event(context.port, EventKind::ClassLowered);
     }
     context.header = Some(header);
     context.origin = Origin::Pod(attachment.id);
@@ -70,5 +75,22 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
         && !header.destination_gateway.is_some()
     {
         context.drop(DropReason::NoDestination);
+    }
+}
+
+/// What a rule of this gateway says instead of the pod; for an answer the roles are swapped, so that it has the class of its call.
+#[cold]
+fn give_class(env: &Env<'_>, packet: &mut [u8], header: &mut Header) {
+    let (source, destination) = (header.source_name(packet), header.destination_name(packet));
+    let (caller, callee) = if header.kind.is_reply() {
+        (destination, source)
+    } else {
+        (source, destination)
+    };
+    if let Some(class) = class_of(env.class_rules, header.domain, caller, callee)
+        && class != header.class
+    {
+        header.class = class;
+        patch::set_class_ecn(packet, class, header.ecn);
     }
 }

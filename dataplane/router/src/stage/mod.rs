@@ -16,6 +16,7 @@ pub mod testing;
 mod tests;
 
 use crate::choose::Chooser;
+use crate::class_rule::ClassRule;
 use crate::clock::Clock;
 use crate::counters::{Counters, EventKind};
 
@@ -26,6 +27,8 @@ pub struct Env<'a> {
     pub chooser: Chooser<'a>,
     /// Of this worker.
     pub counters: &'a Counters,
+    /// Which calls get another class than the pod gave them.
+    pub class_rules: &'a [ClassRule],
     /// UDP port of DMSC.
     pub udp_port: u16,
     /// TSC now.

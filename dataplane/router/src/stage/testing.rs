@@ -39,6 +39,7 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
             packets_per_s: 1_000_000,
             bytes_per_s: 1_000_000_000,
         },
+        rate_bytes_per_s: 0,
         line: 1,
     };
     PortState {
@@ -102,6 +103,8 @@ pub struct World {
     pub programmer: Programmer,
     /// Of one worker.
     pub counters: Counters,
+    /// None to begin with.
+    pub class_rules: Vec<crate::class_rule::ClassRule>,
 }
 
 /// What became of a packet.
@@ -201,6 +204,7 @@ impl World {
                 dmsc_wire::UDP_PORT,
             ),
             counters: Counters::new(ports.len()),
+            class_rules: Vec::new(),
             ports,
         };
         world.apply(&[
@@ -282,6 +286,7 @@ impl World {
                 node: NodeId(1),
             },
             counters: &self.counters,
+            class_rules: &self.class_rules,
             udp_port: dmsc_wire::UDP_PORT,
             now: 1_000,
             clock: crate::clock::Clock::ONE_GHZ,

@@ -6,6 +6,7 @@ use dmsc_proto::v1;
 use dmsc_wire::{AttachmentId, ErrorCode, Flags, Kind, NodeId, PacketBuilder, record};
 
 use super::testing::{World, name, op, request};
+use crate::counters::EventKind;
 use crate::frame::{Frame, PlainFrame};
 use crate::packet::Verdict;
 
@@ -142,6 +143,8 @@ fn pods_send_only_what_is_theirs() {
         .to_vec()
         .expect("packet");
     assert_eq!(world.from_pod(2, &class).header().class.0, 5, "clamped");
+    let lowered = |world: &World| world.counters.ports[2].events(EventKind::ClassLowered);
+    assert_eq!(lowered(&world), 1, "and counted");
     // A served prefix may be used as source name, and everything below it.
     let below = name("/shop/b/worker");
     assert_eq!(
@@ -417,4 +420,29 @@ fn no_bytes_panic_or_stay_undecided() {
             outcome.context
         );
     }
+}
+
+#[test]
+fn a_rule_of_the_gateway_gives_calls_and_their_answers_a_class_within_what_the_identity_may() {
+    let mut world = World::new();
+    world.attach(2, &["/shop/b"]);
+    let rule = |callee: &str, class| crate::class_rule::ClassRule {
+        domain: dmsc_wire::Domain(1),
+        caller: None,
+        callee: Some(name(callee)),
+        class: dmsc_wire::Class(class),
+    };
+    world.class_rules = vec![rule("/shop/b", 3), rule("/far", 7)];
+    let own = name("/shop/b");
+    let call = |to: &str| request(&own, &name(to)).to_vec().expect("packet");
+    let header = world.from_pod(2, &call("/far")).header();
+    assert_eq!(header.class.0, 5, "{header:?}");
+    let answer = PacketBuilder::new(Kind::Response)
+        .source(own.as_name())
+        .destination(name("/id/pod9").as_name())
+        .destination_gateway(NodeId(4))
+        .class(dmsc_wire::Class(1))
+        .to_vec()
+        .expect("packet");
+    assert_eq!(world.from_pod(2, &answer).header().class.0, 3);
 }

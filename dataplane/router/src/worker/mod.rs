@@ -3,6 +3,7 @@
 //! One worker per core, with its own queue on every port, run to completion. Between receive and transmit nothing allocates,
 //! locks, logs, makes a system call or panics; every packet ends in exactly one counter.
 
+mod egress;
 mod kernel;
 mod queue;
 mod receive;
@@ -18,6 +19,7 @@ use dmsc_fib::qsbr::Reader;
 use crate::bucket::Bucket;
 use crate::choose::Chooser;
 use crate::counters::Counters;
+use crate::egress::Exit;
 use crate::lane::MAX_FRAME;
 use crate::meter::Station;
 use crate::pace::Pacer;
@@ -63,6 +65,10 @@ pub struct Floor {
     pub(crate) raw_missed: u64,
     for_kernel: bool,
     pub(crate) for_herald: bool,
+    /// Bit per port whose frames go through the queues of their classes: it has a rate, or something waits.
+    scheduled: u64,
+    /// Bit per port where something waits.
+    pub(crate) waiting: u64,
     /// Of a measurement.
     pub(crate) gear: Option<Mounted>,
 }
@@ -85,11 +91,13 @@ impl Worker {
     ) -> Worker {
         let now = tsc();
         let (hz, workers) = (shared.clock.hz(), shared.workers.len().max(1) as u64);
+        let hold = egress::hold(&shared, pool.count());
         for (queue, port) in queues.iter_mut().zip(shared.ports.iter()) {
+            queue.exit = Exit::new(&shared.config.classes, hold);
             queue.tune(port, workers, hz, now);
         }
         let ports = shared.ports.len();
-        Worker {
+        let mut worker = Worker {
             reader,
             pacer: Pacer::new(&queues),
             floor: Floor {
@@ -115,9 +123,15 @@ impl Worker {
                 for_kernel: false,
                 for_herald: false,
                 gear: None,
+                scheduled: 0,
+                waiting: 0,
                 shared,
             },
+        };
+        for port in 0..ports {
+            worker.floor.note_waiting(port);
         }
+        worker
     }
 
     /// Polls until the process stops, then tells the neighbours, then whoever holds the other end of `stopped`; its queues go last.
@@ -152,6 +166,7 @@ impl Floor {
         let mut env = Env {
             chooser,
             counters,
+            class_rules: &shared.config.class_rules,
             udp_port: shared.config.udp_port,
             now,
             clock: shared.clock,
@@ -226,6 +241,9 @@ impl Floor {
         let workers = self.shared.workers.len().max(1) as u64;
         for (queue, port) in self.queues.iter_mut().zip(self.shared.ports.iter()) {
             queue.tune(port, workers, env.clock.hz(), env.now);
+        }
+        for port in 0..self.queues.len() {
+            self.note_waiting(port);
         }
     }
 

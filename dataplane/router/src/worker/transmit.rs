@@ -2,33 +2,36 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use dmsc_dpdk::{Burst, Mbuf};
+use dmsc_dpdk::{Burst, Mbuf, TxQueue};
 
 use super::Floor;
-use crate::counters::DropReason;
+use crate::counters::{Counters, DropReason};
 use crate::meter::Station;
 use crate::packet::Verdict;
+use crate::shared::Shared;
 use crate::stage::Env;
 use crate::trace::Stage;
 
-/// Attempts to hand a frame to a full transmit ring before it is dropped.
+/// Attempts to hand a frame to a full transmit ring before it waits.
 const TX_ATTEMPTS: usize = 4;
 /// A burst of which so many leave by one port goes there as it is; fewer wait for what other ports add in the round.
 const WHOLE: usize = 16;
+
+/// Beside the port that a frame is attributed to: captures have it already.
+const CAPTURED: u32 = 1 << 31;
 
 impl Floor {
     /// Sends all that was received, `bytes` of them, by one port.
     #[inline]
     pub(super) fn send_received(&mut self, env: &Env<'_>, out: usize, from: usize, mut bytes: u64) {
-        if self.received.len() < WHOLE {
-            let mut burst = std::mem::take(&mut self.received);
-            for mbuf in burst.drain() {
-                self.enqueue(env, out, mbuf, from);
-            }
-            return;
+        if self.received.len() < WHOLE || self.is_scheduled(out) {
+            return self.enqueue_received(env, out, from);
         }
         if !self.queues[out].pending.is_empty() {
             self.flush(env, out);
+            if self.is_scheduled(out) {
+                return self.enqueue_received(env, out, from);
+            }
         }
         let Floor {
             queues,
@@ -39,7 +42,8 @@ impl Floor {
             ..
         } = self;
         let count = received.len();
-        if shared.ports[out].captured.load(Relaxed) {
+        let captured = shared.ports[out].captured.load(Relaxed);
+        if captured {
             for mbuf in received.iter() {
                 shared.capture(mbuf, out, true, env.now, &counters.ports[out]);
             }
@@ -54,14 +58,37 @@ impl Floor {
         let left = received.len();
         if left > 0 {
             bytes -= received.iter().map(|mbuf| mbuf.len() as u64).sum::<u64>();
-            counters.ports[from].drop_many(DropReason::TxRingFull, left as u64);
-            received.clear();
         }
         let sent = (count - left) as u64;
         counters.ports[from].sent.add(sent);
         counters.ports[out].tx.add(sent);
         counters.ports[out].tx_bytes.add(bytes);
-        counters.meter.mark(Station::Transmit);
+        if left > 0 {
+            self.keep_received(env, out, from, captured);
+        }
+        env.counters.meter.mark(Station::Transmit);
+    }
+
+    /// Puts all that was received into the transmit burst of a port.
+    fn enqueue_received(&mut self, env: &Env<'_>, out: usize, from: usize) {
+        let mut burst = std::mem::take(&mut self.received);
+        for mbuf in burst.drain() {
+            self.enqueue(env, out, mbuf, from);
+        }
+    }
+
+    /// The transmit ring is full: the rest waits in the queues of its classes.
+    #[cold]
+    #[inline(never)]
+    fn keep_received(&mut self, env: &Env<'_>, out: usize, from: usize, captured: bool) {
+        let mut burst = std::mem::take(&mut self.received);
+        let note = from as u32 | if captured { CAPTURED } else { 0 };
+        for mut mbuf in burst.drain() {
+            mbuf.set_user(note);
+            // Its burst is empty, and has room for one of this size.
+            let _ = self.queues[out].pending.push(mbuf);
+        }
+        self.schedule(env, out);
     }
 
     /// Ends the walk: each frame to its port, to the kernel, to this router, or away.
@@ -122,10 +149,16 @@ impl Floor {
                 self.flush(env, port);
             }
         }
+        if self.waiting != 0 {
+            self.serve_waiting(env);
+        }
     }
 
-    /// Hands the pending frames of a port to its PMD, with a bounded number of attempts; the rest is dropped and counted.
+    /// Hands the pending frames of a port to its PMD, with a bounded number of attempts; the rest waits in the queues of its classes.
     pub(super) fn flush(&mut self, env: &Env<'_>, port: usize) {
+        if self.is_scheduled(port) {
+            return self.schedule(env, port);
+        }
         let Floor {
             queues,
             counters,
@@ -134,34 +167,58 @@ impl Floor {
             ..
         } = self;
         let queue = &mut queues[port];
-        let count = queue.pending.len();
-        let mut origins = [(0u8, 0u16); Burst::CAPACITY];
-        for (origin, mbuf) in origins.iter_mut().zip(queue.pending.iter()) {
-            *origin = (mbuf.user() as u8, mbuf.len() as u16);
+        put_out(
+            &mut queue.tx,
+            &mut queue.pending,
+            port,
+            env.now,
+            counters,
+            shared,
+            for_herald,
+        );
+        if !queue.pending.is_empty() {
+            self.schedule(env, port);
         }
-        if shared.ports[port].captured.load(Relaxed) {
-            for mbuf in queue.pending.iter() {
-                shared.capture(mbuf, port, true, env.now, &counters.ports[port]);
-            }
-            *for_herald = true;
-        }
-        for _ in 0..TX_ATTEMPTS {
-            queue.tx.burst(&mut queue.pending);
-            if queue.pending.is_empty() {
-                break;
-            }
-        }
-        let sent = count - queue.pending.len();
-        let mut bytes = 0;
-        for &(from, length) in &origins[..sent] {
-            counters.ports[usize::from(from)].sent.add(1);
-            bytes += u64::from(length);
-        }
-        counters.ports[port].tx.add(sent as u64);
-        counters.ports[port].tx_bytes.add(bytes);
-        for &(from, _) in &origins[sent..count] {
-            counters.ports[usize::from(from)].drop(DropReason::TxRingFull);
-        }
-        queue.pending.clear();
     }
+}
+
+/// Hands frames to a PMD in order, with a bounded number of attempts, and counts them; what it did not take stays.
+#[inline]
+pub(super) fn put_out(
+    tx: &mut TxQueue,
+    burst: &mut Burst,
+    port: usize,
+    now: u64,
+    counters: &Counters,
+    shared: &Shared,
+    for_herald: &mut bool,
+) {
+    let count = burst.len();
+    let mut origins = [(0u8, 0u16); Burst::CAPACITY];
+    for (origin, mbuf) in origins.iter_mut().zip(burst.iter()) {
+        *origin = (mbuf.user() as u8, mbuf.len() as u16);
+    }
+    if shared.ports[port].captured.load(Relaxed) {
+        for mbuf in burst.iter_mut() {
+            if mbuf.user() & CAPTURED == 0 {
+                mbuf.set_user(mbuf.user() | CAPTURED);
+                shared.capture(mbuf, port, true, now, &counters.ports[port]);
+            }
+        }
+        *for_herald = true;
+    }
+    for _ in 0..TX_ATTEMPTS {
+        tx.burst(burst);
+        if burst.is_empty() {
+            break;
+        }
+    }
+    let sent = count - burst.len();
+    let mut bytes = 0;
+    for &(from, length) in &origins[..sent] {
+        counters.ports[usize::from(from)].sent.add(1);
+        bytes += u64::from(length);
+    }
+    counters.ports[port].tx.add(sent as u64);
+    counters.ports[port].tx_bytes.add(bytes);
 }

@@ -4,6 +4,7 @@
 //! it fails; then it prints the log and the counters. Without root or `/dev/net/tun` they say so and pass.
 
 mod adjacencies;
+mod classes;
 mod configure;
 mod exception;
 mod failover;

@@ -81,7 +81,7 @@ fn flood(lab: &mut Lab, how: &[&str], windows: &mut Vec<Range<u64>>) -> anyhow::
 
 /// The p99 of all calls of these windows but of the worst quarter of them: a stall of the machine, which hits one window or two, decides nothing, and
 /// windows that are a little better or worse by chance even out, which a median of them does not do.
-fn settled_p99(outcome: &Outcome, windows: &[Range<u64>]) -> f64 {
+pub(super) fn settled_p99(outcome: &Outcome, windows: &[Range<u64>]) -> f64 {
     let p99 = |windows: &[Range<u64>]| {
         outcome.percentile_of(99.0, |call| {
             windows.iter().any(|window| window.contains(&call.due_ns))

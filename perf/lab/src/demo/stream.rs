@@ -31,6 +31,8 @@ pub struct StreamSpec<'a> {
     pub pin: Option<u32>,
     /// Bytes of payload, if not the default.
     pub size: Option<usize>,
+    /// Traffic class.
+    pub class: u8,
 }
 
 impl<'a> StreamSpec<'a> {
@@ -45,6 +47,7 @@ impl<'a> StreamSpec<'a> {
             seconds,
             pin: None,
             size: None,
+            class: 0,
         }
     }
 
@@ -138,6 +141,7 @@ impl Stream {
         let seconds = spec.seconds.to_string();
         let pin = spec.pin.map(|g| g.to_string());
         let size = spec.size.map(|s| s.to_string());
+        let class = spec.class.to_string();
         let records = lab.path().join(format!("records-{}", wait::monotonic_ns()));
         let path = records.display().to_string();
         let mut args = vec![
@@ -154,6 +158,8 @@ impl Stream {
             "sequential",
             "--timeout",
             "1000",
+            "--class",
+            &class,
         ];
         if let Some(pin) = &pin {
             args.extend(["--pin", pin]);
