@@ -126,7 +126,7 @@ mod tests {
             lasted
         };
         let lasted: Vec<u64> = (0..5).map(|_| episode(&mut alarm, 0)).collect();
-        assert_eq!(lasted, [10, 60, 360, 1_800, 1_800]);
+        assert_eq!(lasted, [10, 600, 3_600, 3_600, 3_600]);
         assert_eq!(episode(&mut alarm, 3_600), 10);
     }
 

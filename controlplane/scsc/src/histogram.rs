@@ -56,6 +56,17 @@ impl Histogram {
         })
     }
 
+    /// How many thousandths of the times are at least `micros`, by the middles of their buckets; 0 of none.
+    #[must_use]
+    pub fn permille_from(&self, micros: u64) -> u32 {
+        let above = self
+            .counts
+            .iter()
+            .filter(|(bucket, _)| u64::from(self.middle(*bucket)) >= micros);
+        let above: u64 = above.map(|(_, count)| u64::from(*count)).sum();
+        (above * 1_000).checked_div(self.count()).unwrap_or(0) as u32
+    }
+
     /// Mean of the buckets' middles, µs; `None` of none.
     #[must_use]
     pub fn mean(&self) -> Option<u32> {
@@ -200,6 +211,8 @@ mod tests {
             let found = f64::from(histogram.quantile(permille).unwrap());
             assert!((found / exact - 1.0).abs() < 0.032, "{permille}: {found}");
         }
+        assert_eq!(histogram.permille_from(20_000), 0);
+        assert!((490..=510).contains(&histogram.permille_from(5_000)));
         let mean = f64::from(histogram.mean().unwrap());
         assert!((mean / 5_000.0 - 1.0).abs() < 0.02, "{mean}");
     }

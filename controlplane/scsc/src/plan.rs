@@ -11,8 +11,10 @@ pub const WHOLE: u16 = 1_000;
 const GIVE_AWAY: u64 = 90;
 /// How long traffic that was sent over a link is held against what it advertises: until the counters there have seen it.
 const PROMISE: Duration = Duration::from_secs(3);
-/// If all is bad, what is less bad is taken if it is so by this factor.
-const MATERIAL: f64 = 0.7;
+/// If all is to be avoided, what misses less is taken if it does so by this factor …
+const MATERIAL: f64 = 0.6;
+/// … and by this much.
+const MATERIAL_SHARE: f64 = 0.1;
 
 /// What is known of one member on one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,8 +31,8 @@ pub struct Candidate {
     pub clean: bool,
     /// Two-way delay, smoothed, µs.
     pub delay_us: u32,
-    /// How far beyond its thresholds it is: 1 = at one.
-    pub badness: f64,
+    /// Share of its probes that were lost or beyond the delay threshold, smoothed.
+    pub misses: f64,
     /// Left on the way, kbit/s.
     pub available_kbps: u64,
     /// On which link that is.
@@ -189,23 +191,23 @@ fn spread(candidates: &[Candidate], shares: &mut [u16], loose: &mut u16, room: &
     }
 }
 
-/// What found no place stays where it is, or goes to what is bad as well but materially less so.
+/// What found no place stays where it is, or goes to what is to be avoided as well but misses materially less.
 fn settle(candidates: &[Candidate], shares: &mut [u16], mut loose: u16) {
     let least = candidates
         .iter()
         .enumerate()
-        .filter(|(_, candidate)| candidate.known)
-        .min_by(|a, b| a.1.badness.total_cmp(&b.1.badness))
-        .map(|(at, candidate)| (at, candidate.badness));
+        .filter(|(_, candidate)| candidate.known && !candidate.overloaded)
+        .min_by(|a, b| a.1.misses.total_cmp(&b.1.misses))
+        .map(|(at, candidate)| (at, candidate.misses));
     for (at, candidate) in candidates.iter().enumerate() {
         let back = candidate.now.saturating_sub(shares[at]).min(loose);
         loose -= back;
+        let better = |misses: f64| {
+            let limit = (candidate.misses * MATERIAL).min(candidate.misses - MATERIAL_SHARE);
+            candidate.avoid && misses < limit
+        };
         match least {
-            Some((to, badness))
-                if candidate.avoid && badness < candidate.badness * MATERIAL && badness > 1.0 =>
-            {
-                shares[to] += back;
-            }
+            Some((to, misses)) if better(misses) => shares[to] += back,
             _ => shares[at] += back,
         }
     }

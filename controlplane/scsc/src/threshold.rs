@@ -22,7 +22,7 @@ pub struct Level {
 pub struct Thresholds {
     /// Two-way delay that three of four probes keep to, µs; bad from `raise` upwards.
     pub delay_us: Option<Level>,
-    /// Delay variation, mean, µs; bad from `raise` upwards.
+    /// Delay variation that 95 % keep to, µs; bad from `raise` upwards.
     pub variation_us: Option<Level>,
     /// Lost probes, millionths; bad from `raise` upwards.
     pub loss_ppm: Option<Level>,
@@ -218,7 +218,7 @@ impl Figures {
         let available = report.available_kbps;
         Self([
             report.delay.quantile(750).map(u64::from),
-            report.variation.mean().map(u64::from),
+            report.variation.quantile(950).map(u64::from),
             report.loss_ppm().map(u64::from),
             (available != u64::MAX).then_some(available),
             Some(report.load_permille.into()),

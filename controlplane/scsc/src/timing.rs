@@ -22,15 +22,15 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// For one report a second: raised by 2 of 3, cleared by 10 in a row, held 10 s, 60 s, 6 min, 30 min.
+    /// For one report a second: raised by 2 of 3, cleared by 10 in a row, held 10 s, then 10 min, then an hour.
     fn default() -> Self {
         Self {
             raise_k: 2,
             raise_n: 3,
             clear_n: 10,
             hold: Duration::from_secs(10),
-            damping: 6,
-            hold_max: Duration::from_secs(1_800),
+            damping: 60,
+            hold_max: Duration::from_secs(3_600),
             forget: Duration::from_secs(3_600),
         }
     }

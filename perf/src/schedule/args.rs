@@ -28,8 +28,8 @@ pub struct ScheduleArgs {
     /// Topology, node-link JSON
     #[arg(long, value_name = "FILE")]
     pub topology: PathBuf,
-    /// Demands: those of the topology's file, `uniform`, or another file: {SOURCE: {TARGET: VOLUME}}, alone or as its graph.demands
-    #[arg(long, value_name = "uniform|FILE", num_args = 0..=1, default_missing_value = "")]
+    /// Demands: `own` (those of the topology's file), `uniform`, or another file: {SOURCE: {TARGET: VOLUME}}, alone or as its graph.demands
+    #[arg(long, value_name = "own|uniform|FILE", num_args = 0..=1, default_missing_value = "own")]
     pub demands: Option<PathBuf>,
     /// Brown-outs
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

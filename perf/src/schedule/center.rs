@@ -98,7 +98,8 @@ pub struct Center<'a> {
     free: Vec<usize>,
     serial: u64,
     step_due: bool,
-    steps: Vec<(Micros, f64)>,
+    /// By group: what moved when, within the last second.
+    steps: Vec<Vec<(Micros, f64)>>,
     group_rates: Vec<f64>,
     /// In force at the gateways, by caller and choice.
     pub shares: Vec<Vec<f64>>,
@@ -127,7 +128,7 @@ pub fn thresholds(target_us: f64) -> Thresholds {
     Thresholds {
         delay_us: level(target_us * 0.95, target_us * 0.85),
         variation_us: level(
-            (target_us * 0.1).max(2_000.0),
+            (target_us * 0.15).max(3_000.0),
             (target_us * 0.05).max(1_000.0),
         ),
         loss_ppm: level(20_000.0, 5_000.0),
@@ -192,7 +193,7 @@ impl<'a> Center<'a> {
             free: Vec::new(),
             serial: 0,
             step_due: false,
-            steps: vec![(0, 0.0); services.groups.len()],
+            steps: vec![Vec::new(); services.groups.len()],
             group_rates,
             shares: services
                 .callers
@@ -365,12 +366,11 @@ impl<'a> Center<'a> {
             return;
         };
         self.counts.policies[group] += 1;
-        let (began, moved) = &mut self.steps[group];
-        if at - *began >= SECOND_US {
-            (*began, *moved) = (at, 0.0);
-        }
-        *moved += decision.moved_kbps as f64;
-        let share = *moved / self.group_rates[group].max(1.0);
+        let step = &mut self.steps[group];
+        step.retain(|(then, _)| at - then < SECOND_US);
+        step.push((at, decision.moved_kbps as f64));
+        let moved: f64 = step.iter().map(|(_, kbps)| kbps).sum();
+        let share = moved / self.group_rates[group].max(1.0);
         self.counts.moved_share = self.counts.moved_share.max(share);
     }
 

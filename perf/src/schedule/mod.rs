@@ -101,7 +101,7 @@ fn read(args: &ScheduleArgs) -> anyhow::Result<(Topology, Demands)> {
     let (topology, own) = Topology::load(&args.topology)?;
     let demands = match args.demands.as_deref() {
         Some(word) if word.as_os_str() == "uniform" => topology.uniform(),
-        Some(path) if !path.as_os_str().is_empty() => topology.load_demands(path)?,
+        Some(path) if path.as_os_str() != "own" => topology.load_demands(path)?,
         _ => match own {
             Some(demands) => demands,
             None => bail!(
@@ -143,4 +143,67 @@ fn side_by_side<T: Send>(
     };
     found.sort_by_key(|(number, _)| *number);
     found.into_iter().map(|(_, played)| played).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring of five with a chord.
+    const RING: &str = r#"{"nodes": [{"id": 0}, {"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}], "edges": [
+{"source": 0, "target": 1, "dist": 400}, {"source": 1, "target": 2, "dist": 500},
+{"source": 2, "target": 3, "dist": 300}, {"source": 3, "target": 4, "dist": 600},
+{"source": 4, "target": 0, "dist": 700}, {"source": 1, "target": 3, "dist": 900}]}"#;
+
+    fn ring() -> (Topology, Tables, Services) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ring.json");
+        std::fs::write(&path, RING).expect("written");
+        let (topology, none) = Topology::load(&path).expect("good");
+        assert!(none.is_none());
+        let tables = Tables::compute(&topology, None);
+        let demands = topology.uniform();
+        let services = Services::make(&topology, &tables, &demands, 2, 50, 1).expect("services");
+        (topology, tables, services)
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same() {
+        let (_, tables, services) = ring();
+        let play = |number| episode::play(&services, &tables, 100, 25, 7, number, false);
+        let one = side_by_side(0..4, play).expect("played");
+        let two: Vec<Episode> = (0..4).map(|n| play(n).expect("played")).collect();
+        let figures = |all: &[Episode]| -> Vec<_> {
+            all.iter()
+                .map(|e| (e.link, e.calls, e.out, e.first_s, e.helped))
+                .collect()
+        };
+        assert_eq!(figures(&one), figures(&two));
+        assert!(one.iter().all(|e| e.calls > 5_000 && e.counts.loops == 0));
+    }
+
+    #[test]
+    fn the_fullest_link_is_as_full_as_asked() {
+        let (_, _, services) = ring();
+        let fullest = services.plain_loads().into_iter().fold(0.0, f64::max);
+        assert!((fullest / services::CAPACITY_KBPS - 0.5).abs() < 1e-9);
+        for (number, caller) in services.callers.iter().enumerate() {
+            let sum: f64 = caller.plain_shares(&services).iter().sum();
+            assert!((sum - 1.0).abs() < 1e-9);
+            assert!(services.target_us(number) > 5_000.0);
+        }
+    }
+
+    #[test]
+    fn quiet_says_nothing_and_a_wrong_center_does_no_harm() {
+        let (topology, tables, services) = ring();
+        let quiet = noise::quiet(&services, &tables, 25, 1).expect("an hour");
+        assert_eq!(quiet.policies.iter().sum::<u32>(), 0);
+        let down: Vec<Tables> = (0..topology.links.len())
+            .map(|link| Tables::compute(&topology, Some(link)))
+            .collect();
+        let wrong = wrong::play(&services, &tables, &down, 500, 1).expect("trials");
+        assert_eq!((wrong.loops, wrong.unreachable, wrong.outside), (0, 0, 0));
+        assert!(wrong.walks > 1_000 && wrong.ignored > 0);
+    }
 }

@@ -9,7 +9,7 @@ use crate::prng::Prng;
 const HOUR_US: Micros = 3_600_000_000;
 const SECOND_US: Micros = 1_000_000;
 /// Spread of the delay around the threshold, of the target.
-const SPREAD: f64 = 0.05;
+const SPREAD: f64 = 0.03;
 
 /// An hour without a brown-out.
 pub fn quiet(

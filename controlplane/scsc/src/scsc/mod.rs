@@ -2,7 +2,7 @@
 
 mod row;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use dmsc_linkstate::action::Topology;
@@ -89,9 +89,8 @@ struct Group {
     rows: BTreeMap<NodeId, Row>,
     /// Sum of the rows' rates, kbit/s.
     rate_kbps: u64,
-    step_began: Duration,
-    /// What moved in this step, kbit/s.
-    moved_kbps: u64,
+    /// What moved, kbit/s, and when: within the last step.
+    moved: VecDeque<(Duration, u64)>,
 }
 
 /// Where a pair matters.
@@ -144,8 +143,7 @@ impl Scsc {
             thresholds,
             rows: BTreeMap::new(),
             rate_kbps: 0,
-            step_began: Duration::ZERO,
-            moved_kbps: 0,
+            moved: VecDeque::new(),
         });
         GroupId(self.groups.len() as u32 - 1)
     }
@@ -244,8 +242,10 @@ impl Scsc {
     fn decide(&mut self, now: Duration, at: usize, gateway: NodeId) -> Option<Order> {
         let config = self.config;
         let group = &mut self.groups[at];
-        if now.saturating_sub(group.step_began) >= config.step {
-            (group.step_began, group.moved_kbps) = (now, 0);
+        while let Some((at, _)) = group.moved.front()
+            && now.saturating_sub(*at) >= config.step
+        {
+            group.moved.pop_front();
         }
         let row = group.rows.get_mut(&gateway)?;
         let candidates = row.candidates(now, &config, &group.thresholds);
@@ -255,7 +255,8 @@ impl Scsc {
             wanted.clone_from(&row.shares);
         }
         let may = u64::from(config.step_permille) * group.rate_kbps / u64::from(WHOLE);
-        let left = may.saturating_sub(group.moved_kbps);
+        let lately: u64 = group.moved.iter().map(|(_, kbps)| kbps).sum();
+        let left = may.saturating_sub(lately);
         let most = match row.rate_kbps {
             0 => u64::from(WHOLE),
             rate => left * u64::from(WHOLE) / rate,
@@ -272,15 +273,14 @@ impl Scsc {
             return (due && !row.is_plain()).then(|| self.order(now, at, gateway, None));
         }
         let moved_kbps = row.rate_kbps * u64::from(moved) / u64::from(WHOLE);
-        group.moved_kbps += moved_kbps;
+        group.moved.push_back((now, moved_kbps));
         for ((candidate, from), to) in candidates.iter().zip(&row.shares).zip(&shares) {
             let more = u64::from(to.saturating_sub(*from));
             let kbps = row.rate_kbps * more / u64::from(WHOLE);
             self.promises.add(now, candidate, kbps);
         }
         let why = row.why(&shares, &config.timing);
-        row.shares = shares;
-        row.said = now;
+        row.say(now, shares, &config.timing);
         Some(self.order(now, at, gateway, Some((why, moved_kbps))))
     }
 

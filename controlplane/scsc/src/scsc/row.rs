@@ -15,8 +15,10 @@ use crate::report::{Health, Report};
 use crate::threshold::{Breach, Figures, Thresholds};
 use crate::timing::Timing;
 
-/// Weight of a new report in the smoothed delay.
+/// Weight of a new report in what is smoothed.
 const NEW: f64 = 0.3;
+/// The same where chance must not decide.
+const SLOW: f64 = 1.0 / 64.0;
 
 /// One member on one way.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub(super) struct Choice {
     load: Alarm,
     pub draining: bool,
     delay_us: f64,
+    /// Share of probes lost or beyond the delay threshold.
+    misses: f64,
+    misses_slow: f64,
     breach: Option<Breach>,
     load_breach: Option<Breach>,
     available_kbps: u64,
@@ -47,6 +52,9 @@ pub(super) struct Row {
     pub said: Duration,
     /// When the policy ends.
     pub until: Option<Duration>,
+    /// How often the less bad was taken, all being bad, and when last: the same waiting as for an alarm that is raised again.
+    settles: u32,
+    settled: Duration,
 }
 
 impl Row {
@@ -78,7 +86,21 @@ impl Row {
             rate_kbps: 0,
             said: Duration::ZERO,
             until: None,
+            settles: 0,
+            settled: Duration::ZERO,
         }
+    }
+
+    /// New shares are said at `now`.
+    pub fn say(&mut self, now: Duration, shares: Vec<u16>, timing: &Timing) {
+        let mut gains = self.choices.iter().zip(self.shares.iter().zip(&shares));
+        if gains.any(|(choice, (from, to))| to > from && choice.way.is_raised()) {
+            let quiet = now.saturating_sub(self.settled) >= timing.forget;
+            self.settles = if quiet { 1 } else { self.settles + 1 };
+            self.settled = now;
+        }
+        self.shares = shares;
+        self.said = now;
     }
 
     pub fn observe(
@@ -107,6 +129,13 @@ impl Row {
                 Some(_) => choice.delay_us + (delay - choice.delay_us) * NEW,
             };
         }
+        let late = thresholds
+            .delay_us
+            .map_or(0, |level| report.delay.permille_from(level.raise));
+        let lost = f64::from(report.loss_ppm().unwrap_or(0)) / 1e6;
+        let missed = 1.0 - (1.0 - lost) * (1.0 - f64::from(late) / 1e3);
+        choice.misses += (missed - choice.misses) * NEW;
+        choice.misses_slow += (missed - choice.misses_slow) * SLOW;
         choice.available_kbps = report.available_kbps;
         choice.narrowest = report.narrowest;
         choice.load_permille = report.load_permille;
@@ -122,6 +151,8 @@ impl Row {
         thresholds: &Thresholds,
     ) -> Vec<Candidate> {
         let window = config.timing.raise_n;
+        let hold = config.timing.hold_after(self.settles + 1);
+        let settled_lately = self.settles > 0 && now.saturating_sub(self.settled) < hold;
         let shares = self.shares.iter().zip(&self.plain);
         let all = self.choices.iter().zip(shares);
         all.map(|(choice, (&now_share, &plain))| Candidate {
@@ -133,7 +164,11 @@ impl Row {
             avoid: choice.way.is_raised() || choice.draining,
             clean: choice.way.bad_of_last(window) == 0 && choice.load.bad_of_last(window) == 0,
             delay_us: choice.delay_us as u32,
-            badness: choice.badness(),
+            misses: match self.settles {
+                _ if settled_lately => 0.0,
+                0 => choice.misses,
+                _ => choice.misses_slow,
+            },
             available_kbps: choice.available_kbps,
             narrowest: choice.narrowest,
             load_permille: choice.load_permille,
@@ -231,6 +266,8 @@ impl Choice {
             load: Alarm::default(),
             draining: false,
             delay_us: 0.0,
+            misses: 0.0,
+            misses_slow: 0.0,
             breach: None,
             load_breach: None,
             available_kbps: u64::MAX,
