@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use dmsc_proto::v1;
 use dmsc_proto::v1::dataplane_agent_client::DataplaneAgentClient;
 use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
 use dmsc_wire::NameBuf;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 use tokio::task::block_in_place;
@@ -48,7 +50,8 @@ pub fn enter() {
     let (router, pods) = (Netns::new(), Netns::new());
     router.veth("pod1", &pods, "eth0");
     pods.addresses("eth0", &["10.1.1.2/24"]);
-    pods.enter();
+    let namespace = File::open(format!("/run/netns/{}", pods.name())).unwrap();
+    setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
     PLACE.set(Some([router, pods]));
 }
 

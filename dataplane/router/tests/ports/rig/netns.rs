@@ -91,12 +91,6 @@ impl Netns {
         })
     }
 
-    /// The calling thread is inside from now on, and the threads that it starts.
-    pub fn enter(&self) {
-        let namespace = File::open(format!("/run/netns/{}", self.name)).expect("namespace");
-        setns(namespace, CloneFlags::CLONE_NEWNET).expect("setns");
-    }
-
     /// The value of a file below `/proc/sys/net`.
     pub fn sysctl(&self, path: &str) -> String {
         self.inside(|| std::fs::read_to_string(format!("/proc/sys/net/{path}")))
