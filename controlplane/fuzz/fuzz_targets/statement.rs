@@ -1,20 +1,45 @@
-//! Any bytes as a certificate, an authorisation, a revocation, a root revocation, or the root itself: refused or not, no panic.
+//! Any bytes as a certificate, an authorisation, a revocation, a root revocation, what a pod signed, or the root itself: refused or not, no panic.
 #![no_main]
 
+use dmsc_spa::credentials::{Credentials, SigningKey};
+use dmsc_spa::identity::Identity;
+use dmsc_spa::pki::{Root, Scope};
 use dmsc_spa::policy::Policy;
+use dmsc_spa::proof;
+use dmsc_spa::statement::{REGISTER, sign};
 use dmsc_spa::verify::RootKey;
+use dmsc_wire::NodeId;
 use libfuzzer_sys::fuzz_target;
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-fn root() -> &'static RootKey {
-    static ROOT: OnceLock<RootKey> = OnceLock::new();
-    ROOT.get_or_init(|| {
+/// The root, and a genuine pod: what it signs is read to the end.
+struct World {
+    root: RootKey,
+    certificate: Vec<u8>,
+    key: SigningKey,
+    now_s: u64,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
         let folder = std::env::temp_dir().join(format!("dmsc-fuzz-{}", std::process::id()));
-        dmsc_spa::pki::Root::init(&folder, "fuzz.test", 1).expect("a root can be made");
-        let pem = std::fs::read(folder.join("root.pem")).expect("it was just written");
+        let root = Root::init(&folder, "fuzz.test", 1).expect("a root can be made");
+        let pod = folder.join("pod");
+        let identity = Identity::Pod("pod1/a".into());
+        root.issue(&identity, &Scope::default(), 1, false, &pod).expect("a pod can be certified");
+        let read = |file: &str| std::fs::read(pod.join(file)).expect("it was just written");
+        let (own, pem) = (read("root.pem"), read("cert.pem"));
+        let key = Credentials::load(&pod).and_then(|one| one.signing_key()).expect("its own key");
         let _ = std::fs::remove_dir_all(&folder);
-        let der = der_of(&pem);
-        RootKey::from_certificate(&der).expect("its own certificate")
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        World {
+            root: RootKey::from_certificate(&der_of(&own)).expect("its own certificate"),
+            certificate: der_of(&pem),
+            key,
+            now_s: since.expect("after 1970").as_secs(),
+        }
     })
 }
 
@@ -37,7 +62,9 @@ fn der_of(pem: &[u8]) -> Vec<u8> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let root = root();
+    let World { root, certificate, key, now_s } = world();
+    let signature = sign(key, REGISTER, data);
+    let _ = proof::check(root, certificate, data, &signature, NodeId(1), u64::MAX, *now_s);
     let _ = root.certificate(data, 1_700_000_000);
     let _ = root.authorisation(data);
     let _ = root.revocation(data);

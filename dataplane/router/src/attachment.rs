@@ -67,7 +67,7 @@ pub struct Attachment {
     pub outer: Outer,
     /// Its link-layer address.
     pub neighbour: Arc<Neighbour>,
-    /// False once the pod's kernel said that nobody listens; true again when it sends or registers.
+    /// False once the pod's kernel said that nobody listens, or the process that shared its memory went; true again when it sends or registers.
     pub reachable: Arc<AtomicBool>,
 }
 

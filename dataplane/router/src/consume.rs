@@ -483,6 +483,7 @@ impl Floor {
             return;
         }
         self.next_timer = env.now + env.clock.from_ms(TIMER_MS);
+        self.leave_deserted(env);
         let mut due = u64::MAX;
         for adjacency in env.chooser.tables.adjacencies.iter() {
             let port = adjacency.config.port;
@@ -515,6 +516,19 @@ impl Floor {
         }
         // Idle workers sleep until something is due, at least the address resolution.
         self.next_timer = due.clamp(self.next_timer, self.next_resolution.max(self.next_timer));
+    }
+
+    /// Who was attached at the other end of shared memory comes back when it sends or registers: whoever comes next may be another process.
+    fn leave_deserted(&mut self, env: &Env<'_>) {
+        for port in self.shared.ports.iter() {
+            if !port.deserted.load(Relaxed) || self.shared.owner(port.number) != self.id {
+                continue;
+            }
+            port.deserted.store(false, Relaxed);
+            for attachment in env.chooser.tables.attachments.on_port(port.number) {
+                attachment.reachable.store(false, Relaxed);
+            }
+        }
     }
 
     fn ask_neighbours(&mut self, env: &Env<'_>) {

@@ -72,6 +72,9 @@ fn look(shared: &Shared, handles: &Handles) {
     for (index, (port, handle)) in shared.ports.iter().zip(handles.read().iter()).enumerate() {
         let up = handle.link_up();
         if port.carrier.swap(up, Relaxed) != up {
+            if !up && port.config.kind.is_shared_memory() {
+                port.deserted.store(true, Relaxed);
+            }
             tracing::info!(port = port.config.name, carrier = up, "carrier changed");
             shared.workers[shared.owner(index)].hurry();
             shared.announce();

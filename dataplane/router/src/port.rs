@@ -27,6 +27,9 @@ pub struct PortState {
     /// MAC address of the one process at the other end of shared memory, as its last ARP or neighbour discovery told; 0 = not heard yet. Workers write, the agent
     /// reads: a pod that moves here need not be asked first.
     pub guest: AtomicU64,
+    /// Whether whoever was at the other end of shared memory went, and its worker has not seen it yet: what is attached there is of a process that is gone, and the
+    /// next process is not taken for it. The link monitor sets it, the worker takes it.
+    pub deserted: AtomicBool,
     /// Whether a tap to the kernel exists.
     pub has_tap: bool,
     /// What of the configuration may change.

@@ -134,6 +134,11 @@ impl Attachments {
         all.into_iter()
     }
 
+    /// Those on one port, in no order.
+    pub fn on_port(&self, port: usize) -> impl Iterator<Item = &Arc<Attachment>> {
+        self.by_id.values().filter(move |one| one.port == port)
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.by_id.len()

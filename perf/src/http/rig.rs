@@ -186,7 +186,14 @@ impl Rig {
         let server = lab.start_in_pod(far, "server", server, Share::Plain)?;
         let process = server.id();
         self.processes.push(server);
-        let started = lab.start_edges().and_then(|()| ours::members(lab, column));
+        let mut start = || {
+            lab.start_edges()?;
+            if column == Column::Library {
+                lab.wait_for_shared(&[far])?;
+            }
+            ours::members(lab, column)
+        };
+        let started = start();
         let members = started.map_err(|error| lab.explain(error))?;
         self.members.extend(members);
         self.member(Part::Server, Side::Far, process);

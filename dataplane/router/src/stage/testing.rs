@@ -51,6 +51,7 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
         carrier: AtomicBool::new(true),
         captured: AtomicBool::new(false),
         guest: AtomicU64::new(0),
+        deserted: AtomicBool::new(false),
         has_tap: false,
     }
 }

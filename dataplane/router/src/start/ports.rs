@@ -137,6 +137,8 @@ impl<'a> OpenPorts<'a> {
                 carrier: AtomicBool::new(handle.is_some_and(PortHandle::link_up)),
                 captured: AtomicBool::new(false),
                 guest: AtomicU64::new(0),
+                // What a process before this one told of the port was of another guest.
+                deserted: AtomicBool::new(port.kind.is_shared_memory()),
                 has_tap: exception::wants_tap(port),
                 tuning: Tuning::new(port),
             })

@@ -198,12 +198,20 @@ fn who_is_gone_from_shared_memory_is_unreachable_until_it_moves_or_comes_back() 
     caller.send(Kind::Request, &name("/shop/a"), |packet| packet);
     let (_, header) = caller.answer();
     assert_eq!(header.kind, Kind::Error, "nobody takes it");
-    // Another guest, with an address of its own, in its place.
+    // Another guest in its place is not taken for it, until it says something under that endpoint.
     let mut guest = site.guest(MACS[1]);
+    wait_until("carrier", || site.dataplane.agent.port("pod1v").carrier);
+    until_unreachable(&site, callee.id);
+    let own = RouterName::new(NodeId(1)).as_name().to_owned();
+    let packet = PacketBuilder::new(Kind::EchoRequest)
+        .source(callee.name.as_name())
+        .destination(own.as_name());
+    guest.send(&packet.to_vec().expect("packet"));
     events.until("that it is back", |event| match event.event {
         Some(Event::Attachment(one)) if one.state != "unreachable" => Some(one),
         _ => None,
     });
+    guest.packet(PATIENCE).expect("an answer");
     call(&caller, &callee, &mut guest);
     drop(guest);
     until_unreachable(&site, callee.id);
@@ -246,5 +254,7 @@ fn a_successor_opens_the_port_again_and_the_pod_goes_on() {
     drop(guest);
     let mut guest = site.guest(MACS[1]);
     wait_until("carrier", || site.dataplane.agent.port("pod1v").carrier);
+    // It is unreachable until it registers again.
+    site.moved(&callee, true);
     call(&caller, &callee, &mut guest);
 }

@@ -147,6 +147,14 @@ fn break_things(lab: &mut Lab) -> anyhow::Result<Vec<Failure>> {
         add(what, from_ns, false)?;
     }
 
+    // Dataplanes of their gateways are replaced: the memory that edges share with them goes, and comes back.
+    let from_ns = monotonic_ns();
+    for node in ["sg4", "sg1"] {
+        lab.take_over_dataplane(lab.plan.node(node)?)?;
+    }
+    lab.wait_for_shared(&lab.shared_edge_pods())?;
+    add("gateways replaced", from_ns, false)?;
+
     // The server's edge dies, with its instance.
     let sg4 = lab.plan.edge("sg4")?;
     let from_ns = lab.edge(sg4)?.kill_hard();

@@ -9,11 +9,14 @@ use anyhow::{Context, bail};
 
 use super::Lab;
 use crate::configs;
+use crate::plan::EdgePodPlan;
 use crate::process::{Process, Share, Spec};
 use crate::{tools, wait};
 
 /// Until all pods of an edge are registered.
 const READY: Duration = Duration::from_secs(20);
+/// Until an edge that is registered shares memory.
+const SHARED: Duration = Duration::from_secs(10);
 /// An edge that was taken over from lets what runs end, for 30 s at most.
 const DRAINED: Duration = Duration::from_secs(40);
 
@@ -72,7 +75,38 @@ impl Lab {
                 self.edges[edge] = Some(self.start_edge(edge, &[])?);
             }
         }
-        self.wait_for_names(&self.edge_prefixes(), Duration::from_secs(20))
+        self.wait_for_names(&self.edge_prefixes(), Duration::from_secs(20))?;
+        self.wait_for_shared(&self.shared_edge_pods())
+    }
+
+    /// Pods with an edge that meets the gateway in shared memory.
+    #[must_use]
+    pub fn shared_edge_pods(&self) -> Vec<usize> {
+        let pods = self.plan.edges.iter().flat_map(|edge| &edge.pods);
+        let is_shared = |pod: &&EdgePodPlan| {
+            let shared = self.plan.pods[pod.pod].shared.as_ref();
+            shared.is_some_and(|shared| shared.identity == pod.identity)
+        };
+        pods.filter(is_shared).map(|pod| pod.pod).collect()
+    }
+
+    /// Waits until the gateways of `pods` reach their shared identities in shared memory.
+    ///
+    /// # Errors
+    /// When one is reached in another way, or not at all.
+    pub fn wait_for_shared(&self, pods: &[usize]) -> anyhow::Result<()> {
+        for pod in pods.iter().map(|pod| &self.plan.pods[*pod]) {
+            let Some(shared) = &pod.shared else { continue };
+            let what = format!("{} to be reached in shared memory", shared.identity);
+            let mut gateway = self.operator(pod.gateway)?;
+            wait::until(&what, SHARED, || {
+                let there = gateway.pods()?.into_iter().any(|one| {
+                    one.identity == shared.identity && one.port == shared.port && one.reachable
+                });
+                Ok(there.then_some(()))
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether the edges of the lab file were started.
