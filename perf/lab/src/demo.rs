@@ -17,6 +17,8 @@ mod planes;
 mod programs;
 mod report;
 mod restore;
+mod revoked;
+mod spread;
 pub mod stream;
 mod two;
 mod under;
@@ -57,8 +59,10 @@ const STEPS: &[(&str, StepFn)] = &[
     ("grpc", grpc::both),
     ("programs", programs::all),
     ("curl-under-failure", under::run),
+    ("two-behind-far", spread::run),
     ("bad-link", bad::link),
     ("bad-http", bad::http),
+    ("revoked", revoked::run),
 ];
 
 /// Steps with unmodified programs: the edges of the lab file run.
@@ -68,8 +72,10 @@ const EDGES: &[&str] = &[
     "grpc",
     "programs",
     "curl-under-failure",
+    "two-behind-far",
     "bad-link",
     "bad-http",
+    "revoked",
 ];
 
 /// The only step without services.
