@@ -2,9 +2,10 @@
 
     greeter.py serve PORT
     greeter.py call TARGET CALLS IN_FLIGHT MESSAGES
+    greeter.py hold TARGET
 
 The client makes CALLS unary calls, IN_FLIGHT at a time, then one bidirectional stream of MESSAGES, each sent after the answer to the one before.
-It prints what became of them as JSON.
+It prints what became of them as JSON. `hold` keeps one stream open after its first message, says "open", and prints how it ended.
 """
 
 import json
@@ -126,9 +127,28 @@ def converse(chat, count):
     return outcome
 
 
+def hold(target):
+    """A stream with nothing to say after its first message, until somebody ends it."""
+    channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+    codec = dict(request_serializer=HelloRequest.SerializeToString, response_deserializer=HelloReply.FromString)
+    out = queue.Queue()
+    answers = channel.stream_stream(f"/{SERVICE}/Chat", **codec)(iter(out.get, None))
+    out.put(HelloRequest(name="holder"))
+    try:
+        next(answers)
+        print("open", file=sys.stderr, flush=True)
+        next(answers)
+    except (grpc.RpcError, StopIteration):
+        pass
+    print(json.dumps({"code": answers.code().name, "details": answers.details()}))
+    out.put(None)
+
+
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     if command == "serve":
         serve(int(rest[0]))
+    elif command == "hold":
+        hold(rest[0])
     else:
         call(rest[0], *map(int, rest[1:]))

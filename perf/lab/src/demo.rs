@@ -18,6 +18,8 @@ mod priority;
 mod programs;
 mod report;
 mod restore;
+mod revoked;
+mod spread;
 pub mod stream;
 mod two;
 mod under;
@@ -59,8 +61,10 @@ const STEPS: &[(&str, StepFn)] = &[
     ("grpc", grpc::both),
     ("programs", programs::all),
     ("curl-under-failure", under::run),
+    ("two-behind-far", spread::run),
     ("bad-link", bad::link),
     ("bad-http", bad::http),
+    ("revoked", revoked::run),
 ];
 
 /// Steps with unmodified programs: the edges of the lab file run.
@@ -70,8 +74,10 @@ const EDGES: &[&str] = &[
     "grpc",
     "programs",
     "curl-under-failure",
+    "two-behind-far",
     "bad-link",
     "bad-http",
+    "revoked",
 ];
 
 /// The only step without services.

@@ -8,7 +8,7 @@ mod edges;
 mod routers;
 mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,8 @@ pub struct Lab {
     servers: BTreeMap<String, Process>,
     /// Programs that know nothing of names, and those that link the library of names.
     workloads: BTreeMap<String, Process>,
+    /// Names behind edges that were revoked, and are nowhere any more.
+    revoked: BTreeSet<String>,
     /// Edges, as in the plan; empty before they are started, none while one is dead.
     edges: Vec<Option<Process>>,
     outside: Option<OutsideHost>,
@@ -158,6 +160,7 @@ impl Lab {
             wires: Vec::new(),
             servers: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            revoked: BTreeSet::new(),
             edges: Vec::new(),
             outside: None,
             clients: 0,

@@ -115,13 +115,20 @@ impl Lab {
         !self.edges.is_empty()
     }
 
+    /// A name behind an edge was revoked: no router is to know it from now on.
+    pub fn is_revoked(&mut self, name: &str) {
+        self.revoked.insert(name.into());
+    }
+
     /// What every router should know once edges and programs run: name and gateway.
     #[must_use]
     pub fn edge_prefixes(&self) -> BTreeSet<(String, u32)> {
         let mut all = BTreeSet::new();
         for (pod, _, names) in self.plan.edge_names() {
             let gateway = self.plan.nodes[self.plan.pods[pod].gateway].id.0;
-            all.extend(names.iter().map(|name| (name.to_string(), gateway)));
+            let names = names.iter().map(ToString::to_string);
+            let names = names.filter(|name| !self.revoked.contains(name));
+            all.extend(names.map(|name| (name, gateway)));
         }
         all
     }

@@ -12,7 +12,7 @@ fn figure_2_is_planned() {
     let plan = figure2();
     assert_eq!(
         (plan.nodes.len(), plan.links.len(), plan.pods.len()),
-        (7, 11, 5)
+        (7, 11, 6)
     );
     assert_eq!(plan.nodes[0].id, NodeId(1));
     assert_eq!(
