@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http perf-static cycles cycles-baseline torture differential valgrind miri docker package unit-long
+	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http perf-static cycles cycles-baseline torture differential valgrind miri sanitize docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -41,7 +41,7 @@ demo: ## build, run the demo (six minutes at most), clean up; KEEP=1 leaves the 
 test: ## everything that every change must pass (under 15 minutes once built)
 	@.ci/run
 
-deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri (FUZZ_SECONDS, TORTURE_SECONDS)
+deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri, sanitizers (FUZZ_SECONDS, TORTURE_SECONDS)
 	@.ci/run deep
 
 names: ## announce every name of a file and make 10,000 calls among them: FILE=…, one name a line
@@ -166,3 +166,6 @@ valgrind:
 
 miri:
 	@.ci/miri
+
+sanitize:
+	@.ci/sanitize

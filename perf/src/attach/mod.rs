@@ -23,10 +23,7 @@ mod wrap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use dmsc_lab::wait;
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
 
 pub use args::{AttachArgs, EndArgs};
 pub use end::serve;
@@ -36,7 +33,7 @@ use rig::{Place, Rig};
 use site::By;
 
 use crate::record::{Progress, Record};
-use crate::torture::net;
+use crate::rig::Ground;
 use crate::transit::find_dataplane;
 
 /// Calls under way at the highest rate.
@@ -69,17 +66,10 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
 /// Enters a namespace: to be called before there are other threads.
 fn prepare(args: &AttachArgs) -> anyhow::Result<Place> {
     let program = find_dataplane(args.bin_dir.as_deref())?;
-    if !nix::unistd::geteuid().is_root() {
-        bail!("attach makes network namespaces and interfaces and needs root: run it with sudo");
-    }
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
-    let (Some(end_core), Some(gateway_core)) = (cores.next(), cores.next()) else {
-        bail!(
-            "attach needs two cores, one for the gateway's worker and one for the processes that are attached: see `taskset -p $$`"
-        );
-    };
-    net::enter_namespace()?;
+    let Ground {
+        own_core: end_core,
+        router_core: gateway_core,
+    } = Ground::enter("attach")?;
     wait::catch_signals()?;
     Ok(Place {
         program,

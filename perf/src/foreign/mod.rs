@@ -112,7 +112,7 @@ struct Outcome {
 pub fn run(args: &ForeignArgs) -> anyhow::Result<ExitCode> {
     let mut record = Record::<Round, Outcome>::new("foreign");
     record.result.testpmd = testpmd::version()?;
-    let mut rig = Rig::new(find_dataplane(args.bin_dir.as_deref())?)?;
+    let mut rig = Rig::new("foreign", find_dataplane(args.bin_dir.as_deref())?)?;
     wait::catch_signals()?;
     record.result.memory = rig.memory();
     let result = all(args, &mut rig, &mut record.rounds);

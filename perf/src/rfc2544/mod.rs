@@ -35,7 +35,7 @@ const IDLE_RATE: f64 = 1_000.0;
 /// When it cannot be run, or somebody asks to stop; what was measured until then is in the JSON.
 pub fn run(args: &Rfc2544Args) -> anyhow::Result<ExitCode> {
     let mut record = Record::<Round, Outcome>::new("rfc2544");
-    let rig = Rig::new(find_dataplane(args.bin_dir.as_deref())?)?;
+    let rig = Rig::new("rfc2544", find_dataplane(args.bin_dir.as_deref())?)?;
     wait::catch_signals()?;
     record.result.memory = rig.memory();
     let result = all(args, rig, &mut record);

@@ -2,6 +2,7 @@
 //! program at the other end of its ports, and clocks that can be believed.
 
 mod gaps;
+mod ground;
 mod looped;
 mod names;
 mod neighbour;
@@ -21,6 +22,7 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use gaps::{GapUs, Sampler, Samples};
+pub use ground::Ground;
 pub use looped::{Looped, Traffic, route};
 pub use names::{domain, prefix, put_prefix};
 pub use neighbour::{Call, HELLO, Neighbour, Place, af_packet, gateway, number, until_up};
@@ -77,18 +79,9 @@ impl Bench {
     /// What is missing: root, the program, a second core, DPDK.
     pub fn new(common: &Common, name: &str) -> anyhow::Result<Bench> {
         let program = find_dataplane(common.bin_dir.as_deref())?;
-        if !nix::unistd::geteuid().is_root() {
-            bail!(
-                "{name} makes a network namespace and interfaces and needs root: run it with sudo"
-            );
-        }
-        if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-            bail!(
-                "{name} needs two cores: {CONTROL_CORE} for agent and client, {WORKER_CORE} for the worker"
-            );
-        }
         let cores = sched_getaffinity(Pid::from_raw(0)).context("allowed cores cannot be read")?;
-        net::enter_namespace()?;
+        // These commands name the cores themselves: the first two there are.
+        Ground::enter(name)?;
         let eal = Eal::init(&EalConfig {
             program: "dmsc-perf".into(),
             memory_mb: 128,

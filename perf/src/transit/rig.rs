@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use dmsc_dpdk::{Eal, EalConfig, Mempool, MempoolConfig};
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
 
 use super::far::Far;
 use super::frames::Mode;
 use super::link::{LINKS, Pmd};
 use super::router::{Idle, Router, RouterPlan};
-use crate::torture::net;
+use crate::rig::Ground;
 
 /// Memory of this process's EAL, MiB: two pools.
 const OWN_MEMORY_MB: u32 = 160;
@@ -50,22 +48,15 @@ pub struct Wanted {
 }
 
 impl Rig {
-    /// Enters a network namespace and starts DPDK: to be called before there are other threads.
+    /// Enters a network namespace for `command` and starts DPDK: to be called before there are other threads.
     ///
     /// # Errors
     /// What is missing, and what to do about it.
-    pub fn new(program: PathBuf) -> anyhow::Result<Rig> {
-        if !nix::unistd::geteuid().is_root() {
-            bail!("this makes network namespaces and interfaces and needs root: run it with sudo");
-        }
-        let allowed = sched_getaffinity(Pid::from_raw(0))?;
-        let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
-        let (Some(own_core), Some(router_core)) = (cores.next(), cores.next()) else {
-            bail!(
-                "two cores are needed, one for the router's worker and one for the sender: see `taskset -p $$`"
-            );
-        };
-        net::enter_namespace()?;
+    pub fn new(command: &str, program: PathBuf) -> anyhow::Result<Rig> {
+        let Ground {
+            own_core,
+            router_core,
+        } = Ground::enter(command)?;
         let eal = Eal::init(&EalConfig {
             program: "dmsc-perf".into(),
             memory_mb: OWN_MEMORY_MB,

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use nix::sched::{CloneFlags, setns};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+/// Where DPDK keeps a folder per process.
+const DPDK: &str = "/var/run/dpdk";
 
 /// A network namespace of this test process.
 pub struct Netns {
@@ -115,22 +117,27 @@ impl Drop for Netns {
     }
 }
 
-/// Removes namespaces of test processes that were killed.
+/// Removes what test processes that were killed left behind: namespaces, and the folders of their dataplanes' DPDK.
 fn sweep() {
-    let Ok(all) = std::fs::read_dir("/run/netns") else {
-        return;
-    };
-    for name in all
-        .flatten()
-        .filter_map(|e| e.file_name().into_string().ok())
-    {
-        let owner = name
-            .strip_prefix("dmsct-")
-            .and_then(|n| n.split('-').next());
-        if owner.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists()) {
-            let _ = Command::new("ip").args(["netns", "del", &name]).status();
-        }
+    for name in left_in("/run/netns") {
+        let _ = Command::new("ip").args(["netns", "del", &name]).status();
     }
+    for name in left_in(DPDK) {
+        let _ = std::fs::remove_dir_all(std::path::Path::new(DPDK).join(name));
+    }
+}
+
+/// Names in a folder that belong to test processes which are not there any more: `dmsct-PID-NUMBER`.
+fn left_in(folder: &str) -> Vec<String> {
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| {
+            let owner = name
+                .strip_prefix("dmsct-")
+                .and_then(|n| n.split('-').next());
+            owner.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists())
+        })
+        .collect()
 }
 
 fn run(program: &str, arguments: &[&str]) {
