@@ -2,7 +2,7 @@
 //! classes, shares by weight below them, and marks of congestion (design §3 ECN, §8; RFC 2475, RFC 3168).
 //!
 //! A port without a rate whose ring takes everything never comes here: the worker asks one bit per burst. [`Scheduler`] knows neither
-//! packets nor time, [`Shaper`] only time, [`label`] only bytes; [`Exit`] puts them together for one worker and one port.
+//! packets nor time, [`Shaper`] only time, [`Label`] only bytes; [`Exit`] puts them together for one worker and one port.
 
 mod exit;
 mod label;
