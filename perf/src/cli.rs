@@ -18,6 +18,7 @@ use crate::load::{self, LoadArgs};
 use crate::pcap::{self, PcapArgs};
 use crate::report::{self, ReportArgs};
 use crate::rfc2544::{self, Rfc2544Args};
+use crate::schedule::{self, ScheduleArgs};
 use crate::torture::{self, Kind, Options};
 use crate::transit::{self, CrossedArgs};
 
@@ -98,6 +99,7 @@ Exit status: 0 measured, 2 could not be run to its end; what was measured until 
     Pcap(PcapArgs),
     Report(ReportArgs),
     Rfc2544(Rfc2544Args),
+    Schedule(ScheduleArgs),
     /// What a router without much to do costs, and what its sleep costs packets
     ///
     /// CPU time of all threads of a dataplane, by each thread's own clock, without traffic and at 1,000, 10,000 and 100,000 packets/s
@@ -236,6 +238,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Pcap(args) => return pcap::run(&args),
         Command::Report(args) => return report::run(&args),
         Command::Rfc2544(args) => return rfc2544::run(&args),
+        Command::Schedule(args) => return schedule::run(&args),
         Command::Torture {
             kind,
             seconds,

@@ -18,6 +18,7 @@ mod record;
 mod report;
 mod rfc2544;
 mod rig;
+mod schedule;
 mod speaker;
 mod table;
 mod testpmd;
