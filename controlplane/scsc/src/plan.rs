@@ -144,7 +144,7 @@ pub fn target(
             let from_loose = wanted.min(loose);
             loose -= from_loose;
             shares[at] += from_loose;
-            room[at] -= u64::from(from_loose);
+            occupy(candidates, &mut room, at, from_loose);
             wanted -= from_loose;
             for other in 0..candidates.len() {
                 let more = shares[other].saturating_sub(candidates[other].plain);
@@ -152,7 +152,7 @@ pub fn target(
                 if other != at && take > 0 {
                     shares[other] -= take;
                     shares[at] += take;
-                    room[at] -= u64::from(take);
+                    occupy(candidates, &mut room, at, take);
                     wanted -= take;
                 }
             }
@@ -187,20 +187,34 @@ fn spread(candidates: &[Candidate], shares: &mut [u16], loose: &mut u16, room: &
             .min(u16::try_from(room[at]).unwrap_or(WHOLE))
             .min(most.saturating_sub(shares[at]));
         shares[at] += take;
+        occupy(candidates, room, at, take);
         *loose -= take;
     }
 }
 
-/// What found no place stays where it is, or goes to what is to be avoided as well but misses materially less.
+/// A share over one candidate's narrowest link takes room from all whose narrowest link that is.
+fn occupy(candidates: &[Candidate], room: &mut [u64], at: usize, share: u16) {
+    let link = candidates[at].narrowest;
+    for (other, (candidate, room)) in candidates.iter().zip(room).enumerate() {
+        if other == at || link.is_known() && candidate.narrowest == link {
+            *room = room.saturating_sub(share.into());
+        }
+    }
+}
+
+/// What found no place stays where it is, or goes to what is to be avoided as well but misses materially less. What is clean has as much already as it has
+/// room for.
 fn settle(candidates: &[Candidate], shares: &mut [u16], mut loose: u16) {
+    let full = |candidate: &Candidate| candidate.usable() && candidate.clean;
     let least = candidates
         .iter()
         .enumerate()
-        .filter(|(_, candidate)| candidate.known && !candidate.overloaded)
+        .filter(|(_, candidate)| candidate.known && !candidate.overloaded && !full(candidate))
         .min_by(|a, b| a.1.misses.total_cmp(&b.1.misses))
         .map(|(at, candidate)| (at, candidate.misses));
-    for (at, candidate) in candidates.iter().enumerate() {
-        let back = candidate.now.saturating_sub(shares[at]).min(loose);
+    let kept = shares.to_vec();
+    for (at, (candidate, kept)) in candidates.iter().zip(kept).enumerate() {
+        let back = candidate.now.saturating_sub(kept).min(loose);
         loose -= back;
         let better = |misses: f64| {
             let limit = (candidate.misses * MATERIAL).min(candidate.misses - MATERIAL_SHARE);
@@ -210,10 +224,6 @@ fn settle(candidates: &[Candidate], shares: &mut [u16], mut loose: u16) {
             Some((to, misses)) if better(misses) => shares[to] += back,
             _ => shares[at] += back,
         }
-    }
-    // Nothing is left over: all of it came from some candidate.
-    if let Some(first) = shares.first_mut() {
-        *first += loose;
     }
 }
 
@@ -227,38 +237,18 @@ fn fits(kbps: u64, rate_kbps: u64) -> u64 {
     }
 }
 
-/// Of the way from `now` to `target` as much as moves at most `most` of [`WHOLE`]; the sum stays.
+/// Of the way from `now` to `target` as much as moves at most `most` of [`WHOLE`], in the order of the candidates; the sum stays.
 #[must_use]
 pub fn step(now: &[u16], target: &[u16], most: u16) -> Vec<u16> {
-    let distance = moved(now, target);
-    if distance <= most {
-        return target.to_vec();
-    }
-    let part = |from: u16, to: u16| {
-        let way = u32::from(from.abs_diff(to)) * u32::from(most) / u32::from(distance.max(1));
-        u16::try_from(way).unwrap_or(0)
-    };
-    let mut shares = now.to_vec();
-    let mut taken = 0;
-    for (share, (from, to)) in shares.iter_mut().zip(now.iter().zip(target)) {
-        if to < from {
-            *share -= part(*from, *to);
-            taken += part(*from, *to);
-        }
-    }
-    for (share, (from, to)) in shares.iter_mut().zip(now.iter().zip(target)) {
-        if to > from {
-            let give = part(*from, *to).min(taken);
-            *share += give;
-            taken -= give;
-        }
-    }
-    // Rounding left a few thousandths: one that grows takes them.
-    let grows = now.iter().zip(target).position(|(from, to)| to > from);
-    if let Some(share) = grows.and_then(|at| shares.get_mut(at)) {
-        *share += taken;
-    }
-    shares
+    let (mut take, mut give) = (most, most);
+    let each = now.iter().zip(target).map(|(&from, &to)| {
+        let less = from.saturating_sub(to).min(take);
+        let more = to.saturating_sub(from).min(give);
+        take -= less;
+        give -= more;
+        from - less + more
+    });
+    each.collect()
 }
 
 /// How much moves between two sets of shares, of [`WHOLE`].

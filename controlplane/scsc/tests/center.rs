@@ -94,7 +94,7 @@ fn moved_in_steps_renewed_and_back_when_good() {
         assert!(matches!(decision.why, Why::Breach { member: NEAR, .. }));
         let text = &order.policy.reason;
         assert!(
-            text.contains("to 1 delay 9") && text.contains("≥ 50.0 ms"),
+            text.contains("to 1 delay 88.0 ms") && text.contains("≥ 50.0 ms"),
             "{text}"
         );
         moved.push(order.policy.gateway);
@@ -111,7 +111,7 @@ fn moved_in_steps_renewed_and_back_when_good() {
     assert_eq!(renewed, 8);
     // Good again: ten in a row, then the same steps back, each a policy that ends the last.
     let mut back = 0;
-    for second in 1..=13 {
+    for second in 1..=14 {
         for order in scene.second(20_000, |_, _| {}) {
             if let Some(decision) = order.decision {
                 assert!(second >= 10);

@@ -148,7 +148,7 @@ fn the_longest_prefix_then_this_gateway_then_the_epoch_decides_until_it_ends() {
     let mut held = Held::new(HERE, AREA);
     let at = Duration::from_secs;
     let call = name("/shop/cart/v1");
-    let mut accept = |held: &mut Held, prefix, gateway, rank| {
+    let accept = |held: &mut Held, prefix, gateway, rank| {
         held.accept(at(100), policy(prefix, gateway, rank, vec![]))
     };
     let rank = |held: &Held, second| {

@@ -85,6 +85,8 @@ fn counts(report: &Report) -> (u32, u32, u64, u64, u64, u64) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn merging_is_associative_and_commutative(a in report(), b in report(), c in report()) {
         let left = merged(&[&merged(&[&a, &b]), &c]);

@@ -69,6 +69,8 @@ pub struct Effect {
 pub struct Counts {
     /// Policies that changed something, by group.
     pub policies: Vec<u32>,
+    /// The same by caller: by prefix and gateway.
+    pub by_caller: Vec<u32>,
     pub renewals: u64,
     /// Most of a group's traffic that moved in a step.
     pub moved_share: f64,
@@ -203,6 +205,7 @@ impl<'a> Center<'a> {
             effects: Vec::new(),
             counts: Counts {
                 policies: vec![0; services.groups.len()],
+                by_caller: vec![0; services.callers.len()],
                 ..Counts::default()
             },
             encoders: Vec::new(),
@@ -366,6 +369,10 @@ impl<'a> Center<'a> {
             return;
         };
         self.counts.policies[group] += 1;
+        let gateway = order.policy.gateway.0 as usize - 1;
+        if let Some(caller) = self.callers[group][gateway] {
+            self.counts.by_caller[caller] += 1;
+        }
         let step = &mut self.steps[group];
         step.retain(|(then, _)| at - then < SECOND_US);
         step.push((at, decision.moved_kbps as f64));

@@ -26,14 +26,15 @@ pub fn quiet(
     Ok(center.counts)
 }
 
-/// An hour in which one link's delay puts the furthest caller of one group at the threshold, drawn anew every second. Policies of that group.
+/// An hour in which one link's delay puts the furthest caller of one group at the threshold, drawn anew every second. Policies of that
+/// group: at all gateways, and at the gateway that has most.
 pub fn hovering(
     services: &Services,
     tables: &Tables,
     step_percent: u32,
     seed: u64,
     number: u32,
-) -> anyhow::Result<u32> {
+) -> anyhow::Result<(u32, u32)> {
     let mut random = Prng::new(seed, 500 + u64::from(number));
     let mut scene = Scene::new(services);
     let mut center = Center::new(services, tables, step_percent, &mut random)?;
@@ -77,5 +78,10 @@ pub fn hovering(
         now += SECOND_US;
         center.advance(now, &mut scene, &mut random);
     }
-    Ok(center.counts.policies[group])
+    let of_group = services.callers.iter().zip(&center.counts.by_caller);
+    let most = of_group
+        .filter(|(caller, _)| caller.group == group)
+        .map(|(_, policies)| *policies)
+        .max();
+    Ok((center.counts.policies[group], most.unwrap_or(0)))
 }

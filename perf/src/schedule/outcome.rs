@@ -60,10 +60,12 @@ pub struct BrownOuts {
 pub struct Rates {
     /// All prefixes, an hour without a brown-out.
     pub quiet: u32,
-    /// The prefix at its threshold, the worst hour.
+    /// The prefix at its threshold, at all gateways, the worst hour.
     pub noise: u32,
     /// The same, mean.
     pub noise_mean: f64,
+    /// At one gateway, the worst hour.
+    pub noise_gateway: u32,
 }
 
 /// What came out.
@@ -100,7 +102,7 @@ impl Outcome {
         services: &Services,
         rounds: &[Episode],
         quiet: &Counts,
-        hovering: &[u32],
+        hovering: &[(u32, u32)],
         wrong: Wrong,
     ) -> Outcome {
         let needed = |episode: &&Episode| episode.helped > 0;
@@ -137,8 +139,10 @@ impl Outcome {
             scsc_beats_ewma_preselected: out.scsc < out.ewma_preselected,
             policies_per_hour: Rates {
                 quiet: quiet.policies.iter().sum(),
-                noise: hovering.iter().copied().max().unwrap_or(0),
-                noise_mean: f64::from(hovering.iter().sum::<u32>()) / hovering.len().max(1) as f64,
+                noise: hovering.iter().map(|h| h.0).max().unwrap_or(0),
+                noise_mean: f64::from(hovering.iter().map(|h| h.0).sum::<u32>())
+                    / hovering.len().max(1) as f64,
+                noise_gateway: hovering.iter().map(|h| h.1).max().unwrap_or(0),
             },
             moved_share_per_step: moved,
             loops: sum(|c| c.loops) + wrong.loops,
@@ -290,7 +294,10 @@ pub fn text(outcome: &Outcome) -> String {
     );
     row(
         "policies per prefix and hour, at the threshold",
-        format!("{} at most, mean {:.1}", rates.noise, rates.noise_mean),
+        format!(
+            "{} at most, mean {:.1}; at one gateway {} at most",
+            rates.noise, rates.noise_mean, rates.noise_gateway
+        ),
         format!("at most 2: {}", verdict(rates.noise <= 2)),
     );
     row(
