@@ -386,7 +386,7 @@ mod tests {
         turned.ports.reverse();
         assert_eq!(
             before.differences(&turned)[0].to_string(),
-            "order of ports: sr1, pod1 -> pod1, sr1"
+            "order of ports: sr1, pod1, pod1v -> pod1v, pod1, sr1"
         );
     }
 }
