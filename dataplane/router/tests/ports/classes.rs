@@ -177,20 +177,24 @@ fn a_higher_class_overtakes_on_a_slow_port_and_the_lower_one_is_marked() {
     assert_eq!((high.came, high.sent, high.marked), (1, 1, 0));
     // Hellos are class 7, and go through the same queues.
     wait_until("hellos", || rig.class(7).sent > 0);
-    let before = rig.one.agent.settled("pod", 171).rx;
+    rig.one.agent.settled("pod", 171);
 
-    // Far too much: what finds no room is dropped, and each packet is in one counter.
-    rig.send(0, 2_000);
-    rig.one.agent.settled("pod", before + 2_000);
-    let [lost, counted] = rig.lost("over-rate");
-    assert!(lost > 0 && lost == counted, "{lost} {counted}");
+    // Far too much: what finds no room is dropped, and each packet is in one counter. A busy machine loses some before they come in.
+    wait_until("class 0 is dropped", || {
+        rig.send(0, 500);
+        rig.class(0).dropped > 0
+    });
+    wait_until("drops are counted alike at both ends", || {
+        let [lost, counted] = rig.lost("over-rate");
+        lost == counted && rig.one.agent.settled("pod", 171).rx == rig.one.agent.counters("pod").rx
+    });
     assert!(rig.class(0).marked > 0);
 
     // Without a rate again, what comes passes by.
     rig.set_rate(8, 0);
-    let came = rig.class(0).came;
+    let (came, before) = (rig.class(0).came, rig.one.agent.settled("pod", 171).rx);
     rig.send(0, 20);
-    rig.one.agent.settled("pod", before + 2_020);
+    rig.one.agent.settled("pod", before + 20);
     assert_eq!(rig.class(0).came, came);
 }
 
