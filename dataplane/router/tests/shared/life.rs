@@ -44,15 +44,22 @@ async fn until(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
+/// A connection outlasts that this process stands still for a while.
+fn quic(world: &World, identity: &str) -> Config {
+    let mut config = Config::new(world.credentials(identity));
+    config.idle_timeout = Duration::from_secs(600);
+    config
+}
+
 async fn client(world: &World) -> Endpoint {
     let pod = Pod::connect(config(world, "web", Some(0))).await.unwrap();
-    Endpoint::new(pod, Config::new(world.credentials("web"))).unwrap()
+    Endpoint::new(pod, quic(world, "web")).unwrap()
 }
 
 async fn server(world: &World, shared: Option<usize>) -> Server {
     let mut pod = config(world, "cart/a", shared);
     pod.prefixes = vec![name("/shop/cart")];
-    let mut config = Config::new(world.credentials("cart/a"));
+    let mut config = quic(world, "cart/a");
     config.proofs = vec![world.proof("cart/a", "/shop/cart", |_| {})];
     let pod = Pod::connect(pod).await.unwrap();
     Server::start(Endpoint::new(pod, config).unwrap())
