@@ -13,6 +13,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -57,6 +58,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
         shared,
         told: false,
         pause: FIRST,
+        attempt: None,
     };
     while !inner.session.is_closed() {
         // The gateway hears that packets go by the socket as soon as it can, unless the port is back before.
@@ -90,6 +92,8 @@ struct Life<'a> {
     /// Whether it was said that there is none.
     told: bool,
     pause: Duration,
+    /// What is under way: a second one beside it would find the port taken.
+    attempt: Option<JoinHandle<Result<Port, VhostError>>>,
 }
 
 impl Life<'_> {
@@ -101,7 +105,9 @@ impl Life<'_> {
                 ..Config::default()
             };
             // It waits for answers on a socket that knows no tasks.
-            let port = tokio::task::spawn_blocking(move || Port::connect(&path, config)).await;
+            let begin = || tokio::task::spawn_blocking(move || Port::connect(&path, config));
+            let port = self.attempt.get_or_insert_with(begin).await;
+            self.attempt = None;
             match port.map_err(io::Error::other) {
                 Ok(Ok(port)) => return port,
                 Ok(Err(error)) => self.failed(&error.into()).await,
