@@ -307,7 +307,7 @@ mod tests {
         let Ok(Command::Attach(all)) = parse("") else {
             panic!("another command");
         };
-        assert!(all.by.len() == 3 && all.sizes == [1_200, 8_900] && all.rate == 1_000);
+        assert!(all.by.len() == 4 && all.sizes == [1_200, 8_900] && all.rate == 1_000);
         for (bad, says) in [
             ("--sizes 8969", "8968"),
             ("--sizes 64", "128"),
@@ -340,6 +340,12 @@ mod tests {
             membership.words().join(" "),
             "--gateway 10.1.1.1:35030 --identity a/b --credentials /c"
         );
+        let shared = "--shared /run/a.sock,pod1-memory,10.1.2.2";
+        let all = "--gateway 10.1.1.1 --identity a/b --credentials /c";
+        let args = parse(&format!("{all} {shared}"));
+        let membership = args.expect("good").membership.expect("a pod");
+        assert!(membership.words().join(" ").ends_with(shared));
+        assert!(parse(&format!("{all} --shared /run/a.sock,pod1-memory")).is_err());
         assert!(parse("").is_err());
         assert!(parse("--gateway 10.1.1.1").is_err());
         assert!(parse("--identity a/b").is_err());

@@ -37,7 +37,7 @@ fn every_kind_carries_calls_and_bulk() {
     assert_eq!(record["complete"], true);
     let rounds = record["rounds"].as_array().expect("rounds");
     let kinds: Vec<&str> = rounds.iter().filter_map(|r| r["by"].as_str()).collect();
-    assert_eq!(kinds, ["udp", "memif", "virtio"]);
+    assert_eq!(kinds, ["udp", "memif", "virtio", "vhost"]);
     for round in rounds {
         for load in ["low", "high", "bulk"] {
             let done = round[load]["seen"]["done"].as_u64();
@@ -47,5 +47,5 @@ fn every_kind_carries_calls_and_bulk() {
         assert!(low["p50_us"].as_f64() > Some(1.0), "{round}");
     }
     let figures = record["result"]["figures"].as_array().expect("figures");
-    assert_eq!(figures.len(), 3);
+    assert_eq!(figures.len(), 4);
 }

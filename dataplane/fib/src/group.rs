@@ -127,7 +127,7 @@ impl Group {
         };
         let mut primaries = Vec::new();
         let mut backups = Vec::new();
-        for (index, member) in (0u8..).zip(&members) {
+        for (index, member) in (0..=u8::MAX).zip(&members) {
             match primary_weight(member) {
                 0 => backups.push(index),
                 weight => primaries.push((index, weight)),

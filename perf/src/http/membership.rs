@@ -1,6 +1,5 @@
 //! A pod that links the library of names: client and server of the library's column.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,23 +21,23 @@ pub struct Membership {
     /// Folder with cert.pem, key.pem and root.pem
     #[arg(long, required = false, requires = "gateway")]
     pub credentials: PathBuf,
-    /// Memory that it shares with the gateway
-    #[command(flatten)]
-    pub memory: Option<Memory>,
+    /// Memory that it shares with the gateway: the socket where the gateway waits for it, the gateway's name of that port, the pod's address on it
+    #[arg(long, required = false, requires = "gateway", value_name = "SOCKET,PORT,ADDRESS", value_parser = shared)]
+    pub shared: Option<SharedAttachment>,
 }
 
-/// A gateway's port of shared memory.
-#[derive(Debug, Clone, Args)]
-pub struct Memory {
-    /// Socket where the gateway waits for the pod, to share memory
-    #[arg(long, required = false, requires_all = ["shared_port", "shared_address"])]
-    pub shared_socket: PathBuf,
-    /// The gateway's name of that port
-    #[arg(long, required = false, requires = "shared_socket")]
-    pub shared_port: String,
-    /// The pod's address on it
-    #[arg(long, required = false, requires = "shared_socket")]
-    pub shared_address: Ipv4Addr,
+fn shared(text: &str) -> Result<SharedAttachment, String> {
+    let mut parts = text.splitn(3, ',');
+    let (Some(socket), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err("it takes a socket, a port's name and an address: /run/dmsc/pod1.sock,pod1-memory,10.1.101.2".into());
+    };
+    let bad = |_| format!("{address:?} is not an IPv4 address");
+    Ok(SharedAttachment {
+        socket: socket.into(),
+        port: port.into(),
+        address: address.parse().map_err(bad)?,
+    })
 }
 
 impl Membership {
@@ -55,15 +54,10 @@ impl Membership {
         ]
         .map(String::from)
         .to_vec();
-        if let Some(memory) = &self.memory {
-            words.extend([
-                "--shared-socket".into(),
-                memory.shared_socket.display().to_string(),
-                "--shared-port".into(),
-                memory.shared_port.clone(),
-                "--shared-address".into(),
-                memory.shared_address.to_string(),
-            ]);
+        if let Some(shared) = &self.shared {
+            let (socket, port) = (shared.socket.display(), &shared.port);
+            words.push("--shared".into());
+            words.push(format!("{socket},{port},{}", shared.address));
         }
         words
     }
@@ -76,11 +70,7 @@ impl Membership {
         let mut config = PodConfig::new(self.gateway.clone(), self.identity.clone());
         config.credentials = Some(self.credentials.clone());
         config.prefixes = serves;
-        config.shared = self.memory.clone().map(|memory| SharedAttachment {
-            socket: memory.shared_socket,
-            port: memory.shared_port,
-            address: memory.shared_address,
-        });
+        config.shared = self.shared.clone();
         let pod = Pod::connect(config)
             .await
             .with_context(|| format!("{} cannot register", self.identity))?;

@@ -7,12 +7,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use dmsc_lab::lab::{Lab, Options};
 use dmsc_lab::plan::EdgePlan;
+use dmsc_pod::SharedAttachment;
 
 use super::args::Attach;
 use super::column::Column;
 use super::cost::{Member, Part, Side};
 use super::haproxy::{IPERF, SERVER};
-use super::membership::{Membership, Memory};
+use super::membership::Membership;
 
 /// Packet memory of a gateway, MB: what two ports need.
 const MEMORY_MB: u32 = 64;
@@ -108,19 +109,19 @@ serve = [
 /// When its credentials cannot be made.
 pub fn membership(lab: &Lab, pod: usize, identity: &str) -> anyhow::Result<Membership> {
     let plan = &lab.plan.pods[pod];
-    let memory = match &plan.shared {
+    let shared = match &plan.shared {
         None => None,
-        Some(shared) => Some(Memory {
-            shared_socket: lab.shared_socket(pod, &shared.port),
-            shared_port: shared.port.clone(),
-            shared_address: shared.address.parse()?,
+        Some(shared) => Some(SharedAttachment {
+            socket: lab.shared_socket(pod, &shared.port),
+            port: shared.port.clone(),
+            address: shared.address.parse()?,
         }),
     };
     Ok(Membership {
         gateway: plan.gateway_address.parse()?,
         identity: identity.into(),
         credentials: lab.pod_credentials(identity)?,
-        memory,
+        shared,
     })
 }
 
