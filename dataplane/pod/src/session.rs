@@ -371,10 +371,20 @@ impl Session {
     /// Away; it is told again with the next registration.
     pub async fn set_health(&self, health: Health) -> Result<(), PodError> {
         self.shared.health.send_replace(health);
-        self.shared
+        let told = self
+            .shared
             .connection()
             .health(self.shared.lease(), health)
-            .await
+            .await;
+        self.suspect_if_forgotten(&told);
+        told
+    }
+
+    /// A control plane that was restarted has other leases: whoever hears of it first need not wait for the next refresh.
+    fn suspect_if_forgotten<T>(&self, told: &Result<T, PodError>) {
+        if matches!(told, Err(PodError::NoLease)) {
+            self.suspect();
+        }
     }
 
     /// Instances of `name`.
@@ -386,10 +396,11 @@ impl Session {
             .shared
             .connection()
             .resolve(self.shared.lease(), name)
-            .await?;
+            .await;
+        self.suspect_if_forgotten(&stream);
         Ok(crate::Resolution::new(
             self.shared.config.gateway.clone(),
-            stream,
+            stream?,
         ))
     }
 
