@@ -302,7 +302,7 @@ fn compile(members: &[Member], primaries: &[(u8, u16)]) -> Vec<u8> {
     let equal = weights.len() == 1;
     for (block, slots) in slots.chunks_mut(BLOCK).enumerate() {
         let mut least = [f64::INFINITY; BLOCK];
-        for (place, &(index, weight)) in (0u8..).zip(primaries) {
+        for (place, &(index, weight)) in (0..=u8::MAX).zip(primaries) {
             let scores = stratified::scores(members[usize::from(index)].gateway, block);
             for ((slot, least), score) in slots.iter_mut().zip(&mut least).zip(scores) {
                 let rank = if equal {
