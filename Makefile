@@ -27,13 +27,13 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector deny examples run-demo run-names run-perf-http perf-static cycles cycles-baseline torture differential valgrind miri sanitize docker package unit-long
+	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector stamp deny examples run-demo run-names run-perf-http perf-static cycles cycles-baseline torture differential valgrind miri sanitize docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-demo: ## build, run the demo (six minutes at most), clean up; KEEP=1 leaves the lab up and says how to explore it
+demo: ## build, run the demo (seven minutes), clean up; KEEP=1 leaves the lab up and says how to explore it
 	@$(SETUP) demo
 	@trap 'exit 130' INT; trap 'exit 143' TERM; $(if $(KEEP),,trap '$(SETUP) --restore' EXIT;) \
 	$(MAKE) --no-print-directory build run-demo KEEP=$(KEEP)
@@ -107,6 +107,10 @@ dissector: build
 	@$(CARGO) test -p dmsc-wire --locked --quiet --test wireshark
 	@$(SUDO) .ci/dissect $(BIN)
 
+# Round trips as somebody else measures them (STAMP, RFC 8762), on a link of the lab.
+stamp: build
+	@$(SUDO) .ci/stamp --install $(BIN)
+
 # The annotated examples must be accepted by the programs they are for.
 examples: build
 	@$(BIN)/dmsc-dataplane --check --config conf/dataplane.toml
@@ -114,6 +118,7 @@ examples: build
 	@$(BIN)/dmsc-controlplane sg --check --config conf/sg.toml
 	@$(BIN)/dmsc-controlplane sr --check --config conf/sr.toml
 	@$(BIN)/dmsc-controlplane spa --check --config conf/spa.toml
+	@$(BIN)/dmsc-controlplane scsc --check --config conf/scsc.toml
 	@$(BIN)/dmsc-edge --check --config conf/edge.toml
 
 run-demo: build

@@ -29,8 +29,8 @@ unshare --mount --propagation private sh -eu -c '
     cat >"$root/tmp/check" <<"CHECK"
 set -eu
 dpkg -i /tmp/dmsc.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }
-getent passwd dmsc >/dev/null && getent passwd dmsc-spa >/dev/null || { echo "package: the users of the units were not made"; exit 1; }
-for unit in dmsc-dataplane@sg1.service dmsc-controlplane@sg1.service dmsc-spa.service dmsc-edge.service; do
+getent passwd dmsc >/dev/null && getent passwd dmsc-spa >/dev/null && getent passwd dmsc-scsc >/dev/null || { echo "package: the users of the units were not made"; exit 1; }
+for unit in dmsc-dataplane@sg1.service dmsc-controlplane@sg1.service dmsc-spa.service dmsc-scsc.service dmsc-edge.service; do
     systemd-analyze verify --man=no "/lib/systemd/system/$unit" 2>/tmp/said || true
     if grep -i "dmsc" /tmp/said; then echo "package: systemd does not take $unit"; exit 1; fi
 done

@@ -91,7 +91,6 @@ const ARCHIVES: &[&str] = &[
     "mempool_ring",
     "net_af_packet",
     "net_af_xdp",
-    "net_memif",
     "net_null",
     "net_pcap",
     "net_ring",
@@ -130,6 +129,9 @@ fn main() {
     let flags = cflags();
     let mut shim = cc::Build::new();
     shim.file("shim.c").opt_level(3).warnings(true);
+    if is_static {
+        shim.define("DMSC_STATIC", None);
+    }
     for flag in &flags {
         shim.flag(flag);
     }
@@ -141,16 +143,44 @@ fn main() {
 /// `pkg-config --static` names every driver, some of whose own libraries have no archive, so the choice is ours. Drivers announce
 /// themselves in constructors that nobody calls by name: all of each archive is needed.
 fn link_archives() {
-    match pkg_config::get_variable("libdpdk", "libdir") {
-        Ok(folder) => println!("cargo:rustc-link-search=native={folder}"),
+    let folder = match pkg_config::get_variable("libdpdk", "libdir") {
+        Ok(folder) => folder,
         Err(error) => refuse(&format!("where DPDK's archives are is not known: {error}")),
-    }
+    };
+    println!("cargo:rustc-link-search=native={folder}");
+    link_memif(&folder);
     for archive in ARCHIVES {
         println!("cargo:rustc-link-lib=static:+whole-archive,-bundle=rte_{archive}");
     }
     for library in LIBRARIES {
         println!("cargo:rustc-link-lib=dylib={library}");
     }
+}
+
+/// The memif driver, calling the shim before it takes a callback back (shim.c). Shared libraries find the shim's function by name;
+/// among archives the name would be there twice, and a linker's `--wrap` cannot be asked for by a library.
+fn link_memif(folder: &str) {
+    let out = out_dir();
+    let status = Command::new("objcopy")
+        .arg("--redefine-sym=rte_intr_callback_unregister=dmsc_intr_callback_unregister")
+        .arg(format!("{folder}/librte_net_memif.a"))
+        .arg(out.join("libdmsc_net_memif.a"))
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => refuse(&format!(
+            "objcopy could not rename a symbol of {folder}/librte_net_memif.a ({status})"
+        )),
+        Err(error) => refuse(&format!(
+            "objcopy cannot run ({error}), which a static build needs: `apt-get install binutils`."
+        )),
+    }
+    println!("cargo:rustc-link-search=native={}", out.display());
+    println!("cargo:rustc-link-lib=static:+whole-archive,-bundle=dmsc_net_memif");
+}
+
+fn out_dir() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
 }
 
 /// The compiler flags of DPDK, `-include rte_config.h` and the instruction set among them, which the
@@ -218,8 +248,7 @@ fn bind(flags: &[String]) {
             "libclang, which reads DPDK's headers, was not found: `apt-get install clang libclang-dev`.",
         ),
     };
-    let out =
-        PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
+    let out = out_dir().join("bindings.rs");
     if let Err(error) = bindings.write_to_file(&out) {
         refuse(&format!("{} cannot be written: {error}", out.display()));
     }

@@ -1,5 +1,7 @@
 /* Plain C symbols for DPDK's static inlines, and the check that Rust's mbuf layout is DPDK's. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +10,7 @@
 #include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_interrupts.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
@@ -146,6 +149,52 @@ size_t dmsc_log_release(char *out, size_t size)
 	pthread_mutex_unlock(&log_lock);
 	return n;
 }
+
+static void (*unregister_hook)(void);
+
+void dmsc_unregister_hook(void (*hook)(void))
+{
+	__atomic_store_n(&unregister_hook, hook, __ATOMIC_RELEASE);
+}
+
+static void before_unregister(void)
+{
+	void (*hook)(void) = __atomic_load_n(&unregister_hook, __ATOMIC_ACQUIRE);
+
+	if (hook != NULL)
+		hook();
+}
+
+/*
+ * Stands before DPDK's function of the same name: drivers that EAL loads find the program's first. In a static build
+ * build.rs makes the memif driver call it by a name of its own.
+ */
+#ifdef DMSC_STATIC
+int dmsc_intr_callback_unregister(const struct rte_intr_handle *handle, rte_intr_callback_fn cb, void *arg);
+int dmsc_intr_callback_unregister(const struct rte_intr_handle *handle, rte_intr_callback_fn cb, void *arg)
+{
+	before_unregister();
+	return rte_intr_callback_unregister(handle, cb, arg);
+}
+#else
+/* Other drivers unmap nothing then, and may do it while the interrupt thread is parked, where nothing would end the pause. */
+static int is_of_memif(rte_intr_callback_fn cb)
+{
+	Dl_info from;
+
+	return dladdr((void *)cb, &from) != 0 && from.dli_fname != NULL && strstr(from.dli_fname, "rte_net_memif") != NULL;
+}
+
+int rte_intr_callback_unregister(const struct rte_intr_handle *handle, rte_intr_callback_fn cb, void *arg)
+{
+	int (*next)(const struct rte_intr_handle *, rte_intr_callback_fn, void *);
+
+	*(void **)&next = dlsym(RTLD_NEXT, "rte_intr_callback_unregister");
+	if (is_of_memif(cb))
+		before_unregister();
+	return next != NULL ? next(handle, cb, arg) : -ENOSYS;
+}
+#endif
 
 /* A DPDK whose mbuf is laid out differently stops the build here, not a packet at run time. */
 #define AT(field, offset) \

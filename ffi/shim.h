@@ -36,6 +36,12 @@ int dmsc_log_open(void);
 void dmsc_log_capture(void);
 size_t dmsc_log_release(char *out, size_t size);
 
+/*
+ * `hook` is called, on whatever thread, before the memif driver takes an interrupt callback back, which it does between
+ * marking a port as disconnected and unmapping its rings. It must not call into EAL's interrupts but for alarms.
+ */
+void dmsc_unregister_hook(void (*hook)(void));
+
 /* Offsets of the fields that Rust reads and writes itself, in the order of `MBUF_FIELDS`. */
 #define DMSC_MBUF_FIELDS 18
 extern const uint16_t dmsc_mbuf_offsets[DMSC_MBUF_FIELDS];

@@ -178,6 +178,7 @@ test | deep)
     need tshark tshark "runs the second, independent decoder of the packet format"
     need ping iputils-ping "asks the kernels beyond a router's ports in its tests"
     need dig bind9-dnsutils "asks the edge's name server in its tests"
+    need chromium chromium "looks at the scheduling center's page in its test, without a window"
     ;;
 esac
 case $want in

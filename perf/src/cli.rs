@@ -19,6 +19,7 @@ use crate::pcap::{self, PcapArgs};
 use crate::report::{self, ReportArgs};
 use crate::rfc2544::{self, Rfc2544Args};
 use crate::schedule::{self, ScheduleArgs};
+use crate::telemetry::{self, TelemetryArgs};
 use crate::torture::{self, Kind, Options};
 use crate::transit::{self, CrossedArgs};
 
@@ -100,6 +101,7 @@ Exit status: 0 measured, 2 could not be run to its end; what was measured until 
     Report(ReportArgs),
     Rfc2544(Rfc2544Args),
     Schedule(ScheduleArgs),
+    Telemetry(TelemetryArgs),
     /// What a router without much to do costs, and what its sleep costs packets
     ///
     /// CPU time of all threads of a dataplane, by each thread's own clock, without traffic and at 1,000, 10,000 and 100,000 packets/s
@@ -239,6 +241,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Report(args) => return report::run(&args),
         Command::Rfc2544(args) => return rfc2544::run(&args),
         Command::Schedule(args) => return schedule::run(&args),
+        Command::Telemetry(args) => return telemetry::run(&args),
         Command::Torture {
             kind,
             seconds,

@@ -21,6 +21,7 @@ mod rig;
 mod schedule;
 mod speaker;
 mod table;
+mod telemetry;
 mod testpmd;
 mod torture;
 mod transit;

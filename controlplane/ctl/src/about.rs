@@ -11,7 +11,7 @@ use crate::output::Output;
 #[derive(Debug, Serialize)]
 pub struct AboutView {
     daemon: String,
-    /// 0 at an spa.
+    /// 0 at an spa or scsc.
     node: u32,
     area: u32,
     name: String,
@@ -67,6 +67,7 @@ pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Fai
         "sg" => "control plane of a service gateway (sg)",
         "sr" => "control plane of a service router (sr)",
         "spa" => "service prefix authority (spa)",
+        "scsc" => "scheduling center (scsc)",
         other => other,
     };
     let mut lines = vec![
@@ -77,6 +78,13 @@ pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Fai
         ("uptime", format!("{:.1} s", view.uptime_ms as f64 / 1e3)),
         ("your role", view.your_role.clone()),
     ];
+    if view.daemon == "scsc" {
+        lines.insert(1, ("area", view.area.to_string()));
+        lines.push((
+            "connected",
+            format!("{} gateways and routers", view.sessions),
+        ));
+    }
     if view.node != 0 {
         let behind = if view.routes_version == view.programmed_version {
             "all programmed".to_owned()

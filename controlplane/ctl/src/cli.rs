@@ -8,6 +8,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dmsc_wire::NameBuf;
 
 pub mod operator;
+pub mod policy;
+pub mod probe;
 
 use crate::operator::Address;
 use crate::span;
@@ -18,6 +20,7 @@ Examples:
   dmscctl show counters                     where did packets go, and why were some dropped?
   dmscctl show runtime --interval 1s        how busy is each worker?
   dmscctl ping /shop/b                      does anybody answer to this name?
+  dmscctl probe /shop/b                     how good is the way there, and how busy is it?
   dmscctl pki issue --root pki --out sg1 node 1 sg
                                             credentials of a gateway, by the root that 'pki init' made
   dmscctl trace /shop/b                     which way, there and back, and how long at each hop?
@@ -29,11 +32,12 @@ Examples:
   dmscctl show services                     what do the pods behind the edge of this node serve and call, and does it work?
   dmscctl --node /run/dmsc/sg1.operator.sock config diff sg1.toml
                                             what would this file change?
+  dmscctl show policies                     who gets which share of the calls, for how long, and why?
   dmscctl drain                             take this node out of the network without losing a packet
   dmscctl --json show ports | jq '.ports[] | select(.carrier | not)'
 
-Exit status: 0 done; 1 nobody answered (ping, trace) or the packet would be dropped (explain); 2 failed, the reason is on standard error.
-Looking never stops or slows forwarding. Only config apply, drain, undrain, revoke and give change something; they need a role, and leave an audit record.";
+Exit status: 0 done; 1 nobody answered (ping, probe, trace) or the packet would be dropped (explain); 2 failed, the reason is on standard error.
+Looking never stops or slows forwarding. Only config apply, drain, undrain, revoke, policy and give change something; they need a role, and leave an audit record.";
 
 /// Looks into one running DMSC dataplane, control plane or edge, and operates it (DMSC = Distributed Micro Service Communication)
 #[derive(Debug, Parser)]
@@ -92,10 +96,12 @@ pub enum Command {
     Show(Show),
     /// Send echo requests to a name, as ping(8) does to an address
     Ping(PingArgs),
+    /// Measure the way to a service now, and ask it how it is: delay, delay variation, loss, health, load
+    Probe(probe::ProbeArgs),
     /// Show the way of one echo request, hop by hop (trace NAME), or the next packets stage by stage (trace add N)
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Trace(TraceArgs),
-    /// Say why a packet with this name would go where it goes: prefix, group, member, gateway, next hop, backup
+    /// Say why a packet with this name would go where it goes: policy, prefix, group, member, gateway, next hop, backup
     Explain(ExplainArgs),
     /// Copy the frames of one port: one line each, or a pcapng file
     Capture(CaptureArgs),
@@ -118,6 +124,9 @@ pub enum Command {
         after_help = "What any authority signed until now is ended, as far as this one may speak for it; and this one refuses to sign it again until the revocation is over.\nAnother authority that may speak for the same names would sign again: give the revocation to each of them, or take the names from its policy."
     )]
     Revoke(operator::RevokeArgs),
+    /// Shares of the calls by hand, for a time (at a scheduling center)
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Give the network what the root took back: a node, an authority or keys
     Give(operator::GiveArgs),
 }
@@ -136,6 +145,11 @@ pub enum Show {
         after_help = "Example:\n  dmscctl show runtime --interval 500ms --count 10\n\nNothing is stopped for a reading: workers write their own counters, this command reads them twice."
     )]
     Runtime(RuntimeArgs),
+    /// Calls that enter here, by service prefix and member: packets, bytes, and how long answers take
+    #[command(
+        after_help = "Examples:\n  dmscctl show traffic\n  dmscctl --json show traffic --interval 10s | jq '.prefixes[] | {prefix, p99_us}'\n\nPackets and bytes (DMSC header and payload) are exact: a call is counted where it enters from a pod, or where its name is resolved first.\nTimes are of one in 64 calls of pods here, from the arrival of the request at this gateway to that of its answer. QUIC datagrams are encrypted: nobody but their ends knows\nwhich answers which, so prefixes that are only called over QUIC have packets and bytes and no times."
+    )]
+    Traffic(TrafficArgs),
     /// Forwarding tables: a summary, and the contents that are asked for
     #[command(
         after_help = "Examples:\n  dmscctl show tables                    summary, gateways, groups and access rules\n  dmscctl show tables --prefixes         only the prefixes\n\nPrefixes are printed only when asked for: they may be a million."
@@ -185,6 +199,14 @@ pub struct RuntimeArgs {
     pub count: u32,
 }
 
+/// `show traffic`.
+#[derive(Debug, Args)]
+pub struct TrafficArgs {
+    /// Time between two readings; the dataplane adds up once a second and when it is asked
+    #[arg(long, default_value = "1s", value_parser = span::parse, value_name = "TIME")]
+    pub interval: Duration,
+}
+
 /// `show tables`.
 #[derive(Debug, Default, Args)]
 pub struct TablesArgs {
@@ -202,9 +224,9 @@ pub struct TablesArgs {
     pub access: bool,
 }
 
-/// What all echo requests have in common.
+/// What everything that goes to a name and is answered has in common.
 #[derive(Debug, Args)]
-pub struct EchoArgs {
+pub struct WayArgs {
     /// Tenant in which the name is looked up
     #[arg(long, default_value_t = 1, value_name = "DOMAIN")]
     pub domain: u32,
@@ -217,6 +239,14 @@ pub struct EchoArgs {
     /// How long to wait for an answer
     #[arg(long, default_value = "1s", value_parser = span::parse, value_name = "TIME")]
     pub timeout: Duration,
+}
+
+/// An echo request.
+#[derive(Debug, Args)]
+pub struct EchoArgs {
+    /// The way there.
+    #[command(flatten)]
+    pub way: WayArgs,
     /// Class: 0 to 5 take the least metric, 6 and 7 the least delay
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7), value_name = "CLASS")]
     pub class: u32,
@@ -286,7 +316,7 @@ pub struct TraceAddArgs {
 /// `explain NAME`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  dmscctl explain /shop/b\n  dmscctl explain /shop/b --flow 7 --in-port pod1\n  dmscctl explain /shop/b --gateway 4    as if gateway 4 had been stamped already\n\nThe same code chooses as on the data path, on the present tables; no packet is sent."
+    after_help = "Examples:\n  dmscctl explain /shop/b\n  dmscctl explain /shop/b --flow 7 --in-port pod1\n  dmscctl explain /shop/b --gateway 4    as if gateway 4 had been stamped already\n\nThe same code chooses as on the data path, on the present tables; no packet is sent.\nThe dataplane is asked for that, and the control plane for the policy that applies and why it was made; when one of the two does not answer, the other's part is told.\nThe control plane's socket is the one named by --node, else the one beside the agent's (sg1.operator.sock beside sg1.sock), else the only one in /run/dmsc."
 )]
 pub struct ExplainArgs {
     /// Name in the packet
@@ -355,7 +385,7 @@ mod tests {
         {
             Command::Trace(args) => {
                 assert_eq!(args.name.expect("name").to_string(), "/shop/b");
-                assert_eq!(args.echo.flow, 7);
+                assert_eq!(args.echo.way.flow, 7);
                 assert!(args.mode.is_none());
             }
             other => panic!("{other:?}"),

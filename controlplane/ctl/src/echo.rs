@@ -1,31 +1,107 @@
-//! What `ping` and `trace` share: the request, and how an answer is written.
+//! What `ping`, `probe` and `trace` share: the request, following the answers, and how one is written.
+
+use std::time::Duration;
 
 use dmsc_proto::v1::{EchoReply, EchoRequest, Hop};
 use dmsc_wire::NameBuf;
+use futures::StreamExt;
 use serde::Serialize;
 
-use crate::cli::EchoArgs;
+use crate::agent::Agent;
+use crate::cli::{EchoArgs, WayArgs};
+use crate::failure::Failure;
+use crate::output::Output;
 use crate::text::{name, name_or_null};
+use crate::{EXIT_OK, EXIT_UNANSWERED};
 
 /// The most RECORD slots that fit a header (design §3).
 pub const RECORD_SLOTS: u32 = 20;
 
-/// The request that the options describe; one packet, no RECORD.
+/// The echo request that the options describe; one packet, no RECORD.
 pub fn request(to: &NameBuf, args: &EchoArgs) -> EchoRequest {
     EchoRequest {
-        domain: args.domain,
-        name: to.as_name().as_bytes().to_vec(),
-        count: 1,
-        timeout_ms: u32::try_from(args.timeout.as_millis())
-            .unwrap_or(u32::MAX)
-            .max(1),
-        flow_label: args.flow,
-        gateway: args.pin.map_or(0, |pin| pin.gateway),
-        attachment: args.pin.map_or(0, |pin| u32::from(pin.attachment)),
         class: args.class,
         payload_length: args.size,
+        ..request_by(to, &args.way)
+    }
+}
+
+/// One packet to a name, that way.
+pub fn request_by(to: &NameBuf, way: &WayArgs) -> EchoRequest {
+    EchoRequest {
+        domain: way.domain,
+        name: to.as_name().as_bytes().to_vec(),
+        count: 1,
+        timeout_ms: milliseconds_of(way.timeout),
+        flow_label: way.flow,
+        gateway: way.pin.map_or(0, |pin| pin.gateway),
+        attachment: way.pin.map_or(0, |pin| u32::from(pin.attachment)),
         ..EchoRequest::default()
     }
+}
+
+/// A time as requests carry it: at least a millisecond.
+pub fn milliseconds_of(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+/// Figures that grow with every answer.
+pub trait Tally: Default {
+    /// An answer in JSON.
+    type Answer: Serialize + for<'a> From<&'a EchoReply>;
+    /// What is said at the end.
+    type Summary: Serialize;
+
+    /// One more answer, or its absence.
+    fn add(&mut self, reply: &EchoReply);
+    /// An answer as a line.
+    fn line(reply: &EchoReply) -> String;
+    /// How many were answered.
+    fn answered(&self) -> u64;
+    /// All of them.
+    fn summary(self, name: String) -> Self::Summary;
+    /// The end as text.
+    fn text(summary: &Self::Summary) -> String;
+}
+
+/// Sends, prints a line per answer and a summary, and returns the exit status: 1 when nobody answered.
+///
+/// # Errors
+/// When the agent refuses or the output cannot be written.
+pub async fn follow<T: Tally>(
+    agent: &mut Agent,
+    request: EchoRequest,
+    name: String,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let mut tally = T::default();
+    let mut replies = agent.client.echo(request).await?.into_inner();
+    loop {
+        let reply = tokio::select! {
+            reply = replies.next() => reply,
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Some(reply) = reply.transpose()? else {
+            break;
+        };
+        tally.add(&reply);
+        if output.is_json() {
+            output.json_line(&T::Answer::from(&reply))?;
+        } else {
+            output.line(&T::line(&reply))?;
+        }
+    }
+    let status = match tally.answered() {
+        0 => EXIT_UNANSWERED,
+        _ => EXIT_OK,
+    };
+    let summary = tally.summary(name);
+    if output.is_json() {
+        output.json_line(&summary)?;
+    } else {
+        output.line(&T::text(&summary))?;
+    }
+    Ok(status)
 }
 
 /// One answer, or its absence, in JSON.

@@ -1,14 +1,17 @@
-//! `explain NAME`: the decisions of the data path for a packet that is never sent.
+//! `explain NAME`: the decisions of the data path for a packet that is never sent, and the policy that stands behind them.
+
+mod policy;
 
 use dmsc_proto::v1::{ExplainReply, ExplainRequest};
 use serde::Serialize;
 
 use crate::agent::Agent;
-use crate::cli::ExplainArgs;
+use crate::cli::{Cli, ExplainArgs};
 use crate::failure::Failure;
 use crate::output::{Grid, Output};
 use crate::text::{name, name_or_null, or_dash, yes};
 use crate::{EXIT_OK, EXIT_UNANSWERED};
+use policy::PolicyPart;
 
 /// JSON of `explain`.
 #[derive(Debug, Serialize)]
@@ -108,15 +111,41 @@ impl ExplainView {
     }
 }
 
-/// Asks, prints and returns the exit status: 1 when the packet would be dropped.
+/// JSON of `explain`, all of it.
+#[derive(Debug, Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    dataplane: &'a ExplainView,
+    #[serde(flatten)]
+    policy: &'a PolicyPart,
+}
+
+/// JSON of `explain` when no dataplane answers.
+#[derive(Debug, Serialize)]
+struct Half<'a> {
+    name: String,
+    /// Why nothing is known of the packet's way.
+    dataplane_unknown: String,
+    #[serde(flatten)]
+    policy: &'a PolicyPart,
+}
+
+/// Asks dataplane and control plane of one node, prints and returns the exit status: 1 when the packet would be dropped.
 ///
 /// # Errors
-/// When the agent refuses or the output cannot be written.
-pub async fn run(
-    agent: &mut Agent,
-    args: &ExplainArgs,
-    output: &mut Output,
-) -> Result<u8, Failure> {
+/// When the dataplane does not answer, after what the control plane says; when the output cannot be written.
+pub async fn run(cli: &Cli, args: &ExplainArgs, output: &mut Output) -> Result<u8, Failure> {
+    let mut agent = match agent_of(cli).await {
+        Ok(agent) => agent,
+        Err(failure) => {
+            let policy = PolicyPart::ask(cli, args, None).await;
+            if policy.is_known() {
+                half(args, &policy, &failure, output)?;
+            }
+            return Err(failure);
+        }
+    };
+    let policy = PolicyPart::ask(cli, args, Some(&agent)).await;
     let request = ExplainRequest {
         domain: args.domain,
         name: args.name.as_name().as_bytes().to_vec(),
@@ -129,9 +158,12 @@ pub async fn run(
     let matched = name(&reply.matched_prefix);
     let view = ExplainView::new(args, reply);
     if output.is_json() {
-        output.document(&view)?;
+        output.document(&Whole {
+            dataplane: &view,
+            policy: &policy,
+        })?;
     } else {
-        print(&view, &matched, output)?;
+        print(&view, &matched, &policy, output)?;
     }
     Ok(if view.passes() {
         EXIT_OK
@@ -140,12 +172,50 @@ pub async fn run(
     })
 }
 
-fn print(view: &ExplainView, matched: &str, output: &mut Output) -> Result<(), Failure> {
+/// The agent that is named, else the one beside the control plane that is named, else the only one.
+async fn agent_of(cli: &Cli) -> Result<Agent, Failure> {
+    let beside = cli.node.as_ref().and_then(policy::agent_beside);
+    match (&cli.agent, beside) {
+        (None, Some(beside)) => Agent::connect(&beside).await,
+        _ => crate::agent_of(cli).await,
+    }
+}
+
+fn half(
+    args: &ExplainArgs,
+    policy: &PolicyPart,
+    failure: &Failure,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if output.is_json() {
+        return Ok(output.document(&Half {
+            name: args.name.to_string(),
+            dataplane_unknown: failure.to_string(),
+            policy,
+        })?);
+    }
+    let matched = policy.matched.as_deref().unwrap_or("-");
+    output.line(&format!(
+        "{}: which way a packet would go is not known; what the control plane says:",
+        args.name
+    ))?;
+    output.line(&format!("prefix      {matched}"))?;
+    policy.print(output)?;
+    Ok(())
+}
+
+fn print(
+    view: &ExplainView,
+    matched: &str,
+    policy: &PolicyPart,
+    output: &mut Output,
+) -> Result<(), Failure> {
     output.line(&summary(view))?;
     let group = view
         .group
         .map_or(String::new(), |group| format!(", group {group}"));
     output.line(&format!("prefix      {matched}{group}"))?;
+    policy.print(output)?;
     output.line(&format!("chosen by   {}", or_dash(&view.chooser)))?;
     output.line(&format!("path        {}", or_dash(&view.path)))?;
     output.line(&format!("generation  {}", view.generation))?;
@@ -291,7 +361,7 @@ mod tests {
         let view = ExplainView::new(&args(), forward());
         assert!(view.passes());
         let (mut output, written) = testing::output(false);
-        print(&view, "/shop/b", &mut output).expect("write");
+        print(&view, "/shop/b", &PolicyPart::none(), &mut output).expect("write");
         let text = written.text();
         assert!(
             text.starts_with(

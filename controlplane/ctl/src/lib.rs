@@ -2,7 +2,7 @@
 //! or JSON.
 //!
 //! One file per noun of the command line. Nothing here programs tables; the dataplane answers from counters and snapshots, so that looking never
-//! disturbs forwarding (design §5). What changes something ([`config`], [`drain`], [`revoke`], [`give`]) is checked and audited by the daemon that is asked.
+//! disturbs forwarding (design §5). What changes something ([`config`], [`drain`], [`revoke`], [`policy`], [`give`]) is checked and audited by the daemon that is asked.
 
 pub mod about;
 pub mod agent;
@@ -20,6 +20,8 @@ pub mod output;
 pub mod packets;
 pub mod ping;
 pub mod pki;
+pub mod policy;
+pub mod probe;
 pub mod revoke;
 pub mod show;
 pub mod span;
@@ -36,7 +38,7 @@ use output::Output;
 
 /// Exit status when everything was done.
 pub const EXIT_OK: u8 = 0;
-/// Exit status when the question was asked but nobody answered it (`ping`, `trace`), or nothing would be delivered (`explain`).
+/// Exit status when the question was asked but nobody answered it (`ping`, `probe`, `trace`), or nothing would be delivered (`explain`).
 pub const EXIT_UNANSWERED: u8 = 1;
 /// Exit status of every other failure; the reason is on standard error.
 pub const EXIT_FAILED: u8 = 2;
@@ -71,6 +73,8 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Drain(args) => drain::run(&mut node(&cli).await?, args, output).await?,
         Command::Undrain => drain::back(&mut node(&cli).await?, output).await?,
         Command::Revoke(args) => revoke::run(&mut node(&cli).await?, args, output).await?,
+        Command::Policy(what) => policy::run(&mut node(&cli).await?, what, output).await?,
+        Command::Explain(args) => return explain::run(&cli, args, output).await,
         Command::Give(args) => give::run(&mut node(&cli).await?, args, output).await?,
         Command::Show(Show::Network(what)) => {
             show_node(&mut node(&cli).await?, what, output).await?
@@ -124,6 +128,9 @@ async fn show_node(
         NodeShow::Prefixes(args) => show::prefixes::run(operator, args, output).await,
         NodeShow::Authorisations => show::authorisations::run(operator, output).await,
         NodeShow::Convergence => show::convergence::run(operator, output).await,
+        NodeShow::Quality(args) => show::quality::run(operator, args, output).await,
+        NodeShow::Policies => show::policies::run(operator, output).await,
+        NodeShow::Decisions(args) => show::decisions::run(operator, args, output).await,
         NodeShow::Audit(args) => show::audit::run(operator, args, output).await,
     }
 }
@@ -135,6 +142,7 @@ async fn dataplane(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Show(Show::Ports) => show::ports::run(&mut agent, output).await?,
         Command::Show(Show::Workers) => show::workers::run(&mut agent, output).await?,
         Command::Show(Show::Runtime(args)) => show::runtime::run(&mut agent, &args, output).await?,
+        Command::Show(Show::Traffic(args)) => show::traffic::run(&mut agent, &args, output).await?,
         Command::Show(Show::Tables(args)) => show::tables::run(&mut agent, &args, output).await?,
         Command::Show(Show::Attachments) => show::attachments::run(&mut agent, output).await?,
         Command::Show(Show::Adjacencies) => show::adjacencies::run(&mut agent, output).await?,
@@ -144,15 +152,17 @@ async fn dataplane(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         // Done before.
         Command::Pki(_) => {}
         Command::Ping(args) => return ping::run(&mut agent, &args, output).await,
+        Command::Probe(args) => return probe::run(&mut agent, &args, output).await,
         Command::Trace(args) => match args.mode {
             Some(TraceMode::Add(add)) => packets::run(&mut agent, &add, output).await?,
             None => return trace::run(&mut agent, &args, output).await,
         },
-        Command::Explain(args) => return explain::run(&mut agent, &args, output).await,
         Command::Capture(args) => capture::run(&mut agent, &args, output).await?,
         Command::Watch => watch::run(&mut agent, output).await?,
-        // Answered before, by a control plane or an edge.
-        Command::Show(Show::Network(_) | Show::Services(_) | Show::Connections(_))
+        // Answered before, by a control plane, an edge or both sides.
+        Command::Explain(_)
+        | Command::Policy(_)
+        | Command::Show(Show::Network(_) | Show::Services(_) | Show::Connections(_))
         | Command::About
         | Command::Config(_)
         | Command::Drain(_)

@@ -1,7 +1,6 @@
 //! `ping NAME`: echo requests from this router, a line per answer and a summary, as ping(8).
 
 use dmsc_proto::v1::EchoReply;
-use futures::StreamExt;
 use serde::Serialize;
 
 use crate::agent::Agent;
@@ -10,7 +9,6 @@ use crate::echo::{self, AnswerView, reason, responder};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::text::milliseconds;
-use crate::{EXIT_OK, EXIT_UNANSWERED};
 
 /// The last line of JSON.
 #[derive(Debug, Serialize)]
@@ -33,7 +31,10 @@ struct Tally {
     round_trips_ns: Vec<u64>,
 }
 
-impl Tally {
+impl echo::Tally for Tally {
+    type Answer = AnswerView;
+    type Summary = SummaryView;
+
     fn add(&mut self, reply: &EchoReply) {
         self.sent += 1;
         if reply.answered {
@@ -41,8 +42,20 @@ impl Tally {
         }
     }
 
-    fn summary(&self, name: String) -> SummaryView {
-        let answered = self.round_trips_ns.len() as u64;
+    fn line(reply: &EchoReply) -> String {
+        line(reply)
+    }
+
+    fn text(summary: &SummaryView) -> String {
+        text(summary)
+    }
+
+    fn answered(&self) -> u64 {
+        self.round_trips_ns.len() as u64
+    }
+
+    fn summary(self, name: String) -> SummaryView {
+        let answered = self.answered();
         let sum: u128 = self.round_trips_ns.iter().map(|&ns| u128::from(ns)).sum();
         SummaryView {
             kind: "summary",
@@ -65,9 +78,7 @@ impl Tally {
 pub async fn run(agent: &mut Agent, args: &PingArgs, output: &mut Output) -> Result<u8, Failure> {
     let mut request = echo::request(&args.name, &args.echo);
     request.count = args.count;
-    request.interval_ms = u32::try_from(args.interval.as_millis())
-        .unwrap_or(u32::MAX)
-        .max(1);
+    request.interval_ms = echo::milliseconds_of(args.interval);
     request.vary_flow = args.vary_flow;
     if !output.is_json() {
         output.line(&format!(
@@ -75,38 +86,11 @@ pub async fn run(agent: &mut Agent, args: &PingArgs, output: &mut Output) -> Res
             args.name,
             agent.greeting.node,
             agent.greeting.node_name,
-            args.echo.domain,
+            args.echo.way.domain,
             args.echo.size
         ))?;
     }
-    let mut tally = Tally::default();
-    let mut replies = agent.client.echo(request).await?.into_inner();
-    loop {
-        let reply = tokio::select! {
-            reply = replies.next() => reply,
-            _ = tokio::signal::ctrl_c() => None,
-        };
-        let Some(reply) = reply.transpose()? else {
-            break;
-        };
-        tally.add(&reply);
-        if output.is_json() {
-            output.json_line(&AnswerView::from(&reply))?;
-        } else {
-            output.line(&line(&reply))?;
-        }
-    }
-    let summary = tally.summary(args.name.to_string());
-    if output.is_json() {
-        output.json_line(&summary)?;
-    } else {
-        output.line(&text(&summary))?;
-    }
-    Ok(if summary.answered > 0 {
-        EXIT_OK
-    } else {
-        EXIT_UNANSWERED
-    })
+    echo::follow::<Tally>(agent, request, args.name.to_string(), output).await
 }
 
 fn line(reply: &EchoReply) -> String {
@@ -146,6 +130,7 @@ fn text(summary: &SummaryView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::echo::Tally as _;
 
     fn answered(sequence: u32, round_trip_ns: u64) -> EchoReply {
         EchoReply {

@@ -126,6 +126,22 @@ async fn show_runtime_is_a_difference() {
 }
 
 #[tokio::test]
+async fn show_traffic_is_a_difference() {
+    let server = Server::start(FakeAgent::default());
+    let traffic = json(&server, &["show", "traffic", "--interval", "1ms"]).await;
+    let prefix = &traffic["prefixes"][0];
+    assert_eq!(prefix["prefix"], "/shop/b");
+    assert_eq!(prefix["packets_per_second"], 1000.0);
+    assert_eq!(prefix["p99_us"], 328.0);
+    assert_eq!(prefix["members"][1]["bytes"], 225_000);
+    let table = text(&server, &["show", "traffic", "--interval", "1ms"]).await;
+    assert!(
+        table.contains("/shop/b") && table.contains("225000"),
+        "{table}"
+    );
+}
+
+#[tokio::test]
 async fn ping_and_trace() {
     let server = Server::start(FakeAgent::default());
     let ping = text(&server, &["ping", "/shop/b", "--count", "3"]).await;
@@ -140,6 +156,17 @@ async fn ping_and_trace() {
     let lines = json_lines(&server, &["ping", "/shop/b", "-c", "2"]).await;
     assert_eq!(lines[0]["round_trip_ns"], 1_000_000);
     assert_eq!(lines[2]["kind"], "summary");
+
+    let probe = text(&server, &["probe", "/shop/b", "--count", "3"]).await;
+    assert!(
+        probe.contains("seq=0 rtt=0.500 ms, residence 0.500 ms, healthy, load 12.5 %")
+            && probe.contains("delay variation min/median/95 %/max = 1.000/"),
+        "{probe}"
+    );
+    let lines = json_lines(&server, &["probe", "/shop/b", "-c", "2", "--pin", "4"]).await;
+    assert_eq!(lines[1]["round_trip_ns"], 1_500_000);
+    assert_eq!(lines[2]["delay_variation"]["max_ns"], 1_000_000);
+    assert_eq!(lines[2]["load_permille"], 125);
 
     let lost = dmscctl(Some(&server.socket()), &["ping", "/shop/x", "-c", "1"]).await;
     assert_eq!(lost.status.code(), Some(1));

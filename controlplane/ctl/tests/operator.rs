@@ -77,8 +77,12 @@ async fn the_network() {
     let links = json(&node, &["show", "links"]).await;
     assert_eq!(links["links"][0]["own"]["refused_objects"], 2);
     assert!(links["links"][1].get("own").is_none());
+    assert_eq!(links["links"][0]["measured_delay_us"], 1_480);
+    assert_eq!(links["links"][0]["available_kbps"], 0);
+    assert!(links["links"][1].get("loss_ppm").is_none(), "not told");
     let links = text(&node, &["show", "links"]).await;
     contains(&links, &["connecting: no route to host"]);
+    contains(&links, &["loss %", "1480", "0.25", "1000.0", " 0.0 "]);
 
     let lsdb = text(&node, &["show", "lsdb"]).await;
     contains(&lsdb, &["adjacency", "accepted", "ffffffffffffffff"]);

@@ -1,6 +1,7 @@
-//! What every daemon has around its work: a Unix socket for its operator with roles by Unix group, metrics, log, systemd.
+//! What every daemon has around its work: a Unix socket for its operator with roles by Unix group, a little HTTP, metrics, log, systemd.
 #![forbid(unsafe_code)]
 
+pub mod http;
 pub mod metrics;
 mod peer;
 pub mod process;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
+use crate::engine::figures::Figures;
 use crate::message::Message;
 
 /// An adjacency of this node, 1..65535: the id that the dataplane knows it by.
@@ -83,6 +84,8 @@ pub enum Event {
         /// Up.
         up: bool,
     },
+    /// What links are like, once a second; they are told to the others when that is worth it. Those of links that are not up are left aside.
+    LinksMeasured(Vec<(AdjacencyId, Figures)>),
     /// A stream to the neighbour is there; both ends have greeted.
     SessionUp {
         /// The stream.

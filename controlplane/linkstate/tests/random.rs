@@ -409,7 +409,7 @@ proptest! {
     fn mutated_bodies_are_bodies_or_errors(at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
         use dmsc_linkstate::engine::body::{AdjacencyBody, Link, adjacency, prefixes};
         use prost::Message as _;
-        let link = Link { peer: 2, id: 1, peer_id: 3, metric: 10, delay_us: 10, capacity_kbps: 5 };
+        let link = Link { peer: 2, id: 1, peer_id: 3, metric: 10, delay_us: 10, capacity_kbps: 5, measured_delay_us: Some(100), available_kbps: Some(3), ..Link::default() };
         let body = AdjacencyBody { links: vec![link; 3], ..AdjacencyBody::default() };
         let mut bytes = body.encode_to_vec();
         let length = bytes.len();

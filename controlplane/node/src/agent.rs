@@ -198,6 +198,21 @@ impl Agent {
             .ports)
     }
 
+    /// Adjacencies with what their links are like, and ports; no adjacencies of a dataplane that does not measure.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn links(&mut self) -> Result<(Vec<v1::Adjacency>, Vec<v1::Port>), AgentError> {
+        let request = timed(v1::ListAdjacenciesRequest {});
+        let adjacencies = match self.client.list_adjacencies(request).await {
+            Ok(reply) => reply.into_inner().adjacencies,
+            // Of the release before.
+            Err(status) if status.code() == tonic::Code::Unimplemented => Vec::new(),
+            Err(status) => return Err(AgentError::call("ListAdjacencies")(status)),
+        };
+        Ok((adjacencies, self.ports().await?))
+    }
+
     /// Counters of all ports.
     ///
     /// # Errors
@@ -209,6 +224,18 @@ impl Agent {
             .map_err(AgentError::call("ListCounters"))?
             .into_inner()
             .ports)
+    }
+
+    /// Calls that enter at this gateway, one page.
+    ///
+    /// # Errors
+    /// When the agent does not answer, or is of a version without this.
+    pub(crate) async fn traffic(
+        &mut self,
+        request: v1::ListTrafficRequest,
+    ) -> Result<v1::ListTrafficReply, AgentError> {
+        let reply = self.client.list_traffic(timed(request)).await;
+        Ok(reply.map_err(AgentError::call("ListTraffic"))?.into_inner())
     }
 
     /// Whether one echo to an attachment of this gateway is answered within `patience`; `None` if something else than the pod stood in the way,
@@ -238,6 +265,20 @@ impl Agent {
             "timeout" | "no-route" => Some(false),
             _ => None,
         }))
+    }
+
+    /// The first answer to an echo or a probe; `None` if there was none.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub(crate) async fn first_answer(
+        &mut self,
+        request: v1::EchoRequest,
+    ) -> Result<Option<v1::EchoReply>, AgentError> {
+        let reply = self.client.echo(timed(request)).await;
+        let mut replies = reply.map_err(AgentError::call("Echo"))?.into_inner();
+        let answer = replies.message().await.map_err(AgentError::call("Echo"))?;
+        Ok(answer.filter(|answer| answer.answered))
     }
 
     /// Applies `ops` in order, in transactions of at most [`MAX_OPS`] operations. Each is all or nothing; so is the whole, as long as

@@ -18,13 +18,16 @@ const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_se
 /// Runs until all handles are gone.
 pub async fn drive(mut node: Node, mut jobs: mpsc::Receiver<Job>) {
     loop {
-        let deadline = node.engine.next_deadline().map(|mono| node.clock.at(mono));
+        let deadline = node.next_deadline().map(|mono| node.clock.at(mono));
         tokio::select! {
             job = jobs.recv() => match job {
                 Some(job) => job(&mut node),
                 None => return,
             },
-            () = until(deadline) => node.event(Event::Tick),
+            () = until(deadline) => {
+                node.expire_policies();
+                node.event(Event::Tick);
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 //! `static` takes routes from a file; `sg` and `sr` compute them (design §1, §4, §6). One module per job:
 //! [`routes`] and [`config`] read the files, [`program`] finds the fewest operations, [`agent`] talks to the dataplane, [`pods`], [`lease`], [`resolve`] and
 //! [`registrar`] serve the pods, [`state`], [`supervisor`] and [`status`] are `static`;
-//! [`node`] owns the link-state engine, [`handle`] is the way to it, [`rib`] makes tables of routes, [`claims`] knows who may serve what.
+//! [`node`] owns the link-state engine, [`handle`] is the way to it, [`rib`] makes tables of routes, [`claims`] knows who may serve what,
+//! `figures` reads what links are like, [`scheduling`] measures gateways, tells the scheduling centers and obeys their policies.
 #![forbid(unsafe_code)]
 
 pub mod accept;
@@ -16,13 +17,14 @@ pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod driver;
+mod figures;
 pub mod guests;
 pub mod handle;
 pub mod keeper;
 pub mod lease;
 pub mod links;
 pub mod metrics;
-mod mistake;
+pub mod mistake;
 pub mod node;
 pub mod operator;
 pub mod peer;
@@ -32,8 +34,11 @@ pub mod program;
 pub mod registrar;
 pub mod resolve;
 pub mod rib;
+pub mod root_revocations;
 pub mod router;
 pub mod routes;
+pub mod scheduling;
+pub mod scsc;
 pub mod served;
 pub mod spa;
 pub mod state;

@@ -10,10 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use dmsc_node::config::{Config, Role};
 use dmsc_node::router::{self, RouterOptions};
 use dmsc_node::routes::Routes;
+use dmsc_node::scsc::command::ScscArgs;
 use dmsc_node::spa::command::SpaArgs;
 use dmsc_node::supervisor::{self, StaticOptions};
 
-/// Control plane of DMSC (Distributed Micro Service Communication): of one router, or a prefix authority.
+/// Control plane of DMSC (Distributed Micro Service Communication): of one router, a prefix authority, or a scheduling center.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -37,6 +38,8 @@ enum Command {
     Sr(Router),
     /// Runs a prefix authority: says which pod may announce which service prefix
     Spa(SpaArgs),
+    /// Runs a replica of a scheduling center: takes measured quality from routers, sends forwarding policies
+    Scsc(ScscArgs),
 }
 
 const ROUTER_HELP: &str = "\
@@ -123,6 +126,7 @@ fn main() -> ExitCode {
         Command::Sg(arguments) => run_router(arguments, Role::Gateway),
         Command::Sr(arguments) => run_router(arguments, Role::Router),
         Command::Spa(arguments) => arguments.run().map_err(anyhow::Error::from),
+        Command::Scsc(arguments) => arguments.run().map_err(anyhow::Error::from),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,105 @@
 //! What a TOML file is not, in words: the parser says it of types, people look for a line and a field.
 
+use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use toml::Spanned;
+
+/// All mistakes of a file, each with file, line and field.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", .0.join("\n"))]
+pub struct FileMistakes(pub Vec<String>);
+
+/// Mistakes of one file, as they are found.
+pub(crate) struct Mistakes<'a> {
+    text: &'a str,
+    file: &'a Path,
+    /// The table that has the addresses.
+    section: &'static str,
+    /// An address as it may be written there.
+    example: &'static str,
+    list: Vec<String>,
+}
+
+impl<'a> Mistakes<'a> {
+    /// Of `text`; `file` is for messages.
+    pub fn new(
+        text: &'a str,
+        file: &'a Path,
+        section: &'static str,
+        example: &'static str,
+    ) -> Self {
+        Self {
+            text,
+            file,
+            section,
+            example,
+            list: Vec::new(),
+        }
+    }
+
+    /// The file at `path`, to be looked at by `parse`.
+    pub fn load<T>(
+        path: &Path,
+        parse: impl FnOnce(&str, &Path) -> Result<T, FileMistakes>,
+    ) -> Result<T, FileMistakes> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            FileMistakes(vec![format!("{}: cannot be read: {error}", path.display())])
+        })?;
+        parse(&text, path)
+    }
+
+    /// The text as what it should be.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, FileMistakes> {
+        toml::from_str(self.text).map_err(|error| {
+            let (line, sentence) = told(self.text, &error);
+            FileMistakes(vec![format!("{}:{line}: {sentence}", self.file.display())])
+        })
+    }
+
+    /// One more, at this byte of the text.
+    pub fn add(&mut self, at: usize, sentence: &str) {
+        let before = self.text.as_bytes().get(..at).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let file = self.file.display();
+        self.list.push(format!("{file}:{line}: {sentence}"));
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Address and port of a field of the section, if it is there.
+    pub fn address(&mut self, field: &str, value: Option<&Spanned<String>>) -> Option<SocketAddr> {
+        let value = value?;
+        let parsed = value.get_ref().parse();
+        if parsed.is_err() {
+            let sentence = format!(
+                "[{}] {field}: {:?} is not an address with a port; write for example {}",
+                self.section,
+                value.get_ref(),
+                self.example
+            );
+            self.add(value.span().start, &sentence);
+        }
+        parsed.ok()
+    }
+
+    /// Whether there was none.
+    ///
+    /// # Errors
+    /// All of them.
+    pub fn done(&mut self) -> Result<(), FileMistakes> {
+        match self.list.is_empty() {
+            true => Ok(()),
+            false => Err(FileMistakes(std::mem::take(&mut self.list))),
+        }
+    }
+}
 
 /// The line (from 1), and a sentence with table and field as far as the text tells them.
 pub(crate) fn told(text: &str, error: &toml::de::Error) -> (usize, String) {
@@ -18,6 +117,7 @@ pub(crate) fn told(text: &str, error: &toml::de::Error) -> (usize, String) {
             "expected u32",
             "expected a whole number from 0 to 4294967295",
         )
+        .replace("expected u8", "expected a whole number from 0 to 255")
         .replace("expected u16", "expected a whole number from 0 to 65535")
         .replace("expected a boolean", "expected true or false");
     let place = place(text, &lines, message.contains(" field `"));

@@ -1,9 +1,14 @@
 //! The routes that the link state computed, as tables of the dataplane: what it is to have, what it has, and the operations between the two.
 
+pub mod policies;
+pub mod standing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use dmsc_linkstate::action::{GatewayChange, PrefixChange, PrefixMember, RouteDelta, Topology};
 use dmsc_proto::v1;
+use dmsc_scsc::{Held, Policy, Share};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use crate::program::{Keys, difference_at};
@@ -30,19 +35,41 @@ pub struct Rib {
     held: BTreeSet<u32>,
     /// Members of each group in use.
     groups: BTreeMap<u32, Group>,
-    by_members: HashMap<Vec<PrefixMember>, u32>,
+    by_members: HashMap<GroupKey, u32>,
     by_gateway: HashMap<NodeId, BTreeSet<u32>>,
     next_group: u32,
     /// A complete [`RouteDelta`] came: from then on what is not wanted is deleted.
     complete: bool,
     version: u64,
     acknowledged: u64,
+    /// Policies of the scheduling centers.
+    policies: Held,
+    /// Now, on the clock of the policies.
+    now: Duration,
+    /// Counts changes of policies, and those that the dataplane has.
+    policy_changes: u64,
+    policies_done: u64,
 }
+
+/// Prefixes with equal keys share a group of the dataplane: the same members, of which the same shares are wanted.
+type GroupKey = (Vec<PrefixMember>, Vec<Share>);
 
 #[derive(Debug)]
 struct Group {
     members: Vec<PrefixMember>,
+    /// The policy that applies; only its shares matter here.
+    policy: Option<Policy>,
     prefixes: usize,
+}
+
+impl Group {
+    fn key(&self) -> GroupKey {
+        (self.members.clone(), shares(self.policy.as_ref()))
+    }
+}
+
+fn shares(policy: Option<&Policy>) -> Vec<Share> {
+    policy.map_or_else(Vec::new, |policy| policy.shares.clone())
 }
 
 /// Operations that are under way.
@@ -54,12 +81,14 @@ pub struct Batch {
     pub version: u64,
     keys: Keys,
     complete: bool,
+    /// [`Rib::policy_changes`] as they are in it.
+    policy_changes: u64,
 }
 
 impl Rib {
-    /// Of node `node`, empty.
+    /// Of node `node` in `area`, empty.
     #[must_use]
-    pub fn new(node: NodeId) -> Self {
+    pub fn new(node: NodeId, area: u32) -> Self {
         Self {
             node,
             want: Tables::default(),
@@ -74,6 +103,10 @@ impl Rib {
             complete: false,
             version: 0,
             acknowledged: 0,
+            policies: Held::new(node, area),
+            now: Duration::ZERO,
+            policy_changes: 0,
+            policies_done: 0,
         }
     }
 
@@ -222,31 +255,57 @@ impl Rib {
         {
             return;
         }
-        self.dirty.prefixes.insert(key.clone());
         if members.is_empty() {
+            self.dirty.prefixes.insert(key.clone());
             self.want.prefixes.remove(&key);
+            if let Some(old) = old {
+                self.release(old);
+            }
         } else {
-            let id = self.group(&key, members);
-            self.want.prefixes.insert(key, id);
+            let policy = self.policy_of(&key);
+            self.put_prefix(key, members, policy);
         }
-        if let Some(old) = old {
+    }
+
+    /// The prefix is to lead to the group with these members and shares.
+    fn put_prefix(
+        &mut self,
+        key: (Domain, NameBuf),
+        members: Vec<PrefixMember>,
+        policy: Option<Policy>,
+    ) {
+        self.dirty.prefixes.insert(key.clone());
+        let id = self.group(&key, members, policy);
+        if let Some(old) = self.want.prefixes.insert(key, id) {
             self.release(old);
         }
     }
 
     /// The group with these members, a new one if there is none. After a restart a prefix keeps the group that it has in the dataplane.
-    fn group(&mut self, key: &(Domain, NameBuf), members: Vec<PrefixMember>) -> u32 {
-        if let Some(id) = self.by_members.get(&members) {
+    fn group(
+        &mut self,
+        key: &(Domain, NameBuf),
+        members: Vec<PrefixMember>,
+        policy: Option<Policy>,
+    ) -> u32 {
+        let group_key = (members, shares(policy.as_ref()));
+        if let Some(id) = self.by_members.get(&group_key) {
             if let Some(group) = self.groups.get_mut(id) {
                 group.prefixes += 1;
             }
             return *id;
         }
+        let members = group_key.0.clone();
         let found = self.have.prefixes.get(key).copied().filter(|id| {
             let same = |group: &v1::Group| {
                 let there: BTreeSet<u32> =
                     group.members.iter().map(|member| member.gateway).collect();
+                // A policy may leave some out.
                 there == members.iter().map(|member| member.gateway.0).collect()
+                    || policy.is_some()
+                        && there
+                            .iter()
+                            .all(|id| members.iter().any(|member| member.gateway.0 == *id))
             };
             !self.groups.contains_key(id) && self.have.groups.get(id).is_some_and(same)
         });
@@ -262,11 +321,12 @@ impl Rib {
                 .or_default()
                 .insert(id);
         }
-        self.by_members.insert(members.clone(), id);
+        self.by_members.insert(group_key, id);
         self.groups.insert(
             id,
             Group {
                 members,
+                policy,
                 prefixes: 1,
             },
         );
@@ -291,7 +351,7 @@ impl Rib {
                     }
                 }
             }
-            self.by_members.remove(&group.members);
+            self.by_members.remove(&group.key());
         }
         self.want.groups.remove(&id);
         self.dirty.groups.insert(id);
@@ -313,22 +373,20 @@ impl Rib {
         let Some(group) = self.groups.get(&id) else {
             return;
         };
-        let mut members: Vec<v1::Member> = group
-            .members
-            .iter()
-            .map(|member| v1::Member {
-                gateway: member.gateway.0,
-                metric: self.member_metric(member),
-                weight: member.weight.clamp(1, 65_535),
-            })
-            .collect();
-        members.sort_by_key(|member| (member.metric, member.gateway));
+        let (mut members, weighted) = self.placed(group);
+        members.sort_by_key(|member| {
+            (
+                weighted && member.weight == 0,
+                member.metric,
+                member.gateway,
+            )
+        });
         members.truncate(MAX_MEMBERS);
         members.sort_by_key(|member| member.gateway);
         let group = v1::Group {
             id,
             members,
-            weighted: false,
+            weighted,
         };
         self.dirty.groups.insert(id);
         self.want.groups.insert(id, group);
@@ -336,7 +394,9 @@ impl Rib {
 
     /// The operations that are due; `None` if nothing is to be told. One batch at a time: [`Rib::done`] or [`Rib::found`] comes before the next.
     pub fn next_batch(&mut self) -> Option<Batch> {
-        if self.dirty.is_empty() && self.acknowledged == self.version {
+        let told = self.acknowledged == self.version
+            && (self.policies_done == self.policy_changes || !self.complete);
+        if self.dirty.is_empty() && told {
             return None;
         }
         let mut keys = std::mem::take(&mut self.dirty);
@@ -357,6 +417,7 @@ impl Rib {
             version: self.version,
             keys,
             complete: self.complete,
+            policy_changes: self.policy_changes,
         })
     }
 
@@ -393,6 +454,7 @@ impl Rib {
         }
         if batch.complete {
             self.acknowledged = batch.version;
+            self.policies_done = batch.policy_changes;
         }
     }
 

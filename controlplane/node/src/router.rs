@@ -24,6 +24,7 @@ use crate::bodies::{Bounded, May, WINDOW};
 use crate::clock::wall_ms;
 use crate::config::{Config, GatewaySection, Role};
 use crate::driver::{drive, program, until};
+use crate::figures::measure;
 use crate::guests::Guests;
 use crate::handle::Handle;
 use crate::keeper::keep;
@@ -35,6 +36,7 @@ use crate::peer::{NeighbourService, dialler};
 use crate::pods::Pods;
 use crate::probe::probe;
 use crate::registrar::{AuthenticGateway, MAX_CALLS, PodRegistrar, pod};
+use crate::scheduling::schedule;
 use crate::status::{Extra, StatusFile};
 use crate::tls::Tls;
 
@@ -361,6 +363,7 @@ impl Router {
             self.serve_pods(&gateway).await?;
         }
         tokio::spawn(dialler(self.handle.clone(), self.tls.clone()));
+        tokio::spawn(measure(self.handle.clone()));
         self.serving = true;
         notify(&[NotifyState::Ready]);
         Ok(())
@@ -411,6 +414,8 @@ impl Router {
         tokio::spawn(follow(self.handle.clone(), follower));
         tokio::spawn(keep(self.handle.clone(), self.tls.clone(), authorities));
         tokio::spawn(probe(self.handle.clone()));
+        let root = self.credentials.root_key()?;
+        tokio::spawn(schedule(self.handle.clone(), self.tls.clone(), root));
         Ok(())
     }
 

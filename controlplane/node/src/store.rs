@@ -51,6 +51,8 @@ pub enum Kept {
     Revocations,
     /// Of node certificates.
     RootRevocations,
+    /// Of scheduling centers, in force.
+    Policies,
 }
 
 impl Kept {
@@ -59,6 +61,7 @@ impl Kept {
             Self::Authorisations => "authorisations",
             Self::Revocations => "revocations",
             Self::RootRevocations => "root-revocations",
+            Self::Policies => "policies",
         }
     }
 }
@@ -73,6 +76,7 @@ impl Store {
             Kept::Authorisations,
             Kept::Revocations,
             Kept::RootRevocations,
+            Kept::Policies,
         ] {
             let path = folder.join(kind.folder());
             std::fs::create_dir_all(&path)
@@ -181,6 +185,14 @@ impl Store {
             return;
         }
         if let Err(error) = write(&path, body, kind != Kept::Authorisations) {
+            warn!(path = %path.display(), %error, "not kept on disk; it is lost with this process");
+        }
+    }
+
+    /// Keeps `body` in the place of what was kept as `name`; [`Store::forget`] takes the same name.
+    pub fn keep_as(&self, kind: Kept, name: &[u8], body: &[u8]) {
+        let path = self.path(kind, name);
+        if let Err(error) = write(&path, body, false) {
             warn!(path = %path.display(), %error, "not kept on disk; it is lost with this process");
         }
     }

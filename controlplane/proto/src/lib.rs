@@ -16,6 +16,8 @@ pub const POD_VERSIONS: (u32, u32) = (1, 1);
 pub const LINKSTATE_VERSIONS: (u32, u32) = (1, 1);
 /// Lowest and highest version of the authority API that this build speaks.
 pub const AUTHORITY_VERSIONS: (u32, u32) = (1, 1);
+/// Lowest and highest version of the scheduling exchange that this build speaks.
+pub const SCHEDULING_VERSIONS: (u32, u32) = (1, 1);
 /// TCP port of a gateway's registrar, unless configured.
 pub const REGISTRAR_PORT: u16 = 35030;
 /// TCP port of the link-state exchange, unless configured.
@@ -24,6 +26,10 @@ pub const LINKSTATE_PORT: u16 = 35031;
 pub const AUTHORITY_PORT: u16 = 35032;
 /// TCP port of the operator's API, where it is served over TCP.
 pub const OPERATOR_PORT: u16 = 35033;
+/// TCP port of a scheduling center, unless configured.
+pub const SCHEDULING_PORT: u16 = 35034;
+/// Largest message of the scheduling exchange, bytes.
+pub const SCHEDULING_MESSAGE: usize = 1 << 20;
 /// Largest message of the link-state exchange, bytes.
 pub const LINKSTATE_MESSAGE: usize = 1 << 20;
 

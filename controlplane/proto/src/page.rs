@@ -37,7 +37,10 @@ page!(LsdbReply, entries);
 page!(RoutesReply, routes);
 page!(PrefixesReply, prefixes);
 page!(PodsReply, pods);
+page!(ListTrafficReply, services);
 page!(AuthorisationsReply, authorisations, revocations);
+page!(QualityReply, pairs);
+page!(PoliciesReply, policies);
 page!(ListServicesReply, services);
 page!(ListConnectionsReply, connections);
 

@@ -8,17 +8,33 @@ use crate::report::Report;
 /// One second of all pairs.
 pub type Second = BTreeMap<Pair, Report>;
 
+/// What was measured in a span, and can be told together with that of the span before it.
+pub trait Span {
+    /// Adds the span before.
+    fn merge(&mut self, before: Self);
+}
+
+impl Span for Second {
+    fn merge(&mut self, before: Self) {
+        for (pair, report) in before {
+            self.entry(pair)
+                .and_modify(|there| there.merge(&report))
+                .or_insert(report);
+        }
+    }
+}
+
 /// Unacknowledged seconds, oldest first. When there are too many, the two oldest are merged: every probe stays counted, only when is told less
 /// precisely. So nothing is lost over a reconnect while the number of pairs is bounded.
 #[derive(Debug)]
-pub struct Backlog {
-    seconds: VecDeque<(u64, Second)>,
+pub struct Backlog<S = Second> {
+    seconds: VecDeque<(u64, S)>,
     most: usize,
     next: u64,
     merged: u64,
 }
 
-impl Backlog {
+impl<S: Span> Backlog<S> {
     /// Keeps at most `most` seconds apart, at least 2.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -31,7 +47,7 @@ impl Backlog {
     }
 
     /// Takes a second; gives its number.
-    pub fn push(&mut self, second: Second) -> u64 {
+    pub fn push(&mut self, second: S) -> u64 {
         let number = self.next;
         self.next += 1;
         self.seconds.push_back((number, second));
@@ -49,10 +65,16 @@ impl Backlog {
     }
 
     /// What is to be told over a new connection, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Second)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &S)> {
         self.seconds
             .iter()
             .map(|(number, second)| (*number, second))
+    }
+
+    /// The second with this number, unless it was acknowledged or merged.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut S> {
+        let at = self.seconds.binary_search_by_key(&number, |(n, _)| *n);
+        Some(&mut self.seconds[at.ok()?].1)
     }
 
     /// How often two were merged for want of room.
@@ -68,11 +90,7 @@ impl Backlog {
         let Some((_, into)) = self.seconds.front_mut() else {
             return;
         };
-        for (pair, report) in old {
-            into.entry(pair)
-                .and_modify(|there| there.merge(&report))
-                .or_insert(report);
-        }
+        into.merge(old);
         self.merged += 1;
     }
 }

@@ -44,6 +44,8 @@ pub enum Why {
     },
     /// A member says that it takes no calls.
     Draining(NodeId),
+    /// A member says that it has more than it can do.
+    Overloaded(NodeId),
     /// What was avoided is good again.
     Better(NodeId),
     /// The next step of what was decided before.
@@ -61,6 +63,7 @@ impl fmt::Display for Decision {
                 of,
             } => write!(f, "to {member} {breach} in {bad} of {of} reports")?,
             Why::Draining(member) => write!(f, "{member} is draining")?,
+            Why::Overloaded(member) => write!(f, "{member} says that it is overloaded")?,
             Why::Better(member) => write!(f, "{member} is good again")?,
             Why::Step => f.write_str("next step")?,
         }

@@ -111,6 +111,15 @@ impl Held {
             })
     }
 
+    /// Takes away what a replica said for a scope; whether that was in force. What it said before is still not taken again.
+    pub fn withdraw(&mut self, scope: &Scope, replica: ReplicaId) -> bool {
+        let entry = self
+            .entries
+            .get_mut(scope)
+            .and_then(|replicas| replicas.get_mut(&replica));
+        entry.is_some_and(|entry| entry.policy.take().is_some())
+    }
+
     /// Takes away what is over; gives the scopes whose groups are to be computed again.
     pub fn expire(&mut self, now: Duration) -> Vec<Scope> {
         let mut over = Vec::new();

@@ -24,11 +24,39 @@ pub struct Histogram {
 impl Histogram {
     /// One more of this time, µs.
     pub fn add(&mut self, micros: u32) {
+        self.add_many(micros, 1);
+    }
+
+    /// So many more of this time, µs.
+    pub fn add_many(&mut self, micros: u32, count: u32) {
+        if count == 0 {
+            return;
+        }
         let bucket = bucket(micros) >> self.width;
         match self.counts.binary_search_by_key(&bucket, |entry| entry.0) {
-            Ok(at) => self.counts[at].1 = self.counts[at].1.saturating_add(1),
-            Err(at) => self.counts.insert(at, (bucket, 1)),
+            Ok(at) => self.counts[at].1 = self.counts[at].1.saturating_add(count),
+            Err(at) => self.counts.insert(at, (bucket, count)),
         }
+    }
+
+    /// As it travels by itself: nothing of none, else the encoding that reports have within (scheduling.proto).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if !self.is_empty() {
+            self.encode(&mut bytes);
+        }
+        bytes
+    }
+
+    /// The inverse of [`Histogram::to_bytes`]; `None` of other bytes.
+    #[must_use]
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::default());
+        }
+        let histogram = Self::decode(&mut bytes)?;
+        (bytes.is_empty() && !histogram.is_empty()).then_some(histogram)
     }
 
     /// How many times were seen.
@@ -223,5 +251,9 @@ mod tests {
         (0..32).for_each(|bit| histogram.add(1 << bit));
         while histogram.coarsen() {}
         assert_eq!((histogram.counts.len(), histogram.count()), (1, 32));
+        let bytes = histogram.to_bytes();
+        assert_eq!(Histogram::from_bytes(&bytes), Some(histogram));
+        assert_eq!(Histogram::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(Histogram::from_bytes(&[]), Some(Histogram::default()));
     }
 }

@@ -21,7 +21,7 @@ pub struct Pair {
 pub struct LinkKey {
     /// Whose port.
     pub node: NodeId,
-    /// The port that packets leave by.
+    /// The owner's number of the link: its adjacency, or the port that packets leave by.
     pub port: PortId,
 }
 
@@ -35,7 +35,7 @@ impl LinkKey {
 
 impl fmt::Display for LinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {} of node {}", self.port, self.node)
+        write!(f, "link {} of node {}", self.port, self.node)
     }
 }
 

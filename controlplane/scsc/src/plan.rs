@@ -11,6 +11,8 @@ pub const WHOLE: u16 = 1_000;
 const GIVE_AWAY: u64 = 90;
 /// How long traffic that was sent over a link is held against what it advertises: until the counters there have seen it.
 const PROMISE: Duration = Duration::from_secs(3);
+/// Links that are remembered before those are forgotten whose traffic has been seen.
+const LINKS: usize = 4_096;
 /// If all is to be avoided, what misses less is taken if it does so by this factor …
 const MATERIAL: f64 = 0.6;
 /// … and by this much.
@@ -94,6 +96,10 @@ impl Promises {
     /// This much more goes over a candidate's narrowest link.
     pub fn add(&mut self, now: Duration, candidate: &Candidate, kbps: u64) {
         if candidate.narrowest.is_known() && kbps > 0 {
+            if self.0.len() >= LINKS {
+                self.0
+                    .retain(|_, all| all.iter().any(|(until, _)| *until > now));
+            }
             let all = self.0.entry(candidate.narrowest).or_default();
             all.retain(|(until, _)| *until > now);
             all.push((now + PROMISE, kbps));

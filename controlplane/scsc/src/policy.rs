@@ -9,6 +9,8 @@ use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
 /// Most shares of a policy: as many as a group of the dataplane has members.
 pub const MAX_MEMBERS: usize = 64;
+/// Shortest life that a center gives a policy: it is renewed at half of it.
+pub const MIN_TTL: Duration = Duration::from_secs(2);
 /// Longest life of a policy.
 pub const MAX_TTL: Duration = Duration::from_secs(3_600);
 /// Most bytes of the reason.

@@ -115,28 +115,40 @@ impl Store {
         Ok(policies)
     }
 
-    /// Adds a line about a decision, with the wall clock's ms before it.
+    /// Adds a line about each decision, with the wall clock's ms before it.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn record(&self, wall_ms: u64, text: &str) -> Result<(), StoreError> {
+    /// When one cannot be written; those after it are left out.
+    pub fn record<'a>(
+        &self,
+        decisions: impl IntoIterator<Item = (u64, &'a str)>,
+    ) -> Result<(), StoreError> {
         let path = self.folder.join("decisions");
-        let full = std::fs::metadata(&path).is_ok_and(|data| data.len() >= DECISIONS);
-        let write = || {
-            if full {
+        let mut file: Option<(File, u64)> = None;
+        let mut write = |wall_ms: u64, text: &str| {
+            if file.as_ref().is_some_and(|(_, size)| *size >= DECISIONS) {
+                file = None;
                 std::fs::rename(&path, self.folder.join("decisions.old"))?;
             }
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            let line: String = text
-                .chars()
-                .map(|c| if c == '\n' { ' ' } else { c })
-                .collect();
-            file.write_all(format!("{wall_ms} {line}\n").as_bytes())
+            let (file, size) = match &mut file {
+                Some(open) => open,
+                None => {
+                    let open = OpenOptions::new().create(true).append(true).open(&path)?;
+                    let size = open.metadata()?.len();
+                    file.insert((open, size))
+                }
+            };
+            let line = format!("{wall_ms} {}\n", text.replace('\n', " "));
+            *size += line.len() as u64;
+            file.write_all(line.as_bytes())
         };
-        write().map_err(|source| StoreError::Unusable {
-            path: path.clone(),
-            source,
-        })
+        for (wall_ms, text) in decisions {
+            write(wall_ms, text).map_err(|source| StoreError::Unusable {
+                path: self.folder.join("decisions"),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Decisions with their times, ms, oldest first, from one time to another, both included.
@@ -189,12 +201,31 @@ mod tests {
         };
         store.keep(&[policy.clone(), policy.clone()]).unwrap();
         assert_eq!(store.policies().unwrap(), [policy.clone(), policy]);
-        store.record(5, "moved\naway").unwrap();
-        store.record(9, "back").unwrap();
+        store.record([(5, "moved\naway"), (9, "back")]).unwrap();
         assert_eq!(store.decisions(0, 5), [(5, "moved away".to_owned())]);
         assert_eq!(store.decisions(6, 100).len(), 1);
         std::fs::write(folder.path().join("scsc/policies"), b"\x7f").unwrap();
         let error = store.policies().unwrap_err().to_string();
         assert!(error.contains("policies: damaged at byte 0"), "{error}");
+    }
+    #[test]
+    fn decisions_take_two_files_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let text = "a decision".repeat(10_000);
+        for round in 0..3 {
+            let from = round * 50;
+            let all = (from..from + 50).map(|at| (at, text.as_str()));
+            store.record(all).unwrap();
+        }
+        let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+        let sizes: Vec<u64> = files.map(|one| one.metadata().unwrap().len()).collect();
+        assert_eq!(sizes.len(), 2);
+        let most = DECISIONS + text.len() as u64 + 30;
+        assert!(sizes.iter().all(|size| *size < most), "{sizes:?}");
+        // The latest are there, and all of one file before them.
+        let kept = store.decisions(0, 1_000);
+        assert_eq!(kept.last().map(|(at, _)| *at), Some(149));
+        assert!(kept.len() > 42 && kept.is_sorted());
     }
 }

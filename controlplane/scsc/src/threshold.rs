@@ -1,20 +1,52 @@
-//! From where on quality is bad, and up to where it is good again; for a service group or a subtree of prefixes.
+//! From where on quality is bad, and up to where it is good again.
 
-use std::collections::BTreeMap;
 use std::fmt;
-
-use dmsc_wire::{Domain, Name, NameBuf};
 
 use crate::alarm::Verdict;
 use crate::report::Report;
 
-/// Two thresholds: between them nothing changes.
+/// Two thresholds: between them nothing changes. How far they are apart also says what noise is: a delay, or its variation, that is beyond `raise` by less
+/// than that, at most an eighth of it, is in doubt, and must last, unless it was good just before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
     /// Bad from here on.
     pub raise: u64,
     /// Good up to here.
     pub clear: u64,
+}
+
+impl Level {
+    /// The verdict, and how many times the raise threshold it is.
+    fn judge(&self, figure: Figure, measured: u64) -> (Verdict, f64) {
+        let Self { raise, clear } = *self;
+        let doubt = match figure {
+            // A few probes a second.
+            Figure::Delay | Figure::Variation => raise.saturating_sub(clear).min(raise / 8),
+            // Counted, or told by whoever has it.
+            Figure::Loss | Figure::Available | Figure::Load => 0,
+        };
+        let (sure, bad, good, beyond) = match figure {
+            Figure::Available => (
+                measured <= raise,
+                measured <= raise,
+                measured >= clear,
+                raise.max(1) as f64 / measured.max(1) as f64,
+            ),
+            _ => (
+                measured >= raise.saturating_add(doubt),
+                measured >= raise,
+                measured <= clear,
+                measured as f64 / raise.max(1) as f64,
+            ),
+        };
+        let verdict = match () {
+            () if sure => Verdict::Bad,
+            () if bad => Verdict::Doubtful,
+            () if good => Verdict::Good,
+            () => Verdict::Between,
+        };
+        (verdict, beyond)
+    }
 }
 
 /// What is judged. `None`: this does not matter.
@@ -118,23 +150,23 @@ impl Thresholds {
     /// # Errors
     /// The first that does not.
     pub fn check(&self) -> Result<(), ThresholdError> {
-        for (figure, level) in self.levels() {
-            let Some(Level { raise, clear }) = level else {
-                continue;
-            };
+        self.mistakes().next().map_or(Ok(()), Err)
+    }
+
+    /// All that do not clear on the good side.
+    pub fn mistakes(&self) -> impl Iterator<Item = ThresholdError> {
+        self.levels().into_iter().filter_map(|(figure, level)| {
+            let Level { raise, clear } = level?;
             let apart = match figure {
                 Figure::Available => clear > raise,
                 _ => clear < raise,
             };
-            if !apart {
-                return Err(ThresholdError {
-                    figure,
-                    raise,
-                    clear,
-                });
-            }
-        }
-        Ok(())
+            (!apart).then_some(ThresholdError {
+                figure,
+                raise,
+                clear,
+            })
+        })
     }
 
     /// The way of a pair: everything but the member's load.
@@ -164,33 +196,16 @@ impl Thresholds {
             if !wanted(figure) {
                 continue;
             }
-            let (bad, good, beyond) = match figure {
-                Figure::Available => (
-                    measured <= level.raise,
-                    measured >= level.clear,
-                    level.raise.max(1) as f64 / measured.max(1) as f64,
-                ),
-                _ => (
-                    measured >= level.raise,
-                    measured <= level.clear,
-                    measured as f64 / level.raise.max(1) as f64,
-                ),
-            };
-            if bad {
-                verdict = Verdict::Bad;
-                if worst.is_none_or(|(most, _)| beyond > most) {
-                    let raise = level.raise;
-                    worst = Some((
-                        beyond,
-                        Breach {
-                            figure,
-                            measured,
-                            raise,
-                        },
-                    ));
-                }
-            } else if !good && verdict == Verdict::Good {
-                verdict = Verdict::Between;
+            let (one, beyond) = level.judge(figure, measured);
+            verdict = verdict.max(one);
+            if one >= Verdict::Doubtful && worst.is_none_or(|(most, _)| beyond > most) {
+                let raise = level.raise;
+                let breach = Breach {
+                    figure,
+                    measured,
+                    raise,
+                };
+                worst = Some((beyond, breach));
             }
         }
         (verdict, worst.map(|(_, breach)| breach))
@@ -224,54 +239,11 @@ impl Figures {
             Some(report.load_permille.into()),
         ])
     }
-}
 
-/// Thresholds by prefix: the longest that covers a name decides.
-#[derive(Debug, Clone, Default)]
-pub struct ThresholdTable {
-    entries: BTreeMap<(Domain, NameBuf), Thresholds>,
-    others: Thresholds,
-}
-
-impl ThresholdTable {
-    /// These for every name that nothing else covers.
-    ///
-    /// # Errors
-    /// When one of them could never clear.
-    pub fn new(others: Thresholds) -> Result<Self, ThresholdError> {
-        others.check()?;
-        Ok(Self {
-            entries: BTreeMap::new(),
-            others,
-        })
-    }
-
-    /// These for `name` and what is below it.
-    ///
-    /// # Errors
-    /// When one of them could never clear; nothing changes then.
-    pub fn set(
-        &mut self,
-        domain: Domain,
-        name: NameBuf,
-        thresholds: Thresholds,
-    ) -> Result<(), ThresholdError> {
-        thresholds.check()?;
-        self.entries.insert((domain, name), thresholds);
-        Ok(())
-    }
-
-    /// Those of a service group.
+    /// Of the load of a member alone, thousandths.
     #[must_use]
-    pub fn of(&self, domain: Domain, name: Name<'_>) -> Thresholds {
-        (1..=name.component_count())
-            .rev()
-            .find_map(|components| {
-                self.entries
-                    .get(&(domain, name.prefix(components).to_owned()))
-            })
-            .copied()
-            .unwrap_or(self.others)
+    pub fn of_load(load_permille: u32) -> Self {
+        Self([None, None, None, None, Some(load_permille.into())])
     }
 }
 
@@ -296,6 +268,11 @@ mod tests {
         assert_eq!(judge(&report), (Verdict::Good, None));
         report.answer(25_000, None);
         assert_eq!(judge(&report).0, Verdict::Between);
+        let mut near = Report::default();
+        near.answer(31_000, None);
+        assert_eq!(judge(&near).0, Verdict::Doubtful);
+        near.answer(36_000, None);
+        assert_eq!(judge(&near).0, Verdict::Bad);
         report.available_kbps = 500;
         report.lost();
         let (verdict, breach) = judge(&report);
@@ -305,30 +282,5 @@ mod tests {
             thresholds.judge_load(&Figures::of(&report)),
             (Verdict::Good, None)
         );
-    }
-
-    #[test]
-    fn the_longest_prefix_decides() {
-        let name = |text| NameBuf::parse(text).unwrap();
-        let of = |delay| Thresholds {
-            delay_us: level(delay, delay / 2),
-            ..Thresholds::default()
-        };
-        let mut table = ThresholdTable::new(of(10)).unwrap();
-        table.set(Domain(1), name("/shop"), of(20)).unwrap();
-        table.set(Domain(1), name("/shop/cart"), of(30)).unwrap();
-        for (domain, text, delay) in [
-            (1, "/shop/cart/v1", 30),
-            (1, "/shop/cartoon", 20),
-            (2, "/shop/cart", 10),
-        ] {
-            assert_eq!(table.of(Domain(domain), name(text).as_name()), of(delay));
-        }
-        let wrong = Thresholds {
-            available_kbps: level(10, 5),
-            ..Thresholds::default()
-        };
-        let error = table.set(Domain(1), name("/x"), wrong).unwrap_err();
-        assert!(error.to_string().contains("available bandwidth"), "{error}");
     }
 }

@@ -76,6 +76,20 @@ fn share(order: &Order, member: NodeId) -> u32 {
 }
 
 #[test]
+fn a_quarter_moves_of_little_traffic_too_and_of_the_rate_that_is_told() {
+    for kbps in [1, 3, 1_000, u64::MAX] {
+        let mut scene = Scene::new(1, ScscConfig::default());
+        scene.scsc.traffic(GroupId(0), scene.gateways[0], kbps);
+        let mut shares = Vec::new();
+        for _ in 0..6 {
+            let orders = scene.second(90_000, |_, _| {});
+            shares.extend(orders.iter().map(|order| share(order, NEAR)));
+        }
+        assert_eq!(shares, [750, 500, 250, 0], "{kbps} kbit/s");
+    }
+}
+
+#[test]
 fn moved_in_steps_renewed_and_back_when_good() {
     let mut scene = Scene::new(4, ScscConfig::default());
     assert!(scene.second(20_000, |_, _| {}).is_empty());
@@ -176,12 +190,172 @@ fn no_more_goes_over_a_link_than_it_has_left() {
     assert_eq!(moved, 1_800);
 }
 
+/// An hour with every gateway's way at the threshold, or a little below it: no reason to say anything, and a step in time when there is one.
+#[test]
+fn noise_at_the_threshold_moves_nothing() {
+    let mut scene = Scene::new(6, ScscConfig::default());
+    let mut random = 1u64;
+    let mut unit = || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 40) as f64 / f64::from(1 << 24)
+    };
+    let mut said = Vec::new();
+    for _ in 0..3_600 {
+        // Nearly a bell, with a spread of 3 % of the threshold.
+        let noise: f64 = (0..12).map(|_| unit()).sum::<f64>() - 6.0;
+        let orders = scene.second(20_000, |pair, report| {
+            if pair.member == NEAR {
+                let below = f64::from(pair.gateway.0 - 11) * 700.0;
+                *report = Report::default();
+                report.answer((50_000.0 - below + 1_500.0 * noise) as u32, None);
+            }
+        });
+        said.extend(orders.into_iter().filter_map(|order| order.decision));
+    }
+    assert!(said.is_empty(), "{said:#?}");
+    let moved = (1..=3).map(|_| scene.second(60_000, |_, _| {}).len());
+    assert!(moved.sum::<usize>() > 0);
+    // By as little, but all at once, from where it was good.
+    let mut scene = Scene::new(1, ScscConfig::default());
+    for _ in 0..4 {
+        assert!(scene.second(30_000, |_, _| {}).is_empty());
+    }
+    assert!(scene.second(51_000, |_, _| {}).is_empty());
+    assert_eq!(scene.second(51_000, |_, _| {}).len(), 1);
+}
+
 #[test]
 fn silence_moves_nothing() {
     let mut scene = Scene::new(1, ScscConfig::default());
     scene.second(20_000, |_, _| {});
     scene.now += Duration::from_secs(100);
     assert!(scene.scsc.step(scene.now).is_empty());
+}
+
+#[test]
+fn groups_have_windows_holds_and_steps_of_their_own() {
+    let config = ScscConfig::default();
+    let mut scene = Scene::new(1, config);
+    let mut rules = config.rules(thresholds());
+    rules.timing = Timing {
+        raise_k: 3,
+        clear_n: 2,
+        hold: Duration::from_secs(3),
+        damping: 1,
+        ..rules.timing
+    };
+    rules.step_permille = 1_000;
+    scene
+        .scsc
+        .reconfigure(config, |domain, prefix| {
+            assert_eq!((domain, prefix.to_string().as_str()), (Domain(1), "/shop"));
+            rules
+        })
+        .unwrap();
+    // Two of three are not enough for it, and then all moves at once.
+    for bad in [90_000, 20_000, 90_000, 90_000] {
+        assert!(scene.second(bad, |_, _| {}).is_empty());
+    }
+    for _ in 0..3 {
+        let moved = scene.second(90_000, |_, _| {});
+        assert_eq!(moved.len(), 1);
+        assert_eq!(share(&moved[0], FAR), 1_000);
+        // Back after three seconds' hold, however often it was raised.
+        let mut back = 0;
+        while scene.second(20_000, |_, _| {}).is_empty() {
+            back += 1;
+        }
+        assert_eq!(back, 2);
+        for _ in 0..2 {
+            assert!(scene.second(90_000, |_, _| {}).is_empty());
+        }
+    }
+    // The center's own again: a quarter.
+    let config = ScscConfig::default();
+    let plain = |_, _: &NameBuf| config.rules(thresholds());
+    scene.scsc.reconfigure(config, plain).unwrap();
+    let moved = scene.second(90_000, |_, _| {});
+    assert_eq!(share(&moved[0], FAR), 250);
+}
+
+#[test]
+fn a_member_that_goes_leaves_the_rest_as_it_is() {
+    const THIRD: NodeId = NodeId(3);
+    let config = ScscConfig {
+        step_permille: 1_000,
+        ..ScscConfig::default()
+    };
+    let mut scene = Scene::new(1, config);
+    let (group, gateway) = (GroupId(0), scene.gateways[0]);
+    assert!(
+        !scene
+            .scsc
+            .caller(group, gateway, &[NEAR, FAR, THIRD], &[NEAR])
+    );
+    scene.second(90_000, |_, _| {});
+    assert_eq!(scene.second(90_000, |_, _| {}).len(), 1);
+    // What is not used goes: nothing is said. It stays away from what is bad, and renews.
+    scene.scsc.caller(group, gateway, &[NEAR, FAR], &[NEAR]);
+    for _ in 0..14 {
+        assert!(scene.second(90_000, |_, _| {}).is_empty());
+    }
+    let renewed = scene.second(90_000, |_, _| {});
+    assert_eq!(share(&renewed[0], FAR), 1_000);
+    // What is used goes: plain routes, at once away from them again.
+    scene.scsc.caller(group, gateway, &[NEAR, THIRD], &[NEAR]);
+    let unknown = scene.second(90_000, |_, _| {});
+    assert!(unknown.is_empty(), "nothing is known of the third");
+    let mut report = Report::default();
+    report.answer(1_000, None);
+    let pair = Pair {
+        gateway,
+        member: THIRD,
+        topology: Topology::Metric,
+    };
+    for _ in 0..2 {
+        scene.scsc.report(scene.now, pair, &report);
+    }
+    scene.now += Duration::from_secs(1);
+    let orders = scene.scsc.step(scene.now);
+    assert_eq!(share(&orders[0], THIRD), 1_000);
+}
+
+#[test]
+fn who_is_forgotten_is_renewed_no_more() {
+    let config = ScscConfig {
+        step_permille: 1_000,
+        ..ScscConfig::default()
+    };
+    let mut scene = Scene::new(2, config);
+    scene.second(90_000, |_, _| {});
+    assert_eq!(scene.second(90_000, |_, _| {}).len(), 2);
+    let (group, gone) = (GroupId(0), scene.gateways[0]);
+    scene.scsc.forget_caller(group, gone);
+    for _ in 0..40 {
+        let orders = scene.second(90_000, |_, _| {});
+        assert!(orders.iter().all(|order| order.policy.gateway != gone));
+    }
+    assert_eq!(scene.scsc.active(), 1);
+    scene.scsc.forget_group(group);
+    scene.scsc.forget_group(group);
+    assert_eq!(scene.scsc.active(), 0);
+    assert!(scene.second(90_000, |_, _| {}).is_empty());
+    // Its number is another's, which knows nothing of it.
+    let prefix = NameBuf::parse("/other").unwrap();
+    assert_eq!(
+        scene.scsc.group(Domain(1), prefix.clone(), thresholds()),
+        group
+    );
+    assert_eq!(
+        scene.scsc.group(Domain(1), prefix, thresholds()),
+        GroupId(1)
+    );
+    assert!(scene.scsc.caller(group, gone, &[NEAR, FAR], &[NEAR]));
+    assert!(scene.second(90_000, |_, _| {}).is_empty());
+    let orders = scene.second(90_000, |_, _| {});
+    assert_eq!(orders[0].policy.prefix.to_string(), "/other");
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

@@ -8,7 +8,7 @@ use dmsc_wire::{NameBuf, NodeId};
 use crate::statement::{MAX_AUTHORITY_NAME, MAX_TEXT};
 
 /// A SPIFFE id of this system. Text forms:
-/// `spiffe://<trust domain>/node/<id>/<sg|sr>` · `…/pod/<identity>` · `…/spa/<name>` · `…/operator/<view|operate|admin>/<name>`.
+/// `spiffe://<trust domain>/node/<id>/<sg|sr>` · `…/pod/<identity>` · `…/spa/<name>` · `…/scsc/<name>` · `…/operator/<view|operate|admin>/<name>`.
 /// [`fmt::Display`] and [`FromStr`] are the part behind the trust domain: `node/5/sg`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Identity {
@@ -23,6 +23,8 @@ pub enum Identity {
     Pod(String),
     /// A prefix authority.
     Authority(String),
+    /// A replica of a scheduling center.
+    Center(String),
     /// A person or program that operates.
     Operator {
         /// What it may.
@@ -56,7 +58,7 @@ pub enum IdentityError {
     TrustDomain(String),
     /// No kind of this system.
     #[error(
-        "{0:?} is no identity: it is node/<id>/<sg|sr>, pod/<identity>, spa/<name> or operator/<view|operate|admin>/<name>"
+        "{0:?} is no identity: it is node/<id>/<sg|sr>, pod/<identity>, spa/<name>, scsc/<name> or operator/<view|operate|admin>/<name>"
     )]
     Kind(String),
     /// Not a node id.
@@ -72,7 +74,7 @@ pub enum IdentityError {
     Name(String),
     /// A name that is too long.
     #[error(
-        "{0:?} is too long: an authority has at most 64 bytes, others 240, and a pod at most 15 pieces"
+        "{0:?} is too long: an authority or scheduling center has at most 64 bytes, others 240, and a pod at most 15 pieces"
     )]
     TooLong(String),
 }
@@ -107,6 +109,18 @@ impl Identity {
             return Err(IdentityError::TooLong(name.to_owned()));
         }
         Ok(Self::Authority(name.to_owned()))
+    }
+
+    /// A replica of a scheduling center, checked.
+    ///
+    /// # Errors
+    /// When `name` cannot be written as one piece of a SPIFFE id.
+    pub fn center(name: &str) -> Result<Self, IdentityError> {
+        check_piece(name)?;
+        if name.len() > MAX_AUTHORITY_NAME {
+            return Err(IdentityError::TooLong(name.to_owned()));
+        }
+        Ok(Self::Center(name.to_owned()))
     }
 
     /// An operator, checked.
@@ -160,6 +174,7 @@ impl fmt::Display for Identity {
             Self::Node { id, gateway: false } => write!(f, "node/{id}/sr"),
             Self::Pod(identity) => write!(f, "pod/{identity}"),
             Self::Authority(name) => write!(f, "spa/{name}"),
+            Self::Center(name) => write!(f, "scsc/{name}"),
             Self::Operator { role, name } => write!(f, "operator/{role}/{name}"),
         }
     }
@@ -174,6 +189,7 @@ impl FromStr for Identity {
         match first {
             "pod" => Self::pod(rest),
             "spa" => Self::authority(rest),
+            "scsc" => Self::center(rest),
             "operator" => {
                 let (role, name) = rest.split_once('/').ok_or_else(kind)?;
                 Self::operator(role.parse()?, name)
@@ -254,6 +270,7 @@ mod tests {
             "pod/pod1/a",
             "pod/x",
             "spa/spa1",
+            "scsc/scsc1",
             "operator/view/nagios",
             "operator/admin/eva.b",
         ] {
@@ -291,6 +308,8 @@ mod tests {
             "pod/a%2Fb",
             "spa/a/b",
             "spa/",
+            "scsc/a/b",
+            "scsc/",
             "operator/root/x",
             "operator/view",
             "operator/view/a/b",
@@ -320,7 +339,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
-        fn what_is_read_prints_as_itself(text in "(spiffe://)?[a-z.]{0,5}/?(node|pod|spa|operator)?/[a-z0-9/.+]{0,12}(/s[gr])?") {
+        fn what_is_read_prints_as_itself(text in "(spiffe://)?[a-z.]{0,5}/?(node|pod|spa|scsc|operator)?/[a-z0-9/.+]{0,12}(/s[gr])?") {
             if let Ok(identity) = text.parse::<Identity>() {
                 prop_assert_eq!(identity.to_string(), text.clone());
             }

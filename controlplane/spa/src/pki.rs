@@ -31,6 +31,8 @@ pub const NODE_DNS: &str = "node-{id}.dmsc.internal";
 pub const GATEWAY_DNS: &str = "gateway.dmsc.internal";
 /// Of every authority.
 pub const AUTHORITY_DNS: &str = "authority.dmsc.internal";
+/// Of every replica of a scheduling center.
+pub const CENTER_DNS: &str = "scheduling.dmsc.internal";
 /// Of every control plane, for the operator's API over TCP.
 pub const OPERATOR_DNS: &str = "controlplane.dmsc.internal";
 
@@ -442,6 +444,7 @@ fn dns_names(identity: &Identity) -> Vec<String> {
             names
         }
         Identity::Authority(_) => vec![AUTHORITY_DNS.to_owned(), OPERATOR_DNS.to_owned()],
+        Identity::Center(_) => vec![CENTER_DNS.to_owned(), OPERATOR_DNS.to_owned()],
         Identity::Pod(_) | Identity::Operator { .. } => Vec::new(),
     }
 }

@@ -174,6 +174,20 @@ impl RootKey {
         Ok(certificate)
     }
 
+    /// As [`RootKey::certificate`], and it is a scheduling center's: the key of it may sign policies (design §8).
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn center_certificate(&self, der: &[u8], now_s: u64) -> Result<Certificate, VerifyError> {
+        let certificate = self.certificate(der, now_s)?;
+        match certificate.identity {
+            Identity::Center(_) => Ok(certificate),
+            _ => Err(VerifyError::Malformed(
+                "a certificate that is not a scheduling center's",
+            )),
+        }
+    }
+
     /// As [`RootKey::certificate`], but its validity, and whether it was taken back, is for the caller to judge.
     ///
     /// # Errors

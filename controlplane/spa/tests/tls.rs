@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::Pki;
 use dmsc_spa::credentials::Credentials;
-use dmsc_spa::pki::{AUTHORITY_DNS, GATEWAY_DNS, OPERATOR_DNS, now_s};
+use dmsc_spa::pki::{AUTHORITY_DNS, CENTER_DNS, GATEWAY_DNS, OPERATOR_DNS, now_s};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -83,6 +83,7 @@ fn rustls_believes_both_ends_under_each_name() {
     let sg = pki.issue("node/1/sg");
     let sr = pki.issue("node/5/sr");
     let spa = pki.issue("spa/spa1");
+    let center = pki.issue("scsc/scsc1");
     let pod = pki.issue("pod/pod1/a");
     let operator = pki.issue("operator/view/eva");
     for (client, server, name) in [
@@ -90,6 +91,7 @@ fn rustls_believes_both_ends_under_each_name() {
         (&sr, &sg, "node-1.dmsc.internal"),
         (&pod, &sg, GATEWAY_DNS),
         (&sg, &spa, AUTHORITY_DNS),
+        (&sg, &center, CENTER_DNS),
         (&operator, &sr, OPERATOR_DNS),
         (&operator, &spa, OPERATOR_DNS),
     ] {
@@ -97,6 +99,7 @@ fn rustls_believes_both_ends_under_each_name() {
     }
     // A router is no gateway, and a pod is no server.
     assert!(handshake(&pod, &sr, GATEWAY_DNS).is_err());
+    assert!(handshake(&sg, &spa, CENTER_DNS).is_err());
     assert!(handshake(&sg, &pod, GATEWAY_DNS).is_err());
     assert!(handshake(&sg, &sr, "node-50.dmsc.internal").is_err());
 }

@@ -419,3 +419,25 @@ fn a_revocation_on_conditions_is_of_a_later_version() {
         Err(VerifyError::NotUnderstood)
     );
 }
+
+#[test]
+fn only_a_scheduling_center_signs_policies() {
+    let pki = Pki::new();
+    let now_s = dmsc_spa::pki::now_s();
+    let root = pki.root.root_key();
+    let center = pki.issue("scsc/scsc1");
+    assert!(
+        root.center_certificate(&center.certificate_der, now_s)
+            .is_ok()
+    );
+    for other in ["node/1/sg", "spa/spa1", "operator/admin/eva", "pod/pod1/a"] {
+        let other = pki.issue(other).certificate_der;
+        assert!(root.certificate(&other, now_s).is_ok());
+        assert!(root.center_certificate(&other, now_s).is_err());
+    }
+    let stranger = Pki::new().issue("scsc/scsc1");
+    assert_eq!(
+        root.center_certificate(&stranger.certificate_der, now_s),
+        Err(VerifyError::Signature)
+    );
+}

@@ -85,13 +85,23 @@ impl PortHandle {
         if let Some(netif) = self.0.netif.as_ref().filter(|_| !self.0.is_tap()) {
             return netif.is_running().unwrap_or(false);
         }
+        u32::from(self.link().link_status()) == sys::RTE_ETH_LINK_UP
+    }
+
+    /// What a NIC has negotiated, Mbit/s. Of other kinds nothing is known: their drivers say 10 Gbit/s, whatever is behind them.
+    pub fn speed_mbps(&self) -> Option<u32> {
+        let speed = (self.0.kind == "pci").then(|| self.link().link_speed)?;
+        // RTE_ETH_SPEED_NUM_NONE and RTE_ETH_SPEED_NUM_UNKNOWN
+        (speed != 0 && speed != u32::MAX).then_some(speed)
+    }
+
+    fn link(&self) -> sys::rte_eth_link {
         let mut link = MaybeUninit::zeroed();
         // SAFETY: the port runs; fills in the structure, for which zero is a value.
-        let link: sys::rte_eth_link = unsafe {
+        unsafe {
             sys::rte_eth_link_get_nowait(self.0.id, link.as_mut_ptr());
             link.assume_init()
-        };
-        u32::from(link.link_status()) == sys::RTE_ETH_LINK_UP
+        }
     }
 
     /// Largest IP packet, bytes: of a kernel interface what the interface has now.

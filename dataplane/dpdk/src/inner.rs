@@ -12,6 +12,7 @@ use crate::devargs::Plug;
 use crate::device::Device;
 use crate::eal::EalInner;
 use crate::fds;
+use crate::gate::Gate;
 use crate::intr::Parked;
 use crate::mempool::Mempool;
 use crate::netif::NetIf;
@@ -58,6 +59,11 @@ impl PortInner {
         // Reading clears the kernel's counter; whoever reads adds to ours.
         let new: u64 = self.rx_fds.iter().map(|&fd| fds::packet_drops(fd)).sum();
         self.kernel_drops.fetch_add(new, Ordering::Relaxed) + new
+    }
+
+    /// What a queue of the port passes for each burst, where the driver frees rings while workers run.
+    pub(crate) fn gate(&self) -> Option<Arc<Gate>> {
+        matches!(self.device, Device::Memif { .. }).then(Gate::new)
     }
 
     pub(crate) fn is_tap(&self) -> bool {

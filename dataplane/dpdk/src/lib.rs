@@ -56,6 +56,7 @@ mod eal;
 mod errno;
 mod exact_hash;
 mod fds;
+mod gate;
 mod handle;
 mod hugepages;
 mod inner;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use crate::burst::{BURST, Burst};
+use crate::gate::Gate;
 use crate::handle::PortHandle;
 use crate::inner::PortInner;
 
@@ -16,6 +17,8 @@ pub struct RxQueue {
     port: Arc<PortInner>,
     id: u16,
     queue: u16,
+    /// Of a port whose driver may pull its rings from under a burst.
+    gate: Option<Arc<Gate>>,
     /// May be sent to another thread, never shared with one.
     _one_thread: PhantomData<Cell<()>>,
 }
@@ -25,6 +28,7 @@ pub struct TxQueue {
     port: Arc<PortInner>,
     id: u16,
     queue: u16,
+    gate: Option<Arc<Gate>>,
     _one_thread: PhantomData<Cell<()>>,
 }
 
@@ -32,6 +36,7 @@ impl RxQueue {
     pub(crate) fn new(port: Arc<PortInner>, queue: u16) -> Self {
         Self {
             id: port.id,
+            gate: port.gate(),
             port,
             queue,
             _one_thread: PhantomData,
@@ -42,8 +47,16 @@ impl RxQueue {
     /// never blocks.
     #[inline]
     pub fn burst(&mut self, burst: &mut Burst) -> usize {
+        match &self.gate {
+            None => self.poll(burst),
+            Some(gate) => gate.pass(|| self.poll(burst)),
+        }
+    }
+
+    #[inline(always)]
+    fn poll(&self, burst: &mut Burst) -> usize {
         let want = burst.room().min(BURST);
-        // SAFETY: the port runs as long as we hold it, this queue of it is polled here only (&mut self, one per queue),
+        // SAFETY: the port runs as long as we hold it, this queue of it is polled here only (by `burst`, with &mut self, one per queue),
         // and the burst has room for so many pointers; what was received is ours alone.
         unsafe {
             let got = usize::from(sys::dmsc_rx_burst(
@@ -72,6 +85,7 @@ impl TxQueue {
     pub(crate) fn new(port: Arc<PortInner>, queue: u16) -> Self {
         Self {
             id: port.id,
+            gate: port.gate(),
             port,
             queue,
             _one_thread: PhantomData,
@@ -85,7 +99,15 @@ impl TxQueue {
         if burst.is_empty() {
             return 0;
         }
-        // SAFETY: the port runs as long as we hold it, this queue of it is used here only, and the first `len` are packets
+        match &self.gate {
+            None => self.hand_over(burst),
+            Some(gate) => gate.pass(|| self.hand_over(burst)),
+        }
+    }
+
+    #[inline(always)]
+    fn hand_over(&self, burst: &mut Burst) -> usize {
+        // SAFETY: the port runs as long as we hold it, this queue of it is used here only (by `burst`, with &mut self), and the first `len` are packets
         // of ours; those that were taken are forgotten here.
         unsafe {
             let sent = sys::dmsc_tx_burst(self.id, self.queue, burst.as_raw(), burst.len() as u16);

@@ -50,7 +50,7 @@ impl<T> Instances<T> {
         }
         let mut known = self.0.clone();
         let answered = known.wait_for(|known| known.telling != Telling::NotYet);
-        let _ = timeout(limit, answered).await;
+        let _ = Box::pin(timeout(limit, answered)).await;
     }
 
     /// Whether there is somebody to call. When the gateway says that there is nobody, that is believed after `limit` only: routes come and go while they
@@ -60,7 +60,7 @@ impl<T> Instances<T> {
             return true;
         }
         let mut known = self.0.clone();
-        let served = timeout(limit, known.wait_for(Known::is_served)).await;
+        let served = Box::pin(timeout(limit, known.wait_for(Known::is_served))).await;
         matches!(served, Ok(Ok(_)))
     }
 

@@ -36,9 +36,11 @@ counters!(
     requests,
     /// Echo requests answered.
     echoes,
+    /// Probes answered.
+    probes,
     /// Not a valid packet.
     malformed,
-    /// Valid, but no business of a pod: hello, probe.
+    /// Valid, but no business of a pod: a hello, an answer to a probe.
     unexpected,
     /// For a name that this pod does not answer, or without a handler.
     not_served,
@@ -58,6 +60,8 @@ counters!(
     shared_sent,
     /// Of those that came in: by shared memory.
     shared_received,
+    /// How often shared memory was given up because its other end broke the rules.
+    shared_given_up,
     /// Frames of shared memory whose lengths or headers contradict each other.
     frames_malformed,
     /// For another address or port than the pod's.

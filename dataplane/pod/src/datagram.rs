@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use dmsc_wire::{
-    AttachmentId, BuildError, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind, MAX_HEADER,
-    Name, NodeId, PacketBuilder,
+    AttachmentId, BuildError, Class, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind,
+    MAX_HEADER, Name, NodeId, PacketBuilder,
 };
 
 use crate::counters::count;
@@ -58,6 +58,12 @@ impl<'a> Datagram<'a> {
     #[must_use]
     pub const fn flow_label(&self) -> FlowLabel {
         self.header.flow_label
+    }
+
+    /// The class that it came in.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.header.class
     }
 
     /// What the way says about its congestion.
@@ -153,10 +159,11 @@ impl Datagrams {
         &self,
         towards: Towards<'_>,
         flow_label: FlowLabel,
+        class: Class,
         ecn: Ecn,
         payload: &[u8],
     ) -> io::Result<()> {
-        self.try_send_all(towards, flow_label, ecn, payload, payload.len())
+        self.try_send_all(towards, flow_label, class, ecn, payload, payload.len())
     }
 
     /// Sends datagrams of `segment` bytes each, but for the last, which may be shorter: as one message to the kernel where the gateway gets them one by one.
@@ -167,12 +174,14 @@ impl Datagrams {
         &self,
         towards: Towards<'_>,
         flow_label: FlowLabel,
+        class: Class,
         ecn: Ecn,
         payloads: &[u8],
         segment: usize,
     ) -> io::Result<()> {
         let registered = self.registered();
-        let packet = towards.packet(&registered).flow_label(flow_label).ecn(ecn);
+        let packet = towards.packet(&registered);
+        let packet = packet.flow_label(flow_label).class(class).ecn(ecn);
         let segment = segment.max(1);
         let length = packet.header_len() + segment.min(payloads.len());
         if length > registered.max_packet {

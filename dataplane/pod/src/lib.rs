@@ -26,6 +26,7 @@ pub mod config;
 pub mod counters;
 pub mod credentials;
 pub mod datagram;
+pub mod detect;
 pub mod error;
 pub mod health;
 pub mod inflight;

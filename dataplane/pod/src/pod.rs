@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use dmsc_wire::{FlowLabel, Kind, NameBuf, PacketBuilder, RouterName};
+use dmsc_wire::{FlowLabel, Kind, Name, NameBuf, PacketBuilder, ProbeState, RouterName};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -15,6 +15,7 @@ use crate::call::{CallError, CallOptions};
 use crate::config::PodConfig;
 use crate::counters::{Counters, Counts, add};
 use crate::datagram::Datagrams;
+use crate::detect::Detect;
 use crate::error::PodError;
 use crate::health::Health;
 use crate::inflight::InFlight;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub handler: OnceLock<Handler>,
     pub in_hand: AtomicUsize,
     pub in_hand_limit: usize,
+    pub detect: OnceLock<Detect>,
     pub counters: Counters,
     pub receiver: Receiver,
     pub trains: Trains,
@@ -116,6 +118,7 @@ impl Pod {
             handler: handler.map_or_else(OnceLock::new, OnceLock::from),
             in_hand: AtomicUsize::new(0),
             in_hand_limit,
+            detect: OnceLock::new(),
             counters: Counters::default(),
             receiver,
             trains: Trains::default(),
@@ -292,6 +295,15 @@ impl Pod {
     #[must_use]
     pub fn datagrams(&self) -> Option<Datagrams> {
         Datagrams::take(&self.inner)
+    }
+
+    /// Answers to probes say what `detect` finds of the service with a name, from now on; without it, how many of the
+    /// [`PodConfig::requests_in_hand`] are. Called for every probe on the receiving task, so it must only look. The first stays.
+    pub fn detect<D>(&self, detect: D)
+    where
+        D: Fn(Name<'_>) -> ProbeState + Send + Sync + 'static,
+    {
+        let _ = self.inner.detect.set(Box::new(detect));
     }
 
     /// Says how the pod is, now and after every new registration.

@@ -7,11 +7,13 @@ use std::task::{Context, Poll, Waker};
 
 use dmsc_wire::{
     AttachmentId, EchoSource, ErrorCode, ErrorMessage, Flags, Header, Kind, NameBuf, NodeId,
-    PacketBuilder, RecordSlot, build_echo_reply, record,
+    PacketBuilder, Probe, RecordSlot, build_echo_reply, build_probe_answer, record,
 };
 
 use crate::call::CallError;
+use crate::clock::monotonic_ns;
 use crate::counters::count;
+use crate::detect;
 use crate::pod::Inner;
 use crate::serve::Request;
 
@@ -33,7 +35,8 @@ pub(crate) fn packet(inner: &Arc<Inner>, header: &Header, bytes: &[u8]) {
         Kind::Error => error(inner, header, bytes),
         Kind::Request => request(inner, header, bytes),
         Kind::EchoRequest => echo(inner, header, bytes),
-        Kind::Hello | Kind::Probe => count(&inner.counters.unexpected),
+        Kind::Probe => probe(inner, header, bytes),
+        Kind::Hello => count(&inner.counters.unexpected),
     }
 }
 
@@ -91,6 +94,37 @@ fn echo(inner: &Inner, header: &Header, bytes: &[u8]) {
     match build_echo_reply(bytes, header, own, &mut out) {
         Ok(length) => {
             count(&inner.counters.echoes);
+            send_now(inner, &out[..length]);
+        }
+        Err(_) => count(&inner.counters.unsendable),
+    }
+}
+
+fn probe(inner: &Inner, header: &Header, bytes: &[u8]) {
+    let arrived = monotonic_ns();
+    let Ok(probe) = Probe::decode(header.payload(bytes)) else {
+        return count(&inner.counters.malformed);
+    };
+    // An answer is never answered.
+    if !probe.is_question() {
+        return count(&inner.counters.unexpected);
+    }
+    let registered = inner.session.registered();
+    let name = header.destination_name(bytes);
+    let Some(name) = name.filter(|name| registered.covers(*name)) else {
+        return count(&inner.counters.not_served);
+    };
+    let state = detect::state(inner, name);
+    let probe = probe.answered(arrived, monotonic_ns(), Some(state));
+    let own = EchoSource {
+        gateway: registered.gateway,
+        attachment: registered.attachment,
+        name: None,
+    };
+    let mut out = vec![0; header.total_len()];
+    match build_probe_answer(bytes, header, &probe, own, &mut out) {
+        Ok(length) => {
+            count(&inner.counters.probes);
             send_now(inner, &out[..length]);
         }
         Err(_) => count(&inner.counters.unsendable),

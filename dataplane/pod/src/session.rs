@@ -365,6 +365,12 @@ impl Session {
         self.shared.suspect.notify_one();
     }
 
+    /// What the pod said last of how it is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        *self.shared.health.borrow()
+    }
+
     /// Says how the pod is.
     ///
     /// # Errors

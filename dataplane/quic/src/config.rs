@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dmsc_wire::Class;
 
 /// Configuration of an endpoint.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// Routers must say for this long that there is no way to an instance before it is given up: routes come and go while they converge.
     pub unreachable_after: Duration,
+    /// Traffic class of what this end calls, 0–7; answers go in the class that requests come in.
+    pub class: Class,
     /// Peers that are known at the same time.
     pub peers: usize,
     /// Of those, connections that one caller may have.
@@ -48,6 +51,7 @@ impl Config {
             idle_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(5),
             unreachable_after: Duration::from_secs(1),
+            class: Class(0),
             peers: 4_096,
             per_caller: 256,
             names: 1_024,

@@ -82,7 +82,13 @@ impl Endpoint {
         let largest = largest.clamp(MIN_DATAGRAM, MAX_DATAGRAM);
         let table = Table::new(config.peers, config.per_caller);
         let patience = config.unreachable_after;
-        let socket = Arc::new(Socket::new(datagrams, table, patience, largest));
+        let socket = Arc::new(Socket::new(
+            datagrams,
+            table,
+            patience,
+            config.class,
+            largest,
+        ));
         let mut limits = EndpointConfig::default();
         let largest = largest as u16;
         limits

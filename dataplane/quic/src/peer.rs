@@ -1,11 +1,11 @@
 //! The other end of a connection, as packets see it.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use dmsc_pod::{Pin, Towards};
-use dmsc_wire::{AttachmentId, FlowLabel, Name, NameBuf, NodeId};
+use dmsc_wire::{AttachmentId, Class, FlowLabel, Name, NameBuf, NodeId};
 use tokio::sync::Notify;
 
 /// Who it is.
@@ -39,6 +39,8 @@ pub(crate) struct Peer {
     pub flow: FlowLabel,
     /// Since the table last looked for somebody to forget.
     pub used: AtomicBool,
+    /// Of the last packet of a caller.
+    class: AtomicU8,
     /// When routers began to say that there is no way.
     no_route: Mutex<Option<Instant>>,
     unreachable: Notify,
@@ -50,6 +52,7 @@ impl Peer {
             role,
             flow,
             used: AtomicBool::new(true),
+            class: AtomicU8::new(0),
             no_route: Mutex::default(),
             unreachable: Notify::new(),
         }
@@ -100,6 +103,19 @@ impl Peer {
                 gateway: caller.gateway,
                 attachment: caller.attachment,
             }),
+        }
+    }
+
+    /// A request came from it in this class.
+    pub fn called_in(&self, class: Class) {
+        self.class.store(class.0, Relaxed);
+    }
+
+    /// The class of answers: that of what they answer, whoever chose it, the caller or a rule of its gateway. `None`: it is not a caller.
+    pub fn answers_in(&self) -> Option<Class> {
+        match &self.role {
+            Role::Instance { .. } => None,
+            Role::Caller(_) => Some(Class(self.class.load(Relaxed))),
         }
     }
 

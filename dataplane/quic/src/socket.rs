@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_pod::train::MAX_PACKETS as MAX_TRAIN;
 use dmsc_pod::{Datagram, Datagrams, Pin};
-use dmsc_wire::{Ecn, ErrorCode, Kind};
+use dmsc_wire::{Class, Ecn, ErrorCode, Kind};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
@@ -28,6 +28,8 @@ pub(crate) struct Socket {
     pub datagrams: Datagrams,
     pub table: Table,
     pub unreachable_after: Duration,
+    /// Of what this end calls.
+    class: Class,
     /// It took no more.
     full: AtomicBool,
     receive_segments: usize,
@@ -39,12 +41,14 @@ impl Socket {
         datagrams: Datagrams,
         table: Table,
         unreachable_after: Duration,
+        class: Class,
         largest: usize,
     ) -> Self {
         Self {
             datagrams,
             table,
             unreachable_after,
+            class,
             full: AtomicBool::new(false),
             receive_segments: (RECEIVE_BUFFER / largest.max(1)).clamp(1, MAX_TRAIN),
         }
@@ -69,6 +73,7 @@ impl Socket {
                 };
                 let at = (place.gateway, place.attachment);
                 let (address, peer) = self.table.caller(datagram.flow_label(), at, is, new)?;
+                peer.called_in(datagram.class());
                 peer.heard();
                 Some(address)
             }
@@ -112,9 +117,11 @@ impl AsyncUdpSocket for Socket {
             .map_or(Ecn::NotEct, |ecn| Ecn::from_bits(ecn as u8));
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
         let contents = transmit.contents;
+        let class = peer.answers_in().unwrap_or(self.class);
+        let (towards, flow) = (peer.towards(), peer.flow);
         let sent = self
             .datagrams
-            .try_send_all(peer.towards(), peer.flow, ecn, contents, segment);
+            .try_send_all(towards, flow, class, ecn, contents, segment);
         match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.full.store(true, Relaxed);

@@ -9,6 +9,7 @@ use dmsc_wire::NodeId;
 
 use crate::mac::MacAddress;
 use crate::outer::Outer;
+use crate::quality::Quality;
 
 /// The link-layer address behind an IP address on a port. Written by the worker that hears it, read by all.
 #[derive(Debug)]
@@ -128,6 +129,8 @@ pub struct Liveness {
     pub path_mtu_until: AtomicU64,
     /// MTU that the peer announced; 0 = not yet.
     pub peer_mtu: AtomicU16,
+    /// What the link is like.
+    pub quality: Quality,
 }
 
 impl Liveness {

@@ -1,10 +1,12 @@
 //! What ends at this router: hellos, address resolution, complaints, its own name, the kernel; and what it makes itself.
 
+mod probe;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_dpdk::Mbuf;
 use dmsc_wire::{
-    AttachmentId, EchoSource, ErrorCode, Header, Kind, PacketBuilder, PortId, RecordSlot,
+    AttachmentId, EchoSource, ErrorCode, Header, Kind, PacketBuilder, PortId, Probe, RecordSlot,
     RouterName, record,
 };
 
@@ -20,6 +22,7 @@ use crate::packet::{Context, Origin, Verdict};
 use crate::shared::{Shared, WorkerLink};
 use crate::stage::Env;
 use crate::tables::Tables;
+use crate::traffic::Traffic;
 use crate::worker::Floor;
 
 /// How often hello timers are looked at.
@@ -54,6 +57,15 @@ impl Shared {
     }
 }
 
+/// Hands an answer to who waits for it.
+fn hear(shared: &Shared, env: &Env<'_>, packet: &[u8], port: u8, for_herald: &mut bool) -> Verdict {
+    if !shared.own.offer(port, false, env.now, packet, usize::MAX) {
+        return Verdict::Drop(DropReason::LateAnswer);
+    }
+    *for_herald = true;
+    Verdict::Consumed
+}
+
 impl Floor {
     /// Handles a packet that is not forwarded, and says how it ended.
     pub(crate) fn consume(&mut self, env: &Env<'_>, mbuf: &mut Mbuf, context: &mut Context) {
@@ -62,6 +74,13 @@ impl Floor {
                 Some(adjacency) => {
                     let adjacency = adjacency.clone();
                     self.hello(env, &adjacency, mbuf, context)
+                }
+                None => Verdict::Drop(DropReason::UnknownNeighbour),
+            },
+            Verdict::Probe(id) => match env.chooser.tables.adjacencies.get(id) {
+                Some(adjacency) => {
+                    let adjacency = adjacency.clone();
+                    self.probe(env, &adjacency, mbuf, context)
                 }
                 None => Verdict::Drop(DropReason::UnknownNeighbour),
             },
@@ -127,22 +146,30 @@ impl Floor {
     }
 
     fn send_hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, word: Word) {
-        let number = adjacency.config.port;
-        let port = self.shared.ports[number].clone();
         let mac = match (adjacency.config.udp, adjacency.neighbour.mac()) {
             (_, Some(mac)) => mac,
             (None, None) => MacAddress::BROADCAST,
             // Not resolved yet: the question is on its way.
             (Some(_), None) => return,
         };
-        let hello = self
-            .shared
-            .speaker
-            .next(adjacency, port.id(), env.now, word);
+        let port = self.shared.ports[adjacency.config.port].id();
+        let hello = self.shared.speaker.next(adjacency, port, env.now, word);
+        self.say(env, adjacency, mac, &hello.packet());
+    }
+
+    /// Sends a packet of one hop over an adjacency, in the class of control.
+    pub(super) fn say(
+        &mut self,
+        env: &Env<'_>,
+        adjacency: &Adjacency,
+        mac: MacAddress,
+        packet: &[u8],
+    ) {
+        let number = adjacency.config.port;
         let Some(mut mbuf) = self.pool.alloc() else {
             return;
         };
-        if mbuf.fill(&hello.packet())
+        if mbuf.fill(packet)
             && adjacency
                 .outer
                 .write(&mut mbuf, mac, 0, dmsc_wire::Class::CONTROL.0, 0)
@@ -306,18 +333,39 @@ impl Floor {
                 }
                 Verdict::Consumed
             }
-            Kind::EchoReply | Kind::Error => {
-                if self
-                    .shared
-                    .own
-                    .offer(context.port, false, env.now, packet, usize::MAX)
-                {
-                    self.for_herald = true;
+            Kind::Probe => match Probe::decode(header.payload(packet)) {
+                Err(_) => Verdict::Drop(DropReason::BadProbe),
+                Ok(probe) if probe.is_question() => {
+                    let (t2, t3) = (context.arrived, (env.tsc)());
+                    // A router has no load of its own to tell.
+                    let probe = probe.answered(env.clock.to_ns(t2), env.clock.to_ns(t3), None);
+                    let source = EchoSource {
+                        gateway: env.chooser.node,
+                        attachment: AttachmentId::ANY,
+                        name: None,
+                    };
+                    let out = &mut self.scratch[..];
+                    let built = dmsc_wire::build_probe_answer(packet, &header, &probe, source, out);
+                    if let Ok(length) = built {
+                        self.originate(env, context.port, length);
+                    }
                     Verdict::Consumed
-                } else {
-                    Verdict::Drop(DropReason::LateAnswer)
                 }
-            }
+                Ok(_) => hear(
+                    &self.shared,
+                    env,
+                    packet,
+                    context.port,
+                    &mut self.for_herald,
+                ),
+            },
+            Kind::EchoReply | Kind::Error => hear(
+                &self.shared,
+                env,
+                packet,
+                context.port,
+                &mut self.for_herald,
+            ),
             _ => Verdict::Drop(DropReason::KindNotAllowed),
         }
     }
@@ -504,6 +552,8 @@ impl Floor {
             }
             if env.now >= live.next_hello.load(Relaxed) {
                 self.send_hello(env, adjacency, Word::Alive);
+                // With a hello, so that nobody wakes for it.
+                self.ask(env, adjacency);
             }
             due = due.min(live.next_hello.load(Relaxed));
             if adjacency.is_up() {
@@ -557,7 +607,7 @@ impl Floor {
     }
 
     /// Tells every neighbour that this router goes away, so that it need not find out, or that another process goes on in a moment.
-    pub(crate) fn last_word(&mut self, tables: &Tables) {
+    pub(crate) fn last_word(&mut self, tables: &Tables, traffic: &Traffic) {
         let word = if self.shared.is_handing_over() {
             Word::Pause
         } else {
@@ -572,6 +622,7 @@ impl Floor {
                 node: shared.config.node,
             },
             counters: &counters,
+            traffic,
             class_rules: &shared.config.class_rules,
             udp_port: shared.config.udp_port,
             now: dmsc_dpdk::tsc(),

@@ -80,6 +80,8 @@ named! {
         TtlTooLow => "ttl-too-low",
         /// A hello that does not belong to its adjacency, or whose MAC is wrong.
         BadHello => "bad-hello",
+        /// A probe whose payload is none.
+        BadProbe => "bad-probe",
         /// From a pod's address that is not registered.
         UnregisteredSource => "unregistered-source",
         /// A pod sent a type that pods may not send.
@@ -116,7 +118,7 @@ named! {
         ExceptionFull => "exception-full",
         /// Plain IP of a pod on a port that drops it.
         PlainIp => "plain-ip",
-        /// An answer to an echo of this router that nobody waits for any more.
+        /// An answer to an echo or probe of this router that nobody waits for any more.
         LateAnswer => "late-answer",
     }
 }

@@ -186,6 +186,11 @@ impl Speaker {
                 answer: true,
             });
         }
+        if same_boot && live.state() == State::Up {
+            let missing = hello.sequence - live.peer_sequence.load(Relaxed) - 1;
+            // A damaged sequence is not a loss of millions: with more missing than a hold time has, the link would be down.
+            live.quality.heard(missing.min(255));
+        }
         live.peer_boot.store(hello.boot_nonce, Relaxed);
         live.peer_sequence.store(hello.sequence, Relaxed);
         live.peer_port.store(hello.port.0, Relaxed);
@@ -241,6 +246,9 @@ impl Speaker {
             return None;
         }
         live.changes.fetch_add(1, Relaxed);
+        if after == State::Up {
+            live.quality.begin();
+        }
         Some((State::from_number(before), after))
     }
 }

@@ -114,6 +114,7 @@ impl Pacer {
         let work = !link.raw.is_empty()
             || !link.inject.is_empty()
             || link.hurry.load(Relaxed)
+            || link.tallies.is_offered()
             || !shared.is_running();
         if !work && !limit.is_zero() {
             let mut fds: ArrayVec<PollFd<'_>, 65> = ArrayVec::new();

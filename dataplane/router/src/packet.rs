@@ -38,6 +38,8 @@ pub enum Verdict {
     Own,
     /// A hello of a neighbour.
     Hello(AdjacencyId),
+    /// A probe of a neighbour, or its answer to one.
+    Probe(AdjacencyId),
     /// Address resolution (ARP) for the worker.
     Arp,
     /// ICMP or ICMPv6 that the worker wants to see: neighbour discovery, unreachable, too big.

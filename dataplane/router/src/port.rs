@@ -1,7 +1,7 @@
 //! A running port as the stages see it: its configuration and the few bits that change.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dmsc_dpdk::PortHandle;
@@ -43,6 +43,7 @@ pub struct Tuning {
     packets_per_s: AtomicU64,
     bytes_per_s: AtomicU64,
     rate_bytes_per_s: AtomicU64,
+    capacity_mbps: AtomicU32,
     cross: AtomicU64,
 }
 
@@ -66,6 +67,7 @@ impl Tuning {
             packets_per_s: AtomicU64::default(),
             bytes_per_s: AtomicU64::default(),
             rate_bytes_per_s: AtomicU64::default(),
+            capacity_mbps: AtomicU32::default(),
             cross: AtomicU64::default(),
         };
         tuning.set(config);
@@ -84,11 +86,19 @@ impl Tuning {
         self.bytes_per_s.store(bytes_per_s, Relaxed);
         self.rate_bytes_per_s
             .store(config.rate_bytes_per_s, Relaxed);
+        self.capacity_mbps.store(config.capacity_mbps, Relaxed);
     }
 
     /// Most that leaves by the port, all workers together; 0: as much as its driver takes.
     pub fn rate_bytes_per_s(&self) -> u64 {
         self.rate_bytes_per_s.load(Relaxed)
+    }
+
+    /// Of the link behind the port as the configuration has it, Mbit/s: no more than its rate; 0: not told.
+    pub fn capacity_mbps(&self) -> u32 {
+        let rate = (self.rate_bytes_per_s() / 125_000) as u32;
+        let capacities = [rate, self.capacity_mbps.load(Relaxed)];
+        capacities.into_iter().filter(|c| *c > 0).min().unwrap_or(0)
     }
 
     /// Where the port leads without a look at the packets. Only measurements set this: it is what plain MAC forwarding costs.

@@ -15,6 +15,7 @@ use crate::hello::Speaker;
 use crate::lane::{Bell, Lane};
 use crate::port::Ports;
 use crate::trace::Tracer;
+use crate::traffic::Exchange;
 
 /// The way to and from one worker.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct WorkerLink {
     pub bell: Bell,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// Through which its counts of calls are read.
+    pub tallies: Exchange,
     /// Core that it is pinned to.
     pub core: Option<usize>,
     /// Timers are to be looked at now: a port or the tables changed.

@@ -150,6 +150,7 @@ pub fn describe(record: &Record) -> String {
         Verdict::Deliver(id) => format!("to attachment {id}"),
         Verdict::Own => "to this router".to_string(),
         Verdict::Hello(id) => format!("hello of adjacency {id}"),
+        Verdict::Probe(id) => format!("probe of adjacency {id}"),
         Verdict::Arp => "ARP".to_string(),
         Verdict::Icmp => "ICMP".to_string(),
         Verdict::Kernel => "to the kernel".to_string(),

@@ -25,7 +25,7 @@ pub enum BuildError {
         /// The name that is missing.
         which: WhichName,
     },
-    /// Hello and probe carry no names.
+    /// A hello carries no names.
     #[error("{0} carries no names")]
     UnexpectedName(Kind),
     /// The class does not fit three bits.
@@ -291,14 +291,14 @@ impl<'a> PacketBuilder<'a> {
     fn check(&self) -> Result<(), BuildError> {
         let kind = self.kind;
         let has_name = !self.destination.is_empty() || !self.source.is_empty();
-        if !kind.is_named() && has_name {
+        if !kind.may_be_named() && has_name {
             return Err(BuildError::UnexpectedName(kind));
         }
         for (which, name) in [
             (WhichName::Destination, self.destination),
             (WhichName::Source, self.source),
         ] {
-            if kind.is_named() && name.is_empty() {
+            if (kind.is_named() || has_name) && name.is_empty() {
                 return Err(BuildError::MissingName { kind, which });
             }
         }

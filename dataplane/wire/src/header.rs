@@ -184,7 +184,8 @@ fn check_names(
         (WhichName::Destination, destination),
         (WhichName::Source, source),
     ];
-    if kind.is_named() {
+    // The first test decides for all that is forwarded in numbers.
+    if kind.is_named() || (kind.may_be_named() && destination | source != 0) {
         if let Some((which, _)) = present.into_iter().find(|&(_, length)| length == 0) {
             return Err(ParseError::MissingName(which));
         }

@@ -18,7 +18,7 @@ pub enum Kind {
     Error = 4,
     /// Keeps an adjacency; never forwarded.
     Hello = 5,
-    /// Measures an adjacency; never forwarded.
+    /// Measures an adjacency, or with names a way; the payload tells question and answer apart.
     Probe = 6,
 }
 
@@ -55,22 +55,28 @@ impl Kind {
         self as u8
     }
 
-    /// Whether the packet travels by name and therefore carries both names: all but hello and probe.
+    /// Whether the packet always travels by name and therefore carries both names: all but hello and probe.
     #[inline]
     pub const fn is_named(self) -> bool {
         (self as u8) <= Kind::Error as u8
     }
 
-    /// Whether a pod may send it: request, response and the two echoes (design §4.2).
+    /// Whether the packet may carry both names: with them a probe travels by name, without it stays on its adjacency.
+    #[inline]
+    pub const fn may_be_named(self) -> bool {
+        !matches!(self, Kind::Hello)
+    }
+
+    /// Whether a pod may send it to anybody: request, response and the two echoes (design §4.2). Answers to probes go to routers only.
     #[inline]
     pub const fn is_from_pods(self) -> bool {
         (self as u8) <= Kind::EchoReply as u8
     }
 
-    /// Request or echo-request: what a name may be resolved for once more (late binding, design §4.3).
+    /// Request, echo-request or probe: what a name may be resolved for, also once more (late binding, design §4.3). Answers to probes are pinned.
     #[inline]
     pub const fn is_call(self) -> bool {
-        matches!(self, Kind::Request | Kind::EchoRequest)
+        matches!(self, Kind::Request | Kind::EchoRequest | Kind::Probe)
     }
 
     /// Response, echo-reply or error: goes to the gateway and attachment that the call carried.

@@ -56,7 +56,7 @@ pub use name::{Name, NameBuf, NameError, NameFault, RouterName};
 pub use name_text::{NameTextError, NameTextFault};
 pub use options::{OptionType, Options, RawOption};
 pub use parse_error::{OptionFault, ParseError, WhichName};
-pub use probe::{Probe, ProbeError};
+pub use probe::{Probe, ProbeError, ProbeHealth, ProbeState, build_probe_answer};
 pub use record::{RecordSlot, Slots};
 pub use reply::{EchoSource, build_echo_reply};
 

@@ -42,7 +42,7 @@ pub enum ParseError {
     /// A packet that travels by name lacks one; types 0–4 carry both.
     #[error("{0} name missing")]
     MissingName(WhichName),
-    /// Hello and probe carry no names.
+    /// A hello carries no names.
     #[error("{0} name on a type that has none")]
     UnexpectedName(WhichName),
     /// A name that is not canonical.

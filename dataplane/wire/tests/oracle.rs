@@ -60,10 +60,11 @@ fn oracle(packet: &[u8]) -> Verdict<Decoded> {
         names_len += 1;
     }
     let mut area = Cursor(rest.take(names_len).ok_or("names-overrun")?);
-    if kind <= 4 && name_lens.contains(&0) {
+    let one = name_lens.contains(&0) && name_lens != [0, 0];
+    if kind <= 4 && name_lens.contains(&0) || kind == 6 && one {
         return Err("missing-name");
     }
-    if kind >= 5 && name_lens != [0, 0] {
+    if kind == 5 && name_lens != [0, 0] {
         return Err("unexpected-name");
     }
     let mut names = Vec::new();
@@ -153,7 +154,12 @@ fn body(kind: u64, p: &[u8]) -> Verdict<()> {
             check(p[24] > 0 && p[25] >= p[24], "hello-bad-versions")?;
             check(!zero(26..28) && p[28] > 0, "hello-bad-timing")
         }
-        6 => check(p.len() == 40, "probe-bad-length"),
+        6 => {
+            check(p.len() == 48, "probe-bad-length")?;
+            let state = p[41] == 1 || zero(40..44);
+            check(p[41] < 2 && state && zero(44..48), "probe-not-zero")?;
+            check(p[40] < 3, "probe-bad-health")
+        }
         _ => Ok(()),
     }
 }

@@ -84,6 +84,8 @@ fn every_kind_option_and_reason_has_a_vector() {
         "hello-bad-versions",
         "hello-bad-timing",
         "probe-bad-length",
+        "probe-not-zero",
+        "probe-bad-health",
     ];
     let want: BTreeSet<&str> = ParseError::REASONS
         .into_iter()
@@ -233,6 +235,10 @@ fn payload(v: &Vector, kind: Kind) -> Vec<u8> {
             t2: number(v, "probe.t2"),
             t3: number(v, "probe.t3"),
             t4: number(v, "probe.t4"),
+            state: (number::<u8>(v, "probe.flags") == 1).then(|| ProbeState {
+                health: ProbeHealth::from_code(number(v, "probe.health")).expect("health"),
+                load_permille: number(v, "probe.load"),
+            }),
         }
         .payload()
         .to_vec(),

@@ -12,6 +12,7 @@ local KINDS = {
 local ECNS = { [0] = "not capable", "ECT(1)", "ECT(0)", "CE" }
 local OPTIONS = { [0x00] = "PAD", [0x41] = "RECORD" }
 local CODES = { "no-route", "hop-limit", "too-big", "denied", "source-not-owned", "overloaded" }
+local HEALTHS = { [0] = "healthy", "draining", "overloaded" }
 local STATES = { [0] = "down", "init", "up" }
 
 local PAD, RECORD = 0x00, 0x41
@@ -80,9 +81,12 @@ field("uint16", "hello.key_id", "Key id", base.DEC)
 field("bytes", "hello.mac", "MAC")
 field("uint64", "probe.id", "Id", base.DEC)
 field("uint64", "probe.t1", "Left the sender (ns)", base.DEC)
-field("uint64", "probe.t2", "Arrived at the neighbour (ns)", base.DEC)
-field("uint64", "probe.t3", "Left the neighbour (ns)", base.DEC)
+field("uint64", "probe.t2", "Arrived at the answerer (ns)", base.DEC)
+field("uint64", "probe.t3", "Left the answerer (ns)", base.DEC)
 field("uint64", "probe.t4", "Arrived back (ns)", base.DEC)
+field("uint8", "probe.health", "Health", base.DEC, HEALTHS)
+field("uint8", "probe.flags", "Flags", base.DEC)
+field("uint16", "probe.load", "Load (thousandths)", base.DEC)
 field("string", "invalid", "Invalid")
 
 local all = {}
@@ -226,11 +230,20 @@ end
 
 -- Section 7.
 local function probe_payload(body, tree)
-  if not body or body:len() ~= 40 then
+  if not body or body:len() ~= 48 then
     return "probe-bad-length"
   end
   for i, name in ipairs({ "id", "t1", "t2", "t3", "t4" }) do
     tree:add(f["probe." .. name], body(8 * (i - 1), 8))
+  end
+  tree:add(f["probe.health"], body(40, 1))
+  tree:add(f["probe.flags"], body(41, 1))
+  tree:add(f["probe.load"], body(42, 2))
+  local flags = body(41, 1):uint()
+  if flags > 1 or flags == 0 and not all_zero(body(40, 4)) or not all_zero(body(44, 4)) then
+    return "probe-not-zero"
+  elseif not HEALTHS[body(40, 1):uint()] then
+    return "probe-bad-health"
   end
 end
 
@@ -283,12 +296,12 @@ local function packet(tvb, tree, info)
   local start = math.ceil(names_end / 4) * 4
   if start > header then
     return "names-overrun"
-  elseif kind <= 4 and (d == 0 or s == 0) then
+  elseif (kind <= 4 or kind == 6 and d + s > 0) and (d == 0 or s == 0) then
     return "missing-name"
-  elseif kind > 4 and d + s > 0 then
+  elseif kind == 5 and d + s > 0 then
     return "unexpected-name"
   end
-  if kind <= 4 then
+  if d > 0 then
     local to, from = name_text(tvb(FIXED, d)), name_text(tvb(FIXED + d, s))
     if not to or not from then
       return "name-not-canonical"

@@ -57,6 +57,10 @@ impl Issuer {
             let identity = Identity::Authority(authority.name.clone());
             issue(identity, &scope, &paths.credentials(&authority.name))?;
         }
+        for center in &plan.centers {
+            let identity = Identity::Center(center.name.clone());
+            issue(identity, &everything, &paths.credentials(&center.name))?;
+        }
         let operator = Identity::Operator {
             role: Role::Admin,
             name: "lab".into(),

@@ -19,6 +19,7 @@ mod programs;
 mod report;
 mod restore;
 mod revoked;
+mod schedule;
 mod spread;
 pub mod stream;
 mod two;
@@ -65,6 +66,8 @@ const STEPS: &[(&str, StepFn)] = &[
     ("bad-link", bad::link),
     ("bad-http", bad::http),
     ("revoked", revoked::run),
+    (SCHEDULE, schedule::run),
+    (NO_SCSC, schedule::none),
 ];
 
 /// Steps with unmodified programs: the edges of the lab file run.
@@ -83,6 +86,9 @@ const EDGES: &[&str] = &[
 /// The only step without services.
 const CONVERGE: &str = "converge";
 const NO_CENTER: &str = "no-center";
+/// The only steps with scheduling centers: what the others do to links is theirs to judge.
+const SCHEDULE: &str = "schedule";
+const NO_SCSC: &str = "no-scsc";
 /// Some time before `no-center`: gateways ask for new authorisations at a third of the life of what they have, and what lives for a minute is renewed
 /// with a shorter life after 20 s, while other steps run.
 const BEFORE_CENTER: &str = "noisy-pod";
@@ -180,6 +186,11 @@ fn prepare(lab: &mut Lab, options: &DemoOptions, name: &str) -> anyhow::Result<(
     if EDGES.contains(&name)
         && !lab.has_edges()
         && let Err(error) = lab.start_edges()
+    {
+        return Err(lab.explain(error));
+    }
+    if [SCHEDULE, NO_SCSC].contains(&name)
+        && let Err(error) = lab.start_centers()
     {
         return Err(lab.explain(error));
     }

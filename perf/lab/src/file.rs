@@ -70,6 +70,9 @@ pub struct LabFile {
     /// Who says which pod may announce what; none: one authority for everything.
     #[serde(default)]
     pub authority: Vec<Authority>,
+    /// Scheduling centers, for all gateways.
+    #[serde(default)]
+    pub center: Vec<Center>,
     /// What identities may announce besides the services of their pods.
     #[serde(default)]
     pub policy: Vec<Policy>,
@@ -95,6 +98,26 @@ pub struct Authority {
     /// How long what it signs admits new prefixes.
     #[serde(default = "default_authorisation_seconds")]
     pub authorisation_seconds: Spanned<u32>,
+}
+
+/// A scheduling center beside the authorities; the order is that of its number as a replica.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Center {
+    /// Short name.
+    pub name: Spanned<String>,
+    /// Two-way delay from which on a member is bad for a gateway, ms; good again below 70 % of it.
+    #[serde(default = "default_center_delay_ms")]
+    pub delay_ms: Spanned<u32>,
+    /// The same of delay variation.
+    #[serde(default = "default_center_jitter_ms")]
+    pub jitter_ms: Spanned<u32>,
+    /// Unused bandwidth on the way up to which it is bad, Mbit/s; good again from half as much again.
+    #[serde(default = "default_center_bandwidth_mbit")]
+    pub bandwidth_mbit: Spanned<u32>,
+    /// Load of a member from which on it is bad, percent; good again below 70 % of it.
+    #[serde(default = "default_center_load_percent")]
+    pub load_percent: Spanned<u32>,
 }
 
 /// What an identity may announce that no service of the file announces from the start.
@@ -292,6 +315,22 @@ fn default_authorisation_seconds() -> Spanned<u32> {
     Spanned::new(0..0, 3_600)
 }
 
+fn default_center_delay_ms() -> Spanned<u32> {
+    Spanned::new(0..0, 20)
+}
+
+fn default_center_jitter_ms() -> Spanned<u32> {
+    Spanned::new(0..0, 10)
+}
+
+fn default_center_bandwidth_mbit() -> Spanned<u32> {
+    Spanned::new(0..0, 5)
+}
+
+fn default_center_load_percent() -> Spanned<u32> {
+    Spanned::new(0..0, 90)
+}
+
 struct Checker<'a> {
     path: &'a Path,
     text: &'a str,
@@ -373,6 +412,21 @@ impl Checker<'_> {
                     "authority.authorisation_seconds",
                     "must be 10 to 2592000 s".into(),
                 ));
+            }
+        }
+        for center in &lab.center {
+            self.short_name(&center.name, "center.name", 10)?;
+            if !names.insert(center.name.get_ref()) {
+                let why = "used twice, or by an authority; give each its own";
+                return Err(self.wrong(&center.name, "center.name", why.into()));
+            }
+            for (value, field) in [
+                (&center.delay_ms, "center.delay_ms"),
+                (&center.jitter_ms, "center.jitter_ms"),
+            ] {
+                if !(2..=10_000).contains(value.get_ref()) {
+                    return Err(self.wrong(value, field, "must be 2 to 10000 ms".into()));
+                }
             }
         }
         for name in lab.policy.iter().flat_map(|p| &p.names) {

@@ -2,6 +2,7 @@
 
 mod authorities;
 mod build;
+mod centers;
 mod clients;
 mod converge;
 mod edges;
@@ -75,6 +76,8 @@ pub struct Lab {
     pub routers: Vec<Router>,
     /// Prefix authorities, as in the plan; none while one is dead.
     pub authorities: Vec<Option<Process>>,
+    /// Scheduling centers, as in the plan; none while one is dead.
+    pub centers: Vec<Option<Process>>,
     /// How the start went.
     pub startup: Startup,
     issuer: Issuer,
@@ -151,6 +154,7 @@ impl Lab {
             logs,
             routers: Vec::new(),
             authorities: Vec::new(),
+            centers: Vec::new(),
             startup: Startup::default(),
             issuer,
             keep: options.keep,
@@ -179,6 +183,11 @@ impl Lab {
         build::network(&self.plan)?;
         self.start_wires(options.seed)?;
         self.start_authorities()?;
+        if options.hold_services {
+            self.plan.centers_held = true;
+        } else {
+            self.start_centers()?;
+        }
         self.start_routers()?;
         if let Some(outside) = self.plan.outside.clone() {
             self.outside = Some(OutsideHost::start(self, &outside)?);
@@ -287,6 +296,7 @@ impl Lab {
             .iter_mut()
             .flat_map(|r| r.dataplane.iter_mut().chain(r.controller.iter_mut()))
             .chain(self.authorities.iter_mut().flatten())
+            .chain(self.centers.iter_mut().flatten())
             .chain(self.wires.iter_mut())
             .chain(self.servers.values_mut())
             .chain(self.workloads.values_mut())
@@ -309,6 +319,7 @@ impl Lab {
         }
         self.routers.clear();
         self.authorities.clear();
+        self.centers.clear();
         self.wires.clear();
         self.servers.clear();
         self.workloads.clear();
@@ -328,6 +339,7 @@ impl Lab {
         }
         std::mem::take(&mut self.authorities)
             .into_iter()
+            .chain(std::mem::take(&mut self.centers))
             .flatten()
             .for_each(Process::leave);
         std::mem::take(&mut self.wires)
@@ -359,8 +371,8 @@ fn choose_memory(plan: &mut Plan) {
     if plan.router.huge != "auto" {
         return;
     }
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let number = |key: &str| -> u64 {
+        let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         info.lines()
             .find_map(|line| line.strip_prefix(key))
             .and_then(|rest| rest.split_whitespace().next())
@@ -368,10 +380,16 @@ fn choose_memory(plan: &mut Plan) {
             .unwrap_or(0)
     };
     let size_mb = (number("Hugepagesize:") / 1_024).max(1);
-    let free = number("HugePages_Free:");
     let each = u64::from(plan.router.memory_mb).div_ceil(size_mb);
     // One more: a dataplane that takes over lives beside the one that it replaces.
     let needed = each * (plan.nodes.len() as u64 + 1);
+    // The kernel gives pages of a lab that just ended back a moment later.
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut free = number("HugePages_Free:");
+    while free < needed && number("HugePages_Total:") >= needed && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        free = number("HugePages_Free:");
+    }
     plan.router.huge = if free >= needed { "yes" } else { "no" }.into();
     if free < needed {
         eprintln!(

@@ -1,11 +1,13 @@
 //! From a lab file to what is made: namespaces, interfaces, addresses, adjacency ids. A pure function: the same file, the same lab.
 
 mod authority;
+mod center;
 mod edge;
 
 use std::collections::HashMap;
 
 pub use authority::AuthorityPlan;
+pub use center::CenterPlan;
 pub use edge::{EdgePlan, EdgePodPlan, LibraryPlan, ServePlan};
 
 use anyhow::bail;
@@ -35,6 +37,10 @@ pub struct Plan {
     pub shared: Vec<(String, Vec<usize>)>,
     /// Who says which pod may announce what.
     pub authorities: Vec<AuthorityPlan>,
+    /// Who moves traffic by what is measured.
+    pub centers: Vec<CenterPlan>,
+    /// They are not there yet, and gateways are not told of them.
+    pub centers_held: bool,
     /// What identities may announce besides the services of their pods.
     pub policies: Vec<(String, Vec<NameBuf>)>,
     /// The host outside of the mesh.
@@ -244,6 +250,8 @@ impl Plan {
             pods: Vec::new(),
             shared: Vec::new(),
             authorities: authority::authorities(file)?,
+            centers: center::centers(file),
+            centers_held: false,
             policies: Vec::new(),
             outside: file.outside.as_ref().map(|outside| OutsidePlan {
                 namespace: format!("{name}-outside"),

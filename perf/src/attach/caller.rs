@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::echo::{ANSWER, MARK, unpack};
+use super::echo::{ACKNOWLEDGED, ANSWER, MARK, unpack};
 use super::link::{Link, Message, id_of};
 use super::order::{Load, Pace, Seen};
 
@@ -47,6 +47,26 @@ impl Bulk {
         self.settled = settled;
         self.counted += u64::from(counted.wrapping_sub(self.counted as u32));
         true
+    }
+
+    /// Hears what is still under way when a load is over. Nobody listens between loads: the next one would take it for under way, and wait for it with a full window.
+    fn drain(&mut self, link: &mut dyn Link) {
+        let mut last = Instant::now();
+        while self.sent - self.settled >= ACKNOWLEDGED {
+            if last.elapsed() > PATIENCE {
+                self.settled = self.sent;
+                return;
+            }
+            let received = link.receive(&mut |packet| {
+                let acknowledged = answered(packet, MARK).map(unpack);
+                if acknowledged.is_some_and(|a| self.acknowledge(a)) {
+                    last = Instant::now();
+                }
+            });
+            if received == 0 {
+                link.wait(STEP);
+            }
+        }
     }
 }
 
@@ -198,12 +218,14 @@ impl Caller {
             }
         }
         let done = bulk.counted - counted_before;
-        Seen {
+        let seen = Seen {
             done,
             lost: (bulk.settled - settled_before).saturating_sub(done),
             seconds: last.duration_since(start).as_secs_f64(),
             ..Seen::default()
-        }
+        };
+        bulk.drain(link);
+        seen
     }
 }
 

@@ -7,7 +7,7 @@ use super::link::{Link, Message};
 use super::site::GATEWAY;
 
 /// Messages that one acknowledgement is for, as between edges.
-const ACKNOWLEDGED: u64 = 16;
+pub const ACKNOWLEDGED: u64 = 16;
 /// Fills the payload of an answer to a call.
 pub const ANSWER: u8 = 0;
 /// Fills the payload of an acknowledgement.

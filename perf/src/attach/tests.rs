@@ -49,11 +49,18 @@ struct Near {
     pushed: u64,
     lose_each: Option<u64>,
     longest: usize,
+    /// Looks at what came that find nothing before one that does.
+    late: u32,
+    looks: u32,
+    /// Waits in a row, with nothing sent and nothing received between them, and the most of them.
+    waits: u64,
+    most_waits: u64,
 }
 
 impl Link for Near {
     fn push(&mut self, message: &Message, id: u64) {
         self.pushed += 1;
+        self.waits = 0;
         if self
             .lose_each
             .is_none_or(|n| !self.pushed.is_multiple_of(n))
@@ -67,15 +74,22 @@ impl Link for Near {
     }
 
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> usize {
+        self.looks += 1;
+        if !self.looks.is_multiple_of(self.late + 1) {
+            return 0;
+        }
         let packets: Vec<Vec<u8>> = self.queues.back.drain(..).collect();
         for packet in &packets {
             self.longest = self.longest.max(packet.len());
+            self.waits = 0;
             each(packet);
         }
         packets.len()
     }
 
     fn wait(&mut self, _limit: Duration) {
+        self.waits += 1;
+        self.most_waits = self.most_waits.max(self.waits);
         std::thread::yield_now();
     }
 }
@@ -131,4 +145,20 @@ fn what_is_lost_stops_nothing_and_is_counted() {
     link.lose_each = None;
     let seen = run(&mut link, &mut caller, Pace::Window(8), 500);
     assert_eq!(seen.lost, 0, "the next load begins anew: {seen:?}");
+}
+
+#[test]
+fn what_is_under_way_when_bulk_ends_does_not_stop_the_next() {
+    let (mut link, mut caller) = (Near::default(), Caller::new());
+    link.late = 3;
+    for _ in 0..3 {
+        let seen = run(&mut link, &mut caller, Pace::Bulk(128), 1_200);
+        assert!(seen.done > 0 && seen.lost == 0, "{seen:?}");
+        // One that stands still waits in vain until it gives up, thousands of times.
+        assert!(link.most_waits < 16, "{} waits in vain", link.most_waits);
+        // As the process does while it waits for its next order.
+        link.late = 0;
+        while link.receive(&mut |_| {}) > 0 {}
+        link.late = 3;
+    }
 }

@@ -26,9 +26,13 @@ pub struct HttpArgs {
     /// What is spoken
     #[arg(long, value_delimiter = ',', value_name = "PROTOCOL,…", default_values_t = Protocol::ALL)]
     pub protocol: Vec<Protocol>,
-    /// Rounds; every round has all columns
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds; every round has all columns. 0: only the load at 1,000/s, in `--latency-rounds`
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub rounds: u32,
+    /// Rounds after these that have only the load at 1,000/s: what is added over direct there is little beside how much the machine differs from
+    /// one minute to the next, so it needs more rounds than the rest
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub latency_rounds: u32,
     /// Of each load, s
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
@@ -42,7 +46,7 @@ pub struct HttpArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=400))]
     pub services: u32,
     /// One round, 1 s each, three rates: whether all of it runs, not what it costs
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    #[arg(long, conflicts_with_all = ["rounds", "latency_rounds", "seconds"])]
     pub quick: bool,
     /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the tables
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]

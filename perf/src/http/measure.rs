@@ -32,6 +32,17 @@ pub struct Plan {
     pub cores: Vec<usize>,
 }
 
+impl Plan {
+    /// One point of the curve, and nothing else.
+    pub fn only_at(&self, rate: u64) -> Plan {
+        Plan {
+            connections: Vec::new(),
+            rates: vec![rate],
+            ..self.clone()
+        }
+    }
+}
+
 /// CPU time of a part, per answer.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct PerAnswer {
@@ -155,7 +166,7 @@ pub fn round(
         say(&point);
         done.maximum.push(point);
     }
-    let highest = done.best().map_or(0.0, |point| point.seen.rps);
+    let highest = done.best().map_or(f64::INFINITY, |point| point.seen.rps);
     for rate in &plan.rates {
         // Beyond its highest rate a queue would be measured.
         if *rate as f64 > 0.9 * highest {

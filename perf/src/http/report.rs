@@ -37,8 +37,17 @@ pub struct Setting {
     pub size: usize,
     /// Rounds that were asked for.
     pub rounds: u32,
+    /// After these, rounds with nothing but the load at 1,000/s.
+    pub latency_rounds: u32,
     /// What single things cost here.
     pub prices: Prices,
+}
+
+impl Setting {
+    /// Numbers of rounds go from 1 to this.
+    pub fn all_rounds(&self) -> u32 {
+        self.rounds + self.latency_rounds
+    }
 }
 
 /// Everything.
@@ -182,7 +191,7 @@ impl Report {
     ) -> Self {
         let data = Data {
             rounds: &rounds,
-            count: setting.rounds,
+            count: setting.all_rounds(),
         };
         let mut summary = Vec::new();
         let mut comparison = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use dmsc_lab::wait;
 
 use super::args::{Attach, HttpArgs};
@@ -10,7 +10,7 @@ use super::calibrate::Prices;
 use super::certificates::Certificates;
 use super::column::{Column, Protocol};
 use super::machine::Machine;
-use super::measure::{self, Plan, Point, Round};
+use super::measure::{self, COMPARED_RATE, Plan, Point, Round};
 use super::peers;
 use super::report::{LeftOut, Report, Setting};
 use super::rig::{Programs, Rig, Wanted};
@@ -39,6 +39,9 @@ impl Run {
     /// # Errors
     /// When prices cannot be measured.
     pub fn prepare(args: &HttpArgs, cores: Vec<usize>) -> anyhow::Result<Self> {
+        if !args.quick && args.rounds + args.latency_rounds == 0 {
+            bail!("--rounds 0 and --latency-rounds 0: nothing is to be measured; give one of them");
+        }
         let own = std::env::current_exe()?;
         let beside = own.parent().unwrap_or(Path::new("."));
         let tools = args
@@ -98,6 +101,7 @@ impl Run {
                 plan,
                 size,
                 rounds: if args.quick { 1 } else { args.rounds },
+                latency_rounds: if args.quick { 0 } else { args.latency_rounds },
                 prices: Prices::measure(size, &cores)?,
             },
             columns,
@@ -118,7 +122,7 @@ impl Run {
         let site = Site::make()?;
         let files = Certificates::make(site.path())?;
         let mut complete = || -> anyhow::Result<()> {
-            for number in 1..=self.setting.rounds {
+            for number in 1..=self.setting.all_rounds() {
                 for protocol in &self.protocols {
                     for column in &self.columns {
                         rounds.push(self.one(&site, &files, *column, *protocol, number)?);
@@ -148,14 +152,19 @@ impl Run {
         protocol: Protocol,
         number: u32,
     ) -> anyhow::Result<Round> {
-        let all = self.setting.rounds;
+        let all = self.setting.all_rounds();
         let title = format!(
             "round {number} of {all}: {} {}",
             protocol.text(),
             column.text()
         );
         let about = || format!("in {title}");
-        let plan = &self.setting.plan;
+        let only_latency = number > self.setting.rounds;
+        let plan = if only_latency {
+            &self.setting.plan.only_at(COMPARED_RATE)
+        } else {
+            &self.setting.plan
+        };
         let start = |services| {
             let wanted = Wanted {
                 column,
@@ -169,12 +178,14 @@ impl Run {
         let say = |point: &Point| eprintln!("http: {title}: {}", progress(point));
         let mut rig = start(1)?;
         let mut round = measure::round(&mut rig, plan, column, number, &say).with_context(about)?;
-        let bytes = rig.iperf.filter(|_| self.iperf && protocol == Protocol::H1);
+        let bytes = rig
+            .iperf
+            .filter(|_| self.iperf && !only_latency && protocol == Protocol::H1);
         if let Some(target) = bytes {
             let rate = beside(rig.throughput(site, target, plan.seconds), &title)?;
             round.throughput_gbps = rate;
         }
-        if number == 1 && column != Column::Direct {
+        if number == 1 && !only_latency && column != Column::Direct {
             let one = measure::memory(&mut rig, plan, 1);
             drop(rig);
             let many = || measure::memory(&mut start(self.services)?, plan, self.services);

@@ -13,6 +13,10 @@ use super::statistics::{BreakEven, Spread};
 pub fn show(report: &Report) -> String {
     let mut text = String::new();
     let rounds = report.setting.rounds;
+    let more = match report.setting.latency_rounds {
+        0 => String::new(),
+        more => format!(", at 1,000/s of {}", rounds + more),
+    };
     for protocol in Protocol::ALL {
         let rows: Vec<&Summary> = report
             .summary
@@ -24,7 +28,7 @@ pub fn show(report: &Report) -> String {
         }
         let _ = write!(
             text,
-            "\n{}: answers of {} bytes, medians of {rounds} rounds; CPU of all processes on the path per answer, softirqs included\n{}\n",
+            "\n{}: answers of {} bytes, medians of {rounds} rounds{more}; CPU of all processes on the path per answer, softirqs included\n{}\n",
             protocol.text(),
             report.setting.size,
             main(&rows)

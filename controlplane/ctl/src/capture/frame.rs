@@ -268,14 +268,18 @@ impl DmscView {
                 "DMSC hello node {} port {} seq {} {:?}",
                 hello.node, hello.port, hello.sequence, hello.state
             ),
-            Body::Probe(probe) => format!("DMSC probe id {}", probe.id),
+            Body::Probe(probe) if self.source_name.is_none() => {
+                format!("DMSC probe id {}", probe.id)
+            }
             _ => {
-                let error = match body {
+                let what = match body {
                     Body::Error(error) => format!(" {:?} from node {}", error.code, error.node),
+                    Body::Probe(probe) if probe.is_question() => " question".to_owned(),
+                    Body::Probe(_) => " answer".to_owned(),
                     _ => String::new(),
                 };
                 format!(
-                    "DMSC {}{error} {} > {}{flags} dom {} flow 0x{:x} id {} hops {} len {}+{}",
+                    "DMSC {}{what} {} > {}{flags} dom {} flow 0x{:x} id {} hops {} len {}+{}",
                     self.kind,
                     end(
                         &self.source_name,

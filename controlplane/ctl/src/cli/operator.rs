@@ -14,7 +14,10 @@ use crate::text::parse_name;
 pub enum NodeShow {
     /// Routers and gateways of the network, with distance from here
     Nodes,
-    /// Links of the network; own ones with hello, session and messages
+    /// Links of the network with what they are like as their nodes measure; own ones with hello, session and messages
+    #[command(
+        after_help = "measured, varies: one way, half of the round trip of probes; classes 6 and 7 go by \"delay us\", which is configured.\nloss: of what the peer sends to the node, over a minute; that of the other direction is in the peer's line.\ncapacity, left: towards the peer; \"-\" where nobody knows: give capacity_mbps to the port or capacity_kbps to the adjacency.\nFigures change here after 10 %, ten points of load, or two minutes."
+    )]
     Links,
     /// Link-state database: every object with its sequence and lifetime
     #[command(
@@ -39,6 +42,40 @@ pub enum NodeShow {
     Convergence,
     /// Changing calls: who, what, and what came of it; the latest last
     Audit(AuditArgs),
+    /// What gateways measured between each other: delay, jitter, loss, bandwidth, load (at a scheduling center)
+    #[command(
+        after_help = "Examples:\n  dmscctl --node /run/dmsc-scsc/operator.sock show quality\n  dmscctl show quality --from 1\n  dmscctl --json show quality | jq '.pairs[] | select(.loss_percent > 1)'\n\nOf the last report of each pair. Delay is two-way, jitter the difference of consecutive delays; what nobody knows is a dash."
+    )]
+    Quality(QualityArgs),
+    /// Policies: of a scheduling center those in force, with what nodes made of them; of a gateway those held, applied or not and why
+    #[command(
+        after_help = "Examples:\n  dmscctl --node /run/dmsc-scsc/operator.sock show policies\n  dmscctl --node /run/dmsc/sg1.operator.sock show policies\n\nStates at a gateway: applied; behind (another one counts); ignored (plain routes hold); no route."
+    )]
+    Policies,
+    /// What a scheduling center changed and why; the latest last
+    Decisions(DecisionsArgs),
+}
+
+/// `show quality`.
+#[derive(Debug, Args)]
+pub struct QualityArgs {
+    /// Only what this gateway measured
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "NODE")]
+    pub from: Option<u32>,
+    /// Only towards this gateway
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "NODE")]
+    pub to: Option<u32>,
+    /// Most pairs to print; 0 = all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub limit: u32,
+}
+
+/// `show decisions`.
+#[derive(Debug, Args)]
+pub struct DecisionsArgs {
+    /// Most decisions to print
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "N")]
+    pub limit: u32,
 }
 
 /// `show lsdb`.

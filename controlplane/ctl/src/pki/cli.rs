@@ -17,9 +17,9 @@ pub enum Pki {
         after_help = "Example:\n  dmscctl pki init pki --trust-domain dmsc.test\n\nMakes pki/root.pem and pki/root.key.pem. The key is needed to issue and to revoke, and by no daemon: keep it offline."
     )]
     Init(Init),
-    /// Issue credentials of a node, pod, authority or operator: cert.pem, key.pem, root.pem
+    /// Issue credentials of a node, pod, authority, scheduling center or operator: cert.pem, key.pem, root.pem
     #[command(
-        after_help = "Examples:\n  dmscctl pki issue --root pki --out sg1 node 1 sg\n  dmscctl pki issue --root pki --out pod1 pod pod1/a --days 30\n  dmscctl pki issue --root pki --out spa1 spa spa1 --subtree /shop --subtree /lab --domain 1\n  dmscctl pki issue --root pki --out eva operator eva operate\n\nThe same again renews, with a new key: one that was copied or revoked is of no use any more. Daemons read the folder when they start."
+        after_help = "Examples:\n  dmscctl pki issue --root pki --out sg1 node 1 sg\n  dmscctl pki issue --root pki --out pod1 pod pod1/a --days 30\n  dmscctl pki issue --root pki --out spa1 spa spa1 --subtree /shop --subtree /lab --domain 1\n  dmscctl pki issue --root pki --out scsc1 scsc scsc1\n  dmscctl pki issue --root pki --out eva operator eva operate\n\nThe same again renews, with a new key: one that was copied or revoked is of no use any more. Daemons read the folder when they start."
     )]
     Issue(Issue),
     /// Verify and show credentials, certificates, authorisations and revocations
@@ -92,6 +92,11 @@ pub enum Whom {
         #[arg(long = "domain", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
         domains: Vec<u32>,
     },
+    /// A replica of a scheduling center
+    Scsc {
+        /// Its name, such as scsc1
+        name: String,
+    },
     /// Who operates daemons over TCP
     Operator {
         /// A name for audit records
@@ -161,6 +166,7 @@ impl Whom {
         let identity = match self {
             Self::Node { id, kind } => Identity::node(NodeId(*id), *kind == NodeKind::Sg),
             Self::Pod { identity } => Identity::pod(identity)?,
+            Self::Scsc { name } => Identity::center(name)?,
             Self::Operator { name, role } => Identity::operator((*role).into(), name)?,
             Self::Spa {
                 name,

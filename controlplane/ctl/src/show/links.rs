@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::operator::Operator;
 use crate::output::{Grid, Output};
-use crate::text::{or_dash, yes};
+use crate::text::{figure, or_dash, yes};
 
 /// JSON of `show links`.
 #[derive(Debug, Serialize)]
@@ -23,9 +23,29 @@ struct LinkView {
     metric: u32,
     delay_us: u32,
     two_way: bool,
+    /// As node measures and tells them; absent: not told.
+    #[serde(flatten)]
+    figures: Figures,
     /// Of an adjacency of this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     own: Option<OwnView>,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    /// One way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_delay_us: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_variation_us: Option<u32>,
+    /// Of what the peer sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss_ppm: Option<u32>,
+    /// Towards the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity_kbps: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_kbps: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +74,13 @@ impl From<LinkInfo> for LinkView {
             metric: link.metric,
             delay_us: link.delay_us,
             two_way: link.two_way,
+            figures: Figures {
+                measured_delay_us: link.measured_delay_us,
+                delay_variation_us: link.delay_variation_us,
+                loss_ppm: link.loss_ppm,
+                capacity_kbps: link.capacity_kbps,
+                available_kbps: link.available_kbps,
+            },
             own,
         }
     }
@@ -79,6 +106,14 @@ pub async fn run(operator: &mut Operator, output: &mut Output) -> Result<(), Fai
     Ok(())
 }
 
+fn number(value: Option<u32>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn mbit(kbps: u64) -> f64 {
+    kbps as f64 / 1e3
+}
+
 fn grid(view: &LinksView) -> Grid {
     let mut grid = Grid::new(&[
         ">node",
@@ -88,6 +123,11 @@ fn grid(view: &LinksView) -> Grid {
         ">metric",
         ">delay us",
         "two-way",
+        ">measured us",
+        ">varies us",
+        ">loss %",
+        ">capacity Mbit/s",
+        ">left Mbit/s",
         "hello",
         "session",
         ">sent",
@@ -105,6 +145,11 @@ fn grid(view: &LinksView) -> Grid {
             link.metric.to_string(),
             link.delay_us.to_string(),
             yes(link.two_way),
+            or_dash(&number(link.figures.measured_delay_us)),
+            or_dash(&number(link.figures.delay_variation_us)),
+            figure(link.figures.loss_ppm.map(|ppm| f64::from(ppm) / 1e4), 2),
+            figure(link.figures.capacity_kbps.map(mbit), 1),
+            figure(link.figures.available_kbps.map(mbit), 1),
             own(|own| or_dash(&own.hello)),
             own(|own| or_dash(&own.session)),
             own(|own| own.sent_messages.to_string()),

@@ -38,6 +38,8 @@ pub struct PortView {
     rx_missed: u64,
     /// 0: as much as its driver takes.
     rate_mbps: u32,
+    /// Of the link behind it; 0: not known.
+    capacity_mbps: u32,
 }
 
 impl From<Port> for PortView {
@@ -63,6 +65,7 @@ impl From<Port> for PortView {
             tx_bytes: port.tx_bytes,
             rx_missed: port.rx_missed,
             rate_mbps: port.rate_mbps,
+            capacity_mbps: port.capacity_mbps,
         }
     }
 }
@@ -107,6 +110,7 @@ fn grid(view: &PortsView) -> Grid {
         ">tx bytes",
         ">rx missed",
         ">rate Mbit/s",
+        ">link Mbit/s",
         "addresses",
     ]);
     for port in &view.ports {
@@ -130,6 +134,7 @@ fn grid(view: &PortsView) -> Grid {
             port.tx_bytes.to_string(),
             port.rx_missed.to_string(),
             or_none(port.rate_mbps),
+            or_none(port.capacity_mbps),
             joined(&port.addresses),
         ]);
     }

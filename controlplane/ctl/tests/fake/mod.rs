@@ -214,6 +214,15 @@ impl DataplaneAgent for FakeAgent {
         }))
     }
 
+    async fn list_adjacencies(
+        &self,
+        _: Request<ListAdjacenciesRequest>,
+    ) -> Answer<ListAdjacenciesReply> {
+        Ok(Response::new(ListAdjacenciesReply {
+            adjacencies: vec![adjacency()],
+        }))
+    }
+
     async fn list_ports(&self, _: Request<ListPortsRequest>) -> Answer<ListPortsReply> {
         Ok(Response::new(ListPortsReply {
             ports: vec![port(2, "pod1", "pod"), port(1, "sr1", "router")],
@@ -302,6 +311,9 @@ impl DataplaneAgent for FakeAgent {
                     attachment: 3,
                     name: b"\x04shop\x01b".to_vec(),
                     hops: hops.clone(),
+                    residence_ns: u64::from(request.probe) * 500_000,
+                    load_permille: u32::from(request.probe) * 125,
+                    state_known: request.probe,
                     ..EchoReply::default()
                 }
             } else {
@@ -377,6 +389,37 @@ impl DataplaneAgent for FakeAgent {
     async fn handover(&self, _: Request<HandoverRequest>) -> Answer<Self::HandoverStream> {
         Err(Status::unimplemented("not of interest here"))
     }
+    async fn list_traffic(&self, _: Request<ListTrafficRequest>) -> Answer<ListTrafficReply> {
+        let reading = 1 + self.readings.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(ListTrafficReply {
+            epoch: 7,
+            reading,
+            read_ns: reading * 1_000_000_000,
+            services: vec![ServiceTraffic {
+                domain: 1,
+                name: b"\x04shop\x01b".to_vec(),
+                since: 1,
+                packets: reading * 1_000,
+                bytes: reading * 300_000,
+                requests: reading * 1_000,
+                members: [(2, 250), (3, 750)]
+                    .map(|(gateway, packets)| MemberCount {
+                        gateway,
+                        packets: reading * packets,
+                        bytes: reading * packets * 300,
+                        requests: reading * packets,
+                    })
+                    .into(),
+                latency: vec![LatencyBucket {
+                    from_us: 320,
+                    to_us: 336,
+                    count: reading * 16,
+                }],
+            }],
+            ..ListTrafficReply::default()
+        }))
+    }
+
     type WatchStream = Streamed<Event>;
     async fn watch(&self, _: Request<WatchRequest>) -> Answer<Self::WatchStream> {
         streamed(vec![

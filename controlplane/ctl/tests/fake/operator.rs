@@ -20,13 +20,16 @@ pub struct FakeOperator {
     pub only_view: bool,
     /// The drain never comes to its end.
     pub stuck: bool,
+    /// Of another node than 1.
+    pub node: Option<u32>,
     /// Revocations that were asked for.
     pub revoked: Mutex<Vec<RevokeRequest>>,
 }
 
 /// A running server; removed with its socket when dropped.
 pub struct OperatorSocket {
-    directory: tempfile::TempDir,
+    path: std::path::PathBuf,
+    _directory: Option<tempfile::TempDir>,
     pub operator: std::sync::Arc<FakeOperator>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -35,6 +38,13 @@ impl OperatorSocket {
     pub fn start(operator: FakeOperator) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let socket = directory.path().join("sg1.operator.sock");
+        let mut started = Self::start_at(operator, &socket);
+        started._directory = Some(directory);
+        started
+    }
+
+    /// At a socket that is somebody else's to remove.
+    pub fn start_at(operator: FakeOperator, socket: &std::path::Path) -> Self {
         let listener = UnixListener::bind(socket).expect("bind");
         let operator = std::sync::Arc::new(operator);
         let service = OperatorServer::from_arc(operator.clone());
@@ -46,20 +56,20 @@ impl OperatorSocket {
                 .expect("serve");
         });
         Self {
-            directory,
+            path: socket.to_path_buf(),
+            _directory: None,
             operator,
             task,
         }
     }
 
     pub fn socket(&self) -> String {
-        let path = self.directory.path().join("sg1.operator.sock");
-        path.display().to_string()
+        self.path.display().to_string()
     }
 
     /// A file beside the socket.
     pub fn file(&self, text: &str) -> String {
-        let path = self.directory.path().join("file.toml");
+        let path = self.path.with_file_name("file.toml");
         std::fs::write(&path, text).expect("write");
         path.display().to_string()
     }
@@ -74,6 +84,28 @@ impl Drop for OperatorSocket {
 fn shop(last: &str) -> Vec<u8> {
     let name = dmsc_wire::NameBuf::parse(&format!("/shop/{last}")).expect("a name");
     name.as_bytes().to_vec()
+}
+
+/// For /shop/b at gateway 1, as a gateway tells it.
+fn policy() -> PolicyInfo {
+    let share = |gateway, weight| PolicyShare {
+        gateway,
+        weight,
+        topology: 0,
+    };
+    PolicyInfo {
+        domain: 1,
+        prefix: shop("b"),
+        gateway: 1,
+        shares: vec![share(2, 750), share(3, 250), share(4, 0)],
+        ttl_left_ms: 8_200,
+        id: 5,
+        epoch: u64::MAX,
+        replica: 2,
+        reason: "/shop/b at gateway 1: to 3 delay 60.0 ms ≥ 20.0 ms".to_owned(),
+        state: "applied".to_owned(),
+        ..PolicyInfo::default()
+    }
 }
 
 impl FakeOperator {
@@ -153,8 +185,16 @@ impl Operator for FakeOperator {
             refused_objects: 2,
             ..LinkInfo::default()
         };
+        let measured = LinkInfo {
+            measured_delay_us: Some(1_480),
+            delay_variation_us: Some(12),
+            loss_ppm: Some(2_500),
+            capacity_kbps: Some(1_000_000),
+            available_kbps: Some(0),
+            ..link(1, 5, true)
+        };
         Ok(Response::new(LinksReply {
-            links: vec![link(5, 1, false), link(1, 5, true)],
+            links: vec![link(5, 1, false), measured],
         }))
     }
 
@@ -377,6 +417,115 @@ impl Operator for FakeOperator {
     async fn undrain(&self, _: Request<UndrainRequest>) -> Answer<UndrainReply> {
         self.operate()?;
         Ok(Response::new(UndrainReply {}))
+    }
+
+    async fn show_quality(&self, request: Request<QualityRequest>) -> Answer<QualityReply> {
+        let good = PairQuality {
+            from: 1,
+            to: 2,
+            samples: 10,
+            delay_p50_us: 1_500,
+            delay_p99_us: 2_000,
+            jitter_p99_us: 250,
+            loss_ppm: Some(10_000),
+            available_kbps: Some(9_500),
+            narrowest_node: 4,
+            narrowest_port: 3,
+            load_permille: 255,
+            health: "healthy".to_owned(),
+            age_ms: 700,
+            ..PairQuality::default()
+        };
+        let silent = PairQuality {
+            from: 1,
+            to: 3,
+            loss_ppm: Some(1_000_000),
+            health: "draining".to_owned(),
+            ..PairQuality::default()
+        };
+        let to = request.get_ref().to;
+        let pairs = [good, silent].into_iter();
+        let pairs: Vec<_> = pairs.filter(|pair| to == 0 || pair.to == to).collect();
+        Ok(Response::new(QualityReply {
+            total: pairs.len() as u64,
+            pairs,
+            next: Vec::new(),
+        }))
+    }
+
+    async fn show_policies(&self, _: Request<PageRequest>) -> Answer<PoliciesReply> {
+        let center = PolicyInfo {
+            state: String::new(),
+            outcomes: vec![
+                PolicyOutcome {
+                    node: 1,
+                    generation: 12,
+                    refused: String::new(),
+                },
+                PolicyOutcome {
+                    node: 2,
+                    generation: 0,
+                    refused: "older".to_owned(),
+                },
+            ],
+            ..policy()
+        };
+        Ok(Response::new(PoliciesReply {
+            policies: vec![policy(), center],
+            total: 2,
+            next: Vec::new(),
+        }))
+    }
+
+    async fn set_policy(&self, request: Request<SetPolicyRequest>) -> Answer<SetPolicyReply> {
+        self.operate()?;
+        let request = request.into_inner();
+        if request.gateway == 9 {
+            return Err(Status::invalid_argument(
+                "gateway: 9 tells of no calls to /shop/b; these do: 1",
+            ));
+        }
+        Ok(Response::new(SetPolicyReply {
+            policy: Some(PolicyInfo {
+                shares: request.shares,
+                ttl_left_ms: request.ttl_ms,
+                ..policy()
+            }),
+            connected: true,
+        }))
+    }
+
+    async fn unset_policy(&self, request: Request<UnsetPolicyRequest>) -> Answer<UnsetPolicyReply> {
+        self.operate()?;
+        let gateway = request.get_ref().gateway;
+        Ok(Response::new(UnsetPolicyReply {
+            gateways: if gateway == 0 {
+                vec![1, 2]
+            } else {
+                vec![gateway]
+            },
+        }))
+    }
+
+    async fn show_decisions(&self, _: Request<DecisionsRequest>) -> Answer<DecisionsReply> {
+        Ok(Response::new(DecisionsReply {
+            decisions: vec![DecisionInfo {
+                at_ms: 1_700_000_000_000,
+                text: policy().reason,
+            }],
+        }))
+    }
+
+    async fn explain_policy(
+        &self,
+        request: Request<ExplainPolicyRequest>,
+    ) -> Answer<ExplainPolicyReply> {
+        let matched = request.get_ref().name.starts_with(&shop("b"));
+        Ok(Response::new(ExplainPolicyReply {
+            node: self.node.unwrap_or(1),
+            matched: if matched { shop("b") } else { vec![] },
+            policy: matched.then(policy),
+        }))
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Answer<RevokeReply> {

@@ -13,6 +13,8 @@ pub const MAX_LINKS: usize = 1_024;
 pub const MAX_PREFIXES: usize = 64;
 /// Largest metric or delay of a link.
 pub const MAX_METRIC: u32 = 16_777_215;
+/// All of what was sent, in millionths.
+pub const WHOLE_PPM: u32 = 1_000_000;
 /// Largest weight of a prefix.
 pub const MAX_WEIGHT: u32 = 65_535;
 /// Most domains that a prefix is exported to.
@@ -87,7 +89,22 @@ pub struct Link {
     /// 0 = not told.
     #[prost(uint64, tag = "6")]
     pub capacity_kbps: u64,
+    /// µs, one way, as measured.
+    #[prost(uint32, optional, tag = "20")]
+    pub measured_delay_us: Option<u32>,
+    /// µs, one way.
+    #[prost(uint32, optional, tag = "21")]
+    pub delay_variation_us: Option<u32>,
+    /// Of what the peer sends.
+    #[prost(uint32, optional, tag = "22")]
+    pub loss_ppm: Option<u32>,
+    /// At most `capacity_kbps`.
+    #[prost(uint64, optional, tag = "23")]
+    pub available_kbps: Option<u64>,
 }
+
+/// What ways depend on of a link: peer, ids at both ends, metric and delay.
+pub(super) type Edge = (u32, u32, u32, u32, u32);
 
 /// `PrefixBody`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -160,7 +177,25 @@ impl Link {
         if !cost(self.metric) || !cost(self.delay_us) {
             return Err(BodyError::Link("metric"));
         }
+        let time = |time: Option<u32>| time.is_none_or(|time| time <= MAX_METRIC);
+        if !time(self.measured_delay_us) || !time(self.delay_variation_us) {
+            return Err(BodyError::Link("measured delay"));
+        }
+        if self.loss_ppm.is_some_and(|loss| loss > WHOLE_PPM) {
+            return Err(BodyError::Link("loss"));
+        }
+        if self
+            .available_kbps
+            .is_some_and(|left| left > self.capacity_kbps)
+        {
+            return Err(BodyError::Link("bandwidth"));
+        }
         Ok(())
+    }
+
+    /// What ways depend on; what is measured is not in it.
+    pub(super) fn edge(&self) -> Edge {
+        (self.peer, self.id, self.peer_id, self.metric, self.delay_us)
     }
 
     /// The ids at both ends.

@@ -120,6 +120,8 @@ impl Engine {
                 self.links.hello(id, up);
                 self.touch_adjacency(if up { delay } else { Duration::ZERO });
             }
+            // Whether that changes what is told of links is seen when all is settled.
+            Event::LinksMeasured(figures) => self.links.measured(&figures, now),
             Event::SessionUp {
                 session,
                 link,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dmsc_wire::NodeId;
 
 use super::body::Link;
+use super::figures::{Advertised, Figures, INTERVAL};
 use crate::event::{AdjacencyId, LinkSettings, SessionId};
 
 /// One adjacency.
@@ -16,6 +17,7 @@ struct State {
     session: Option<SessionId>,
     peer_link: Option<AdjacencyId>,
     lost_at: Option<Duration>,
+    figures: Advertised,
 }
 
 /// All adjacencies.
@@ -23,6 +25,8 @@ struct State {
 pub struct Links {
     states: BTreeMap<AdjacencyId, State>,
     adopted: BTreeMap<AdjacencyId, (NodeId, AdjacencyId)>,
+    /// When figures of any were told last.
+    figures_at: Option<Duration>,
 }
 
 impl Links {
@@ -34,11 +38,13 @@ impl Links {
             session: None,
             peer_link: None,
             lost_at: None,
+            figures: Advertised::default(),
         };
         let state = self.states.entry(settings.id).or_insert(fresh);
         if state.settings.peer != settings.peer {
             state.session = None;
             state.peer_link = None;
+            state.figures = Advertised::default();
         }
         state.settings = settings;
     }
@@ -52,6 +58,29 @@ impl Links {
     pub fn hello(&mut self, id: AdjacencyId, up: bool) {
         if let Some(state) = self.states.get_mut(&id) {
             state.hello = up;
+            if !up {
+                // What it was like says nothing about what it will be.
+                state.figures = Advertised::default();
+            }
+        }
+    }
+
+    /// What links are like now. If one of them is another than the others know, and they did not hear of any just now, all are told from now on.
+    pub fn measured(&mut self, figures: &[(AdjacencyId, Figures)], now: Duration) {
+        for (id, latest) in figures {
+            if let Some(state) = self.states.get_mut(id).filter(|state| state.hello) {
+                state.figures.measured(*latest);
+            }
+        }
+        let is_free = self
+            .figures_at
+            .is_none_or(|at| now >= at.saturating_add(INTERVAL));
+        if !is_free || !self.states.values().any(|state| state.figures.is_due(now)) {
+            return;
+        }
+        self.figures_at = Some(now);
+        for state in self.states.values_mut() {
+            state.figures.tell(now);
         }
     }
 
@@ -107,14 +136,20 @@ impl Links {
             None => adopted()?,
         };
         let settings = state.settings;
-        state.hello.then(|| Link {
+        if !state.hello {
+            return None;
+        }
+        let mut link = Link {
             peer: settings.peer.0,
             id: u32::from(id.0),
             peer_id: u32::from(peer_link.0),
             metric: settings.metric.clamp(1, super::body::MAX_METRIC),
             delay_us: settings.delay_us.clamp(1, super::body::MAX_METRIC),
             capacity_kbps: settings.capacity_kbps,
-        })
+            ..Link::default()
+        };
+        state.figures.told().put(&mut link);
+        Some(link)
     }
 
     /// The links to tell, by id.

@@ -254,8 +254,9 @@ impl Engine {
         if self.own.adjacency_due.is_some_and(|due| due <= now) {
             self.own.adjacency_due = None;
             let links = self.links.list(now, self.restart());
-            if links != self.own.links {
-                self.own.links = links;
+            let before = std::mem::replace(&mut self.own.links, links);
+            let ways = |links: &[Link]| links.iter().map(Link::edge).collect::<Vec<_>>();
+            if ways(&before) != ways(&self.own.links) {
                 self.backoff.trigger(now);
             }
             self.tell(self.own_key(Kind::ADJACENCY, ADJACENCY_ID));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use dmsc_wire::NodeId;
 
-use super::body::{AdjacencyBody, Link};
+use super::body::{AdjacencyBody, Edge, Link};
+use super::narrowest::Available;
 use crate::action::{GatewayChange, GatewayRoute, Topology};
 use crate::event::AdjacencyId;
 use crate::spf::{Cost, Graph, LinkId, Route, routes_by};
@@ -15,13 +16,12 @@ const MOST_NEXT_HOPS: usize = 16;
 /// Ways by topology and node.
 pub type Routes = BTreeMap<(Topology, NodeId), GatewayRoute>;
 
-/// Peer, ids at both ends, metric and delay.
-type Edge = (u32, u32, u32, u32, u32);
-
 /// What the adjacency objects say.
 #[derive(Debug, Default)]
 pub struct Network {
     bodies: BTreeMap<(NodeId, u64), AdjacencyBody>,
+    /// Versions that were taken, of all nodes.
+    changes: u64,
 }
 
 impl Network {
@@ -35,6 +35,7 @@ impl Network {
         own: NodeId,
     ) -> bool {
         let before = self.shape(origin, id, own);
+        self.changes += 1;
         match body {
             Some(body) => self.bodies.insert((origin, id), body),
             None => self.bodies.remove(&(origin, id)),
@@ -64,9 +65,27 @@ impl Network {
             .links
             .iter()
             .filter(|link| origin == own || is_named(link))
-            .map(|link| (link.peer, link.id, link.peer_id, link.metric, link.delay_us))
+            .map(Link::edge)
             .collect();
         (!edges.is_empty()).then_some((edges, body.overload))
+    }
+
+    /// How often something was taken.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What is left of links, as their owners say; of `own` what `own_links` say.
+    pub fn available(&self, own: NodeId, own_links: &[Link]) -> Available {
+        let of_others = self
+            .bodies
+            .iter()
+            .filter(|((origin, _), _)| *origin != own)
+            .flat_map(|((origin, _), body)| body.links.iter().map(|link| (*origin, link)));
+        of_others
+            .chain(own_links.iter().map(|link| (own, link)))
+            .filter_map(|(from, link)| Some(((from, link.id), link.available_kbps?)))
+            .collect()
     }
 
     /// The graph. A link counts if both ends name it by the same pair of ids (two-way check). What `own` says of itself is taken from

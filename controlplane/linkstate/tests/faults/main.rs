@@ -5,6 +5,7 @@ mod sim;
 
 mod exchange;
 mod expired;
+mod figures;
 mod floods;
 mod lies;
 mod objects;

@@ -261,6 +261,7 @@ fn a_link_counts_only_if_both_ends_name_it() {
             metric: 1,
             delay_us: 1,
             capacity_kbps: 0,
+            ..Link::default()
         };
         let body = AdjacencyBody {
             links: vec![link(1), link(2), link(3)],
@@ -295,6 +296,7 @@ fn only_the_first_adjacency_object_of_a_node_counts() {
         metric: 1,
         delay_us: 1,
         capacity_kbps: 0,
+        ..Link::default()
     };
     let body = AdjacencyBody {
         links: vec![cheaper],

@@ -77,13 +77,18 @@ fn what_changes_no_way_is_not_computed() {
         metric: 1,
         delay_us: 1,
         capacity_kbps: 0,
+        ..Link::default()
     };
-    let nothing: [(&str, Change<'_>); 3] = [
+    let nothing: [(&str, Change<'_>); 4] = [
         ("texts", &|body| {
             body.name = "another".into();
             body.software = "9".into();
         }),
         ("capacity", &|body| body.links[0].capacity_kbps = 7),
+        ("figures", &|body| {
+            body.links[0].measured_delay_us = Some(900);
+            body.links[0].loss_ppm = Some(20_000);
+        }),
         ("one-way", &|body| body.links.push(one_way)),
     ];
     for (what, change) in nothing {

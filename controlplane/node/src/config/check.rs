@@ -14,15 +14,18 @@ use toml::Spanned;
 use super::raw;
 use super::{
     Adjacency, ClassLimit, Config, DEFAULT_CLASS, GatewaySection, LinkstateSection, Mistakes,
-    NodeSection, Role,
+    NodeSection, Role, SchedulingSection,
 };
 use crate::mistake::told;
 use crate::routes::check::Checker;
 use crate::routes::raw as routes;
-use crate::routes::{Problem, RoutesError, Tables, source_name};
+use crate::routes::{Problem, RoutesError, Tables, is_pattern};
 
 /// Largest metric and delay of a link.
 const MAX_COST: u32 = 16_777_215;
+
+/// Most scheduling centers: each costs a stream and a buffer.
+const MAX_CENTERS: usize = 8;
 
 /// Collects mistakes; a wrong value is replaced by a harmless one until the end.
 struct Collector<'a> {
@@ -78,6 +81,15 @@ pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mista
             Problem::Unused("by a router (sr)"),
         );
     }
+    let scheduling = match raw.scheduling {
+        Some(section) if role == Role::Router => {
+            let problem = Problem::Unused("by a router (sr)");
+            collector.at("[scheduling]", &section, problem);
+            SchedulingSection::default()
+        }
+        Some(section) => collector.scheduling(section.into_inner()),
+        None => SchedulingSection::default(),
+    };
     let class_limits = raw.class.iter().map(|one| collector.class(one)).collect();
     // One value may be wrong for two reasons that read the same.
     let mut seen = std::collections::HashSet::new();
@@ -96,6 +108,7 @@ pub(super) fn check(text: &str, file: &Path, role: Role) -> Result<Config, Mista
         gateway,
         access_rules: tables.access_rules,
         class_limits,
+        scheduling,
     })
 }
 
@@ -398,6 +411,26 @@ impl Collector<'_> {
         }
     }
 
+    fn scheduling(&mut self, raw: raw::Scheduling) -> SchedulingSection {
+        const FIELD: &str = "[scheduling] centers";
+        let mut centers: Vec<SocketAddr> = Vec::new();
+        for (index, text) in raw.centers.iter().enumerate() {
+            let Some(address) = self.socket(FIELD, Some(text), None) else {
+                continue;
+            };
+            if centers.contains(&address) {
+                let problem = Problem::Duplicate(format!("center {address}"));
+                self.at(FIELD, text, problem);
+            } else if index >= MAX_CENTERS {
+                let (count, limit) = (raw.centers.len(), MAX_CENTERS);
+                self.at(FIELD, text, Problem::TooMany { count, limit });
+                break;
+            }
+            centers.push(address);
+        }
+        SchedulingSection { centers }
+    }
+
     // Class 0 would be refused by nobody, and is what the agent's API takes for "nothing said".
     fn max_class(&mut self, field: &'static str, value: Option<&Spanned<u32>>) -> u8 {
         let default = u32::from(DEFAULT_CLASS);
@@ -406,25 +439,17 @@ impl Collector<'_> {
     }
 
     fn class(&mut self, raw: &raw::Class) -> ClassLimit {
-        let pattern = raw.identity.get_ref();
-        // A pattern must become an identity once the star is filled in.
-        let filled = match pattern.strip_suffix('*') {
-            Some(stem) => format!("{stem}x"),
-            None => pattern.clone(),
-        };
-        if crate::routes::source_name(&filled).is_none() {
-            self.at(
-                "[[class]] identity",
-                &raw.identity,
-                Problem::Word {
-                    value: pattern.clone(),
-                    expected: "an identity such as \"pod1/a\", or \"pod1/*\" for all below pod1",
-                },
-            );
-        }
+        self.pattern("[[class]] identity", &raw.identity);
         ClassLimit {
-            identity: pattern.clone(),
+            identity: raw.identity.get_ref().clone(),
             max_class: self.max_class("[[class]] max_class", Some(&raw.max_class)),
+        }
+    }
+
+    fn pattern(&mut self, field: &'static str, pattern: &Spanned<String>) {
+        if !is_pattern(pattern.get_ref()) {
+            let problem = Problem::Pattern(pattern.get_ref().clone());
+            self.at(field, pattern, problem);
         }
     }
 
@@ -432,16 +457,7 @@ impl Collector<'_> {
         let mut ports = BTreeMap::new();
         for port in raw {
             for pattern in &port.identities {
-                // A pattern must become an identity once the star is filled in.
-                let example = match pattern.get_ref().strip_suffix('*') {
-                    Some(stem) if stem.ends_with('/') => format!("{stem}a"),
-                    Some(_) => String::new(),
-                    None => pattern.get_ref().clone(),
-                };
-                if example.contains('*') || source_name(&example).is_none() {
-                    let problem = Problem::Pattern(pattern.get_ref().clone());
-                    self.at("[[gateway.port]] identities", pattern, problem);
-                }
+                self.pattern("[[gateway.port]] identities", pattern);
             }
             let list = port.identities.into_iter().map(Spanned::into_inner);
             let name = port.name.get_ref().clone();

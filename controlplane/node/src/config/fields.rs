@@ -97,6 +97,15 @@ fn tables(config: &Config) -> Vec<Table> {
             });
         }
     }
+    if !config.scheduling.centers.is_empty() {
+        let centers = config.scheduling.centers.iter();
+        let centers: Vec<String> = centers.map(|one| text(&one.to_string())).collect();
+        tables.push(Table {
+            header: "[scheduling]",
+            path: "scheduling".into(),
+            fields: vec![("centers", format!("[{}]", centers.join(", ")))],
+        });
+    }
     tables.extend(config.adjacencies.values().map(adjacency));
     for rule in config.access_rules.values() {
         let side = |bytes: &[u8]| {

@@ -61,6 +61,8 @@ pub struct Config {
     pub access_rules: BTreeMap<u32, v1::AccessRule>,
     /// `[[class]]`, in file order; none at a router.
     pub class_limits: Vec<ClassLimit>,
+    /// `[scheduling]`; empty without it, and at a router.
+    pub scheduling: SchedulingSection,
 }
 
 /// `[node]`: who this is and where things are.
@@ -140,6 +142,13 @@ pub struct GatewaySection {
     pub ports: BTreeMap<String, Vec<String>>,
     /// Highest class of identities without a `[[class]]`.
     pub max_class: u8,
+}
+
+/// `[scheduling]`: the scheduling centers of the area (design §8). Traffic needs none of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SchedulingSection {
+    /// Each is told what is measured, and may say weights; at most 8.
+    pub centers: Vec<SocketAddr>,
 }
 
 impl GatewaySection {

@@ -21,6 +21,14 @@ pub(super) struct File {
     pub access: Vec<Access>,
     #[serde(default)]
     pub class: Vec<Class>,
+    pub scheduling: Option<Spanned<Scheduling>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scheduling {
+    #[serde(default)]
+    pub centers: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -150,6 +150,8 @@ fn who_may_use_which_class() {
         ("max_class = 7", "max_class = 8", "[[class]] max_class"),
         ("max_class = 7", "max_class = 0", "[[class]] max_class"),
         ("pod1/*", "pod1//*", "[[class]] identity"),
+        ("pod1/*", "pod*", "[[class]] identity"),
+        ("pod2/*", "pod*", "[[gateway.port]] identities"),
         (
             "[gateway]",
             "[gateway]\nmax_class = 9",
@@ -159,4 +161,30 @@ fn who_may_use_which_class() {
         let mistakes = parse(&GOOD.replace(from, to), Role::Gateway).unwrap_err();
         assert!(mistakes.to_string().contains(expected), "{mistakes}");
     }
+}
+
+#[test]
+fn scheduling_centers_are_few_and_only_a_gateways() {
+    let text =
+        format!("{GOOD}[scheduling]\ncenters = [\"10.99.1.3:35034\", \"[fd00::9]:35034\"]\n");
+    let config = parse(&text, Role::Gateway).unwrap();
+    assert_eq!(config.scheduling.centers.len(), 2);
+    let again = parse(&config.dump(true), Role::Gateway).unwrap();
+    assert_eq!(again, config);
+    let without = parse(GOOD, Role::Gateway).unwrap();
+    let diff = without.diff(&config);
+    assert!(
+        diff[0].starts_with("scheduling.centers: (none) -> "),
+        "{diff:?}"
+    );
+    assert!(without.needs_restart(&config).is_empty());
+    for wrong in ["center", "10.99.1.3:35034\", \"10.99.1.3:35034"] {
+        let text = text.replace("[fd00::9]:35034", wrong);
+        let mistakes = parse(&text, Role::Gateway).unwrap_err().to_string();
+        assert!(mistakes.contains("[scheduling] centers"), "{mistakes}");
+    }
+    let nine: Vec<String> = (1..=9).map(|n| format!("\"10.0.0.{n}:35034\"")).collect();
+    let text = format!("{GOOD}[scheduling]\ncenters = [{}]\n", nine.join(", "));
+    let mistakes = parse(&text, Role::Gateway).unwrap_err().to_string();
+    assert!(mistakes.contains("at most 8"), "{mistakes}");
 }

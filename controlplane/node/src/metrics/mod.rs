@@ -1,5 +1,6 @@
 //! What each daemon tells at `/metrics`.
 
+mod classes;
 pub mod node;
 
 use std::net::SocketAddr;

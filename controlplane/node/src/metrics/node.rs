@@ -14,14 +14,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::classes;
 use crate::handle::Handle;
 use crate::node::Node;
 use crate::operator::convergence::Convergence;
 
 type One = [(&'static str, String); 1];
-type Two = [(&'static str, String); 2];
+pub(super) type Two = [(&'static str, String); 2];
 type Gauges<L> = Family<L, Gauge<i64, AtomicI64>>;
-type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
+pub(super) type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 
 const ALARMS: [(Alarm, &str); 5] = [
     (Alarm::DuplicateNodeId, "duplicate-node-id"),
@@ -156,6 +157,7 @@ impl NodeMetrics {
         let Some((picture, times)) = taken.await else {
             return registry;
         };
+        classes::register(&mut registry, &classes::read(&self.handle).await);
         self.convergence.add(times);
         self.count_refused(&picture.sessions);
         identity(&mut registry, &picture);

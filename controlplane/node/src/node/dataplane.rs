@@ -72,6 +72,7 @@ impl Node {
             });
         }
         self.load_root_revocations();
+        self.load_policies();
         let until = |body: &Bytes| {
             let signed = v1::SignedRevocation::decode(body.clone()).ok()?;
             let statement = signed.statement.as_slice();
@@ -150,6 +151,7 @@ impl Node {
             self.setback = Some(text);
             self.signals.status.notify_one();
         }
+        self.acknowledge_policies(most.why.as_ref());
         if self.rib.acknowledged() != before {
             self.event(Event::Programmed {
                 version: self.rib.acknowledged(),

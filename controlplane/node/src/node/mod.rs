@@ -2,6 +2,7 @@
 
 mod dataplane;
 mod neighbours;
+pub mod policies;
 pub mod statements;
 
 use std::collections::{BTreeMap, HashSet};
@@ -46,6 +47,8 @@ pub struct Node {
     pub claims: Claims,
     /// What the dataplane is to have, and what it acknowledged.
     pub rib: Rib,
+    /// Policies that wait for the dataplane, and when the next is over.
+    pub(crate) policies: policies::Policies,
     /// Prefixes that are announced.
     pub served: Served,
     /// Of the dataplane, after the last transaction; 0 before the first.
@@ -175,7 +178,8 @@ impl Node {
             sessions: Sessions::new(),
             pods,
             claims: Claims::new(id),
-            rib: Rib::new(id),
+            rib: Rib::new(id, config.node.area),
+            policies: policies::Policies::default(),
             served: Served::default(),
             generation: 0,
             boot_nonce: 0,
@@ -263,6 +267,7 @@ impl Node {
                         "routes are complete"
                     );
                 }
+                self.rib.at(self.clock.now().mono);
                 self.rib.take(delta);
                 self.signals.work.notify_one();
                 self.pods.change();
@@ -421,6 +426,7 @@ impl Node {
                 for session in sessions {
                     self.end_session(session, "the neighbour's certificate was revoked");
                 }
+                self.drop_revoked_policies();
                 if self.end_revoked_leases() {
                     self.sync_leases(wall_ms());
                 }

@@ -1,6 +1,6 @@
 //! Answers about the link-state database, with bodies that people can read.
 
-use dmsc_linkstate::engine::body;
+use dmsc_linkstate::engine::body::{self, Link};
 use dmsc_linkstate::engine::pages::EntryKey;
 use dmsc_linkstate::{Kind, Object};
 use dmsc_proto::v1;
@@ -111,11 +111,36 @@ fn adjacency(body: &[u8]) -> Option<Vec<String>> {
     )];
     lines.extend(body.links.iter().map(|link| {
         format!(
-            "link {} to node {} (its link {}): metric {}, delay {} us",
-            link.id, link.peer, link.peer_id, link.metric, link.delay_us
+            "link {} to node {} (its link {}): metric {}, delay {} us{}",
+            link.id,
+            link.peer,
+            link.peer_id,
+            link.metric,
+            link.delay_us,
+            figures(link)
         )
     }));
     Some(lines)
+}
+
+/// What is told of a link as measured.
+fn figures(link: &Link) -> String {
+    let mut text = String::new();
+    if let Some(delay) = link.measured_delay_us {
+        text += &format!(", measured {delay} us");
+    }
+    if let Some(variation) = link.delay_variation_us {
+        text += &format!(" +- {variation}");
+    }
+    if let Some(ppm) = link.loss_ppm {
+        text += &format!(", loss {:.2} %", f64::from(ppm) / 1e4);
+    }
+    match (link.capacity_kbps, link.available_kbps) {
+        (0, _) => {}
+        (all, Some(left)) => text += &format!(", {left} of {all} kbit/s left"),
+        (all, None) => text += &format!(", {all} kbit/s"),
+    }
+    text
 }
 
 fn prefixes(body: &[u8]) -> Option<Vec<String>> {
@@ -231,7 +256,9 @@ mod tests {
                 peer_id: 3,
                 metric: 10,
                 delay_us: 100,
-                capacity_kbps: 0,
+                measured_delay_us: Some(140),
+                loss_ppm: Some(0),
+                ..v1::Link::default()
             }],
             ..v1::AdjacencyBody::default()
         };

@@ -1,7 +1,7 @@
 //! The operator's API: what dmscctl says to this process.
 //!
 //! [`caller`] knows who asks, [`gate`] what they may and what is written down, [`listen`] where it is served; [`service`] answers for `sg` and `sr`, from
-//! [`network`], [`lsdb`], [`names`] and [`convergence`], long lists by [`page`].
+//! [`network`], [`lsdb`], [`names`], [`policies`] and [`convergence`], long lists by [`page`].
 
 pub mod caller;
 pub mod convergence;
@@ -11,6 +11,8 @@ pub mod lsdb;
 pub mod names;
 pub mod network;
 pub mod page;
+pub mod policies;
+pub mod scheduling;
 pub mod service;
 
 use std::net::SocketAddr;

@@ -242,6 +242,16 @@ pub fn root_revocation(one: &v1::RootRevocation, now_s: u64) -> v1::RevocationIn
     }
 }
 
+/// A name that is asked about.
+///
+/// # Errors
+/// INVALID_ARGUMENT: not a canonical name.
+pub fn asked(bytes: &[u8]) -> Result<NameBuf, tonic::Status> {
+    Name::from_bytes(bytes)
+        .map(|name| name.to_owned())
+        .map_err(|error| tonic::Status::invalid_argument(format!("name: {error}")))
+}
+
 /// A subtree that was asked for; nothing is everything.
 ///
 /// # Errors

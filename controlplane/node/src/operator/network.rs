@@ -145,6 +145,11 @@ pub fn links(node: &Node) -> v1::LinksReply {
                 metric: link.metric,
                 delay_us: link.delay_us,
                 two_way: two_way(&seen, *origin, link),
+                measured_delay_us: link.measured_delay_us,
+                delay_variation_us: link.delay_variation_us,
+                loss_ppm: link.loss_ppm,
+                capacity_kbps: (link.capacity_kbps > 0).then_some(link.capacity_kbps),
+                available_kbps: link.available_kbps,
                 ..v1::LinkInfo::default()
             };
             links.insert((*origin, link.id), info);

@@ -18,7 +18,8 @@ use tonic::{Request, Response, Status};
 use super::convergence::Convergence;
 use super::gate::Gate;
 use super::page::{PodKey, StatementKey, page};
-use super::{lsdb, names, network};
+use super::policies::{self, PolicyKey};
+use super::{lsdb, names, network, scheduling};
 use crate::config::{Config, Mistakes};
 use crate::drain::DrainStage;
 use crate::handle::{ApplyError, Handle};
@@ -344,6 +345,47 @@ impl Operator for NodeOperator {
         self.gate
             .record(&caller, "Undrain", String::new(), &outcome, generation);
         outcome.map(|()| Response::new(UndrainReply {}))
+    }
+
+    async fn show_policies(&self, request: Request<PageRequest>) -> Answer<PoliciesReply> {
+        self.gate.view(&request)?;
+        let PageRequest { limit, after } = request.into_inner();
+        let chunk = |after: Option<PolicyKey>, most| {
+            self.ask(move |node| policies::held(node, after.as_ref(), most))
+        };
+        let (policies, next) = page(limit, &after, chunk).await?;
+        let total = self.ask(|node| policies::count(node)).await? as u64;
+        Ok(Response::new(PoliciesReply {
+            policies,
+            total,
+            next,
+        }))
+    }
+
+    async fn explain_policy(
+        &self,
+        request: Request<ExplainPolicyRequest>,
+    ) -> Answer<ExplainPolicyReply> {
+        self.gate.view(&request)?;
+        let (domain, name) = {
+            let request = request.get_ref();
+            (Domain(request.domain.max(1)), names::asked(&request.name)?)
+        };
+        let explained = self.ask(move |node| policies::explain(node, domain, name.as_name()));
+        explained.await.map(Response::new)
+    }
+
+    async fn show_quality(&self, _: Request<QualityRequest>) -> Answer<QualityReply> {
+        scheduling::no_center()
+    }
+    async fn set_policy(&self, request: Request<SetPolicyRequest>) -> Answer<SetPolicyReply> {
+        scheduling::refuse(&self.gate, &request, "SetPolicy")
+    }
+    async fn unset_policy(&self, request: Request<UnsetPolicyRequest>) -> Answer<UnsetPolicyReply> {
+        scheduling::refuse(&self.gate, &request, "UnsetPolicy")
+    }
+    async fn show_decisions(&self, _: Request<DecisionsRequest>) -> Answer<DecisionsReply> {
+        scheduling::no_center()
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Answer<RevokeReply> {

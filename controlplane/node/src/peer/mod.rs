@@ -4,7 +4,7 @@ pub mod convert;
 mod dial;
 mod greet;
 mod serve;
-mod shown;
+pub(crate) mod shown;
 mod stream;
 
 pub use dial::dialler;

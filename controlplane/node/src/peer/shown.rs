@@ -9,7 +9,7 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// The verifier of one connection.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     inner: Arc<WebPkiServerVerifier>,
     certificate: OnceLock<Vec<u8>>,
 }

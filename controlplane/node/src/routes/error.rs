@@ -147,7 +147,9 @@ pub enum Problem {
     #[error("is empty; give at least one entry")]
     Empty,
     /// A pattern of identities that cannot be used.
-    #[error("{0:?} is not an identity or a pattern; write for example \"pod1/a\" or \"pod1/*\"")]
+    #[error(
+        "{0:?} is not an identity or a pattern; write for example \"pod1/a\", \"pod1/*\" for all below pod1, or \"*\" for everybody"
+    )]
     Pattern(String),
     /// The dataplane has another id.
     #[error(

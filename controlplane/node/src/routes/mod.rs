@@ -15,7 +15,7 @@ use dmsc_proto::v1;
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 pub use error::{Problem, RoutesError};
-pub use identity::{Identity, covers, source_name};
+pub use identity::{Identity, covers, is_pattern, source_name};
 
 /// Everything a dataplane is to have in its tables, attachments apart; keyed as the agent keys it.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,9 +7,9 @@ use dmsc_daemon::Groups;
 use dmsc_proto::AUTHORITY_PORT;
 use dmsc_spa::identity::Identity;
 use serde::Deserialize;
-use thiserror::Error;
 use toml::Spanned;
 
+use crate::mistake::{FileMistakes, Mistakes};
 use crate::operator::listen::Addresses;
 
 /// A checked configuration.
@@ -36,11 +36,6 @@ pub struct SpaConfig {
     /// Unix groups with a role.
     pub groups: Groups,
 }
-
-/// All mistakes of a configuration, each with file, line and field.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}", .0.join("\n"))]
-pub struct SpaMistakes(pub Vec<String>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,31 +64,18 @@ impl SpaConfig {
     ///
     /// # Errors
     /// All mistakes.
-    pub fn load(path: &Path) -> Result<Self, SpaMistakes> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            SpaMistakes(vec![format!("{}: cannot be read: {error}", path.display())])
-        })?;
-        Self::parse(&text, path)
+    pub fn load(path: &Path) -> Result<Self, FileMistakes> {
+        Mistakes::load(path, Self::parse)
     }
 
     /// Checks `text`; `file` is for messages and relative paths.
     ///
     /// # Errors
     /// All mistakes.
-    pub fn parse(text: &str, file: &Path) -> Result<Self, SpaMistakes> {
-        let mut mistakes = Mistakes {
-            text,
-            file,
-            list: Vec::new(),
-        };
-        let raw: File = match toml::from_str(text) {
-            Ok(raw) => raw,
-            Err(error) => {
-                let at = error.span().map_or(0, |span| span.start);
-                mistakes.add(at, &crate::mistake::told(text, &error).1);
-                return Err(SpaMistakes(mistakes.list));
-            }
-        };
+    pub fn parse(text: &str, file: &Path) -> Result<Self, FileMistakes> {
+        let example = "\"0.0.0.0:35032\" or \"[::]:35032\"";
+        let mut mistakes = Mistakes::new(text, file, "spa", example);
+        let raw: File = mistakes.read()?;
         let raw = raw.spa;
         if let Err(error) = Identity::authority(raw.name.get_ref()) {
             mistakes.add(raw.name.span().start, &format!("[spa] name: {error}"));
@@ -102,9 +84,7 @@ impl SpaConfig {
         let listen = mistakes.address("listen", raw.listen.as_ref());
         let operator_listen = mistakes.address("operator_listen", raw.operator_listen.as_ref());
         let metrics = mistakes.address("metrics", raw.metrics.as_ref());
-        if !mistakes.list.is_empty() {
-            return Err(SpaMistakes(mistakes.list));
-        }
+        mistakes.done()?;
         let folder = file.parent().unwrap_or(Path::new(""));
         Ok(Self {
             file: file.to_path_buf(),
@@ -169,43 +149,13 @@ impl SpaConfig {
     }
 }
 
-struct Mistakes<'a> {
-    text: &'a str,
-    file: &'a Path,
-    list: Vec<String>,
-}
-
-impl Mistakes<'_> {
-    fn add(&mut self, at: usize, sentence: &str) {
-        let before = self.text.as_bytes().get(..at).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let file = self.file.display();
-        self.list.push(format!("{file}:{line}: {sentence}"));
-    }
-
-    fn address(&mut self, field: &str, value: Option<&Spanned<String>>) -> Option<SocketAddr> {
-        let value = value?;
-        match value.get_ref().parse() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                let sentence = format!(
-                    "[spa] {field}: {:?} is not an address with a port; write for example \"0.0.0.0:35032\" or \"[::]:35032\"",
-                    value.get_ref()
-                );
-                self.add(value.span().start, &sentence);
-                None
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const GOOD: &str = "[spa]\nname = \"spa1\"\nlisten = \"127.0.0.1:1\"\ncredentials = \"/c\"\nstate_dir = \"/s\"\npolicy = \"p.toml\"\n";
 
-    fn parse(text: &str) -> Result<SpaConfig, SpaMistakes> {
+    fn parse(text: &str) -> Result<SpaConfig, FileMistakes> {
         SpaConfig::parse(text, Path::new("/etc/dmsc/spa.toml"))
     }
 
@@ -223,7 +173,7 @@ mod tests {
 
     #[test]
     fn mistakes_have_file_line_and_field() {
-        let SpaMistakes(list) =
+        let FileMistakes(list) =
             parse(&GOOD.replace("127.0.0.1:1", "here").replace("spa1", "spa/1")).unwrap_err();
         assert_eq!(list.len(), 2, "{list:?}");
         assert!(
@@ -234,7 +184,7 @@ mod tests {
             list[1].starts_with("/etc/dmsc/spa.toml:3: [spa] listen: \"here\""),
             "{list:?}"
         );
-        let SpaMistakes(list) = parse(&GOOD.replace("policy", "polizy")).unwrap_err();
+        let FileMistakes(list) = parse(&GOOD.replace("policy", "polizy")).unwrap_err();
         assert!(list[0].contains("unknown field `polizy`"), "{list:?}");
     }
 }

@@ -28,11 +28,13 @@ use tracing::{error, info};
 use crate::audit::{AuditError, AuditLog};
 use crate::bodies::{Bounded, WINDOW};
 use crate::guests::Guests;
+use crate::mistake::FileMistakes;
 use crate::operator::caller;
 use crate::operator::gate::Gate;
 use crate::operator::listen::{self, ListenError};
+use crate::root_revocations::FolderError;
 use crate::tls::Tls;
-use config::{SpaConfig, SpaMistakes};
+use config::SpaConfig;
 use service::Authorities;
 use state::Spa;
 use store::StoreError;
@@ -49,7 +51,7 @@ const STREAMS: u32 = 32;
 pub enum StartError {
     /// Of `[spa]`.
     #[error(transparent)]
-    Config(#[from] SpaMistakes),
+    Config(#[from] FileMistakes),
     /// Of the policy file.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -71,6 +73,9 @@ pub enum StartError {
     /// The state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the root took back.
+    #[error(transparent)]
+    TakenBack(#[from] FolderError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),

@@ -10,10 +10,10 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use super::state::{GiveError, ReloadError, RevokeError, Spa};
+use super::state::{ReloadError, RevokeError, Spa};
 use crate::clock::wall;
-use crate::operator::names;
 use crate::operator::page::{StatementKey, page};
+use crate::operator::{names, scheduling};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -112,12 +112,7 @@ impl Operator for SpaOperator {
         let mut what = "a root revocation".to_owned();
         let given = self.0.gate.permit(&caller, Role::Admin).and_then(|()| {
             let body = request.into_inner().root_revocation;
-            let given = self.0.give_root_revocation(&body);
-            given.map_err(|error| match error {
-                GiveError::NotBelieved(_) => Status::invalid_argument(error.to_string()),
-                GiveError::NotKept(_) => Status::internal(error.to_string()),
-                GiveError::Full => Status::resource_exhausted(error.to_string()),
-            })
+            Ok(self.0.give_root_revocation(&body)?)
         });
         if let Ok((voided, _)) = &given {
             what.clone_from(voided);
@@ -205,6 +200,25 @@ impl Operator for SpaOperator {
     }
     async fn undrain(&self, _: Request<UndrainRequest>) -> Answer<UndrainReply> {
         no_link_state()
+    }
+
+    async fn show_policies(&self, _: Request<PageRequest>) -> Answer<PoliciesReply> {
+        scheduling::no_center()
+    }
+    async fn explain_policy(&self, _: Request<ExplainPolicyRequest>) -> Answer<ExplainPolicyReply> {
+        no_link_state()
+    }
+    async fn show_quality(&self, _: Request<QualityRequest>) -> Answer<QualityReply> {
+        scheduling::no_center()
+    }
+    async fn set_policy(&self, request: Request<SetPolicyRequest>) -> Answer<SetPolicyReply> {
+        scheduling::refuse(&self.0.gate, &request, "SetPolicy")
+    }
+    async fn unset_policy(&self, request: Request<UnsetPolicyRequest>) -> Answer<UnsetPolicyReply> {
+        scheduling::refuse(&self.0.gate, &request, "UnsetPolicy")
+    }
+    async fn show_decisions(&self, _: Request<DecisionsRequest>) -> Answer<DecisionsReply> {
+        scheduling::no_center()
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Answer<RevokeReply> {

@@ -10,23 +10,21 @@ use dmsc_proto::v1;
 use dmsc_spa::authority::{Answer, Authority, AuthorityError, Request};
 use dmsc_spa::credentials::Credentials;
 use dmsc_spa::policy::{Policy, PolicyError};
-use dmsc_spa::verify::{Revocation, RootKey, VerifyError};
+use dmsc_spa::verify::{Revocation, RootKey};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::StartError;
-use super::config::{SpaConfig, SpaMistakes};
+use super::config::SpaConfig;
 use super::metrics::SpaMetrics;
 use super::store::{Store, StoreError};
 use crate::clock::wall;
+use crate::mistake::FileMistakes;
 use crate::node::statements::said;
 use crate::operator::gate::Gate;
-use crate::trust::subject;
-
-/// Most root revocations that are kept.
-const MAX_ROOT_REVOCATIONS: usize = 10_000;
+use crate::root_revocations::{GiveError, RootRevocations};
 
 /// What its services share.
 pub struct Spa {
@@ -40,6 +38,7 @@ pub struct Spa {
     pub gate: Gate,
     /// Of the process.
     pub started: Instant,
+    taken_back: RootRevocations,
     inner: Mutex<Inner>,
     /// Told when there is another revocation.
     revoked: watch::Sender<usize>,
@@ -74,28 +73,12 @@ pub enum RevokeError {
     NotKept(StoreError),
 }
 
-/// A root revocation that was not taken.
-#[derive(Debug, Error)]
-pub enum GiveError {
-    /// It is none of this root.
-    #[error("the root revocation is not believed: {0}")]
-    NotBelieved(#[from] VerifyError),
-    /// The disk does not take it.
-    #[error(transparent)]
-    NotKept(#[from] StoreError),
-    /// More than a root needs.
-    #[error(
-        "{MAX_ROOT_REVOCATIONS} root revocations are kept; remove those that are over from state_dir"
-    )]
-    Full,
-}
-
 /// A reload that was refused; everything stays as it was.
 #[derive(Debug, Error)]
 pub enum ReloadError {
     /// Of `[spa]`.
     #[error(transparent)]
-    Config(#[from] SpaMistakes),
+    Config(#[from] FileMistakes),
     /// A file of a gateway or a router.
     #[error(
         "[node]: this is the file of a gateway (sg) or a router (sr); a prefix authority takes its policy, or its own file, which has [spa]"
@@ -129,14 +112,8 @@ impl Spa {
                 Err(error) => warn!(serial, %error, "a revocation on disk is not believed"),
             }
         }
-        for (path, body) in store.root_revocations() {
-            match root.root_revocation(&body) {
-                Ok(revocation) => _ = root.revoke(&revocation),
-                Err(error) => {
-                    warn!(path = %path.display(), %error, "a root revocation on disk is not believed");
-                }
-            }
-        }
+        let taken_back = RootRevocations::open(&config.state_dir)?;
+        taken_back.load(&root);
         let mut authority = Authority::new(credentials, policy, store.spent(), revocations)?;
         authority.remember_end(store.end_s());
         store.spend(authority.serial())?;
@@ -149,6 +126,7 @@ impl Spa {
             metrics: SpaMetrics::default(),
             gate,
             started: Instant::now(),
+            taken_back,
             inner: Mutex::new(Inner {
                 authority,
                 store,
@@ -181,26 +159,18 @@ impl Spa {
     /// # Errors
     /// When it is not the root's, or cannot be kept; nothing changes then.
     pub fn give_root_revocation(&self, body: &[u8]) -> Result<(String, bool), GiveError> {
-        let revocation = self.root.root_revocation(body)?;
-        let what = format!("{}: {}", subject(&revocation.subject), revocation.reason);
         let inner = self.inner();
-        let known = inner.store.root_revocations();
-        if known.iter().any(|(_, kept)| kept == body) {
-            return Ok((what, true));
+        let (what, known) = self.taken_back.give(&self.root, body)?;
+        if known {
+            return Ok((what, known));
         }
-        if known.len() >= MAX_ROOT_REVOCATIONS {
-            return Err(GiveError::Full);
-        }
-        inner.store.keep_root_revocation(body)?;
-        self.root.revoke(&revocation);
-        warn!(what, "the root took it back");
         if inner.authority.is_revoked() {
             error!("{}", AuthorityError::Revoked(self.config.name.clone()));
         }
         drop(inner);
         // Streams of gateways look whether they may stay.
         self.revoked.send_modify(|_| ());
-        Ok((what, false))
+        Ok((what, known))
     }
 
     /// Whether the root took back what this authority signs with: it answers nobody.
@@ -269,7 +239,7 @@ impl Spa {
     /// What the root took back, with the ids of the statements.
     #[must_use]
     pub fn root_revocations(&self) -> Vec<(u64, v1::RootRevocation)> {
-        let kept = self.inner().store.root_revocations();
+        let kept = self.taken_back.kept();
         kept.iter()
             .filter(|(_, body)| self.root.root_revocation(body).is_ok())
             .filter_map(|(_, body)| Some((body_id(body), said(body)?)))

@@ -1,4 +1,4 @@
-//! What an authority keeps on disk: serials that are spent, how long what it signed lasts, revocations in force, and those of the root.
+//! What an authority keeps on disk: serials that are spent, how long what it signed lasts, and revocations in force.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,8 +12,6 @@ use tracing::warn;
 const STEP: u64 = 1_000;
 /// The end of what was signed is set ahead as well, s: each answer is later than the one before.
 const AHEAD_S: u64 = 3_600;
-/// Folder of what the root took back.
-const ROOT_REVOCATIONS: &str = "root-revocations";
 /// Largest revocation that is read back.
 const MAX_FILE: u64 = 65_536;
 
@@ -44,11 +42,6 @@ impl Store {
         let revocations = folder.join("revocations");
         std::fs::create_dir_all(&revocations).map_err(|source| StoreError {
             path: revocations,
-            source,
-        })?;
-        let root_revocations = folder.join(ROOT_REVOCATIONS);
-        std::fs::create_dir_all(&root_revocations).map_err(|source| StoreError {
-            path: root_revocations,
             source,
         })?;
         let number = |name: &str| {
@@ -107,35 +100,6 @@ impl Store {
         Ok(())
     }
 
-    /// Root revocations of before, in no order.
-    #[must_use]
-    pub fn root_revocations(&self) -> Vec<(PathBuf, Bytes)> {
-        let Ok(entries) = std::fs::read_dir(self.folder.join(ROOT_REVOCATIONS)) else {
-            return Vec::new();
-        };
-        entries
-            .filter_map(Result::ok)
-            .filter(|entry| entry.metadata().is_ok_and(|data| data.len() <= MAX_FILE))
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "bin"))
-            .filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?.into())))
-            .collect()
-    }
-
-    /// Keeps a root revocation: on disk when this returns. The same has the same name.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep_root_revocation(&self, body: &[u8]) -> Result<(), StoreError> {
-        let hash = dmsc_spa::statement::sha256(body);
-        let name: String = hash[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let path = self.folder.join(ROOT_REVOCATIONS).join(name + ".bin");
-        replace(&path, body).map_err(|source| StoreError { path, source })
-    }
-
     /// Revocations of before, by serial.
     #[must_use]
     pub fn revocations(&self) -> Vec<(u64, Bytes)> {
@@ -181,7 +145,7 @@ impl Store {
 }
 
 /// After a crash there is the old file or the new one, never half of one.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
@@ -213,13 +177,8 @@ mod tests {
         let mut store = Store::open(folder.path()).unwrap();
         store.lasts_until(5_000).unwrap();
         store.lasts_until(4_000).unwrap();
-        store.keep_root_revocation(b"one").unwrap();
-        store.keep_root_revocation(b"one").unwrap();
         let store = Store::open(folder.path()).unwrap();
         assert!((5_000..9_000).contains(&store.end_s()));
-        let kept = store.root_revocations();
-        assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].1, Bytes::from("one"));
     }
 
     #[test]

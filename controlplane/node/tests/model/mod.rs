@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use dmsc_proto::v1::dataplane_agent_server::{DataplaneAgent, DataplaneAgentServer};
 use dmsc_proto::v1::{self, op::Op as Kind};
@@ -17,6 +18,14 @@ use tonic::{Request, Response, Status};
 
 /// Whether an operation is refused.
 pub type Refuse = fn(&Kind) -> bool;
+
+/// What all links of a dataplane are like.
+#[derive(Debug, Clone, Copy)]
+pub struct Links {
+    pub round_trip_ns: u64,
+    pub capacity_mbps: u32,
+    pub used_mbps: u32,
+}
 
 /// The tables of one boot.
 #[derive(Debug, Default, Clone)]
@@ -43,6 +52,16 @@ struct Shared {
     versions: Mutex<(u32, u32)>,
     /// Attachments that answer no echo.
     silent: Mutex<BTreeSet<u32>>,
+    /// Round trip to gateways, ns; others take 100 µs.
+    round_trips: Mutex<BTreeMap<u32, u64>>,
+    /// What attachments answer to probes, health and load; others know no probes.
+    states: Mutex<BTreeMap<u32, (u32, u32)>>,
+    /// What all links are like.
+    links: Mutex<Option<(Links, Instant)>>,
+    /// Bytes that left by router ports before that.
+    sent: Mutex<u64>,
+    /// What it counted of calls.
+    traffic: Mutex<v1::ListTrafficReply>,
     /// Operations that are refused.
     refuse: Mutex<Option<Refuse>>,
     tables: Mutex<Tables>,
@@ -76,6 +95,11 @@ impl Dataplane {
             hellos: Mutex::default(),
             versions: Mutex::new((1, 1)),
             silent: Mutex::default(),
+            round_trips: Mutex::default(),
+            states: Mutex::default(),
+            links: Mutex::default(),
+            sent: Mutex::default(),
+            traffic: Mutex::default(),
             refuse: Mutex::default(),
             tables: Mutex::default(),
             generation: watch::Sender::new(0),
@@ -101,6 +125,37 @@ impl Dataplane {
             runtime: Some(runtime),
             socket: socket.to_path_buf(),
         }
+    }
+
+    /// Counts further calls to a prefix and a member of it, of so many bytes each.
+    pub fn count(&self, name: &[u8], gateway: u32, calls: u64, bytes: u64) {
+        let mut traffic = self.shared.traffic.lock().unwrap();
+        let since = traffic.reading + 1;
+        let at = traffic.services.iter().position(|one| one.name == name);
+        let at = at.unwrap_or_else(|| {
+            traffic.services.push(v1::ServiceTraffic {
+                domain: 1,
+                name: name.to_vec(),
+                since,
+                ..Default::default()
+            });
+            traffic.services.len() - 1
+        });
+        let service = &mut traffic.services[at];
+        service.packets += calls;
+        service.bytes += calls * bytes;
+        service.requests += calls;
+        let members = &mut service.members;
+        let at = members.iter().position(|one| one.gateway == gateway);
+        let at = at.unwrap_or_else(|| {
+            members.push(v1::MemberCount {
+                gateway,
+                ..Default::default()
+            });
+            members.len() - 1
+        });
+        members[at].packets += calls;
+        members[at].bytes += calls * bytes;
     }
 
     /// The tables as they are now.
@@ -174,6 +229,24 @@ impl Dataplane {
         }
     }
 
+    /// Echoes to this gateway take so long from now on, ns; they are answered at once all the same.
+    pub fn round_trip(&self, gateway: u32, ns: u64) {
+        self.shared.round_trips.lock().unwrap().insert(gateway, ns);
+    }
+
+    /// An attachment answers probes from now on: with this health and load.
+    pub fn state(&self, id: u32, health: u32, load_permille: u32) {
+        let mut states = self.shared.states.lock().unwrap();
+        states.insert(id, (health, load_permille));
+    }
+
+    /// What links are like from now on; a dataplane that was never told does not measure.
+    pub fn links(&self, links: Links) {
+        let sent = self.shared.sent();
+        *self.shared.sent.lock().unwrap() = sent;
+        *self.shared.links.lock().unwrap() = Some((links, Instant::now()));
+    }
+
     /// Refuses transactions with such an operation from now on.
     pub fn refuse(&self, what: Option<Refuse>) {
         *self.shared.refuse.lock().unwrap() = what;
@@ -190,6 +263,16 @@ impl Dataplane {
 }
 
 impl Shared {
+    /// Bytes that left by router ports so far.
+    fn sent(&self) -> u64 {
+        let before = *self.sent.lock().unwrap();
+        let Some((links, since)) = *self.links.lock().unwrap() else {
+            return before;
+        };
+        let ms = u64::try_from(since.elapsed().as_millis()).unwrap();
+        before + u64::from(links.used_mbps) * 125 * ms
+    }
+
     async fn send(&self, event: v1::event::Event) {
         let watchers = self.watchers.lock().unwrap().clone();
         for watcher in watchers {
@@ -373,10 +456,36 @@ impl DataplaneAgent for Agent {
         }))
     }
 
+    async fn list_adjacencies(
+        &self,
+        _: Request<v1::ListAdjacenciesRequest>,
+    ) -> Result<Response<v1::ListAdjacenciesReply>, Status> {
+        let Some((links, since)) = *self.0.links.lock().unwrap() else {
+            return Err(Status::unimplemented("of the release before"));
+        };
+        let up = self.0.hellos.lock().unwrap().clone();
+        let hellos = u64::try_from(since.elapsed().as_millis() / 50).unwrap();
+        let quality = v1::LinkQuality {
+            round_trip_ns: Some(links.round_trip_ns),
+            variation_ns: Some(0),
+            hellos,
+            hellos_lost: 0,
+        };
+        let adjacencies = self.0.tables.lock().unwrap().adjacencies.clone();
+        let adjacencies = adjacencies.into_values().map(|one| v1::Adjacency {
+            quality: up.contains(&one.id).then_some(quality),
+            ..one
+        });
+        Ok(Response::new(v1::ListAdjacenciesReply {
+            adjacencies: adjacencies.collect(),
+        }))
+    }
+
     async fn list_ports(
         &self,
         _: Request<v1::ListPortsRequest>,
     ) -> Result<Response<v1::ListPortsReply>, Status> {
+        let links = *self.0.links.lock().unwrap();
         let pod = v1::Port {
             name: "pod1".into(),
             kind: "af_packet".into(),
@@ -398,6 +507,8 @@ impl DataplaneAgent for Agent {
         let router = v1::Port {
             name: "sr1".into(),
             role: "router".into(),
+            capacity_mbps: links.map_or(0, |(links, _)| links.capacity_mbps),
+            tx_bytes: self.0.sent(),
             ..Default::default()
         };
         Ok(Response::new(v1::ListPortsReply {
@@ -431,11 +542,35 @@ impl DataplaneAgent for Agent {
         &self,
         request: Request<v1::EchoRequest>,
     ) -> Result<Response<Self::EchoStream>, Status> {
-        let id = request.into_inner().attachment;
-        let answered = !self.0.silent.lock().unwrap().contains(&id)
-            && self.0.tables.lock().unwrap().attachments.contains_key(&id);
+        let request = request.into_inner();
+        let id = request.attachment;
+        let far = self
+            .0
+            .tables
+            .lock()
+            .unwrap()
+            .gateways
+            .contains_key(&(0, request.gateway));
+        let round_trips = self.0.round_trips.lock().unwrap();
+        let round_trip_ns = round_trips
+            .get(&request.gateway)
+            .copied()
+            .unwrap_or(100_000);
+        drop(round_trips);
+        let answered = id == 0 && far
+            || !self.0.silent.lock().unwrap().contains(&id)
+                && self.0.tables.lock().unwrap().attachments.contains_key(&id);
+        // A pod of an older release is silent, gateways know probes.
+        let state = self.0.states.lock().unwrap().get(&id).copied();
+        let answered = answered && (!request.probe || id == 0 || state.is_some());
+        let (health, load_permille) = state.filter(|_| request.probe).unwrap_or_default();
         let reply = v1::EchoReply {
             answered,
+            round_trip_ns,
+            residence_ns: u64::from(request.probe) * 10_000,
+            health,
+            load_permille,
+            state_known: request.probe && state.is_some(),
             error: if answered { "" } else { "timeout" }.into(),
             ..Default::default()
         };
@@ -472,6 +607,17 @@ impl DataplaneAgent for Agent {
         _: Request<v1::HandoverRequest>,
     ) -> Result<Response<Self::HandoverStream>, Status> {
         Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_traffic(
+        &self,
+        request: Request<v1::ListTrafficRequest>,
+    ) -> Result<Response<v1::ListTrafficReply>, Status> {
+        let mut reply = self.0.traffic.lock().unwrap().clone();
+        reply.reading += 1;
+        self.0.traffic.lock().unwrap().reading = reply.reading;
+        assert!(request.get_ref().changed_since <= reply.reading);
+        Ok(Response::new(reply))
     }
 
     type WatchStream = Replies<v1::Event>;

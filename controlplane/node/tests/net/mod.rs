@@ -3,6 +3,7 @@
 #![allow(dead_code)] // every test binary uses another part
 
 pub mod authority;
+pub mod center;
 pub mod neighbour;
 pub mod pod;
 

@@ -1,8 +1,12 @@
 //! The engine of one scheduling center: reports in, orders out. Deterministic: whoever gives it the same at the same times gets the same.
 
+mod config;
+mod group;
+mod hold;
 mod row;
+mod service;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use dmsc_linkstate::action::Topology;
@@ -12,61 +16,13 @@ use crate::alarm::Change;
 use crate::decision::{Decision, Why};
 use crate::pair::Pair;
 use crate::plan::{self, Promises, WHOLE};
-use crate::policy::{Epoch, MAX_TTL, Policy, PolicyId, Rank, ReplicaId, Share};
+use crate::policy::{Policy, PolicyId, Rank, Share};
 use crate::report::Report;
+use crate::rules::Rules;
 use crate::threshold::{Figures, Thresholds};
-use crate::timing::{Timing, TimingError};
+pub use config::{ConfigError, ScscConfig};
+use group::Group;
 use row::Row;
-
-/// How one center decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScscConfig {
-    /// Of routers: its scheduling domain.
-    pub area: u32,
-    /// Which of the area's centers.
-    pub replica: ReplicaId,
-    /// This start.
-    pub epoch: Epoch,
-    /// When thresholds are believed.
-    pub timing: Timing,
-    /// Life of a policy; renewed at half of it.
-    pub ttl: Duration,
-    /// Of the traffic of a service group at most this much moves in a step, thousandths.
-    pub step_permille: u16,
-    /// Length of a step.
-    pub step: Duration,
-    /// A report older than this says nothing of how a choice is.
-    pub fresh: Duration,
-}
-
-impl Default for ScscConfig {
-    fn default() -> Self {
-        Self {
-            area: 0,
-            replica: ReplicaId(1),
-            epoch: Epoch(1),
-            timing: Timing::default(),
-            ttl: Duration::from_secs(30),
-            step_permille: 250,
-            step: Duration::from_secs(1),
-            fresh: Duration::from_secs(4),
-        }
-    }
-}
-
-/// Numbers that no center can work with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Windows.
-    #[error(transparent)]
-    Timing(#[from] TimingError),
-    /// Life.
-    #[error("ttl {0:?}: write 2 s to an hour")]
-    Ttl(Duration),
-    /// Step.
-    #[error("step of {0} thousandths: write 1 to 1000")]
-    Step(u16),
-}
 
 /// A service group, as this center numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,16 +37,15 @@ pub struct Order {
     pub decision: Option<Decision>,
 }
 
-#[derive(Debug)]
-struct Group {
-    domain: Domain,
-    prefix: NameBuf,
-    thresholds: Thresholds,
-    rows: BTreeMap<NodeId, Row>,
-    /// Sum of the rows' rates, kbit/s.
-    rate_kbps: u64,
-    /// What moved, kbit/s, and when: within the last step.
-    moved: VecDeque<(Duration, u64)>,
+impl Order {
+    /// A policy that was not decided here.
+    #[must_use]
+    pub fn undecided(policy: Policy) -> Self {
+        Self {
+            policy,
+            decision: None,
+        }
+    }
 }
 
 /// Where a pair matters.
@@ -104,7 +59,10 @@ struct Place {
 #[derive(Debug)]
 pub struct Scsc {
     config: ScscConfig,
+    /// Those that are forgotten are empty.
     groups: Vec<Group>,
+    /// Their places.
+    free: BTreeSet<usize>,
     places: HashMap<Pair, Vec<Place>>,
     /// Rows that are not as plain routes would have them, or should not be.
     active: BTreeSet<(usize, NodeId)>,
@@ -118,16 +76,11 @@ impl Scsc {
     /// # Errors
     /// When it could not decide by these numbers.
     pub fn new(config: ScscConfig) -> Result<Self, ConfigError> {
-        config.timing.check()?;
-        if !(Duration::from_secs(2)..=MAX_TTL).contains(&config.ttl) {
-            return Err(ConfigError::Ttl(config.ttl));
-        }
-        if !(1..=WHOLE).contains(&config.step_permille) {
-            return Err(ConfigError::Step(config.step_permille));
-        }
+        config.check()?;
         Ok(Self {
             config,
             groups: Vec::new(),
+            free: BTreeSet::new(),
             places: HashMap::new(),
             active: BTreeSet::new(),
             promises: Promises::default(),
@@ -135,64 +88,131 @@ impl Scsc {
         })
     }
 
-    /// A service group comes.
+    /// A service group comes; when thresholds are believed, and how much moves at once, is as the configuration says now.
     pub fn group(&mut self, domain: Domain, prefix: NameBuf, thresholds: Thresholds) -> GroupId {
-        self.groups.push(Group {
-            domain,
-            prefix,
-            thresholds,
-            rows: BTreeMap::new(),
-            rate_kbps: 0,
-            moved: VecDeque::new(),
-        });
-        GroupId(self.groups.len() as u32 - 1)
+        self.group_with(domain, prefix, self.config.rules(thresholds))
     }
 
-    /// Calls to the group enter at this gateway: to these members, of which plain routes choose `plain`, in equal shares. What was known of the
-    /// row is forgotten.
+    /// A service group with rules of its own comes. Rules that were not [`Rules::check`]ed may never raise or clear anything.
+    pub fn group_with(&mut self, domain: Domain, prefix: NameBuf, rules: Rules) -> GroupId {
+        let group = Group::new(domain, prefix, rules);
+        let at = self.free.pop_first().unwrap_or(self.groups.len());
+        match self.groups.get_mut(at) {
+            Some(place) => *place = group,
+            None => self.groups.push(group),
+        }
+        GroupId(at as u32)
+    }
+
+    /// A service group is gone, with all its callers; its number may be another's next. A policy for it ends by itself.
+    pub fn forget_group(&mut self, group: GroupId) {
+        let at = group.0 as usize;
+        let Some(gone) = self.groups.get(at) else {
+            return;
+        };
+        let callers: Vec<NodeId> = gone.rows.keys().copied().collect();
+        for gateway in callers {
+            self.forget_caller(group, gateway);
+        }
+        self.free.insert(at);
+    }
+
+    /// Calls to the group enter at this gateway: to these members, of which plain routes choose `plain`, in equal shares. What is known of choices that
+    /// it had before stays. Whether it is a caller that was not known.
     pub fn caller(
         &mut self,
         group: GroupId,
         gateway: NodeId,
         members: &[NodeId],
         plain: &[NodeId],
-    ) {
+    ) -> bool {
         let at = group.0 as usize;
         let Some(known) = self.groups.get_mut(at) else {
-            return;
+            return false;
         };
-        let row = Row::new(members, plain);
+        let mut row = Row::new(members, plain);
+        let old = known.take(gateway);
+        let is_new = old.is_none();
+        if let Some(old) = old {
+            forget_places(&mut self.places, at, gateway, &old);
+            row.inherit(old);
+        }
         for (choice, of) in row.choices.iter().enumerate() {
-            let pair = Pair {
-                gateway,
-                member: of.member,
-                topology: of.topology,
-            };
-            let places = self.places.entry(pair).or_default();
-            places.retain(|place| place.group != at);
-            places.push(Place { group: at, choice });
+            let place = Place { group: at, choice };
+            self.places.entry(of.pair(gateway)).or_default().push(place);
         }
-        if let Some(old) = known.rows.insert(gateway, row) {
-            known.rate_kbps -= old.rate_kbps;
+        match row.is_plain() && !row.is_alarmed() {
+            true => self.active.remove(&(at, gateway)),
+            false => self.active.insert((at, gateway)),
+        };
+        known.put(gateway, row);
+        is_new
+    }
+
+    /// No calls to the group enter at this gateway any more. A policy for them ends by itself.
+    pub fn forget_caller(&mut self, group: GroupId, gateway: NodeId) {
+        let at = group.0 as usize;
+        let row = self.groups.get_mut(at).and_then(|one| one.take(gateway));
+        if let Some(row) = row {
+            forget_places(&mut self.places, at, gateway, &row);
+            self.active.remove(&(at, gateway));
         }
-        self.active.remove(&(at, gateway));
+    }
+
+    /// After [`Scsc::caller`]: these shares are in force at the gateway, by a policy of an earlier start of this replica that ends at `until`. Whether they
+    /// are shares of the row's choices, and all of its traffic.
+    pub fn resume(
+        &mut self,
+        group: GroupId,
+        gateway: NodeId,
+        shares: &[Share],
+        until: Duration,
+    ) -> bool {
+        let at = group.0 as usize;
+        let row = self
+            .groups
+            .get_mut(at)
+            .and_then(|group| group.rows.get_mut(&gateway));
+        let resumed = row.is_some_and(|row| row.resume(shares, until));
+        if resumed {
+            self.active.insert((at, gateway));
+        }
+        resumed
+    }
+
+    /// Decides by other numbers from now on; rows, alarms and what was said stay. Area, replica and epoch stay as well.
+    ///
+    /// # Errors
+    /// When it could not decide by these numbers; nothing changes then.
+    pub fn reconfigure(
+        &mut self,
+        config: ScscConfig,
+        rules: impl Fn(Domain, &NameBuf) -> Rules,
+    ) -> Result<(), ConfigError> {
+        config.check()?;
+        self.config = ScscConfig {
+            area: self.config.area,
+            replica: self.config.replica,
+            epoch: self.config.epoch,
+            ..config
+        };
+        for group in &mut self.groups {
+            group.rules = rules(group.domain, &group.prefix);
+        }
+        Ok(())
     }
 
     /// How much traffic to the group enters at this gateway, as it counted.
     pub fn traffic(&mut self, group: GroupId, gateway: NodeId, kbps: u64) {
-        let Some(group) = self.groups.get_mut(group.0 as usize) else {
-            return;
-        };
-        if let Some(row) = group.rows.get_mut(&gateway) {
-            group.rate_kbps = group.rate_kbps - row.rate_kbps + kbps;
-            row.rate_kbps = kbps;
+        if let Some(group) = self.groups.get_mut(group.0 as usize) {
+            group.traffic(gateway, kbps);
         }
     }
 
-    /// Takes a report. A pair that matters to no group is ignored.
-    pub fn report(&mut self, now: Duration, pair: Pair, report: &Report) {
+    /// Takes a report; whether the pair matters to any group.
+    pub fn report(&mut self, now: Duration, pair: Pair, report: &Report) -> bool {
         let Some(places) = self.places.get(&pair) else {
-            return;
+            return false;
         };
         let figures = Figures::of(report);
         for place in places {
@@ -200,14 +220,13 @@ impl Scsc {
             let Some(row) = group.rows.get_mut(&pair.gateway) else {
                 continue;
             };
-            let timing = &self.config.timing;
             let change = row.observe(
                 place.choice,
                 now,
                 report,
                 &figures,
-                &group.thresholds,
-                timing,
+                &group.rules,
+                self.config.fresh,
             );
             // A choice that carries nothing does not matter, until something else looks for a place.
             let avoid = change == Some(Change::Raised) || row.choices[place.choice].draining;
@@ -215,6 +234,7 @@ impl Scsc {
                 self.active.insert((place.group, pair.gateway));
             }
         }
+        true
     }
 
     /// What is to be said now: after every batch of reports, and at least once a second.
@@ -242,24 +262,21 @@ impl Scsc {
     fn decide(&mut self, now: Duration, at: usize, gateway: NodeId) -> Option<Order> {
         let config = self.config;
         let group = &mut self.groups[at];
-        while let Some((at, _)) = group.moved.front()
-            && now.saturating_sub(*at) >= config.step
-        {
-            group.moved.pop_front();
-        }
+        let rules = group.rules;
+        let left = group.may_move(now, config.step);
         let row = group.rows.get_mut(&gateway)?;
-        let candidates = row.candidates(now, &config, &group.thresholds);
+        if row.held {
+            return None;
+        }
+        let candidates = row.candidates(now, config.fresh, &rules);
         let mut wanted = plan::target(&candidates, row.rate_kbps, now, &self.promises);
         if now.saturating_sub(row.said) < config.step && row.said > Duration::ZERO {
             // What was said last is not in the reports yet.
             wanted.clone_from(&row.shares);
         }
-        let may = u64::from(config.step_permille) * group.rate_kbps / u64::from(WHOLE);
-        let lately: u64 = group.moved.iter().map(|(_, kbps)| kbps).sum();
-        let left = may.saturating_sub(lately);
         let most = match row.rate_kbps {
             0 => u64::from(WHOLE),
-            rate => left * u64::from(WHOLE) / rate,
+            rate => left / rate,
         };
         let most = u16::try_from(most).unwrap_or(WHOLE);
         let shares = plan::step(&row.shares, &wanted, most);
@@ -272,15 +289,16 @@ impl Scsc {
             let due = row.until.is_some_and(|until| until <= now + config.ttl / 2);
             return (due && !row.is_plain()).then(|| self.order(now, at, gateway, None));
         }
-        let moved_kbps = row.rate_kbps * u64::from(moved) / u64::from(WHOLE);
-        group.moved.push_back((now, moved_kbps));
+        let moved = row.rate_kbps.saturating_mul(moved.into());
+        let moved_kbps = moved / u64::from(WHOLE);
+        group.moved.push_back((now, moved));
         for ((candidate, from), to) in candidates.iter().zip(&row.shares).zip(&shares) {
             let more = u64::from(to.saturating_sub(*from));
             let kbps = row.rate_kbps * more / u64::from(WHOLE);
             self.promises.add(now, candidate, kbps);
         }
-        let why = row.why(&shares, &config.timing);
-        row.say(now, shares, &config.timing);
+        let why = row.why(&shares, &rules.timing);
+        row.say(now, shares, &rules.timing);
         Some(self.order(now, at, gateway, Some((why, moved_kbps))))
     }
 
@@ -336,6 +354,20 @@ impl Scsc {
             reason,
         };
         Order { policy, decision }
+    }
+}
+
+/// What is told of the row's pairs does not matter to the group any more.
+fn forget_places(places: &mut HashMap<Pair, Vec<Place>>, group: usize, gateway: NodeId, row: &Row) {
+    for choice in &row.choices {
+        let pair = choice.pair(gateway);
+        let Some(all) = places.get_mut(&pair) else {
+            continue;
+        };
+        all.retain(|place| place.group != group);
+        if all.is_empty() {
+            places.remove(&pair);
+        }
     }
 }
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 use dmsc_linkstate::action::Topology;
 use dmsc_wire::NodeId;
 
-use super::{ScscConfig, TOPOLOGIES};
+use super::TOPOLOGIES;
+use super::service::Told;
 use crate::alarm::{Alarm, Change, Verdict};
 use crate::decision::Why;
-use crate::pair::LinkKey;
+use crate::pair::{LinkKey, Pair};
 use crate::plan::{Candidate, WHOLE};
 use crate::policy::Share;
 use crate::report::{Health, Report};
-use crate::threshold::{Breach, Figures, Thresholds};
+use crate::rules::Rules;
+use crate::threshold::{Breach, Figures};
 use crate::timing::Timing;
 
 /// Weight of a new report in what is smoothed.
@@ -26,17 +28,19 @@ pub(super) struct Choice {
     pub member: NodeId,
     pub topology: Topology,
     way: Alarm,
-    load: Alarm,
+    pub(super) load: Alarm,
     pub draining: bool,
+    /// What the member's own gateway says; while that holds, reports say nothing of the member.
+    pub(super) told: Told,
     delay_us: f64,
     /// Share of probes lost or beyond the delay threshold.
     misses: f64,
     misses_slow: f64,
     breach: Option<Breach>,
-    load_breach: Option<Breach>,
+    pub(super) load_breach: Option<Breach>,
     available_kbps: u64,
     narrowest: LinkKey,
-    load_permille: u32,
+    pub(super) load_permille: u32,
     reported: Option<Duration>,
 }
 
@@ -52,6 +56,8 @@ pub(super) struct Row {
     pub said: Duration,
     /// When the policy ends.
     pub until: Option<Duration>,
+    /// Somebody else decides.
+    pub held: bool,
     /// How often the less bad was taken, all being bad, and when last: the same waiting as for an alarm that is raised again.
     settles: u32,
     settled: Duration,
@@ -86,9 +92,50 @@ impl Row {
             rate_kbps: 0,
             said: Duration::ZERO,
             until: None,
+            held: false,
             settles: 0,
             settled: Duration::ZERO,
         }
+    }
+
+    /// Goes on from what was known before members changed. What is in force holds for the members that are left: the others' part is theirs, as
+    /// the gateway does it.
+    pub fn inherit(&mut self, old: Self) {
+        let is_plain = old.is_plain();
+        let mut left = vec![0; self.choices.len()];
+        for (was, share) in old.choices.into_iter().zip(old.shares) {
+            let same = |one: &Choice| (one.member, one.topology) == (was.member, was.topology);
+            if let Some(at) = self.choices.iter().position(same) {
+                left[at] = share;
+                self.choices[at] = was;
+            }
+        }
+        self.rate_kbps = old.rate_kbps;
+        self.said = old.said;
+        self.held = old.held;
+        (self.settles, self.settled) = (old.settles, old.settled);
+        let sum: u32 = left.iter().map(|share| u32::from(*share)).sum();
+        if !is_plain && sum > 0 {
+            self.shares = whole(&left, sum);
+            self.until = old.until;
+        }
+    }
+
+    /// Takes shares that are in force already, if they are shares of these choices and nothing is missing.
+    pub fn resume(&mut self, shares: &[Share], until: Duration) -> bool {
+        let of = |choice: &Choice| {
+            let own = |share: &&Share| {
+                (share.gateway, share.topology) == (choice.member, choice.topology)
+            };
+            shares.iter().find(own).map_or(0, |share| share.weight)
+        };
+        let resumed: Vec<u16> = self.choices.iter().map(of).collect();
+        if resumed.iter().map(|share| u32::from(*share)).sum::<u32>() != u32::from(WHOLE) {
+            return false;
+        }
+        self.shares = resumed;
+        self.until = Some(until);
+        true
     }
 
     /// New shares are said at `now`.
@@ -109,19 +156,15 @@ impl Row {
         now: Duration,
         report: &Report,
         figures: &Figures,
-        thresholds: &Thresholds,
-        timing: &Timing,
+        rules: &Rules,
+        fresh: Duration,
     ) -> Option<Change> {
+        let Rules {
+            thresholds, timing, ..
+        } = rules;
         let choice = &mut self.choices[choice];
         let (way, breach) = thresholds.judge_way(figures);
-        let (load, load_breach) = thresholds.judge_load(figures);
-        let load = match report.health {
-            Health::Overloaded => Verdict::Bad,
-            _ => load,
-        };
         choice.breach = breach;
-        choice.load_breach = load_breach;
-        choice.draining = report.health == Health::Draining;
         if let Some(delay) = report.delay.quantile(500) {
             let delay = f64::from(delay);
             choice.delay_us = match choice.reported {
@@ -138,20 +181,17 @@ impl Row {
         choice.misses_slow += (missed - choice.misses_slow) * SLOW;
         choice.available_kbps = report.available_kbps;
         choice.narrowest = report.narrowest;
-        choice.load_permille = report.load_permille;
         choice.reported = Some(now);
-        let of_load = choice.load.observe(now, load, timing);
+        let of_load = match choice.told.is_fresh(now, fresh) {
+            true => None,
+            false => choice.observe_member(now, report, figures, rules),
+        };
         choice.way.observe(now, way, timing).or(of_load)
     }
 
-    pub fn candidates(
-        &self,
-        now: Duration,
-        config: &ScscConfig,
-        thresholds: &Thresholds,
-    ) -> Vec<Candidate> {
-        let window = config.timing.raise_n;
-        let hold = config.timing.hold_after(self.settles + 1);
+    pub fn candidates(&self, now: Duration, fresh: Duration, rules: &Rules) -> Vec<Candidate> {
+        let window = rules.timing.raise_n;
+        let hold = rules.timing.hold_after(self.settles + 1);
         let settled_lately = self.settles > 0 && now.saturating_sub(self.settled) < hold;
         let shares = self.shares.iter().zip(&self.plain);
         let all = self.choices.iter().zip(shares);
@@ -160,8 +200,10 @@ impl Row {
             plain,
             known: choice
                 .reported
-                .is_some_and(|at| now.saturating_sub(at) <= config.fresh),
-            avoid: choice.way.is_raised() || choice.draining,
+                .is_some_and(|at| now.saturating_sub(at) <= fresh),
+            avoid: choice.way.is_raised()
+                || choice.draining
+                || choice.told.is_raised() && choice.told.is_fresh(now, fresh),
             clean: choice.way.bad_of_last(window) == 0 && choice.load.bad_of_last(window) == 0,
             delay_us: choice.delay_us as u32,
             misses: match self.settles {
@@ -172,8 +214,9 @@ impl Row {
             available_kbps: choice.available_kbps,
             narrowest: choice.narrowest,
             load_permille: choice.load_permille,
-            overloaded: choice.load.is_raised(),
-            load_limit: thresholds
+            overloaded: choice.load.is_raised() && !choice.told.is_stale(now, fresh),
+            load_limit: rules
+                .thresholds
                 .load_permille
                 .map_or(0, |level| u32::try_from(level.clear).unwrap_or(u32::MAX)),
         })
@@ -212,6 +255,12 @@ impl Row {
         if let Some((choice, _)) = loses {
             if choice.draining {
                 return Why::Draining(choice.member);
+            }
+            match choice.told.health {
+                _ if !choice.told.is_raised() => {}
+                Health::Draining => return Why::Draining(choice.member),
+                Health::Overloaded => return Why::Overloaded(choice.member),
+                Health::Healthy => {}
             }
             let (alarm, breach) = match choice.way.is_raised() {
                 true => (&choice.way, choice.breach),
@@ -265,6 +314,7 @@ impl Choice {
             way: Alarm::default(),
             load: Alarm::default(),
             draining: false,
+            told: Told::default(),
             delay_us: 0.0,
             misses: 0.0,
             misses_slow: 0.0,
@@ -277,8 +327,36 @@ impl Choice {
         }
     }
 
+    pub fn pair(&self, gateway: NodeId) -> Pair {
+        Pair {
+            gateway,
+            member: self.member,
+            topology: self.topology,
+        }
+    }
+
+    /// What a caller's probes say of the member, as long as its own gateway says nothing.
+    fn observe_member(
+        &mut self,
+        now: Duration,
+        report: &Report,
+        figures: &Figures,
+        rules: &Rules,
+    ) -> Option<Change> {
+        let (load, breach) = rules.thresholds.judge_load(figures);
+        let load = match report.health {
+            Health::Overloaded => Verdict::Bad,
+            _ => load,
+        };
+        self.load_breach = breach;
+        self.draining = report.health == Health::Draining;
+        self.load_permille = report.load_permille;
+        self.told.pass(now, &rules.timing);
+        self.load.observe(now, load, &rules.timing)
+    }
+
     fn is_alarmed(&self) -> bool {
-        self.way.is_raised() || self.load.is_raised() || self.draining
+        self.way.is_raised() || self.load.is_raised() || self.draining || self.told.is_raised()
     }
 
     fn badness(&self) -> f64 {
@@ -291,4 +369,19 @@ impl Choice {
             _ => measured / raise,
         }
     }
+}
+
+/// Parts in proportion, [`WHOLE`] in all.
+fn whole(parts: &[u16], sum: u32) -> Vec<u16> {
+    let mut seen = 0;
+    let mut given = 0;
+    let each = parts.iter().map(|part| {
+        seen += u32::from(*part);
+        // At most WHOLE, since no more was seen than the sum.
+        let until = (seen * u32::from(WHOLE) / sum) as u16;
+        let share = until - given;
+        given = until;
+        share
+    });
+    each.collect()
 }

@@ -1,20 +1,39 @@
 //! What the tests of ports share. Each test file is one process, because EAL starts once.
 #![allow(dead_code)]
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dmsc_dpdk::{Burst, Eal, EalConfig, Huge, Mempool, PortHandle, RxQueue, StartedPort, TxQueue};
 
+/// What EAL's folder of a test process is named after, together with its id.
+const PROGRAM: &str = "dmsc-test";
+
 /// EAL on ordinary pages.
 pub fn eal(memory_mb: u32) -> Eal {
+    sweep(Path::new("/var/run/dpdk"));
     let config = EalConfig {
-        program: "dmsc-test".into(),
+        program: PROGRAM.into(),
         memory_mb,
         huge: Huge::No,
         ..EalConfig::default()
     };
     Eal::init(&config).unwrap()
+}
+
+/// Removes what test processes left in the folder of DPDK when they were killed: `dmsc-test-PID` of a process that is no more.
+fn sweep(runtime: &Path) {
+    for entry in std::fs::read_dir(runtime).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let process = name
+            .strip_prefix(PROGRAM)
+            .and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
+        if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            // Somebody else may sweep, too.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Calls `ready` until it says yes, for 10 s.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dmsc_pod::SharedAttachment;
-use dmsc_wire::Domain;
+use dmsc_wire::{Class, Domain};
 
 use super::collector::Collector;
 use super::raw;
@@ -204,6 +204,10 @@ impl Collector<'_> {
             range,
         );
         let default = Duration::from_secs(15);
+        let class = Class(raw.class.unwrap_or(0));
+        if !class.is_valid() {
+            self.wrong("class", &class.0.to_string(), (), &"write 0 to 7");
+        }
         let http = self.listen("http", raw.http.as_deref(), netns, "tcp");
         let tcp = self.listen("tcp", raw.tcp.as_deref(), netns, "tcp");
         let dns = self.listen("dns", raw.dns.as_deref(), netns, "udp");
@@ -216,6 +220,7 @@ impl Collector<'_> {
                 length: 16,
             }),
             tcp,
+            class,
             timeout: self.duration(
                 "timeout",
                 raw.timeout.as_deref(),

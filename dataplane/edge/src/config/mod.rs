@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dmsc_pod::{GatewayAddress, SharedAttachment};
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_wire::{Class, Domain, NameBuf};
 use thiserror::Error;
 
 /// A checked configuration.
@@ -84,6 +84,8 @@ pub struct Outbound {
     pub tcp: Option<SocketAddr>,
     /// Until the head of an answer.
     pub timeout: Duration,
+    /// Traffic class of the pod's calls, 0–7.
+    pub class: Class,
 }
 
 /// A block of IPv4 addresses.

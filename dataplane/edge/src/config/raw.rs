@@ -49,6 +49,7 @@ pub(super) struct Outbound {
     pub range: Option<String>,
     pub tcp: Option<String>,
     pub timeout: Option<String>,
+    pub class: Option<u8>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -21,6 +21,7 @@ netns = "/run/netns/pod1"
   dns = "127.0.0.1:53"
   tcp = "127.0.0.1:15002"
   timeout = "2500ms"
+  class = 5
   [[pod.redirect]]
   address = "10.96.0.10:80"
   name = "/shop/web"
@@ -47,7 +48,7 @@ fn a_whole_file() {
     );
     let outbound = pod.outbound.as_ref().unwrap();
     assert_eq!(outbound.timeout, Duration::from_millis(2_500));
-    assert_eq!(outbound.suffix, "dmsc");
+    assert_eq!((outbound.suffix.as_str(), outbound.class.0), ("dmsc", 5));
     assert!(outbound.range.contains("198.18.255.1".parse().unwrap()));
     assert!(!outbound.range.contains("198.19.0.0".parse().unwrap()));
     assert_eq!(

@@ -4,10 +4,12 @@
 //! that the pod wants no calls.
 
 mod count;
+mod detect;
 mod grpc;
 mod probe;
 
 pub use count::Count;
+pub use detect::answer;
 pub use probe::{Failed, probe};
 
 use std::sync::Arc;

@@ -68,7 +68,11 @@ impl Answer {
 
     /// Ends the call if nothing is left.
     fn check(&mut self) {
-        if self.is_end_stream() {
+        let is_over = match &self.inner {
+            Inner::Stream(incoming) => incoming.is_end_stream(),
+            _ => self.is_end_stream(),
+        };
+        if is_over {
             self.end(true);
         }
     }
@@ -143,7 +147,8 @@ impl Body for Answer {
         match &self.inner {
             Inner::Empty => true,
             Inner::Text(text) => text.is_empty(),
-            Inner::Stream(incoming) => incoming.is_end_stream(),
+            // Looked at after every frame: with its end the account goes.
+            Inner::Stream(_) => self.account.is_none(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The attempts of one request: at an instance, and again elsewhere if no program got it.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use dmsc_http::preface::Code;
@@ -35,7 +35,7 @@ pub struct Attempts<'a> {
     deadline: Instant,
     account: &'a mut Account,
     /// The head, if it may be needed once more.
-    kept: Option<Head>,
+    kept: Option<Box<Head>>,
 }
 
 /// An attempt that brought no answer.
@@ -77,7 +77,7 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// What the caller is told.
-    pub async fn run(mut self, head: Head) -> Result<(Response<Incoming>, Lent), Failure> {
+    pub async fn run(mut self, head: Box<Head>) -> Result<(Response<Incoming>, Lent), Failure> {
         let repeatable = is_idempotent(&head.method);
         let mut tried = Vec::new();
         let mut last = None;
@@ -145,7 +145,7 @@ impl<'a> Attempts<'a> {
     async fn attempt(
         &mut self,
         chosen: Chosen,
-        head: Head,
+        head: Box<Head>,
         body: Upload,
         not_last: bool,
     ) -> Result<(Response<Incoming>, Lent), Failed> {
@@ -157,7 +157,7 @@ impl<'a> Attempts<'a> {
                 pool::one(chosen, self.callee, self.context).await
             }
         });
-        let not_reached = |failure, head: Head, body, chosen| Failed {
+        let not_reached = |failure, head: Box<Head>, body, chosen| Failed {
             failure,
             given: false,
             back: Some(head.with(body)),
@@ -180,7 +180,11 @@ impl<'a> Attempts<'a> {
         } else if let Some(uploads) = &self.account.uploads {
             uploads.keep_no_more();
         }
-        match self.awaited(&mut lent, head.with(body)).await {
+        let answered = {
+            let sent = pin!(lent.send(head.with(body)));
+            self.awaited(sent).await
+        };
+        match answered {
             Ok(response) => {
                 if let Some(uploads) = &self.account.uploads {
                     uploads.keep_no_more();
@@ -200,10 +204,8 @@ impl<'a> Attempts<'a> {
     /// The head of the answer. The time runs anew whenever a piece of the body goes out.
     async fn awaited(
         &self,
-        lent: &mut Lent,
-        request: Request<Upload>,
+        mut sent: Pin<&mut impl Future<Output = Result<Response<Incoming>, Box<SendError>>>>,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let mut sent = pin!(lent.send(request));
         let mut end = self.deadline.max(Instant::now() + LAST_CHANCE);
         loop {
             tokio::select! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dmsc_http::host::name_of_host_under;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use super::account::Account;
 use super::answer::Answer;
@@ -14,8 +14,10 @@ use super::attempt::Attempts;
 use super::failure::{Failure, Reason};
 use super::head::Head;
 use super::http::MAX_HEAD;
+use super::incoming::Incoming;
 use super::pulse::Pulse;
 use super::response::{refuse, respond};
+use super::upgrade::Own;
 use super::upload::Uploads;
 use super::{NameSource, headers, upgrade};
 use crate::choose::Callee;
@@ -47,8 +49,8 @@ impl Caller {
         }
     }
 
-    /// Carries one request to an instance, and its answer back.
-    pub async fn call(&self, mut request: Request<Incoming>) -> Response<Answer> {
+    /// Carries one request to an instance, and its answer back; `own` is the program's connection if it may go over to another protocol.
+    pub async fn call(&self, request: Request<Incoming>, own: Option<Own>) -> Response<Answer> {
         let grpc = headers::is_grpc(request.headers());
         let version = request.version();
         let wanted = upgrade::wanted(&request);
@@ -69,7 +71,7 @@ impl Caller {
             Ok(callee) => callee,
             Err(failure) => return refuse(&failure, None, account),
         };
-        let own = wanted.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let own = own.filter(|_| wanted.is_some());
         let (mut parts, incoming) = request.into_parts();
         if own.is_some() && version == Version::HTTP_2 {
             upgrade::to_first(&mut parts);

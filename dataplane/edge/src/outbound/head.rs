@@ -22,11 +22,12 @@ pub struct Head {
 
 impl Head {
     /// Of a request, and its trace; `wanted` is what it wants to go over to.
-    pub fn onward(parts: Parts, wanted: Option<&HeaderValue>) -> (Self, [u8; 16]) {
+    pub fn onward(parts: Parts, wanted: Option<&HeaderValue>) -> (Box<Self>, [u8; 16]) {
         let mut headers = parts.headers;
-        headers::end_to_end(&mut headers);
         let second = parts.version == Version::HTTP_2;
+        // HTTP/2 has none that are for one connection only: the library lets no such head in (RFC 9113, 8.2.2).
         if !second {
+            headers::end_to_end(&mut headers);
             headers.remove(header::TE);
         }
         // It was answered here already.
@@ -47,11 +48,11 @@ impl Head {
             version,
             headers,
         };
-        (head, trace_id)
+        (Box::new(head), trace_id)
     }
 
     /// The request that it is the head of.
-    pub fn with(self, body: Upload) -> Request<Upload> {
+    pub fn with(self: Box<Self>, body: Upload) -> Request<Upload> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
@@ -62,14 +63,14 @@ impl Head {
 }
 
 /// Of a request of which nothing was sent.
-impl From<Parts> for Head {
+impl From<Parts> for Box<Head> {
     fn from(parts: Parts) -> Self {
-        Self {
+        Self::new(Head {
             method: parts.method,
             uri: parts.uri,
             version: parts.version,
             headers: parts.headers,
-        }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Removes it. `TE: trailers` stays where trailers can go on.
@@ -59,7 +60,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 /// The status of a gRPC call, from its trailers, or its head if there is nothing else.
 #[must_use]
 pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,30 +1,28 @@
 //! HTTP of a program: HTTP/1.1, HTTP/2 by prior knowledge, gRPC, WebSocket.
 
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::sleep_until;
 use tracing::debug;
 
-use super::NameSource;
 use super::caller::Caller;
 use super::failure::{Failure, Reason};
 use super::felt::Felt;
-use super::gather::Gather;
+use super::incoming::Incoming;
 use super::pulse::{Pulse, TooQuiet};
+use super::upgrade::Own;
+use super::{NameSource, headers, second};
 use crate::pod::{Context, Phase};
 use crate::stats::ConnectionKind;
-use crate::tcp::Rewound;
 
 /// How HTTP/2 begins (RFC 9113, 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,10 +32,6 @@ const FIRST: Duration = Duration::from_secs(60);
 pub const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 const BUFFER: usize = 128 << 10;
-const WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const STREAMS: u32 = 256;
-const RESETS: usize = 20;
 /// What a program still sends that was told that it is refused is read so long and so far: who is cut off in the middle of it might not read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: u64 = 1 << 20;
@@ -57,7 +51,7 @@ where
         () = context.until_quiet() => return,
     };
     if second {
-        serve_second(bytes, io, names, context).await;
+        second::serve(bytes, io, names, context).await;
     } else {
         serve_first(bytes, io, names, context).await;
     }
@@ -88,10 +82,12 @@ where
     let io = TokioIo::new(Felt::new(bytes, io, Arc::clone(&pulse)));
     let caller = Arc::new(Caller::new(Arc::clone(&context), names, Arc::clone(&pulse)));
     let drained = Arc::clone(&context);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request| {
         let (caller, context) = (Arc::clone(&caller), Arc::clone(&drained));
         async move {
-            let mut response = caller.call(request).await;
+            let goes_over = headers::upgrade(request.headers()).is_some();
+            let own = goes_over.then(|| Own::First(hyper::upgrade::on(&mut request)));
+            let mut response = caller.call(request.map(Incoming::First), own).await;
             let is_over = *context.phase.borrow() > Phase::Running;
             if is_over && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
@@ -179,71 +175,5 @@ async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, failure: &Failure) {
     if said.await.is_ok() {
         let mut rest = io.take(FAREWELL_BYTES);
         let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
-    }
-}
-
-async fn serve_second<I>(bytes: Bytes, io: I, names: NameSource, context: Arc<Context>)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let pulse = Pulse::new(false);
-    let gather = Gather::new(Rewound::new(bytes, io));
-    let caller = Arc::new(Caller::new(Arc::clone(&context), names, Arc::clone(&pulse)));
-    let service = service_fn(move |request| {
-        let caller = Arc::clone(&caller);
-        async move { Ok::<_, Infallible>(caller.call(request).await) }
-    });
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .enable_connect_protocol()
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .max_header_list_size(2 * MAX_HEAD as u32)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(gather.clone()), service);
-    let mut connection = pin!(connection);
-    let mut drain = pin!(context.until(Phase::Draining));
-    let mut closing = false;
-    let mut look = pin!(sleep_until(
-        (std::time::Instant::now() + Duration::from_secs(10)).into()
-    ));
-    loop {
-        let step = poll_fn(|task| {
-            if let Poll::Ready(ended) = connection.as_mut().poll(task) {
-                return Poll::Ready(ended.map_err(|error| error.to_string()));
-            }
-            match gather.poll_push(task) {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.to_string())),
-                Poll::Ready(Ok(())) if pulse.is_quiet() => gather.shrink(),
-                _ => {}
-            }
-            Poll::Pending
-        });
-        tokio::select! {
-            biased;
-            ended = step => {
-                if let Err(error) = ended {
-                    debug!(%error, "an HTTP/2 connection ended");
-                }
-                return;
-            }
-            () = &mut drain, if !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = &mut look => match pulse.check() {
-                Ok(next) => look.as_mut().reset(next.into()),
-                // It was told to go, and stays.
-                Err(_) if closing => return,
-                Err(_) => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                    look.as_mut().reset((std::time::Instant::now() + Duration::from_secs(5)).into());
-                }
-            },
-        }
     }
 }

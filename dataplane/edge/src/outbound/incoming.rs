@@ -1,4 +1,4 @@
-//! The body of an answer as it comes from an instance's program.
+//! A body as it comes: of an answer from an instance's program, or of a request from a program here.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -14,6 +14,8 @@ use tokio::task::AbortHandle;
 /// Of which HTTP.
 #[derive(Debug)]
 pub enum Incoming {
+    /// None.
+    Nothing,
     /// HTTP/1.1.
     First(hyper::body::Incoming),
     /// HTTP/2.
@@ -66,7 +68,7 @@ impl Drop for Second {
 }
 
 impl Second {
-    /// Of an answer with these headers; `upload` is what still sends its request.
+    /// Of a message with these headers; `upload` is what still sends the request that it answers.
     pub fn new(headers: &HeaderMap, stream: RecvStream, upload: Option<Uploading>) -> Self {
         let length = headers.get(CONTENT_LENGTH);
         Self {
@@ -118,6 +120,7 @@ impl Body for Incoming {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
+            Self::Nothing => Poll::Ready(None),
             Self::First(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::Second(body) => body.poll_frame(context).map_err(Into::into),
         }
@@ -125,6 +128,7 @@ impl Body for Incoming {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Nothing => true,
             Self::First(body) => body.is_end_stream(),
             Self::Second(body) => body.is_end_stream(),
         }
@@ -132,6 +136,7 @@ impl Body for Incoming {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Nothing => SizeHint::with_exact(0),
             Self::First(body) => body.size_hint(),
             Self::Second(body) if body.is_end_stream() => SizeHint::with_exact(0),
             Self::Second(body) => body.left.map_or_else(SizeHint::new, SizeHint::with_exact),

@@ -1,13 +1,13 @@
 //! What a program is answered: an instance's answer, or the edge's own.
 
 use http::{Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::answer::Answer;
 use super::failure::Failure;
 use super::incoming::Incoming;
 use super::pool::Lent;
+use super::upgrade::Own;
 use super::{headers, upgrade};
 use crate::choose::Callee;
 use crate::stats::Protocol;
@@ -31,7 +31,7 @@ pub fn respond(
     mut response: Response<Incoming>,
     version: Version,
     lent: Lent,
-    own: Option<OnUpgrade>,
+    own: Option<Own>,
     mut account: Box<Account>,
 ) -> Response<Answer> {
     account.status = Some(response.status());
@@ -44,7 +44,10 @@ pub fn respond(
         tokio::spawn(upgrade::carry(own, theirs, lent, account));
         return Response::from_parts(parts, Answer::empty());
     }
-    headers::end_to_end(response.headers_mut());
+    // HTTP/2 has none that are for one connection only: the library lets no such head in (RFC 9113, 8.2.2).
+    if !matches!(response.body(), Incoming::Second(_)) {
+        headers::end_to_end(response.headers_mut());
+    }
     *response.version_mut() = version;
     account.trailers(response.headers());
     response.map(|incoming| Answer::stream(incoming, lent).accounted(account))

@@ -4,18 +4,20 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use h2::ext::Protocol;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::account::Account;
 use super::failure::{Failure, Reason};
 use super::headers;
+use super::passage::Passage;
 use super::pool::Lent;
 
 const BUFFER: usize = 16 << 10;
@@ -79,13 +81,40 @@ pub fn answer(status: &mut StatusCode, headers: &mut HeaderMap, version: Version
     headers.insert(header::CONNECTION, connection);
 }
 
+/// The connection of a program that wants to go over, once it has.
+#[derive(Debug)]
+pub enum Own {
+    /// Of HTTP/1.1.
+    First(OnUpgrade),
+    /// A stream of HTTP/2.
+    Second(oneshot::Receiver<Passage>),
+}
+
 /// Until both ends have said all, or one broke off.
-pub async fn carry(own: OnUpgrade, theirs: OnUpgrade, lent: Lent, mut account: Box<Account>) {
-    let (own, theirs) = match tokio::try_join!(own, theirs) {
-        Ok(both) => both,
-        Err(error) => return debug!(%error, "a connection did not go over to another protocol"),
+pub async fn carry(own: Own, theirs: OnUpgrade, lent: Lent, account: Box<Account>) {
+    let gone = match own {
+        Own::First(own) => match own.await {
+            Ok(own) => both_ways(TokioIo::new(own), theirs, account).await,
+            Err(error) => Err(error.to_string()),
+        },
+        Own::Second(own) => match own.await {
+            Ok(own) => both_ways(own, theirs, account).await,
+            Err(error) => Err(error.to_string()),
+        },
     };
-    let (mut own, mut theirs) = (TokioIo::new(own), TokioIo::new(theirs));
+    if let Err(error) = gone {
+        debug!(error, "a connection did not go over to another protocol");
+    }
+    drop(lent);
+}
+
+async fn both_ways(
+    mut own: impl AsyncRead + AsyncWrite + Unpin,
+    theirs: OnUpgrade,
+    mut account: Box<Account>,
+) -> Result<(), String> {
+    let theirs = theirs.await.map_err(|error| error.to_string())?;
+    let mut theirs = TokioIo::new(theirs);
     match copy_bidirectional_with_sizes(&mut own, &mut theirs, BUFFER, BUFFER).await {
         Ok((there, back)) => {
             account.bytes_in += there;
@@ -94,7 +123,7 @@ pub async fn carry(own: OnUpgrade, theirs: OnUpgrade, lent: Lent, mut account: B
         }
         Err(error) => debug!(%error, "an upgraded connection broke off"),
     }
-    drop(lent);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The body of a request on its way out. Its beginning is kept, so that a request that no program got can be made again.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use thiserror::Error;
+
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+
+use super::incoming::Incoming;
 
 /// Bytes that are kept.
 const KEPT: usize = 65_536;
@@ -22,11 +24,11 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 65_536;
 
 /// Why a body is not sent on.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The caller broke off.
     #[error("the caller's body broke off: {0}")]
-    Caller(#[from] hyper::Error),
+    Caller(Box<dyn Error + Send + Sync>),
     /// The request is made again elsewhere.
     #[error("the request is made again elsewhere")]
     Elsewhere,
@@ -198,7 +200,7 @@ impl Body for Upload {
             }
             Some(Err(error)) => {
                 source.broken = true;
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(UploadError::Caller(error))));
             }
             Some(Ok(frame)) => frame,
         };

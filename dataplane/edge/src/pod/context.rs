@@ -11,8 +11,10 @@ use super::{Served, Shared};
 use crate::choose::Chooser;
 use crate::log::AccessLog;
 
-/// Connections that programs of a pod may have open; and, apart from them, those that callers have to its programs.
+/// Connections that programs of a pod may have open.
 const MAX_CONNECTIONS: usize = 10_000;
+/// And, apart from them, calls of others under way to its programs; further ones are told that it is overloaded.
+pub const MAX_CALLED: usize = 10_000;
 /// Connections of programs that are not used stay open for so long after no new ones are taken: what they were about to say is answered.
 pub const LINGER: Duration = Duration::from_secs(1);
 
@@ -64,7 +66,7 @@ impl Context {
             shared,
             endpoint,
             callers: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            called: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            called: Arc::new(Semaphore::new(MAX_CALLED)),
             log,
             phase,
         }

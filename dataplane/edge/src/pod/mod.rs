@@ -19,7 +19,7 @@ use crate::sockets::Sockets;
 use crate::stats::ConnectionKind;
 use crate::{dns, health, inbound, netns, outbound, redirect, tcp};
 
-pub use context::{Context, LINGER, Phase};
+pub use context::{Context, LINGER, MAX_CALLED, Phase};
 pub use shared::{Served, Shared};
 
 /// How long what runs may go on after no new calls are taken.
@@ -158,6 +158,9 @@ fn quic_config(config: &PodConfig) -> dmsc_quic::Config {
     quic.handshake_timeout = Duration::from_secs(3);
     quic.idle_timeout = Duration::from_secs(10);
     quic.keep_alive = Duration::from_secs(3);
+    if let Some(outbound) = &config.outbound {
+        quic.class = outbound.class;
+    }
     quic
 }
 
@@ -189,6 +192,7 @@ pub fn start(context: &Arc<Context>) -> anyhow::Result<()> {
         ));
     }
     tokio::spawn(close(Arc::clone(context)));
+    health::answer(context);
     if context.shared.config.outbound.is_some() {
         tokio::spawn(outbound::sweep(Arc::clone(context)));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dmsc_wire::{NameBuf, ProbeHealth};
 use tokio::net::TcpListener;
 
 use crate::nobody;
@@ -31,7 +32,23 @@ async fn the_gateway_is_told_when_all_programs_are_ill_and_when_one_is_well() {
     );
     until(|| world.gateway.health() == "draining").await;
     assert!(!served.iter().any(|one| one.is_healthy()));
+    let at = server.context.endpoint.pod().registered().attachment;
+    let state = async |name: &str, id: u64| {
+        let name = NameBuf::parse(name).unwrap();
+        world.gateway.probe(at, &name, id).await.state.unwrap()
+    };
+    assert_eq!(state("/shop/web", 1).await.health, ProbeHealth::Draining);
     let _program = TcpListener::bind(second).await.unwrap();
     until(|| world.gateway.health() == "serving").await;
     assert!(!served[0].is_healthy() && served[1].is_healthy());
+    // Probes are told of each service by itself, with its calls under way.
+    for _ in 0..25 {
+        served[1].stats.begin();
+    }
+    assert_eq!(
+        state("/shop/cart/v1", 2).await.health,
+        ProbeHealth::Draining
+    );
+    let web = state("/shop/web", 3).await;
+    assert_eq!((web.health, web.load_permille), (ProbeHealth::Healthy, 2));
 }

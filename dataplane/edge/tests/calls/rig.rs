@@ -63,6 +63,7 @@ pub async fn edge_that_looks(
         },
         tcp: None,
         timeout,
+        class: dmsc_wire::Class(0),
     };
     let serve = |(prefix, to): &(&str, SocketAddr)| Serve {
         prefix: name(prefix),

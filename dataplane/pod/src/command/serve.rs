@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use dmsc_pod::Pod;
 use dmsc_pod::session::Refused;
+use dmsc_pod::{Health, Pod};
 use dmsc_wire::NameBuf;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,9 +22,11 @@ const TOLD: usize = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Answers: the instance's text, a zero byte, then up to 64 bytes of the request. Ends with SIGTERM, withdrawn, status 0.
+SIGUSR1: says of itself that it is overloaded; SIGUSR2: that it is well again.
 Examples:
   dmsc-pod --gateway 10.1.1.1 --identity pod1/a serve --name /shop/a
-  dmsc-pod --gateway 10.1.1.1 --identity pod1/n serve --names-file names.txt --instance pod1")]
+  dmsc-pod --gateway 10.1.1.1 --identity pod1/n serve --names-file names.txt --instance pod1
+  dmsc-pod --gateway 10.1.1.1 --identity pod1/s serve --name /shop/a --delay-ms 200 --capacity 2")]
 pub struct Serve {
     /// A name to answer under, with all names below it
     #[arg(long = "name", value_name = "NAME", value_parser = name, required_unless_present = "names_file")]
@@ -41,6 +43,9 @@ pub struct Serve {
     /// Wait before answering
     #[arg(long, value_name = "MS", default_value_t = 0)]
     delay_ms: u64,
+    /// Calls that may be under way; more are dropped. Probes are told how many of them are, and "overloaded" when all are
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = capacity)]
+    capacity: usize,
 }
 
 impl Serve {
@@ -50,8 +55,13 @@ impl Serve {
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         );
+        let (mut overloaded, mut serving) = (
+            signal(SignalKind::user_defined1())?,
+            signal(SignalKind::user_defined2())?,
+        );
         let mut config = global.config()?;
         config.prefixes = self.names.clone();
+        config.requests_in_hand = self.capacity;
         if let Some(file) = &self.names_file {
             config.prefixes.extend(read_names(file, self.split)?);
         }
@@ -108,15 +118,28 @@ impl Serve {
                 registered.gateway
             );
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            let health = tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = overloaded.recv() => Health::Overloaded,
+                _ = serving.recv() => Health::Serving,
+            };
+            match pod.set_health(health).await {
+                Ok(()) => tracing::info!(?health, "told the gateway"),
+                Err(error) => tracing::warn!(?health, %error, "the gateway was not told"),
+            }
         }
         let counts = pod.counts();
         tracing::info!(?counts, "ending");
         super::leave(pod).await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn capacity(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a number of calls, 1 or more".into())
 }
 
 fn tell(what: &str, list: &[Refused]) {

@@ -14,12 +14,13 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::{MAX_FRAME, Shared, lock};
+use crate::counters::count;
 use crate::error::PodError;
 use crate::pod::Inner;
 use crate::session::{Place, Registered};
@@ -29,6 +30,8 @@ const FIRST: Duration = Duration::from_millis(20);
 const LAST: Duration = Duration::from_secs(1);
 /// The last where the gateway does not let the pod have the port, which somebody would have to change.
 const LAST_REFUSED: Duration = Duration::from_secs(10);
+/// A port that was good for so long before its device broke the rules is had again at once.
+const GOOD: Duration = Duration::from_secs(60);
 /// How long the gateway may take to answer ARP.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
         shared,
         told: false,
         pause: FIRST,
+        rest: None,
         attempt: None,
     };
     while !inner.session.is_closed() {
@@ -71,15 +75,25 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
             Ok(line) => {
                 let port = &shared.attachment.port;
                 info!(port, "packets go over shared memory");
-                (life.told, life.pause) = (false, FIRST);
+                life.told = false;
                 shared.tried.send_replace(true);
+                let since = Instant::now();
                 hold(&inner, shared, line).await;
                 info!(port, "shared memory is gone; packets go by UDP");
                 shared.down();
                 inner.session.narrow();
+                if shared.failed.load(Relaxed) {
+                    count(&inner.counters.shared_given_up);
+                    life.lied(since.elapsed());
+                } else {
+                    life.pause = FIRST;
+                }
             }
             Err(error) => {
                 shared.down();
+                if shared.failed.load(Relaxed) {
+                    count(&inner.counters.shared_given_up);
+                }
                 life.failed(&error).await;
             }
         }
@@ -92,12 +106,18 @@ struct Life<'a> {
     /// Whether it was said that there is none.
     told: bool,
     pause: Duration,
+    /// No attempt before: the device broke the rules.
+    rest: Option<Instant>,
     /// What is under way: a second one beside it would find the port taken.
     attempt: Option<JoinHandle<Result<Port, VhostError>>>,
 }
 
 impl Life<'_> {
     async fn connect(&mut self) -> Port {
+        if let Some(rest) = self.rest {
+            sleep_until(rest).await;
+            self.rest = None;
+        }
         loop {
             let path = self.shared.attachment.socket.clone();
             let config = Config {
@@ -115,6 +135,15 @@ impl Life<'_> {
                 Err(error) => self.failed(&error.into()).await,
             }
         }
+    }
+
+    /// The device broke the rules after a while: whoever does so again and again is asked less and less.
+    fn lied(&mut self, after: Duration) {
+        if after >= GOOD {
+            self.pause = FIRST;
+        }
+        self.rest = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LAST_REFUSED);
     }
 
     /// Says so once, and waits for the next attempt.

@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use dmsc_pod::{CallOptions, Datagrams, Pod, PodConfig, Towards};
-use dmsc_wire::{AttachmentId, Ecn, ErrorCode, FlowLabel, Kind, NameBuf, NodeId};
+use dmsc_wire::{AttachmentId, Class, Ecn, ErrorCode, FlowLabel, Kind, NameBuf, NodeId};
 
 use crate::gateway::Gateway;
 
@@ -18,6 +18,7 @@ struct Seen {
     source_name: NameBuf,
     at: (NodeId, AttachmentId),
     flow: FlowLabel,
+    class: Class,
     ecn: Ecn,
     payload: Vec<u8>,
     error: Option<ErrorCode>,
@@ -36,6 +37,7 @@ async fn next(datagrams: &Datagrams) -> Seen {
                 source_name: datagram.source_name().unwrap().to_owned(),
                 at: (datagram.gateway(), datagram.attachment()),
                 flow: datagram.flow_label(),
+                class: datagram.class(),
                 ecn: datagram.ecn(),
                 payload: datagram.payload().to_vec(),
                 error: datagram.error().map(|error| error.code),
@@ -76,13 +78,16 @@ async fn datagrams_go_there_and_back_with_flow_and_congestion_field() {
         pin: None,
     };
     let flow = FlowLabel(0x1234_5678);
-    ours.try_send(towards, flow, Ecn::Ect0, b"there").unwrap();
+    let class = Class(5);
+    ours.try_send(towards, flow, class, Ecn::Ect0, b"there")
+        .unwrap();
     let datagram = next(&theirs).await;
     assert_eq!(
         (datagram.kind, &datagram.payload[..]),
         (Kind::Request, &b"there"[..])
     );
     assert_eq!((datagram.flow, datagram.ecn), (flow, Ecn::Ect0));
+    assert_eq!(datagram.class, class);
     assert_eq!(datagram.name, called);
     let back = Towards::Caller {
         caller: datagram.source_name.as_name(),
@@ -90,7 +95,9 @@ async fn datagrams_go_there_and_back_with_flow_and_congestion_field() {
         attachment: datagram.at.1,
         called: datagram.name.as_name(),
     };
-    theirs.try_send(back, flow, Ecn::Ce, b"back").unwrap();
+    theirs
+        .try_send(back, flow, class, Ecn::Ce, b"back")
+        .unwrap();
     let answer = next(&ours).await;
     assert_eq!(
         (answer.kind, &answer.payload[..]),
@@ -108,17 +115,19 @@ async fn datagrams_go_there_and_back_with_flow_and_congestion_field() {
 
     // What fits is what was said, and what routers say comes with the flow.
     let largest = vec![0; ours.max_payload(towards)];
-    ours.try_send(towards, flow, Ecn::NotEct, &largest).unwrap();
+    ours.try_send(towards, flow, class, Ecn::NotEct, &largest)
+        .unwrap();
     assert_eq!(next(&theirs).await.payload, largest);
     let larger = vec![0; largest.len() + 1];
-    let error = ours.try_send(towards, flow, Ecn::NotEct, &larger);
+    let error = ours.try_send(towards, flow, class, Ecn::NotEct, &larger);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
     let nobody = name("/shop/nobody");
     let towards = Towards::Name {
         name: nobody.as_name(),
         pin: None,
     };
-    ours.try_send(towards, flow, Ecn::NotEct, b"x").unwrap();
+    ours.try_send(towards, flow, class, Ecn::NotEct, b"x")
+        .unwrap();
     let error = next(&ours).await;
     assert_eq!(error.error, Some(ErrorCode::NoRoute));
     assert_eq!(error.flow, flow);
@@ -161,7 +170,7 @@ async fn trains_arrive_as_single_packets_with_headers_of_their_own() {
         let bytes: Vec<u8> = (0..9 * segment + 17)
             .map(|at| (at / segment) as u8 + round)
             .collect();
-        ours.try_send_all(towards, flow, Ecn::Ect0, &bytes, segment)
+        ours.try_send_all(towards, flow, Class(0), Ecn::Ect0, &bytes, segment)
             .unwrap();
         for payload in bytes.chunks(segment) {
             let seen = tokio::select! {
@@ -183,7 +192,14 @@ async fn trains_arrive_as_single_packets_with_headers_of_their_own() {
 
     // Too big for the link: nothing is sent.
     let segment = ours.max_payload(towards) + 1;
-    let error = ours.try_send_all(towards, flow, Ecn::NotEct, &vec![0; 2 * segment], segment);
+    let error = ours.try_send_all(
+        towards,
+        flow,
+        Class(0),
+        Ecn::NotEct,
+        &vec![0; 2 * segment],
+        segment,
+    );
     assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
@@ -199,7 +215,8 @@ async fn nobody_reads_and_memory_stays_what_it_was() {
     // More than the socket of the other end holds: the kernel drops the rest.
     let payload = [1; 1_000];
     for _ in 0..20_000 {
-        while let Err(error) = ours.try_send(towards, FlowLabel(1), Ecn::NotEct, &payload) {
+        while let Err(error) = ours.try_send(towards, FlowLabel(1), Class(0), Ecn::NotEct, &payload)
+        {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
             ours.writable().await.unwrap();
         }

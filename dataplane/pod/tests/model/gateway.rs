@@ -1,33 +1,34 @@
 //! A model gateway: registrar and delivery by name in one task each, no other node.
 
+// Other crates' tests take this file by its path: so do its parts.
+#[path = "gateway/delivery.rs"]
+mod delivery;
+#[path = "gateway/registrar.rs"]
+mod registrar;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use crate::pki::Pki;
 
 use dmsc_proto::v1;
-use dmsc_proto::v1::registrar_server::{Registrar, RegistrarServer};
+use dmsc_proto::v1::registrar_server::RegistrarServer;
 use dmsc_wire::{
-    AttachmentId, Domain, EchoSource, ErrorCode, Flags, Kind, Name, NameBuf, NodeId, PortId,
-    RecordSlot, RouterName, build_echo_reply, build_error, parse, patch, record,
+    AttachmentId, Domain, ErrorCode, Kind, Name, NameBuf, NodeId, PacketBuilder, Probe, RouterName,
 };
 use nix::sys::socket::{setsockopt, sockopt};
-use prost::Message;
-use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
-use tonic::{Request, Response, Status};
+
+use delivery::{Delivery, deliver};
+use registrar::Service;
 
 const NODE: NodeId = NodeId(1);
-/// Header and payload that fit a pod's link, unless told otherwise.
-const MAX_PACKET: u32 = 1_472;
 /// A name that is taken, and waits for an authority.
 pub const WAITING: &str = "/shop/later";
 
@@ -59,26 +60,6 @@ struct State {
     revocations: Mutex<Revocations>,
     delivery: Delivery,
 }
-
-/// What becomes of packets beside delivery.
-#[derive(Debug)]
-struct Delivery {
-    max_packet: AtomicU32,
-    packets: AtomicU32,
-    /// Every so manieth is lost; 0 = none.
-    lose: AtomicU32,
-    /// What passes here, if less than pods were told.
-    narrow: AtomicU32,
-    too_big: AtomicU32,
-    largest: AtomicU32,
-    /// Whether this is a gateway of others: who is at which attachment is not told, and packets go to any of them, by flow label.
-    far: AtomicBool,
-    /// Whether those that can bear it are marked "congestion experienced".
-    mark: AtomicBool,
-}
-
-#[derive(Debug, Clone)]
-struct Service(Arc<State>);
 
 /// A running gateway; ends with the test.
 pub struct Gateway {
@@ -193,6 +174,11 @@ impl Gateway {
         self.state.delivery.lose.store(packets, Relaxed);
     }
 
+    /// Datagrams that passed, by class.
+    pub fn classes(&self) -> [u32; 8] {
+        std::array::from_fn(|class| self.state.delivery.classes[class].load(Relaxed))
+    }
+
     /// Marks packets that can bear it, as a router with a full queue does.
     pub fn mark_congestion(&self) {
         self.state.delivery.mark.store(true, Relaxed);
@@ -244,6 +230,29 @@ impl Gateway {
             .unwrap();
     }
 
+    /// Probes a service of a pod, and waits for what it answers.
+    pub async fn probe(&self, to: AttachmentId, name: &NameBuf, id: u64) -> Probe {
+        let mut answers = self.state.delivery.probe.subscribe();
+        let (own, payload) = (
+            RouterName::new(NODE),
+            Probe {
+                id,
+                ..Probe::default()
+            }
+            .payload(),
+        );
+        let question = PacketBuilder::new(Kind::Probe)
+            .destination(name.as_name())
+            .source(own.as_name())
+            .domain(Domain(1))
+            .source_gateway(NODE)
+            .payload(&payload);
+        self.send_raw(to, &question.to_vec().unwrap()).await;
+        let answer = answers.wait_for(|one| one.is_some_and(|one| one.id == id));
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(10), answer);
+        answer.await.unwrap().unwrap().unwrap()
+    }
+
     pub async fn send_raw(&self, to: AttachmentId, bytes: &[u8]) {
         let at = self.state.attachments.lock().unwrap()[&to.0].at;
         self.socket.send_to(bytes, at).await.unwrap();
@@ -253,21 +262,6 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            max_packet: AtomicU32::new(MAX_PACKET),
-            packets: AtomicU32::new(0),
-            lose: AtomicU32::new(0),
-            narrow: AtomicU32::new(0),
-            too_big: AtomicU32::new(0),
-            largest: AtomicU32::new(0),
-            far: AtomicBool::new(false),
-            mark: AtomicBool::new(false),
-        }
     }
 }
 
@@ -312,315 +306,5 @@ impl Attached {
     fn serves(&self, name: Name<'_>) -> bool {
         let mut prefixes = self.serves.iter();
         prefixes.any(|prefix| prefix.as_name().is_prefix_of(name))
-    }
-}
-
-impl Delivery {
-    fn passes(&self, length: usize) -> bool {
-        if length > self.max_packet.load(Relaxed) as usize {
-            self.too_big.fetch_add(1, Relaxed);
-            return false;
-        }
-        self.largest.fetch_max(length as u32, Relaxed);
-        let packet = self.packets.fetch_add(1, Relaxed) + 1;
-        let lose = self.lose.load(Relaxed);
-        lose == 0 || !packet.is_multiple_of(lose)
-    }
-}
-
-async fn deliver(state: Arc<State>, socket: Arc<UdpSocket>) {
-    let mut buffer = vec![0; 65_536];
-    while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-        let Ok(header) = parse(&buffer[..length]) else {
-            continue;
-        };
-        if !state.delivery.passes(length) {
-            continue;
-        }
-        let narrow = state.delivery.narrow.load(Relaxed) as usize;
-        if narrow != 0 && length > narrow {
-            let (packet, mut out) = (&buffer[..length], vec![0; 1_024]);
-            if let Some(length) = error(ErrorCode::TooBig, packet, &header, &mut out) {
-                socket.send_to(&out[..length], from).await.unwrap();
-            }
-            continue;
-        }
-        if state.delivery.mark.load(Relaxed) {
-            patch::set_ecn(&mut buffer[..length], header.ecn.mark());
-        }
-        let attachments = state.attachments.lock().unwrap().clone();
-        let source = attachments
-            .iter()
-            .find(|(_, one)| one.at == from)
-            .map_or(0, |(id, _)| *id);
-        patch::set_source(&mut buffer[..length], Domain(1), NODE, AttachmentId(source));
-        let hop = RecordSlot {
-            node: NODE,
-            in_port: PortId(1),
-            ..RecordSlot::default()
-        };
-        record::fill_next(&mut buffer[..length], &header, hop);
-        let packet = &buffer[..length];
-        let name = header.destination_name(packet).unwrap();
-        let target = match header.kind {
-            Kind::Response | Kind::EchoReply => attachments.get(&header.destination_attachment.0),
-            _ if header.flags.contains(Flags::PINNED)
-                && header.destination_attachment != AttachmentId::ANY =>
-            {
-                attachments.get(&header.destination_attachment.0)
-            }
-            _ => {
-                let serving: Vec<_> = attachments
-                    .values()
-                    .filter(|one| one.serves(name))
-                    .collect();
-                let far = state.delivery.far.load(Relaxed) && !serving.is_empty();
-                let at = if far {
-                    header.flow_label.0 as usize % serving.len()
-                } else {
-                    0
-                };
-                serving.get(at).copied()
-            }
-        };
-        if header.kind == Kind::EchoRequest && name == RouterName::new(NODE).as_name() {
-            let own = EchoSource {
-                gateway: NODE,
-                attachment: AttachmentId::ANY,
-                name: None,
-            };
-            let mut out = vec![0; 1_024];
-            let header = parse(packet).unwrap();
-            let length = build_echo_reply(packet, &header, own, &mut out).unwrap();
-            socket.send_to(&out[..length], from).await.unwrap();
-            continue;
-        }
-        if let Some(target) = target {
-            socket.send_to(packet, target.at).await.unwrap();
-            continue;
-        }
-        let code = state.error.lock().unwrap().unwrap_or(ErrorCode::NoRoute);
-        let mut out = vec![0; 1_024];
-        let header = parse(packet).unwrap();
-        if let Some(length) = error(code, packet, &header, &mut out) {
-            socket.send_to(&out[..length], from).await.unwrap();
-        }
-    }
-}
-
-fn error(
-    code: ErrorCode,
-    packet: &[u8],
-    header: &dmsc_wire::Header,
-    out: &mut [u8],
-) -> Option<usize> {
-    let mtu = if code == ErrorCode::TooBig { 1_400 } else { 0 };
-    build_error(code, mtu, NODE, packet, header, out)
-}
-
-type Replies = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ResolveReply, Status>> + Send>>;
-
-impl Service {
-    /// Checks a proof: the certificate is the pod's, the nonce is fresh, and the signature is by the key in the certificate.
-    fn check(
-        &self,
-        public: &[Vec<u8>],
-        request: &Request<v1::RegisterRequest>,
-    ) -> Result<(), Status> {
-        let certificates = request.peer_certs().unwrap();
-        let is_in = |key: &&Vec<u8>| certificates[0].windows(key.len()).any(|at| at == *key);
-        let theirs = public.iter().find(is_in);
-        let register = request.get_ref();
-        let statement = v1::PodStatement::decode(register.statement.as_slice()).unwrap();
-        let fresh = self.0.nonces.lock().unwrap().remove(&register.nonce);
-        assert_eq!((&statement.nonce, fresh), (&register.nonce, true));
-        assert_eq!(
-            (statement.gateway, &statement.identity),
-            (NODE.0, &register.identity)
-        );
-        let signed = [b"dmsc-register-v1\0", register.statement.as_slice()].concat();
-        let good = theirs.is_some_and(|key| {
-            let key = UnparsedPublicKey::new(&ED25519, key);
-            key.verify(&signed, &register.signature).is_ok()
-        });
-        if !good {
-            return Err(Status::permission_denied("not the pod's certificate"));
-        }
-        self.0.proofs.fetch_add(1, Relaxed);
-        Ok(())
-    }
-
-    fn known(&self, lease: u64) -> Result<u16, Status> {
-        let attachments = self.0.attachments.lock().unwrap();
-        let found = attachments.iter().find(|(_, one)| one.lease == lease);
-        found
-            .map(|(id, _)| *id)
-            .ok_or_else(|| Status::not_found("unknown lease"))
-    }
-}
-
-#[tonic::async_trait]
-impl Registrar for Service {
-    async fn challenge(
-        &self,
-        _: Request<v1::ChallengeRequest>,
-    ) -> Result<Response<v1::ChallengeReply>, Status> {
-        if self.0.public.is_none() {
-            return Err(Status::unimplemented("knows no certificates"));
-        }
-        let mut nonces = self.0.nonces.lock().unwrap();
-        let nonce = vec![nonces.len() as u8 + *self.0.registrations.borrow() as u8; 16];
-        nonces.insert(nonce.clone());
-        Ok(Response::new(v1::ChallengeReply {
-            nonce,
-            gateway: NODE.0,
-        }))
-    }
-
-    async fn register(
-        &self,
-        request: Request<v1::RegisterRequest>,
-    ) -> Result<Response<v1::RegisterReply>, Status> {
-        if let Some(public) = &self.0.public {
-            self.check(public, &request)?;
-        }
-        let at = SocketAddr::new(
-            request.remote_addr().unwrap().ip(),
-            request.get_ref().udp_port as u16,
-        );
-        let request = request.into_inner();
-        if request.identity == "stranger" {
-            return Err(Status::permission_denied(
-                "identity \"stranger\" may not register here",
-            ));
-        }
-        let names = request
-            .prefixes
-            .iter()
-            .map(|bytes| NameBuf::from_bytes(bytes).unwrap());
-        let (serves, refused): (Vec<_>, Vec<_>) =
-            names.partition(|name| name.to_string().starts_with("/shop"));
-        let waiting = serves
-            .iter()
-            .filter(|name| name.to_string() == WAITING)
-            .map(|name| v1::RefusedPrefix {
-                name: name.as_bytes().to_vec(),
-                reason: "no authority answers".into(),
-            })
-            .collect();
-        let count = *self.0.registrations.borrow() + 1;
-        let lease = u64::from(count);
-        let mut attachments = self.0.attachments.lock().unwrap();
-        let known = attachments.iter().find(|(_, one)| one.at == at);
-        let id = known
-            .map(|(id, _)| *id)
-            .or_else(|| attachments.keys().max().map(|id| id + 1))
-            .unwrap_or(1);
-        let health = "serving".to_owned();
-        attachments.insert(
-            id,
-            Attached {
-                lease,
-                at,
-                serves,
-                health,
-            },
-        );
-        drop(attachments);
-        self.0.registrations.send_replace(count);
-        let source = NameBuf::parse(&format!("/id/{}", request.identity)).unwrap();
-        let (version, authorisations) = self.0.authorisations.lock().unwrap().clone();
-        let (revocations_version, revocations, root_revocations) =
-            self.0.revocations.lock().unwrap().clone();
-        Ok(Response::new(v1::RegisterReply {
-            version: 1,
-            lease,
-            lease_seconds: 30,
-            refresh_seconds: 10,
-            gateway: NODE.0,
-            attachment: u32::from(id),
-            domain: 1,
-            source_name: source.as_bytes().to_vec(),
-            data_address: self.0.data.ip().to_string(),
-            data_port: u32::from(self.0.data.port()),
-            max_packet: self.0.delivery.max_packet.load(Relaxed),
-            refused: refused
-                .iter()
-                .map(|name| v1::RefusedPrefix {
-                    name: name.as_bytes().to_vec(),
-                    reason: "not yours".into(),
-                })
-                .collect(),
-            waiting,
-            authorisations,
-            authorisations_version: version,
-            revocations,
-            root_revocations,
-            revocations_version,
-            ..Default::default()
-        }))
-    }
-
-    async fn refresh(
-        &self,
-        request: Request<v1::RefreshRequest>,
-    ) -> Result<Response<v1::RefreshReply>, Status> {
-        self.known(request.get_ref().lease)?;
-        let (version, all) = self.0.authorisations.lock().unwrap().clone();
-        let known = request.get_ref().authorisations_version;
-        let news = known != 0 && known != version;
-        let (revocations_version, revocations, root_revocations) = {
-            let told = self.0.revocations.lock().unwrap().clone();
-            match request.get_ref().revocations_version {
-                known if known == told.0 => (told.0, Vec::new(), Vec::new()),
-                _ => told,
-            }
-        };
-        Ok(Response::new(v1::RefreshReply {
-            lease_seconds: 30,
-            authorisations: if news { all } else { Vec::new() },
-            authorisations_version: version,
-            revocations,
-            root_revocations,
-            revocations_version,
-        }))
-    }
-
-    async fn withdraw(
-        &self,
-        request: Request<v1::WithdrawRequest>,
-    ) -> Result<Response<v1::WithdrawReply>, Status> {
-        let id = self.known(request.get_ref().lease)?;
-        self.0.attachments.lock().unwrap().remove(&id);
-        self.0.changed();
-        Ok(Response::new(v1::WithdrawReply {}))
-    }
-
-    type ResolveStream = Replies;
-    /// The instances now, and again with every registration, withdrawal and change of health.
-    async fn resolve(
-        &self,
-        request: Request<v1::ResolveRequest>,
-    ) -> Result<Response<Replies>, Status> {
-        let name = NameBuf::from_bytes(&request.get_ref().name).unwrap();
-        let asker = self.known(request.get_ref().lease)?;
-        let state = Arc::clone(&self.0);
-        let changes = WatchStream::new(self.0.registrations.subscribe());
-        let replies = changes.map(move |_| Ok(state.instances(asker, &name)));
-        Ok(Response::new(Box::pin(replies)))
-    }
-
-    async fn health(
-        &self,
-        request: Request<v1::HealthRequest>,
-    ) -> Result<Response<v1::HealthReply>, Status> {
-        let id = self.known(request.get_ref().lease)?;
-        let state = request.into_inner().state;
-        if let Some(one) = self.0.attachments.lock().unwrap().get_mut(&id) {
-            one.health.clone_from(&state);
-        }
-        *self.0.health.lock().unwrap() = state;
-        self.0.changed();
-        Ok(Response::new(v1::HealthReply {}))
     }
 }

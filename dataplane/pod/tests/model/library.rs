@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::gateway::Gateway;
 use bytes::Bytes;
 use dmsc_pod::{CallError, CallOptions, Health, Pod, PodConfig, PodError, Proofs};
-use dmsc_wire::{AttachmentId, ErrorCode, NameBuf, NodeId};
+use dmsc_wire::{
+    AttachmentId, ErrorCode, Kind, NameBuf, NodeId, PacketBuilder, Probe, ProbeHealth, ProbeState,
+};
 
 fn name(text: &str) -> NameBuf {
     NameBuf::parse(text).unwrap()
@@ -262,4 +264,72 @@ async fn what_proves_its_names_is_told_with_the_registration_and_with_refreshes(
         tokio::task::yield_now().await;
     }
     assert!(!proofs.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_probe_is_told_how_the_service_is() {
+    let gateway = Gateway::start().await;
+    let mut config = config(&gateway, "pod1/a", &["/shop/a"]);
+    config.requests_in_hand = 2;
+    let server = Pod::connect(config).await.unwrap();
+    let release = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let handler_release = release.clone();
+    server.serve(move |request| {
+        let release = handler_release.clone();
+        async move {
+            drop(release.acquire().await);
+            request.payload
+        }
+    });
+    let client = pod(&gateway, "pod1/c", &[]).await;
+    let state = |health, load_permille| {
+        Some(ProbeState {
+            health,
+            load_permille,
+        })
+    };
+    let (at, served) = (AttachmentId(1), name("/shop/a"));
+    let probe = gateway.probe(at, &served, 1).await;
+    assert_eq!(probe.state, state(ProbeHealth::Healthy, 0));
+    assert!(!probe.is_question() && probe.residence_ns().is_some());
+    // Calls that their caller has given up are under way all the same.
+    client.call(&served, b"", &quick()).await.unwrap_err();
+    let probe = gateway.probe(at, &served, 2).await;
+    assert_eq!(probe.state, state(ProbeHealth::Healthy, 500));
+    client.call(&served, b"", &quick()).await.unwrap_err();
+    let probe = gateway.probe(at, &served, 3).await;
+    assert_eq!(probe.state, state(ProbeHealth::Overloaded, 1_000));
+    release.add_permits(2);
+    while client.counts().stray < 2 {
+        tokio::task::yield_now().await;
+    }
+    server.set_health(Health::Draining).await.unwrap();
+    let probe = gateway.probe(at, &served, 4).await;
+    assert_eq!(probe.state, state(ProbeHealth::Draining, 0));
+    // An answer, something else than a probe, and a name of somebody else: never answered, each counted.
+    for (payload, to) in [
+        (probe.payload().to_vec(), &served),
+        (vec![0; 47], &served),
+        (Probe::default().payload().to_vec(), &name("/shop/b")),
+    ] {
+        let packet = PacketBuilder::new(Kind::Probe)
+            .destination(to.as_name())
+            .source(name("/dmsc/1").as_name())
+            .payload(&payload)
+            .to_vec();
+        gateway.send_raw(at, &packet.unwrap()).await;
+    }
+    // The service is of somebody who knows better.
+    server.detect(|name| {
+        assert_eq!(name.to_string(), "/shop/a/v1");
+        dmsc_pod::detect::of_calls(1, 10)
+    });
+    let probe = gateway.probe(at, &name("/shop/a/v1"), 5).await;
+    assert_eq!(probe.state, state(ProbeHealth::Draining, 100));
+    let counts = server.counts();
+    assert_eq!(
+        (counts.probes, counts.unexpected, counts.malformed),
+        (5, 1, 1)
+    );
+    assert_eq!(counts.not_served, 1);
 }

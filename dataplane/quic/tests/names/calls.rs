@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dmsc_pod::{Pod, PodConfig, Towards};
-use dmsc_wire::{Ecn, FlowLabel};
+use dmsc_wire::{Class, Ecn, FlowLabel};
 
 use crate::world::{World, name};
 
@@ -84,6 +84,22 @@ async fn marks_of_a_congested_way_reach_the_sender() {
 }
 
 #[tokio::test]
+async fn all_packets_of_a_call_have_its_class_there_and_back() {
+    let world = World::new().await;
+    let _server = world.echo("cart/a").await;
+    let set = |config: &mut dmsc_quic::Config| config.class = Class(5);
+    let client = world.endpoint_with(("web", "web"), &[], set).await;
+    let told = vec![1; 20_000];
+    let call = client.connector();
+    let answer = call.call(&name("/shop/cart"), &told, false).await;
+    assert_eq!(answer.unwrap(), told);
+    let classes = world.gateway.classes();
+    // Each way takes more than a dozen packets.
+    assert!(classes[5] > 30, "{classes:?}");
+    assert_eq!(classes.iter().sum::<u32>(), classes[5], "{classes:?}");
+}
+
+#[tokio::test]
 async fn a_way_that_becomes_narrower_is_noticed() {
     let world = World::new().await;
     let _server = world.echo("cart/a").await;
@@ -118,7 +134,7 @@ async fn garbage_for_the_name_harms_no_call() {
     for flow in 0..5_000 {
         let garbage = [flow as u8; 60];
         // What the socket does not take is not sent.
-        let _ = datagrams.try_send(towards, FlowLabel(flow), Ecn::NotEct, &garbage);
+        let _ = datagrams.try_send(towards, FlowLabel(flow), Class(0), Ecn::NotEct, &garbage);
         if flow % 64 == 0 {
             connector.call(&cart, b"beside", false).await.unwrap();
         }

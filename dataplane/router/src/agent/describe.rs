@@ -15,6 +15,7 @@ use crate::egress::CLASSES;
 use crate::port::PortState;
 use crate::programmer::topology_number;
 use crate::publisher::View;
+use crate::quality::Quality;
 use crate::shared::Shared;
 
 fn optional(id: Option<dmsc_fib::AdjacencyId>) -> u32 {
@@ -55,6 +56,29 @@ pub fn adjacency(shared: &Shared, adjacency: &Adjacency) -> v1::Adjacency {
             .neighbour
             .mac()
             .map_or_else(|| "unresolved".into(), |m| m.to_string()),
+        quality: None,
+    }
+}
+
+/// All adjacencies with their state, and what those are like that are up.
+pub fn adjacencies(shared: &Shared, view: &View) -> v1::ListAdjacenciesReply {
+    let each = view.tables.adjacencies.iter().map(|one| v1::Adjacency {
+        quality: one.is_up().then(|| quality(&one.live.quality)),
+        ..adjacency(shared, one)
+    });
+    v1::ListAdjacenciesReply {
+        adjacencies: each.collect(),
+    }
+}
+
+fn quality(quality: &Quality) -> v1::LinkQuality {
+    let delay = quality.delay();
+    let (hellos, hellos_lost) = quality.hellos();
+    v1::LinkQuality {
+        round_trip_ns: delay.map(|delay| delay.round_trip_ns),
+        variation_ns: delay.map(|delay| delay.variation_ns),
+        hellos,
+        hellos_lost,
     }
 }
 
@@ -222,6 +246,10 @@ pub fn port(shared: &Shared, port: &PortState, handle: &PortHandle) -> v1::Port 
         tx_bytes: sum(|c| c.tx_bytes.get()),
         rx_missed: handle.stats().rx_missed,
         rate_mbps: (port.tuning.rate_bytes_per_s() / 125_000) as u32,
+        capacity_mbps: match port.tuning.capacity_mbps() {
+            0 => handle.speed_mbps().unwrap_or(0),
+            configured => configured,
+        },
     }
 }
 

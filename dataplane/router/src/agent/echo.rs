@@ -1,4 +1,4 @@
-//! Echo requests under this router's own name: ping and trace of the operator.
+//! Echo requests and probes under this router's own name: ping, trace and probe of the operator, and what the control plane measures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use dmsc_proto::v1;
 use dmsc_wire::{
     AttachmentId, Body, Class, Domain, FlowLabel, Kind, Message, NameBuf, NodeId, PacketBuilder,
-    RequestId, RouterName, record,
+    Probe, RequestId, RouterName, record,
 };
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -60,11 +60,21 @@ async fn one(
 ) -> Result<v1::EchoReply, String> {
     let id = next_id(shared);
     let own = RouterName::new(shared.node());
-    let payload = vec![0; request.payload_length.min(9_000) as usize];
+    let (kind, payload) = if request.probe {
+        let question = Probe {
+            id: id.0,
+            t1: shared.clock.to_ns(dmsc_dpdk::tsc()),
+            ..Probe::default()
+        };
+        (Kind::Probe, question.payload().to_vec())
+    } else {
+        let length = request.payload_length.min(9_000) as usize;
+        (Kind::EchoRequest, vec![0; length])
+    };
     let flow = request
         .flow_label
         .wrapping_add(if request.vary_flow { sequence } else { 0 });
-    let mut packet = PacketBuilder::new(Kind::EchoRequest)
+    let mut packet = PacketBuilder::new(kind)
         .destination(name.as_name())
         .source(own.as_name())
         .domain(Domain(if request.domain == 0 {
@@ -121,7 +131,15 @@ fn read(shared: &Shared, answer: &Answer, sent: u64, reply: &mut v1::EchoReply) 
             reply.error_node = error.node.0;
             reply.error_mtu = u32::from(error.mtu);
         }
-        _ => {
+        body => {
+            if let Body::Probe(probe) = body {
+                reply.residence_ns = probe.residence_ns().unwrap_or(0);
+                if let Some(state) = probe.state {
+                    reply.state_known = true;
+                    reply.health = state.health as u32;
+                    reply.load_permille = state.load_permille.into();
+                }
+            }
             let header = &message.header;
             reply.answered = true;
             reply.gateway = header.source_gateway.0;

@@ -8,6 +8,7 @@ mod explain;
 mod herald;
 mod server;
 mod service;
+mod traffic;
 mod transactions;
 
 pub use herald::Herald;

@@ -15,13 +15,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::herald::Herald;
-use super::{audit, configure, describe, echo, explain, transactions};
+use super::{audit, configure, describe, echo, explain, traffic, transactions};
 use crate::handover::Offer;
 use crate::packet::Origin;
 use crate::port::Handles;
 use crate::publisher::Publishing;
 use crate::shared::Shared;
 use crate::trace;
+use crate::traffic::Collector;
 
 /// Who has which role.
 const RULE: &str = "root has all, members of [agent] operate_group and view_group of the dataplane's configuration theirs";
@@ -33,6 +34,7 @@ pub struct Agent {
     publishing: Publishing,
     herald: Arc<Herald>,
     offer: Offer,
+    traffic: Arc<Collector>,
     started: Instant,
 }
 
@@ -55,6 +57,7 @@ impl Agent {
         publishing: Publishing,
         herald: Arc<Herald>,
         offer: Offer,
+        traffic: Arc<Collector>,
     ) -> Agent {
         Agent {
             shared,
@@ -62,6 +65,7 @@ impl Agent {
             publishing,
             herald,
             offer,
+            traffic,
             started: Instant::now(),
         }
     }
@@ -189,6 +193,15 @@ impl DataplaneAgent for Agent {
         )))
     }
 
+    async fn list_adjacencies(
+        &self,
+        request: Request<v1::ListAdjacenciesRequest>,
+    ) -> Result<Response<v1::ListAdjacenciesReply>, Status> {
+        self.permit(&request, Role::View)?;
+        let view = self.publishing.view();
+        Ok(Response::new(describe::adjacencies(&self.shared, &view)))
+    }
+
     async fn list_ports(
         &self,
         request: Request<v1::ListPortsRequest>,
@@ -278,6 +291,11 @@ impl DataplaneAgent for Agent {
         if request.count > 1_000 || request.record_slots > 20 {
             return Err(Status::invalid_argument(
                 "count is at most 1,000 and record_slots at most 20",
+            ));
+        }
+        if request.probe && (request.record_slots > 0 || request.payload_length > 0) {
+            return Err(Status::invalid_argument(
+                "a probe has neither record_slots nor a payload_length of its own: leave them 0",
             ));
         }
         let (sender, receiver) = mpsc::channel(16);
@@ -384,6 +402,15 @@ impl DataplaneAgent for Agent {
     ) -> Result<Response<Self::HandoverStream>, Status> {
         self.permit(&request, Role::Operate)?;
         Ok(stream(self.offer.serve(request.into_inner()).await?))
+    }
+
+    async fn list_traffic(
+        &self,
+        request: Request<v1::ListTrafficRequest>,
+    ) -> Result<Response<v1::ListTrafficReply>, Status> {
+        self.permit(&request, Role::View)?;
+        let reply = traffic::list(&self.traffic, request.get_ref()).await?;
+        Ok(Response::new(reply))
     }
 
     type WatchStream = Replies<v1::Event>;

@@ -137,19 +137,20 @@ impl Checker<'_> {
             packets_per_s: positive(&raw.budget_pps, "budget_pps", 200_000)?,
             bytes_per_s: positive(&raw.budget_mbps, "budget_mbps", 10_000)? * 125_000,
         };
-        let rate_mbps = raw.rate_mbps.as_ref().map_or(0, |rate| *rate.get_ref());
-        if let Some(given) = &raw.rate_mbps
-            && rate_mbps > most("budget_mbps")
-        {
-            return self.refuse(
+        let or_zero = |value: &Option<Spanned<u64>>, what: &str, zero: &str| match value {
+            Some(given) if *given.get_ref() > most("budget_mbps") => self.refuse(
                 given.span(),
-                field("rate_mbps"),
+                field(what),
                 format!(
-                    "{rate_mbps} is above {}; leave the line out, or 0, for no rate",
+                    "{} is above {}; leave the line out, or 0, {zero}",
+                    given.get_ref(),
                     most("budget_mbps")
                 ),
-            );
-        }
+            ),
+            value => Ok(value.as_ref().map_or(0, |given| *given.get_ref())),
+        };
+        let rate_mbps = or_zero(&raw.rate_mbps, "rate_mbps", "for no rate")?;
+        let capacity_mbps = or_zero(&raw.capacity_mbps, "capacity_mbps", "for what a NIC says")?;
         Ok(PortConfig {
             kind,
             role: raw.role,
@@ -162,6 +163,7 @@ impl Checker<'_> {
             plain_ip: raw.plain_ip,
             budget,
             rate_bytes_per_s: rate_mbps * 125_000,
+            capacity_mbps: capacity_mbps as u32,
             line: self.line(raw.name.span().start),
             name,
         })

@@ -32,7 +32,14 @@ impl std::fmt::Display for Difference {
 }
 
 /// Fields that a running dataplane takes up: of the workers, and of ports.
-const AT_RUN_TIME: [&str; 5] = ["idle", "plain_ip", "budget_pps", "budget_mbps", "rate_mbps"];
+const AT_RUN_TIME: [&str; 6] = [
+    "idle",
+    "plain_ip",
+    "budget_pps",
+    "budget_mbps",
+    "rate_mbps",
+    "capacity_mbps",
+];
 
 fn text(text: impl ToString) -> Value {
     Value::String(text.to_string())
@@ -181,6 +188,7 @@ fn port_fields(port: &PortConfig) -> Vec<(&'static str, Value)> {
         ("vlan", number(port.vlan.into())),
         ("exception", text(exception)),
         ("rate_mbps", number(port.rate_bytes_per_s / 125_000)),
+        ("capacity_mbps", number(port.capacity_mbps.into())),
     ]);
     if is_pod {
         let plain_ip = match port.plain_ip {

@@ -264,6 +264,8 @@ pub struct PortConfig {
     pub budget: Budget,
     /// Most that leaves by the port, bytes per second; 0: as much as its driver takes.
     pub rate_bytes_per_s: u64,
+    /// Of the link behind it, Mbit/s; 0: what the device says.
+    pub capacity_mbps: u32,
     /// Line of the configuration that it begins on, for messages.
     pub line: usize,
 }

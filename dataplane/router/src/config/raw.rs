@@ -103,4 +103,5 @@ pub(super) struct RawPort {
     pub(super) budget_pps: Option<Spanned<u64>>,
     pub(super) budget_mbps: Option<Spanned<u64>>,
     pub(super) rate_mbps: Option<Spanned<u64>>,
+    pub(super) capacity_mbps: Option<Spanned<u64>>,
 }

@@ -63,7 +63,7 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     if !source.is_some_and(|name| attachment.has(attachment.domain, name)) {
         return context.refuse(DropReason::SourceNotOwned, ErrorCode::SourceNotOwned, 0);
     }
-    let (caller, callee) = if header.kind.is_reply() {
+    let (caller, callee) = if is_answer(header.kind) {
         (destination, source)
     } else {
         (source, destination)
@@ -78,11 +78,17 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     }
 }
 
+/// Whether the roles of caller and callee are swapped. Of probes a pod sends answers only.
+#[inline]
+fn is_answer(kind: Kind) -> bool {
+    kind.is_reply() || kind == Kind::Probe
+}
+
 /// What a rule of this gateway says instead of the pod; for an answer the roles are swapped, so that it has the class of its call.
 #[cold]
 fn give_class(env: &Env<'_>, packet: &mut [u8], header: &mut Header) {
     let (source, destination) = (header.source_name(packet), header.destination_name(packet));
-    let (caller, callee) = if header.kind.is_reply() {
+    let (caller, callee) = if is_answer(header.kind) {
         (destination, source)
     } else {
         (source, destination)

@@ -19,6 +19,7 @@ use crate::choose::Chooser;
 use crate::class_rule::ClassRule;
 use crate::clock::Clock;
 use crate::counters::{Counters, EventKind};
+use crate::traffic::Traffic;
 
 /// What all stages read.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,8 @@ pub struct Env<'a> {
     pub chooser: Chooser<'a>,
     /// Of this worker.
     pub counters: &'a Counters,
+    /// What this worker counts of calls.
+    pub traffic: &'a Traffic,
     /// Which calls get another class than the pod gave them.
     pub class_rules: &'a [ClassRule],
     /// UDP port of DMSC.

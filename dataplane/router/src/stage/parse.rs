@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use dmsc_wire::{Ecn, Kind, ParseError, patch};
+use dmsc_wire::{Ecn, Header, Kind, ParseError, Probe, patch};
 
 use super::Env;
 use crate::attachment::Endpoint;
+use crate::choose::router_of;
 use crate::counters::{DropReason, EventKind};
 use crate::frame::Frame;
 use crate::net::{self, Ethernet, Ip, IpError};
@@ -163,7 +164,7 @@ fn dmsc(
     context.header = Some(header);
     if port.is_pod() {
         if !header.kind.is_from_pods() {
-            return Err(DropReason::KindNotAllowed);
+            answer_of_pod(&header, packet)?;
         }
         if carrier.is_some() && header.total_len() != packet.len() {
             // Bytes behind the packet in a datagram: several datagrams handed over as one (UDP_SEGMENT).
@@ -190,8 +191,25 @@ fn dmsc(
     context.origin = Origin::Router(adjacency.config.id);
     match header.kind {
         Kind::Hello => Ok(Verdict::Hello(adjacency.config.id)),
-        Kind::Probe => Err(DropReason::KindNotAllowed),
+        // Between neighbours; all others have names.
+        Kind::Probe if header.destination_name_len == 0 => Ok(Verdict::Probe(adjacency.config.id)),
         _ => Ok(Verdict::Continue),
+    }
+}
+
+/// Of the other types a pod sends answers to probes, and only to routers: it asks nobody.
+#[cold]
+fn answer_of_pod(header: &Header, packet: &[u8]) -> Result<(), DropReason> {
+    let to_router = header
+        .destination_name(packet)
+        .is_some_and(|name| router_of(name).is_some());
+    if header.kind != Kind::Probe || !to_router {
+        return Err(DropReason::KindNotAllowed);
+    }
+    match Probe::decode(header.payload(packet)) {
+        Err(_) => Err(DropReason::BadProbe),
+        Ok(probe) if probe.is_question() => Err(DropReason::KindNotAllowed),
+        Ok(_) => Ok(()),
     }
 }
 

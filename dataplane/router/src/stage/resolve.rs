@@ -2,14 +2,15 @@
 
 use arrayvec::ArrayVec;
 use dmsc_fib::{LookupKey, PathKind, PrefixMatch, Topology};
-use dmsc_wire::{AttachmentId, ErrorCode, FIXED_LEN, Flags, Header, NodeId, patch};
+use dmsc_wire::{AttachmentId, ErrorCode, FIXED_LEN, Flags, Header, Kind, NodeId, patch};
 
 use super::Env;
 use crate::attachment::Attachment;
 use crate::choose::{Call, router_of};
 use crate::counters::{DropReason, EventKind};
 use crate::frame::Frame;
-use crate::packet::{BATCH, Batch, Context, Verdict};
+use crate::packet::{BATCH, Batch, Context, Origin, Verdict};
+use crate::traffic::Entering;
 
 /// Decides every open packet of the batch. Names are looked up together, after all that need none are done.
 #[inline]
@@ -76,6 +77,64 @@ fn call_of(context: &Context, header: &Header) -> Call {
     }
 }
 
+/// What is counted of this packet, if it is one of a call.
+fn entering<'a>(context: &Context, header: &Header, packet: &'a [u8]) -> Option<Entering<'a>> {
+    if !header.kind.is_call() {
+        return None;
+    }
+    let is_from_pod = matches!(context.origin, Origin::Pod(_));
+    let is_awaited = is_from_pod && header.kind == Kind::Request && header.request_id.0 != 0;
+    Some(Entering {
+        domain: header.domain,
+        name: header.destination_name(packet)?,
+        bytes: header.total_len() as u64,
+        request: is_awaited.then_some(header.request_id),
+        source: match context.origin {
+            Origin::Pod(id) => Some(id),
+            _ => None,
+        },
+        arrived: context.arrived,
+    })
+}
+
+/// Counts a call that was resolved here. One that came from a router with a gateway was counted where it entered.
+fn count_resolved<F: Frame>(
+    env: &Env<'_>,
+    frame: &F,
+    context: &Context,
+    header: &Header,
+    found: &PrefixMatch,
+    gateway: NodeId,
+) {
+    let enters = match context.origin {
+        Origin::Pod(_) => true,
+        Origin::Router(_) => !header.destination_gateway.is_some(),
+        _ => false,
+    };
+    let packet = frame.bytes().get(usize::from(context.offset)..);
+    if enters && let Some(call) = entering(context, header, packet.unwrap_or(&[])) {
+        env.traffic.resolved(&call, found, gateway);
+    }
+}
+
+/// Counts a call of a pod that named the gateway itself.
+#[inline]
+fn count_placed<F: Frame>(
+    env: &Env<'_>,
+    frame: &F,
+    context: &Context,
+    header: &Header,
+    gateway: NodeId,
+) {
+    if matches!(context.origin, Origin::Pod(_)) {
+        let packet = frame.bytes().get(usize::from(context.offset)..);
+        let call = entering(context, header, packet.unwrap_or(&[]));
+        if let Some(call) = call.filter(|call| !call.name.is_reserved()) {
+            env.traffic.placed(&call, &env.chooser, gateway);
+        }
+    }
+}
+
 /// Follows a stamped gateway id as far as that goes.
 fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> Step {
     let Some(mut header) = context.header else {
@@ -114,6 +173,7 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
         return match env.chooser.next_hop(gateway, &call_of(context, &header)) {
             Some((adjacency, path)) => {
                 context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary);
+                count_placed(env, frame, context, &header, gateway);
                 Step::Done
             }
             None => gone(frame, context, &header, gateway, DropReason::NoRoute),
@@ -152,6 +212,7 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
             DropReason::AttachmentLacksName,
         ),
         Some(attachment) if env.chooser.is_deliverable(attachment) => {
+            count_placed(env, frame, context, &header, node);
             deliver(env, frame, context, &header, attachment);
             Step::Done
         }
@@ -203,7 +264,10 @@ fn resolve<F: Frame>(
     if header.destination_gateway == node && !rebinding {
         // Stamped for here, any attachment: only local members may answer.
         return match env.chooser.local(&found, header.flow_label) {
-            Some(attachment) => deliver(env, frame, context, &header, attachment),
+            Some(attachment) => {
+                count_resolved(env, frame, context, &header, &found, node);
+                deliver(env, frame, context, &header, attachment);
+            }
             None => {
                 if gone(frame, context, &header, node, DropReason::AttachmentGone) == Step::ByName {
                     resolve(env, frame, context, Some(found));
@@ -223,6 +287,7 @@ fn resolve<F: Frame>(
             EventKind::NameResolved
         },
     );
+    count_resolved(env, frame, context, &header, &found, gateway);
     let mut header = header;
     header.destination_gateway = gateway;
     header.destination_attachment = AttachmentId::ANY;
@@ -276,6 +341,9 @@ fn deliver<F: Frame>(
         patch(frame, context, |p| patch::set_destination(p, gateway, id));
     }
     context.verdict = Verdict::Deliver(id);
+    if header.kind == Kind::Response {
+        env.traffic.answered(id, header.request_id, context.arrived);
+    }
     env.event(context.port, EventKind::LocalDelivery);
 }
 

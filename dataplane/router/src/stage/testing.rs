@@ -40,6 +40,7 @@ pub fn port(number: usize, addresses: &[&str]) -> PortState {
             bytes_per_s: 1_000_000_000,
         },
         rate_bytes_per_s: 0,
+        capacity_mbps: 0,
         line: 1,
     };
     PortState {
@@ -104,6 +105,10 @@ pub struct World {
     pub programmer: Programmer,
     /// Of one worker.
     pub counters: Counters,
+    /// What it counted of calls.
+    pub traffic: crate::traffic::Traffic,
+    /// TSC at which packets arrive.
+    pub now: u64,
     /// None to begin with.
     pub class_rules: Vec<crate::class_rule::ClassRule>,
 }
@@ -205,6 +210,8 @@ impl World {
                 dmsc_wire::UDP_PORT,
             ),
             counters: Counters::new(ports.len()),
+            traffic: crate::traffic::Traffic::default(),
+            now: 1_000,
             class_rules: Vec::new(),
             ports,
         };
@@ -287,9 +294,10 @@ impl World {
                 node: NodeId(1),
             },
             counters: &self.counters,
+            traffic: &self.traffic,
             class_rules: &self.class_rules,
             udp_port: dmsc_wire::UDP_PORT,
-            now: 1_000,
+            now: self.now,
             clock: crate::clock::Clock::ONE_GHZ,
             tsc: || 1_500,
         }
@@ -307,7 +315,7 @@ impl World {
     pub fn walk(&self, port: usize, frame: PlainFrame) -> Outcome {
         let env = self.env();
         let mut batch = Batch::default();
-        assert!(batch.push(frame, Context::received(port, 1_000)).is_ok());
+        assert!(batch.push(frame, Context::received(port, self.now)).is_ok());
         super::parse::run(&env, &mut batch);
         super::admit::run(&env, &mut batch);
         super::resolve::run(&env, &mut batch);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_proto::v1;
-use dmsc_wire::{AttachmentId, ErrorCode, Flags, Kind, NodeId, PacketBuilder, record};
+use dmsc_wire::{AttachmentId, ErrorCode, Flags, Kind, NodeId, PacketBuilder, Probe, record};
 
 use super::testing::{World, name, op, request};
 use crate::counters::EventKind;
@@ -138,6 +138,29 @@ fn pods_send_only_what_is_theirs() {
         ),
         "no-destination"
     );
+    // Of probes a pod sends answers, and those to routers.
+    let router = name("/dmsc/4");
+    let probe = |probe: Probe, to: &dmsc_wire::NameBuf| {
+        let payload = probe.payload();
+        PacketBuilder::new(Kind::Probe)
+            .source(own.as_name())
+            .destination(to.as_name())
+            .payload(&payload)
+            .to_vec()
+            .expect("packet")
+    };
+    let answer = Probe::default().answered(5, 6, None);
+    for (packet, allowed) in [
+        (probe(answer, &router), true),
+        (probe(answer, &to), false),
+        (probe(Probe::default(), &router), false),
+    ] {
+        let verdict = world.from_pod(2, &packet).context.verdict;
+        match allowed {
+            true => assert_eq!(verdict, Verdict::Send(0)),
+            false => assert_eq!(dropped(verdict), "kind-not-allowed"),
+        }
+    }
     let class = request(&own, &to)
         .class(dmsc_wire::Class(7))
         .to_vec()
@@ -445,4 +468,35 @@ fn a_rule_of_the_gateway_gives_calls_and_their_answers_a_class_within_what_the_i
         .to_vec()
         .expect("packet");
     assert_eq!(world.from_pod(2, &answer).header().class.0, 3);
+}
+
+#[test]
+fn probes_between_routers_go_by_name_and_without_one_no_further_than_here() {
+    let mut world = World::new();
+    let server = world.attach(3, &["/shop/b"]);
+    let payload = Probe::default().payload();
+    let (from, to, far) = (name("/dmsc/4"), name("/shop/b/x"), name("/dmsc/1"));
+    let question = |to: &dmsc_wire::NameBuf| {
+        PacketBuilder::new(Kind::Probe)
+            .source(from.as_name())
+            .destination(to.as_name())
+            .domain(dmsc_wire::Domain(1))
+            .source_gateway(NodeId(4))
+            .payload(&payload)
+            .to_vec()
+            .expect("packet")
+    };
+    let outcome = world.from_router(1, &question(&to));
+    assert_eq!(outcome.context.verdict, Verdict::Send(2));
+    assert_eq!(outcome.header().destination_attachment, server);
+    let own = world.from_router(1, &question(&far)).context.verdict;
+    assert_eq!(own, Verdict::Own);
+    let nobody = world.from_router(1, &question(&name("/nobody")));
+    assert_eq!(dropped(nobody.context.verdict), "no-route");
+    let mut out = [0; Probe::PACKET_LEN];
+    Probe::default()
+        .write(NodeId(4), dmsc_wire::Class(0), &mut out)
+        .expect("fits");
+    let neighbour = world.from_router(1, &out).context.verdict;
+    assert!(matches!(neighbour, Verdict::Probe(_)), "{neighbour:?}");
 }

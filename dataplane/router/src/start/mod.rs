@@ -31,6 +31,7 @@ use crate::programmer::Programmer;
 use crate::publisher;
 use crate::rig::{Mounted, Rig};
 use crate::shared::{Shared, WorkerLink};
+use crate::traffic::{Collector, Exchange};
 use crate::worker::Worker;
 use ports::{OpenPorts, Opened};
 
@@ -236,6 +237,7 @@ fn share(config: Config, ports: Ports, boot: Option<u64>) -> anyhow::Result<Arc<
                 inject: Lane::new(OWN_LANE),
                 bell: Bell::new()?,
                 counters: Arc::new(Counters::new(ports.len())),
+                tallies: Exchange::default(),
                 core,
                 hurry: AtomicBool::new(false),
             })
@@ -406,12 +408,14 @@ fn serve(
                 control("rig", Box::new(move || rig_control(shared, publishing)))?;
             }
             let (offer, mut orders) = Offer::new(shared.clone(), publishing.clone());
+            let traffic = Arc::new(Collector::new(shared.clone(), boot_nonce()));
             let agent = Arc::new(Agent::new(
                 shared.clone(),
                 handles.clone(),
                 publishing.clone(),
                 herald,
                 offer,
+                traffic.clone(),
             ));
             Ok(runtime.block_on(async {
                 notify(&[NotifyState::Ready]);
@@ -419,6 +423,7 @@ fn serve(
                 tokio::select! {
                     served = socket.serve(agent, std::future::pending()) => End::Stop(served.map_err(Into::into)),
                     () = stop => End::Stop(Ok(())),
+                    () = traffic.run() => End::Stop(Ok(())),
                     Some(order) = orders.recv() => End::HandOver(order),
                 }
             }))

@@ -3,7 +3,7 @@
 use dmsc_dpdk::{Burst, Mbuf, tsc};
 
 use super::Floor;
-use super::transmit::put_out;
+use super::transmit::Outgoing;
 use crate::counters::DropReason;
 use crate::egress::Waiting;
 use crate::shared::Shared;
@@ -71,18 +71,12 @@ impl Floor {
 
     /// Sends what may go of what waits on a port, in the order of its classes.
     fn serve(&mut self, env: &Env<'_>, port: usize) {
-        let Floor {
-            queues,
-            counters,
-            shared,
-            for_herald,
-            ..
-        } = self;
-        let queue = &mut queues[port];
         let now = (env.tsc)();
         loop {
+            let queue = &mut self.queues[port];
+            let classes = &self.counters.ports[port].classes;
             while queue.staged.len() < AT_A_TIME {
-                let Some(mbuf) = queue.exit.pop(now, &counters.ports[port].classes) else {
+                let Some(mbuf) = queue.exit.pop(now, classes) else {
                     break;
                 };
                 // A burst has room for more than are taken at a time.
@@ -91,16 +85,8 @@ impl Floor {
             if queue.staged.is_empty() {
                 break;
             }
-            put_out(
-                &mut queue.tx,
-                &mut queue.staged,
-                port,
-                now,
-                counters,
-                shared,
-                for_herald,
-            );
-            if !queue.staged.is_empty() {
+            self.put_out(port, now, Outgoing::Staged);
+            if !self.queues[port].staged.is_empty() {
                 break;
             }
         }

@@ -29,6 +29,7 @@ use crate::shared::Shared;
 use crate::stage::{Env, admit, parse, resolve, rewrite};
 use crate::tables::Tables;
 use crate::trace::Stage;
+use crate::traffic::Traffic;
 
 /// Turns that a packet of this router's own making may cause: echo, its answer or an error, no more.
 const MADE_TURNS: usize = 3;
@@ -38,6 +39,8 @@ pub struct Worker {
     reader: Reader<Tables>,
     pub(crate) pacer: Pacer,
     pub(crate) floor: Floor,
+    /// Beside the floor: stages read where to count while the floor is changed.
+    traffic: Traffic,
 }
 
 /// All of a worker but its view of the tables: borrowed apart, because the view lives through a round.
@@ -127,6 +130,7 @@ impl Worker {
                 waiting: 0,
                 shared,
             },
+            traffic: Traffic::default(),
         };
         for port in 0..ports {
             worker.floor.note_waiting(port);
@@ -141,14 +145,15 @@ impl Worker {
         let (shared, counters) = (self.floor.shared.clone(), self.floor.counters.clone());
         let mut now = tsc();
         while shared.is_running() {
-            let received = self
-                .floor
-                .round(&shared, &counters, self.reader.enter(), now);
+            let (tables, traffic) = (self.reader.enter(), &self.traffic);
+            let received = self.floor.round(&shared, &counters, traffic, tables, now);
             self.reader.quiescent();
+            let link = &shared.workers[self.floor.id];
+            link.tallies.trade(&mut self.traffic.tally);
             self.floor.ring_bells();
             now = self.pacer.pace(received, &mut self.reader, &mut self.floor);
         }
-        self.floor.last_word(self.reader.enter());
+        self.floor.last_word(self.reader.enter(), &self.traffic);
         // Nobody may wait any more.
         let _ = stopped.try_send(());
     }
@@ -157,7 +162,14 @@ impl Worker {
 impl Floor {
     /// One round over all queues, begun at TSC `now`; returns how many packets came in.
     #[inline]
-    fn round(&mut self, shared: &Shared, counters: &Counters, tables: &Tables, now: u64) -> usize {
+    fn round(
+        &mut self,
+        shared: &Shared,
+        counters: &Counters,
+        traffic: &Traffic,
+        tables: &Tables,
+        now: u64,
+    ) -> usize {
         let chooser = Chooser {
             tables,
             ports: &shared.ports,
@@ -166,6 +178,7 @@ impl Floor {
         let mut env = Env {
             chooser,
             counters,
+            traffic,
             class_rules: &shared.config.class_rules,
             udp_port: shared.config.udp_port,
             now,

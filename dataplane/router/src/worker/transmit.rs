@@ -2,13 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use dmsc_dpdk::{Burst, Mbuf, TxQueue};
+use dmsc_dpdk::{Burst, Mbuf};
 
-use super::Floor;
-use crate::counters::{Counters, DropReason};
+use super::{Floor, Queue};
+use crate::counters::DropReason;
 use crate::meter::Station;
 use crate::packet::Verdict;
-use crate::shared::Shared;
 use crate::stage::Env;
 use crate::trace::Stage;
 
@@ -19,6 +18,15 @@ const WHOLE: usize = 16;
 
 /// Beside the port that a frame is attributed to: captures have it already.
 const CAPTURED: u32 = 1 << 31;
+
+/// The frames of a port that go out.
+#[derive(Clone, Copy)]
+pub(super) enum Outgoing {
+    /// Of this round.
+    Pending,
+    /// Taken out of the queues of their classes.
+    Staged,
+}
 
 impl Floor {
     /// Sends all that was received, `bytes` of them, by one port.
@@ -99,7 +107,12 @@ impl Floor {
         for (mut mbuf, mut context) in batch.frames.drain(..).zip(batch.contexts.drain(..)) {
             if matches!(
                 context.verdict,
-                Verdict::Own | Verdict::Hello(_) | Verdict::Arp | Verdict::Icmp | Verdict::Kernel
+                Verdict::Own
+                    | Verdict::Hello(_)
+                    | Verdict::Probe(_)
+                    | Verdict::Arp
+                    | Verdict::Icmp
+                    | Verdict::Kernel
             ) {
                 self.consume(env, &mut mbuf, &mut context);
             }
@@ -159,6 +172,15 @@ impl Floor {
         if self.is_scheduled(port) {
             return self.schedule(env, port);
         }
+        self.put_out(port, env.now, Outgoing::Pending);
+        if !self.queues[port].pending.is_empty() {
+            self.schedule(env, port);
+        }
+    }
+
+    /// Hands frames of a port to its PMD in order, with a bounded number of attempts, and counts them; what it did not take stays.
+    #[inline]
+    pub(super) fn put_out(&mut self, port: usize, now: u64, which: Outgoing) {
         let Floor {
             queues,
             counters,
@@ -166,59 +188,43 @@ impl Floor {
             for_herald,
             ..
         } = self;
-        let queue = &mut queues[port];
-        put_out(
-            &mut queue.tx,
-            &mut queue.pending,
-            port,
-            env.now,
-            counters,
-            shared,
-            for_herald,
-        );
-        if !queue.pending.is_empty() {
-            self.schedule(env, port);
+        let Queue {
+            tx,
+            pending,
+            staged,
+            ..
+        } = &mut queues[port];
+        let burst = match which {
+            Outgoing::Pending => pending,
+            Outgoing::Staged => staged,
+        };
+        let count = burst.len();
+        let mut origins = [(0u8, 0u16); Burst::CAPACITY];
+        for (origin, mbuf) in origins.iter_mut().zip(burst.iter()) {
+            *origin = (mbuf.user() as u8, mbuf.len() as u16);
         }
-    }
-}
-
-/// Hands frames to a PMD in order, with a bounded number of attempts, and counts them; what it did not take stays.
-#[inline]
-pub(super) fn put_out(
-    tx: &mut TxQueue,
-    burst: &mut Burst,
-    port: usize,
-    now: u64,
-    counters: &Counters,
-    shared: &Shared,
-    for_herald: &mut bool,
-) {
-    let count = burst.len();
-    let mut origins = [(0u8, 0u16); Burst::CAPACITY];
-    for (origin, mbuf) in origins.iter_mut().zip(burst.iter()) {
-        *origin = (mbuf.user() as u8, mbuf.len() as u16);
-    }
-    if shared.ports[port].captured.load(Relaxed) {
-        for mbuf in burst.iter_mut() {
-            if mbuf.user() & CAPTURED == 0 {
-                mbuf.set_user(mbuf.user() | CAPTURED);
-                shared.capture(mbuf, port, true, now, &counters.ports[port]);
+        if shared.ports[port].captured.load(Relaxed) {
+            for mbuf in burst.iter_mut() {
+                if mbuf.user() & CAPTURED == 0 {
+                    mbuf.set_user(mbuf.user() | CAPTURED);
+                    shared.capture(mbuf, port, true, now, &counters.ports[port]);
+                }
+            }
+            *for_herald = true;
+        }
+        for _ in 0..TX_ATTEMPTS {
+            tx.burst(burst);
+            if burst.is_empty() {
+                break;
             }
         }
-        *for_herald = true;
-    }
-    for _ in 0..TX_ATTEMPTS {
-        tx.burst(burst);
-        if burst.is_empty() {
-            break;
+        let sent = count - burst.len();
+        let mut bytes = 0;
+        for &(from, length) in &origins[..sent] {
+            counters.ports[usize::from(from)].sent.add(1);
+            bytes += u64::from(length);
         }
+        counters.ports[port].tx.add(sent as u64);
+        counters.ports[port].tx_bytes.add(bytes);
     }
-    let sent = count - burst.len();
-    let mut bytes = 0;
-    for &(from, length) in &origins[..sent] {
-        counters.ports[usize::from(from)].sent.add(1);
-        bytes += u64::from(length);
-    }
-    counters.ports[port].tx.add(sent as u64);
-    counters.ports[port].tx_bytes.add(bytes);
 }

@@ -4,12 +4,11 @@
 use std::time::{Duration, Instant};
 
 use dmsc_proto::v1;
-use dmsc_proto::v1::op::Op;
 use dmsc_wire::{Class, Ecn, Header, Kind};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
-use crate::rig::pair::{over_udp, program};
+use crate::rig::pair::{over_udp, program, serve, wired_with_pods};
 use crate::rig::{Dataplane, Netns, Pod, Scratch, name, need_ports, wait_until};
 
 const AF_PACKET: &str = "kind = \"af_packet\"\ninterface = \"link\"";
@@ -21,7 +20,7 @@ struct Rig {
     sink: Pod,
     one: Dataplane,
     two: Dataplane,
-    _netns: Vec<Netns>,
+    _netns: [Netns; 4],
 }
 
 fn gateway(netns: &Netns, node: u32, link: &str, more: &str) -> Dataplane {
@@ -49,15 +48,8 @@ budget_pps = 1000000
 impl Rig {
     /// `links`: what stands in the port sections of the link; `more`: other sections of gateway 1.
     fn new(links: [&str; 2], more: &str, hello_ms: u32) -> Rig {
-        let netns: Vec<Netns> = (0..4).map(|_| Netns::new()).collect();
-        let [left, right, near, far] = &netns[..] else {
-            unreachable!("four")
-        };
-        left.veth("link", right, "link");
-        left.veth("pod", near, "eth0");
-        right.veth("pod", far, "eth0");
-        near.addresses("eth0", &["10.2.1.2/24"]);
-        far.addresses("eth0", &["10.2.2.2/24"]);
+        let netns = wired_with_pods();
+        let [left, right, near, far] = &netns;
         let one = gateway(left, 1, links[0], more);
         let two = gateway(right, 2, links[1], "");
         let hello = |local, remote| v1::Adjacency {
@@ -70,22 +62,7 @@ impl Rig {
         for dataplane in [&one, &two] {
             dataplane.agent.watch().adjacency(1, "up");
         }
-        let group = v1::Group {
-            id: 7,
-            members: vec![v1::Member {
-                gateway: 2,
-                metric: 10,
-                weight: 1,
-            }],
-            weighted: false,
-        };
-        let prefix = v1::Prefix {
-            domain: 1,
-            name: name("/sink").as_bytes().to_vec(),
-            group: 7,
-        };
-        one.agent
-            .apply(vec![Op::PutGroup(group), Op::PutPrefix(prefix)]);
+        one.agent.apply(serve("/sink", 2));
         let caller = Pod::attach(&one, near, "pod", "10.2.1.2", "10.2.1.1", &[]);
         let sink = Pod::attach(&two, far, "pod", "10.2.2.2", "10.2.2.1", &["/sink"]);
         // All that comes at once fits.

@@ -10,7 +10,7 @@ use dmsc_proto::v1::op::Op;
 use dmsc_wire::Kind;
 use tonic::Code;
 
-use crate::rig::pair::{over_udp, program};
+use crate::rig::pair::{over_udp, program, serve, wired_with_pods};
 use crate::rig::{Dataplane, Netns, PATIENCE, Pod, name, need_ports, within};
 
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -49,38 +49,19 @@ addresses = ["10.2.{node}.1/24"]
 /// The tables of gateway 1.
 fn program_one(one: &Dataplane) {
     program(one, 2, over_udp("link", "10.1.0.0", "10.1.0.1"));
-    one.agent.apply(vec![
-        Op::PutGroup(v1::Group {
-            id: 7,
-            members: vec![v1::Member {
-                gateway: 2,
-                metric: 10,
-                weight: 1,
-            }],
-            weighted: false,
-        }),
-        Op::PutPrefix(v1::Prefix {
-            domain: 1,
-            name: name("/shop/b").as_bytes().to_vec(),
-            group: 7,
-        }),
-        Op::PutAccessRule(v1::AccessRule {
-            id: 3,
-            domain: 1,
-            caller: Vec::new(),
-            callee: name("/shop/b").as_bytes().to_vec(),
-            allow: true,
-        }),
-    ]);
+    let mut ops = serve("/shop/b", 2);
+    ops.push(Op::PutAccessRule(v1::AccessRule {
+        id: 3,
+        domain: 1,
+        caller: Vec::new(),
+        callee: name("/shop/b").as_bytes().to_vec(),
+        allow: true,
+    }));
+    one.agent.apply(ops);
 }
 
 fn pair(more: &str) -> Pair {
-    let (left, right, near, far) = (Netns::new(), Netns::new(), Netns::new(), Netns::new());
-    left.veth("link", &right, "link");
-    left.veth("pod", &near, "eth0");
-    right.veth("pod", &far, "eth0");
-    near.addresses("eth0", &["10.2.1.2/24"]);
-    far.addresses("eth0", &["10.2.2.2/24"]);
+    let [left, right, near, far] = wired_with_pods();
     let (one, two) = (gateway(&left, 1, more), gateway(&right, 2, ""));
     program_one(&one);
     program(&two, 1, over_udp("link", "10.1.0.1", "10.1.0.0"));

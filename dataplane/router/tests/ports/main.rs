@@ -14,6 +14,8 @@ mod lifecycle;
 mod mistakes;
 mod observe;
 mod pods;
+mod probe;
+mod quality;
 mod rig;
 mod shared;
 mod vlan;

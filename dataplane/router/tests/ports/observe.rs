@@ -12,14 +12,16 @@ use crate::rig::pair::{join, over_udp};
 use crate::rig::{Dataplane, Netns, PATIENCE, Pod, RawLink, name, need_ports};
 
 /// Two gateways with a link between them and a namespace of pods behind each.
-struct Rig {
+pub struct Rig {
     pods: [Netns; 2],
     _routers: [Netns; 2],
-    gateways: [Dataplane; 2],
+    /// Nodes 1 and 2; ports `link` and `pod`.
+    pub gateways: [Dataplane; 2],
 }
 
 impl Rig {
-    fn new() -> Rig {
+    /// Both are up.
+    pub fn new() -> Rig {
         let (routers, pods) = ([Netns::new(), Netns::new()], [Netns::new(), Netns::new()]);
         routers[0].veth("link", &routers[1], "link");
         let gateways = [0, 1].map(|i: usize| {
@@ -61,7 +63,8 @@ addresses = ["10.1.{node}.1/24"]
         }
     }
 
-    fn attach(&self, at: usize, serves: &[&str]) -> Pod {
+    /// A pod of one of them.
+    pub fn attach(&self, at: usize, serves: &[&str]) -> Pod {
         let (address, gateway) = (format!("10.1.{}.2", at + 1), format!("10.1.{}.1", at + 1));
         Pod::attach(
             &self.gateways[at],

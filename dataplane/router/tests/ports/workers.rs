@@ -3,7 +3,7 @@
 use dmsc_wire::Kind;
 
 use crate::mistakes::refused;
-use crate::rig::{Dataplane, Netns, Pod, Scratch, name, need_ports};
+use crate::rig::{Dataplane, Netns, Pod, Scratch, name, need_ports, wait_until};
 
 const POD_PORT: &str = r#"
 [workers]
@@ -63,6 +63,73 @@ fn two_workers_share_the_flows() {
         "both receive: {received:?}"
     );
     assert!(received.iter().sum::<u64>() >= 64);
+}
+
+#[test]
+fn calls_are_counted_exactly_whichever_worker_has_them() {
+    need_ports!();
+    if !two_cores() {
+        return;
+    }
+    const ROUNDS: u64 = 100;
+    let (router, pods) = (Netns::new(), Netns::new());
+    router.veth("pod1", &pods, "eth0");
+    pods.addresses("eth0", &["10.1.1.2/24"]);
+    let dataplane = Dataplane::start(&router, 1, "sg", POD_PORT);
+    let attach =
+        |serves: &[&str]| Pod::attach(&dataplane, &pods, "pod1", "10.1.1.2", "10.1.1.1", serves);
+    let (server, callers) = (attach(&["/shop/b"]), [(); 16].map(|()| attach(&[])));
+    let call = |rounds: u64| {
+        let mut bytes = 0;
+        for _ in 0..rounds {
+            for caller in &callers {
+                caller.send(Kind::Request, &name("/shop/b/cart"), |p| p.payload(b"two"));
+                let (request, header) = server.answer();
+                bytes += request.len() as u64;
+                server.respond(&request, &header, b"socks");
+                assert_eq!(caller.answer().1.kind, Kind::Response);
+            }
+        }
+        bytes
+    };
+    let counted = |dataplane: &Dataplane, packets: u64| {
+        let mut found = None;
+        wait_until("all that was sent to be counted", || {
+            let traffic = dataplane.agent.traffic();
+            let sum: u64 = traffic.services.iter().map(|one| one.packets).sum();
+            assert!(sum <= packets, "{traffic:?}");
+            let is_all = sum == packets;
+            found = is_all.then_some(traffic);
+            is_all
+        });
+        found.expect("counted")
+    };
+    let before = counted(&dataplane, 0);
+    let bytes = call(ROUNDS);
+    let traffic = counted(&dataplane, 16 * ROUNDS);
+    assert_eq!(traffic.epoch, before.epoch);
+    assert_eq!((traffic.other_packets, traffic.services.len()), (0, 1));
+    let service = &traffic.services[0];
+    assert_eq!(service.name, name("/shop/b").as_bytes());
+    assert_eq!((service.bytes, service.requests), (bytes, 16 * ROUNDS));
+    let [member] = &service.members[..] else {
+        panic!("{service:?}")
+    };
+    let sums = (member.gateway, member.packets, member.bytes);
+    assert_eq!(sums, (1, 16 * ROUNDS, bytes));
+    // An answer that came to the other worker than its request is known as such, and none is lost.
+    let latencies: u64 = service.latency.iter().map(|bucket| bucket.count).sum();
+    assert_eq!(latencies, traffic.answers_matched);
+    let looked_out_for = traffic.answers_matched + traffic.answers_unmatched;
+    assert!((8..=64).contains(&looked_out_for), "{traffic:?}");
+    assert_eq!((traffic.calls_unanswered, traffic.calls_crowded), (0, 0));
+
+    // Whoever takes over begins at 0, and says so.
+    let successor = dataplane.successor();
+    let begun = counted(&successor, 0);
+    assert_ne!(begun.epoch, traffic.epoch);
+    let bytes = call(1);
+    assert_eq!(counted(&successor, 16).services[0].bytes, bytes);
 }
 
 #[test]

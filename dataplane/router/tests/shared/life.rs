@@ -2,18 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use dmsc_pod::{CallOptions, Pod, PodConfig};
+use dmsc_pod::{CallOptions, Health, Pod, PodConfig};
+use dmsc_proto::v1;
 use dmsc_quic::{Config, Endpoint};
+use tokio::task::block_in_place;
 
 use crate::gateway::enter;
 use crate::rig::need_ports;
 use crate::world::{Server, World, name};
 
 /// Nothing takes longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The test in a namespace of its own: on a thread that goes with it.
-fn play<F: Future<Output = ()>>(scene: impl FnOnce() -> F + Send + 'static) {
+pub fn play<F: Future<Output = ()>>(scene: impl FnOnce() -> F + Send + 'static) {
     let thread = std::thread::spawn(|| {
         enter();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -28,7 +30,7 @@ fn play<F: Future<Output = ()>>(scene: impl FnOnce() -> F + Send + 'static) {
     }
 }
 
-fn config(world: &World, identity: &str, shared: Option<usize>) -> PodConfig {
+pub fn config(world: &World, identity: &str, shared: Option<usize>) -> PodConfig {
     let mut config = PodConfig::new(world.gateway.registrar().into(), identity);
     config.fix_offload = false;
     config.shared = shared.map(|number| world.gateway.shared(number));
@@ -36,7 +38,7 @@ fn config(world: &World, identity: &str, shared: Option<usize>) -> PodConfig {
 }
 
 /// Asks until it is so.
-async fn until(what: &str, mut ready: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !ready() {
         assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
@@ -45,7 +47,7 @@ async fn until(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 /// A connection outlasts that this process stands still for a while.
-fn quic(world: &World, identity: &str) -> Config {
+pub fn quic(world: &World, identity: &str) -> Config {
     let mut config = Config::new(world.credentials(identity));
     config.idle_timeout = Duration::from_secs(600);
     config
@@ -56,7 +58,7 @@ async fn client(world: &World) -> Endpoint {
     Endpoint::new(pod, quic(world, "web")).unwrap()
 }
 
-async fn server(world: &World, shared: Option<usize>) -> Server {
+pub async fn server(world: &World, shared: Option<usize>) -> Server {
     let mut pod = config(world, "cart/a", shared);
     pod.prefixes = vec![name("/shop/cart")];
     let mut config = quic(world, "cart/a");
@@ -88,17 +90,71 @@ fn calls_and_long_packets_go_over_shared_memory() {
         let long = vec![9; 8_800];
         let answer = pod.call(&name("/shop/a"), &long, &options).await.unwrap();
         assert_eq!(answer.payload, long);
+        // An answer may reach its caller before it is counted.
+        until("six packets each way", || {
+            let counts = pod.counts();
+            counts.shared_sent >= 6 && counts.shared_received >= 6
+        })
+        .await;
         let counts = pod.counts();
-        assert!(
-            counts.shared_sent >= 6 && counts.shared_received >= 6,
-            "{counts:?}"
-        );
         assert_eq!(
             counts.frames_malformed + counts.frames_not_ours,
             0,
             "{counts:?}"
         );
         pod.close().await.unwrap();
+    });
+}
+
+/// What a pod's gateway hears when it probes a service of it.
+async fn probed(world: &World, pod: &Pod, service: &str) -> v1::EchoReply {
+    let request = v1::EchoRequest {
+        name: name(service).as_bytes().to_vec(),
+        gateway: 1,
+        attachment: pod.registered().attachment.0.into(),
+        timeout_ms: 10_000,
+        probe: true,
+        ..Default::default()
+    };
+    let dataplane = world.gateway.dataplane.as_ref().unwrap();
+    block_in_place(|| dataplane.agent.echo(request)).remove(0)
+}
+
+#[test]
+fn a_gateway_hears_from_its_pods_how_they_are() {
+    need_ports!();
+    play(|| async {
+        let world = World::new().await;
+        // By UDP, then by shared memory.
+        for (shared, service) in [(None, "/shop/a"), (Some(0), "/shop/b")] {
+            let mut served = config(&world, &service[1..], shared);
+            served.prefixes = vec![name(service)];
+            served.requests_in_hand = 4;
+            let pod = Pod::connect_and_serve(served, |_| std::future::pending::<Vec<u8>>());
+            let pod = pod.await.unwrap();
+            until("its way", || pod.is_shared() == shared.is_some()).await;
+            let reply = probed(&world, &pod, service).await;
+            assert!(reply.answered && reply.state_known, "{reply:?}");
+            assert_eq!((reply.health, reply.load_permille), (0, 0));
+            assert!((1..reply.round_trip_ns).contains(&reply.residence_ns));
+            let options = CallOptions {
+                timeout: Duration::from_millis(50),
+                ..CallOptions::default()
+            };
+            for (health, load) in [(0, 250), (0, 500), (0, 750), (2, 1_000)] {
+                let before = pod.counts().requests;
+                let call = pod.call(&name(service), b"", &options).await;
+                assert!(call.is_err(), "nothing is ever answered");
+                until("a call under way", || pod.counts().requests > before).await;
+                let reply = probed(&world, &pod, &format!("{service}/v1")).await;
+                assert_eq!((reply.health, reply.load_permille), (health, load));
+            }
+            // A registrar that knows no health is no reason not to say it to who asks.
+            let _ = pod.set_health(Health::Draining).await;
+            let reply = probed(&world, &pod, service).await;
+            assert_eq!(reply.health, 2, "the worse of the two");
+            pod.close().await.unwrap();
+        }
     });
 }
 

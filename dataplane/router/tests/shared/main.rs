@@ -5,6 +5,8 @@
 mod rig;
 
 mod gateway;
+mod liar;
+mod lies;
 mod life;
 #[path = "../../../quic/tests/names/world.rs"]
 #[allow(dead_code)]

@@ -190,10 +190,19 @@ pub fn fields(message: &Message<'_>, bytes: &[u8]) -> Vec<(&'static str, String)
             ("probe.t2", p.t2.to_string()),
             ("probe.t3", p.t3.to_string()),
             ("probe.t4", p.t4.to_string()),
+            ("probe.health", state(p).0.to_string()),
+            ("probe.flags", u8::from(p.state.is_some()).to_string()),
+            ("probe.load", state(p).1.to_string()),
         ]),
     }
     all.retain(|(_, value)| !value.is_empty());
     all
+}
+
+/// Health and load as they stand in the packet.
+fn state(probe: &Probe) -> (u8, u16) {
+    let state = probe.state.unwrap_or_default();
+    (state.health as u8, state.load_permille)
 }
 
 fn hello_fields(h: &Hello, all: &mut Vec<(&'static str, String)>) {

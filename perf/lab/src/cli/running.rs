@@ -1,5 +1,6 @@
 //! Labs that are up: which one is meant, how it is, what to try.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -125,36 +126,62 @@ pub(super) fn explore(cli: &Cli) -> anyhow::Result<()> {
         .map(ToString::to_string)
         .next()
         .unwrap_or_else(|| "/dmsc/1".into());
-    let pod = plan.pods.first();
-    println!("The lab stays up. Try:");
-    println!("  {programs}/dmsc-lab status");
-    println!(
-        "  {programs}/dmscctl --agent {} trace {name}",
+    // Whoever calls needs an identity, and only those of services are there already.
+    let pods = plan.pods.iter();
+    let mut caller = pods.filter_map(|pod| Some((pod, &pod.services.first()?.identity)));
+    let mut text = String::from("The lab stays up. Try:\n");
+    let mut say = |line: String| text.extend(["  ", &line, "\n"]);
+    say(format!("{programs}/dmsc-lab status"));
+    say(format!(
+        "{programs}/dmscctl --agent {} trace {name}",
         socket.display()
-    );
-    println!(
-        "  {programs}/dmscctl --agent {} explain {name} --flow 7",
+    ));
+    say(format!(
+        "{programs}/dmscctl --agent {} explain {name} --flow 7",
         socket.display()
-    );
-    println!(
-        "  {programs}/dmscctl --agent {} capture {} --count 10",
+    ));
+    say(format!(
+        "{programs}/dmscctl --agent {} capture {} --count 10",
         socket.display(),
         first.ports.first().map_or("sr1", |p| p.name.as_str())
-    );
+    ));
     let operator = Paths(&dir).operator(&first.name);
     for what in ["show nodes", "show prefixes", "show convergence"] {
-        println!("  {programs}/dmscctl --node {} {what}", operator.display());
+        say(format!(
+            "{programs}/dmscctl --node {} {what}",
+            operator.display()
+        ));
     }
-    if let Some(pod) = pod {
+    for center in &plan.centers {
+        let operator = Paths(&dir).operator(&center.name);
+        for what in ["show quality", "show policies", "show decisions"] {
+            say(format!(
+                "{programs}/dmscctl --node {} {what}",
+                operator.display()
+            ));
+        }
+        say(format!(
+            "nsenter --net=/run/netns/{} chromium --no-sandbox http://{}/",
+            plan.authority_namespace(),
+            center.page()
+        ));
+    }
+    if let Some((pod, identity)) = caller.next() {
         let credentials = Paths(&dir).credentials("pods");
-        let identity = pod.services.first().map_or("x", |s| s.identity.as_str());
-        println!(
-            "  {programs}/dmsc-lab exec {} -- {programs}/dmsc-pod --gateway {} --identity {identity} --credentials {} call {name}",
+        say(format!(
+            "{programs}/dmsc-lab exec {} -- {programs}/dmsc-pod --gateway {} --identity {identity} --credentials {} call {name}",
             pod.name,
             pod.gateway_address,
             credentials.join(identity.replace('/', "+")).display()
-        );
+        ));
     }
-    println!("and when you are done: {programs}/dmsc-lab down");
+    text.push_str(&format!(
+        "and when you are done: {programs}/dmsc-lab down\n"
+    ));
+    // Whoever reads only the first lines has read enough.
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
     Ok(())
 }

@@ -116,7 +116,7 @@ fn pod(plan: &Plan, pod: &EdgePodPlan, credentials: PathBuf, paths: Paths<'_>) -
             dns,
             tcp,
             // Short: scenarios wait for calls that cannot be answered.
-            timeout: "5s",
+            timeout: "7s",
         }),
         redirect: pod
             .redirects

@@ -1,6 +1,6 @@
 //! Step `ownership`: a pod, a sender and a router claim what is not theirs; nothing changes anywhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -130,7 +130,32 @@ fn databases(lab: &Lab, suspect: u32) -> anyhow::Result<Vec<Database>> {
             tables: lab.agent(index)?.tables()?,
         });
     }
+    let own = own_versions(lab, suspect)?;
+    for database in &mut all {
+        let objects = std::mem::take(&mut database.objects);
+        let known = |(kind, origin, id, version)| match own.get(&(kind, origin, id)) {
+            Some(last) if version <= *last => (kind, origin, id, 0),
+            _ => (kind, origin, id, version),
+        };
+        database.objects = objects.into_iter().map(known).collect();
+    }
     Ok(all)
+}
+
+/// The last version of each router's adjacencies, as that router itself has it: it says anew what its links are like whenever that changes, and nobody else may.
+fn own_versions(lab: &Lab, suspect: u32) -> anyhow::Result<BTreeMap<(u32, u32, u64), u64>> {
+    const ADJACENCIES: u32 = 1;
+    let mut own = BTreeMap::new();
+    for (index, node) in lab.plan.nodes.iter().enumerate() {
+        if lab.routers[index].controller.is_none() {
+            continue;
+        }
+        let objects = lab.operator(index)?.objects(suspect)?.into_iter();
+        let adjacencies =
+            objects.filter(|(kind, origin, ..)| (*kind, *origin) == (ADJACENCIES, node.id.0));
+        own.extend(adjacencies.map(|(kind, origin, id, version)| ((kind, origin, id), version)));
+    }
+    Ok(own)
 }
 
 fn changed(before: &[Database], after: &[Database]) -> Vec<String> {

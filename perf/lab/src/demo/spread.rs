@@ -134,10 +134,10 @@ fn both_attached(lab: &Lab) -> anyhow::Result<()> {
     )
 }
 
-/// Nothing that is sent to a pod arrives there, or things do again.
+/// Nothing that is sent to a pod arrives there, or things do again. Within the pod all is well: its edge and its program hear each other.
 fn deaf(namespace: &str, deaf: bool) -> anyhow::Result<()> {
     let rules = if deaf {
-        "table inet deaf { chain input { type filter hook input priority 0; policy drop; }; }"
+        "table inet deaf { chain input { type filter hook input priority 0; policy drop; iifname lo accept; }; }"
     } else {
         "delete table inet deaf"
     };

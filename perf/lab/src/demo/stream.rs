@@ -78,7 +78,7 @@ pub struct HttpSpec<'a> {
     pub owners: &'a [&'a str],
 }
 
-/// A call over HTTP that takes longer than this has no answer; edges of a lab give up after 5 s and say so.
+/// A call over HTTP that takes longer than this has no answer; edges of a lab give up after 7 s and say so.
 const HTTP_TIMEOUT: &str = "8s";
 
 /// A stream that runs.

@@ -95,3 +95,38 @@ fn a_lab_that_is_too_large_is_refused_with_an_estimate() {
         "{error}"
     );
 }
+
+#[test]
+fn gateways_are_told_their_scheduling_centers() {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf/lab/scheduled.toml");
+    let plan = Plan::new(&LabFile::read(&path).unwrap()).unwrap();
+    let centers: Vec<_> = plan.centers.iter().map(|c| (c.replica, c.port)).collect();
+    assert_eq!(centers, [(1, 35_040), (2, 35_041)]);
+    let paths = crate::configs::Paths(std::path::Path::new("/run/lab"));
+    let file = |index| {
+        let changes = crate::routes::Changes::default();
+        let text = crate::configs::node_file(&plan, index, &changes, paths).unwrap();
+        text.parse::<toml::Table>().unwrap()
+    };
+    assert_eq!(
+        file(1)["scheduling"]["centers"].as_array().unwrap().len(),
+        2
+    );
+    // A router sends nothing up, and holds no policies.
+    assert!(!file(3).contains_key("scheduling"));
+    let center: toml::Table = crate::configs::center_file(&plan, 1, paths)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(center["scsc"]["replica"].as_integer(), Some(2));
+    assert_eq!(
+        center["scsc"]["operator"].as_str(),
+        Some("/run/lab/scsc2.operator.sock")
+    );
+    assert_eq!(center["scsc"]["page"].as_str(), Some("127.0.0.1:9469"));
+    assert_eq!(
+        center["threshold"][0]["delay_ms"]["clear"].as_float(),
+        Some(14.0)
+    );
+}

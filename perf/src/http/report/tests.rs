@@ -19,6 +19,7 @@ fn setting(rounds: u32) -> Setting {
         },
         size: 1_024,
         rounds,
+        latency_rounds: 0,
         prices: Prices::default(),
     }
 }

@@ -14,7 +14,7 @@ use dmsc_wire::{Domain, NameBuf, NodeId};
 use toml::Spanned;
 
 use super::error::{Problem, RoutesError};
-use super::identity::{Identity, source_name};
+use super::identity::{Identity, is_pattern};
 use crate::mistake::told;
 
 use super::{Routes, Tables, names, raw};
@@ -183,13 +183,7 @@ impl Checker<'_> {
 
     fn identity(&self, raw: &raw::Identity) -> Result<Identity, RoutesError> {
         let pattern = raw.id.get_ref().clone();
-        // A pattern must become a name once the star is filled in.
-        let example = match pattern.strip_suffix('*') {
-            Some(stem) if stem.is_empty() || stem.ends_with('/') => format!("{stem}x"),
-            Some(_) => String::new(),
-            None => pattern.clone(),
-        };
-        if example.contains('*') || source_name(&example).is_none() {
+        if !is_pattern(&pattern) {
             return Err(self.at("[[identity]] id", &raw.id, Problem::Pattern(pattern)));
         }
         let mut prefixes = HashSet::new();

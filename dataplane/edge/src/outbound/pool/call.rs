@@ -1,22 +1,20 @@
 //! One call on a connection of HTTP/2, made by the task that answers the caller: nobody else is woken for it, and head and body leave together.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use h2::{Reason, SendStream};
+use h2::Reason;
+use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 
 use super::super::incoming::{Incoming, Second, Uploading};
+use super::super::pipe::Pipe;
 use super::super::upload::Upload;
-
-/// Bytes of a body that go with the head, before it is known whether the program takes them. What it does not take waits in the connection.
-const WITH_HEAD: usize = 16 << 10;
 
 /// A call without an answer.
 #[derive(Debug)]
@@ -24,22 +22,27 @@ pub struct Unanswered {
     /// Why.
     pub error: h2::Error,
     /// The request, if nothing of it was sent.
-    pub back: Option<Request<Upload>>,
+    pub back: Option<Box<Request<Upload>>>,
 }
 
-/// Sends a request; the answer's head.
+/// A request that was sent.
+#[derive(Debug)]
+pub struct Sent {
+    answer: ResponseFuture,
+    upload: Option<Uploading>,
+}
+
+/// Sends a request. What of its body is not there yet follows by itself.
 ///
 /// # Errors
-/// The connection takes no calls, or broke under this one.
-pub async fn call(
-    sender: &mut SendRequest<Bytes>,
-    request: Request<Upload>,
-) -> Result<Response<Incoming>, Unanswered> {
-    if let Err(error) = poll_fn(|context| sender.poll_ready(context)).await {
-        let back = Some(request);
+/// The connection takes no calls.
+pub fn send(sender: &mut SendRequest<Bytes>, request: Request<Upload>) -> Result<Sent, Unanswered> {
+    // Waits only for a call before, of which a handle of its own has none.
+    let mut nobody = Context::from_waker(Waker::noop());
+    if let Poll::Ready(Err(error)) = sender.poll_ready(&mut nobody) {
+        let back = Some(Box::new(request));
         return Err(Unanswered { error, back });
     }
-    let broken = |error| Unanswered { error, back: None };
     let (mut parts, body) = request.into_parts();
     say_length(&mut parts, &body);
     let is_over = body.is_end_stream();
@@ -47,17 +50,31 @@ pub async fn call(
     let (answer, stream) = sender.send_request(request, is_over).map_err(broken)?;
     let mut upload = None;
     if !is_over {
-        let mut rest = Rest::new(body, stream);
-        // Most bodies are there as a whole.
-        let is_sent = poll_fn(|context| Poll::Ready(Pin::new(&mut rest).poll(context).is_ready()));
-        if !is_sent.await {
+        let mut rest = Pipe::new(body, stream, |_| Reason::CANCEL);
+        // Most bodies are there as a whole; the rest is sent by a task, which looks at it at once. One that breaks off does so because its caller did, or because
+        // it is sent again elsewhere.
+        if Pin::new(&mut rest).poll(&mut nobody).is_pending() {
             upload = Some(Uploading::new(tokio::spawn(rest).abort_handle()));
         }
     }
-    let answer = answer.await.map_err(broken)?;
-    let (parts, stream) = answer.into_parts();
-    let body = Second::new(&parts.headers, stream, upload);
-    Ok(Response::from_parts(parts, Incoming::Second(body)))
+    Ok(Sent { answer, upload })
+}
+
+impl Sent {
+    /// The answer's head.
+    ///
+    /// # Errors
+    /// The connection broke under this call.
+    pub async fn answer(self) -> Result<Response<Incoming>, Unanswered> {
+        let answer = self.answer.await.map_err(broken)?;
+        let (parts, stream) = answer.into_parts();
+        let body = Second::new(&parts.headers, stream, self.upload);
+        Ok(Response::from_parts(parts, Incoming::Second(body)))
+    }
+}
+
+const fn broken(error: h2::Error) -> Unanswered {
+    Unanswered { error, back: None }
 }
 
 /// The length of the body, where it is known and the caller did not say it (RFC 9110, 8.6).
@@ -68,96 +85,5 @@ fn say_length(parts: &mut Parts, body: &Upload) {
     {
         let length = HeaderValue::from(length);
         parts.headers.entry(CONTENT_LENGTH).or_insert(length);
-    }
-}
-
-/// The body on its way out, until it has ended or the program wants no more of it.
-struct Rest {
-    body: Upload,
-    stream: SendStream<Bytes>,
-    /// Waits for room; with whether it is the last.
-    piece: Option<(Bytes, bool)>,
-    sent: usize,
-}
-
-impl Rest {
-    const fn new(body: Upload, stream: SendStream<Bytes>) -> Self {
-        Self {
-            body,
-            stream,
-            piece: None,
-            sent: 0,
-        }
-    }
-
-    /// Until the program takes something.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        // The connection asks for the rest of a piece when it has it; asking for more before holds others up.
-        self.stream.reserve_capacity(1);
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(context)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                // It wants no more.
-                None => return Poll::Ready(Err(Reason::NO_ERROR.into())),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, h2::Error>> {
-        if let Some((piece, _)) = &self.piece {
-            let length = piece.len();
-            if length > 0 && self.sent + length > WITH_HEAD {
-                ready!(self.poll_room(context))?;
-            }
-            self.sent = self.sent.saturating_add(length);
-            let Some((piece, last)) = self.piece.take() else {
-                return Poll::Ready(Ok(false));
-            };
-            self.stream.send_data(piece, last)?;
-            return Poll::Ready(Ok(last));
-        }
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            None => {
-                self.stream.send_data(Bytes::new(), true)?;
-                return Poll::Ready(Ok(true));
-            }
-            // The caller broke off, or the request is made again elsewhere.
-            Some(Err(_)) => {
-                self.stream.send_reset(Reason::CANCEL);
-                return Poll::Ready(Ok(true));
-            }
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(piece) => self.piece = Some((piece, self.body.is_end_stream())),
-                Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
-                        self.stream.reserve_capacity(0);
-                        self.stream.send_trailers(trailers)?;
-                        return Poll::Ready(Ok(true));
-                    }
-                }
-            },
-        }
-        Poll::Ready(Ok(false))
-    }
-}
-
-impl Future for Rest {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        loop {
-            // Woken, too, when the program resets the stream.
-            if this.stream.poll_reset(context).is_ready() {
-                return Poll::Ready(());
-            }
-            // The answer tells of errors.
-            match ready!(this.poll_step(context)) {
-                Ok(false) => {}
-                Ok(true) | Err(_) => return Poll::Ready(()),
-            }
-        }
     }
 }

@@ -122,7 +122,7 @@ impl Lent {
     ) -> Result<Response<Incoming>, Box<SendError>> {
         match &mut self.held {
             Held::One(one) => {
-                let answer = one.sender.try_send_request(request).await;
+                let answer = Box::pin(one.sender.try_send_request(request)).await;
                 let answer = answer.map_err(|mut error| {
                     let back = error.take_message();
                     let why = Broken::First(error.into_error());
@@ -131,11 +131,13 @@ impl Lent {
                 Ok(answer.map(Incoming::First))
             }
             Held::Shared(shared, _) => {
-                let answer = call::call(&mut shared.sender, request).await;
-                answer.map_err(|call::Unanswered { error, back }| {
+                let failed = |call::Unanswered { error, back }| {
                     let why = Broken::Second(error);
+                    let back = back.map(|request| *request);
                     Box::new(SendError { why, back })
-                })
+                };
+                let sent = call::send(&mut shared.sender, request).map_err(failed)?;
+                sent.answer().await.map_err(failed)
             }
         }
     }
@@ -236,7 +238,8 @@ pub async fn one(
             fresh: false,
         });
     }
-    match one::dial(&chosen, callee, context).await {
+    // What is seldom needed is no part of every call: a call is moved and kept as a whole.
+    match Box::pin(one::dial(&chosen, callee, context)).await {
         Ok(one) => Ok(Lent {
             held: Held::One(one),
             chosen,
@@ -258,6 +261,14 @@ pub async fn shared(
     if let Some(found) = chosen.kept.pool.share() {
         return Ok(lent(found, chosen));
     }
+    Box::pin(dialled(chosen, callee, context)).await
+}
+
+async fn dialled(
+    chosen: Chosen,
+    callee: &Callee,
+    context: &Context,
+) -> Result<Lent, (Chosen, Arc<DialError>)> {
     let before = chosen.kept.pool.dialled.load(Relaxed);
     // One dials; the others wait and share what comes of it.
     let mut dialling = chosen.kept.pool.dial.lock().await;

@@ -22,6 +22,7 @@ use crate::meter::Station;
 use crate::outer::Plain;
 use crate::packet::BATCH;
 use crate::port::PortState;
+use crate::traffic::Target;
 use look::{Look, Seen};
 use place::Matches;
 use way::{Way, Ways};
@@ -41,6 +42,9 @@ pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &
     let mut gateways = [None; BATCH];
     find_gateways(env, looks, &mut gateways);
     let done = leave_all(env, frames, looks, &gateways, matches.as_ref(), exits);
+    if let Some(matches) = &matches {
+        count(env, frames, &looks[..done.frames], matches);
+    }
     env.counters.meter.mark(Station::Rewrite);
     if let Some(counters) = env.counters.ports.get(port.number) {
         if done.resolved > 0 {
@@ -78,27 +82,22 @@ fn find_gateways<'a>(env: &Env<'a>, looks: &[Look], gateways: &mut [Option<&'a G
 fn leave_all<F: Frame>(
     env: &Env<'_>,
     frames: &mut [F],
-    looks: &[Look],
+    looks: &mut [Look],
     gateways: &[Option<&Gateway>; BATCH],
     matches: Option<&Matches>,
     exits: &mut [u8],
 ) -> Done {
     let mut ways = Ways::new();
     let mut done = Done::default();
-    for (place, (((look, frame), gateway), exit)) in looks
-        .iter()
-        .zip(frames)
-        .zip(gateways)
-        .zip(exits)
-        .enumerate()
-    {
+    for (((look, frame), gateway), exit) in looks.iter_mut().zip(frames).zip(gateways).zip(exits) {
+        // Packets without a gateway before this one, which have all left.
+        let place = done.resolved as usize % BATCH;
         let found = gateway.and_then(|gateway| ways.find(env, gateway, look));
         let (gateway, (way, path)) = match found {
             Some(found) => (look.gateway, found),
             None => {
                 // Rare: the member that the flow belongs to is away.
-                let before = looks[..place].iter().filter(|look| look.by_name).count();
-                let found = matches.and_then(|matches| matches[before].as_ref());
+                let found = matches.and_then(|matches| matches[place].as_ref());
                 let found = found.filter(|_| look.by_name);
                 let Some(member) = found.and_then(|found| other_member(env, found, look)) else {
                     break;
@@ -107,6 +106,7 @@ fn leave_all<F: Frame>(
                 let Some(found) = entry.and_then(|gateway| ways.find(env, gateway, look)) else {
                     break;
                 };
+                look.gateway = member;
                 (member, found)
             }
         };
@@ -126,6 +126,30 @@ fn leave_all<F: Frame>(
 fn other_member(env: &Env<'_>, found: &PrefixMatch, look: &Look) -> Option<NodeId> {
     let (member, hop) = env.chooser.member_and_hop(found, &look.call())?;
     hop.map(|_| member)
+}
+
+/// Counts the calls that were resolved here. A loop of its own, which keeps what it needs in registers.
+#[inline(never)]
+fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matches) {
+    let calls = looks.iter().zip(frames).filter(|(look, _)| look.by_name);
+    for ((look, frame), found) in calls.zip(matches) {
+        let Some(found) = found else { continue };
+        let to = Target {
+            record: found.record,
+            gateway: look.gateway,
+        };
+        let prefix = || {
+            // It is ready to leave: the packet is what its frame ends with.
+            let bytes = frame.bytes();
+            let start = bytes.len().checked_sub(look.total.into())?;
+            let name = dmsc_wire::destination_name(bytes.get(start..)?)?;
+            Some((look.domain, name.prefix(found.components.into())))
+        };
+        // Who waits for an answer is known where the call entered.
+        env.traffic
+            .tally
+            .count(to, look.total.into(), false, prefix);
+    }
 }
 
 /// Takes the hop, stamps what was resolved, and replaces the outer header. False, and nothing changed, where the stages must tell

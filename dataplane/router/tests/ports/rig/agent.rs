@@ -136,6 +136,14 @@ impl Agent {
         call!(self, dump, v1::DumpRequest { prefixes: true }).expect("dump")
     }
 
+    /// Adjacencies with what their links are like.
+    pub fn adjacencies(&self) -> Vec<v1::Adjacency> {
+        let request = v1::ListAdjacenciesRequest {};
+        call!(self, list_adjacencies, request)
+            .expect("adjacencies")
+            .adjacencies
+    }
+
     /// One port.
     pub fn port(&self, name: &str) -> v1::Port {
         let all = call!(self, list_ports, v1::ListPortsRequest {}).expect("ports");
@@ -148,6 +156,11 @@ impl Agent {
         call!(self, list_workers, v1::ListWorkersRequest {})
             .expect("workers")
             .workers
+    }
+
+    /// What was counted of calls.
+    pub fn traffic(&self) -> v1::ListTrafficReply {
+        call!(self, list_traffic, v1::ListTrafficRequest::default()).expect("traffic")
     }
 
     /// The counters of one port.
@@ -192,6 +205,13 @@ impl Agent {
         (0..count)
             .map(|_| replies.next(PATIENCE).expect("a reply for every request"))
             .collect()
+    }
+
+    /// An echo that must be refused as a bad argument; the message.
+    pub fn echo_refused(&self, request: v1::EchoRequest) -> String {
+        let status = call!(self, echo, request).expect_err("must be refused");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        status.message().to_string()
     }
 
     /// Copies of a port's frames.

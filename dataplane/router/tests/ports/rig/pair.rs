@@ -100,6 +100,36 @@ pub fn wired() -> (Netns, Netns) {
     (left, right)
 }
 
+/// [`wired`], and at each end, by `pod`, a namespace whose `eth0` is 10.2.1.2 or 10.2.2.2: left, right, near, far.
+pub fn wired_with_pods() -> [Netns; 4] {
+    let (left, right) = wired();
+    let (near, far) = (Netns::new(), Netns::new());
+    left.veth("pod", &near, "eth0");
+    right.veth("pod", &far, "eth0");
+    near.addresses("eth0", &["10.2.1.2/24"]);
+    far.addresses("eth0", &["10.2.2.2/24"]);
+    [left, right, near, far]
+}
+
+/// Pods at gateway `gateway` serve `prefix`.
+pub fn serve(prefix: &str, gateway: u32) -> Vec<Op> {
+    let group = v1::Group {
+        id: 7,
+        members: vec![v1::Member {
+            gateway,
+            metric: 10,
+            weight: 1,
+        }],
+        weighted: false,
+    };
+    let prefix = v1::Prefix {
+        domain: 1,
+        name: name(prefix).as_bytes().to_vec(),
+        group: group.id,
+    };
+    vec![Op::PutGroup(group), Op::PutPrefix(prefix)]
+}
+
 /// Routers 1 and 2 on such a veth, 10.1.0.0/31 and fd01::/64, not neighbours yet.
 pub fn routers(left: &Netns, right: &Netns) -> (Dataplane, Dataplane) {
     let start = |netns: &Netns, node: u32| {

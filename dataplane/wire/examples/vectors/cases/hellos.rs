@@ -131,6 +131,10 @@ pub(super) fn probes(cases: &mut Cases) {
         t2: 2,
         t3: u64::MAX,
         t4: 4,
+        state: Some(ProbeState {
+            health: ProbeHealth::Draining,
+            load_permille: 1_002,
+        }),
         ..question
     };
     let mut out = [0; Probe::PACKET_LEN];
@@ -140,8 +144,25 @@ pub(super) fn probes(cases: &mut Cases) {
             .expect("fits");
         cases.add(name, out.to_vec(), Expected::Valid);
     }
-    cases.invalid("probe-short", "probe-bad-length", &out, &[(6, &[0, 39])]);
+    cases.invalid("probe-short", "probe-bad-length", &out, &[(6, &[0, 47])]);
+    for (name, at, byte) in [
+        ("probe-flag-2", 81, 3),
+        ("probe-state-without-flag", 81, 0),
+        ("probe-reserved-byte", 87, 1),
+    ] {
+        cases.invalid(name, "probe-not-zero", &out, &[(at, &[byte])]);
+    }
+    cases.invalid("probe-health-3", "probe-bad-health", &out, &[(80, &[3])]);
+    let (to, from) = (name("/shop/cart"), name("/dmsc/3"));
+    let named = PacketBuilder::new(Kind::Probe)
+        .destination(to.as_name())
+        .source(from.as_name())
+        .class(Class(5))
+        .payload(&question.payload())
+        .to_vec()
+        .expect("builds");
+    cases.add("probe-named", named, Expected::Valid);
     let mut long = out.to_vec();
     long.push(0);
-    cases.invalid("probe-long", "probe-bad-length", &long, &[(6, &[0, 41])]);
+    cases.invalid("probe-long", "probe-bad-length", &long, &[(6, &[0, 49])]);
 }

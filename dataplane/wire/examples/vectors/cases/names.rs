@@ -34,7 +34,7 @@ pub(super) fn bad_names(cases: &mut Cases) {
     );
     cases.invalid(
         "probe-with-source",
-        "unexpected-name",
+        "missing-name",
         &bytes,
         &[(0, &[0x16]), (36, &[0, 2])],
     );

@@ -1,0 +1,159 @@
+//! All workers' counts added up, for whoever asks: sums since the start, by prefix and member.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use dmsc_wire::{Domain, NameBuf, NodeId};
+
+use super::{Latency, Tally};
+use crate::clock::Clock;
+
+/// Most prefixes that are remembered; the traffic of further ones is counted as other.
+const MOST: usize = 65_536;
+/// Most members of a prefix that are told apart; the sums of the prefix have all.
+const MEMBERS: usize = 256;
+/// A prefix without traffic is forgotten after so many readings, ten minutes.
+const IDLE: u64 = 600;
+/// Readings between two looks for such.
+const TIDY: u64 = 60;
+
+/// Counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Packets of calls.
+    pub packets: u64,
+    /// Their bytes, DMSC header and payload.
+    pub bytes: u64,
+    /// Of these packets, requests of pods here that somebody waits for the answer of.
+    pub requests: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Sum) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.requests += other.requests;
+    }
+}
+
+/// What became of the calls whose answers were looked out for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Answered: their latency is known.
+    pub matched: u64,
+    /// Answers that nobody looked out for here: another worker received the request, or they came again.
+    pub unmatched: u64,
+    /// Calls that were not answered in time.
+    pub unanswered: u64,
+    /// Calls, or latencies, that there was no room for.
+    pub crowded: u64,
+}
+
+/// One prefix.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// Reading with which it began.
+    pub since: u64,
+    /// Reading that changed it last.
+    pub changed: u64,
+    /// Over all members.
+    pub sum: Sum,
+    /// By member.
+    pub members: BTreeMap<NodeId, Sum>,
+    /// From request to response.
+    pub latency: Latency,
+}
+
+/// Everything.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    reading: u64,
+    read_ns: u64,
+    groups: BTreeMap<(Domain, NameBuf), Account>,
+    other: Sum,
+    answers: Answers,
+}
+
+impl Accounts {
+    /// Begins a reading.
+    pub fn begin(&mut self, now_ns: u64) {
+        self.reading += 1;
+        self.read_ns = now_ns;
+        let now = self.reading;
+        if now.is_multiple_of(TIDY) {
+            self.groups.retain(|_, one| one.changed + IDLE >= now);
+        }
+    }
+
+    /// Adds the counts of one worker.
+    pub fn add(&mut self, tally: &Tally, clock: Clock) {
+        for (domain, name, gateway, sum) in tally.sums() {
+            let Some(account) = self.account(domain, &name) else {
+                self.other.add(sum);
+                continue;
+            };
+            account.sum.add(sum);
+            let room = account.members.len() < MEMBERS;
+            if room || account.members.contains_key(&gateway) {
+                account.members.entry(gateway).or_default().add(sum);
+            }
+        }
+        for (domain, name, cycles) in tally.latencies() {
+            if let Some(account) = self.account(domain, &name) {
+                account.latency.add(clock.to_ns(cycles));
+            }
+        }
+        self.other.add(tally.other());
+        let (all, more) = (&mut self.answers, tally.answers());
+        all.matched += more.matched;
+        all.unmatched += more.unmatched;
+        all.unanswered += more.unanswered;
+        all.crowded += more.crowded;
+    }
+
+    /// The account of a prefix, changed with this reading; `None` without room.
+    fn account(&mut self, domain: Domain, name: &[u8]) -> Option<&mut Account> {
+        let key = (domain, NameBuf::from_bytes(name).ok()?);
+        let now = self.reading;
+        if self.groups.len() >= MOST && !self.groups.contains_key(&key) {
+            return None;
+        }
+        let account = self.groups.entry(key).or_insert_with(|| Account {
+            since: now,
+            ..Account::default()
+        });
+        account.changed = now;
+        Some(account)
+    }
+
+    /// The last reading.
+    pub fn reading(&self) -> u64 {
+        self.reading
+    }
+
+    /// When that was, ns of the TSC.
+    pub fn read_ns(&self) -> u64 {
+        self.read_ns
+    }
+
+    /// Traffic that belongs to no account.
+    pub fn other(&self) -> Sum {
+        self.other
+    }
+
+    /// What became of the calls whose answers were looked out for.
+    pub fn answers(&self) -> Answers {
+        self.answers
+    }
+
+    /// Accounts that changed after that reading, by domain and prefix, those behind `after`.
+    pub fn changed(
+        &self,
+        since: u64,
+        after: Option<&(Domain, NameBuf)>,
+    ) -> impl Iterator<Item = (&(Domain, NameBuf), &Account)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.groups.range((from, Bound::Unbounded));
+        all.filter(move |(_, one)| one.changed > since)
+    }
+}

@@ -1,0 +1,420 @@
+//! Counts of one worker over one span: a bounded table of the prefixes and members that had traffic in it. What finds no room is counted as other.
+
+use std::cell::{Cell, RefCell};
+
+use dmsc_fib::{PrefixMatch, RecordId};
+use dmsc_wire::{Domain, Name, NodeId};
+
+use super::accounts::{Answers, Sum};
+use super::{Entering, Target};
+
+/// Slots that are compared with one key.
+const WAYS: usize = 4;
+const SETS: usize = 2_048;
+/// Most prefixes and members with traffic in a span, of one worker.
+pub const SLOTS: usize = SETS * WAYS;
+/// Bytes for the names of prefixes.
+const NAMES: usize = SLOTS * 48;
+/// Most latencies of a span.
+const SAMPLES: usize = 16_384;
+/// Names of which it is known where they are counted, though their packets need no look-up.
+const KNOWN: usize = 4_096;
+/// In the place of a slot: counted as other.
+const NOWHERE: u16 = u16::MAX;
+
+/// One prefix and member.
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    /// 0: free.
+    key: Cell<u64>,
+    packets: Cell<u64>,
+    bytes: Cell<u64>,
+    requests: Cell<u64>,
+}
+
+/// Two cache lines.
+#[derive(Debug, Clone, Default)]
+#[repr(align(64))]
+struct Set([Slot; WAYS]);
+
+impl Slot {
+    #[inline(always)]
+    fn add(&self, bytes: u64, is_request: bool) {
+        self.packets.set(self.packets.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes);
+        self.requests
+            .set(self.requests.get() + u64::from(is_request));
+    }
+
+    fn sum(&self) -> Sum {
+        Sum {
+            packets: self.packets.get(),
+            bytes: self.bytes.get(),
+            requests: self.requests.get(),
+        }
+    }
+
+    fn clear(&self) {
+        for cell in [&self.key, &self.packets, &self.bytes, &self.requests] {
+            cell.set(0);
+        }
+    }
+}
+
+/// What a slot in use is of.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    slot: u16,
+    domain: Domain,
+    gateway: NodeId,
+    /// Where its prefix lies among the names.
+    start: u32,
+    length: u8,
+}
+
+/// A call that was answered.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    slot: u16,
+    /// TSC cycles from request to response.
+    cycles: u64,
+}
+
+/// What is asked rarely; never grown.
+#[derive(Debug)]
+struct Rows {
+    used: Vec<Row>,
+    names: Vec<u8>,
+    samples: Vec<Sample>,
+}
+
+/// Where packets with this name and gateway are counted.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    /// Of tenant, name and gateway; 0: none.
+    hash: Cell<u64>,
+    slot: Cell<u16>,
+    components: Cell<u8>,
+}
+
+/// Counts of one span. Written by one worker, then read by one reader.
+#[derive(Debug)]
+pub struct Tally {
+    sets: Box<[Set]>,
+    known: Box<[Place]>,
+    rows: RefCell<Rows>,
+    other: Slot,
+    pub(super) answers: AnswerCells,
+}
+
+/// What became of the calls that were looked out for.
+#[derive(Debug, Default)]
+pub(super) struct AnswerCells {
+    pub matched: Cell<u64>,
+    pub unmatched: Cell<u64>,
+    pub unanswered: Cell<u64>,
+    pub crowded: Cell<u64>,
+}
+
+/// One more.
+pub(super) fn bump(cell: &Cell<u64>) {
+    cell.set(cell.get() + 1);
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            sets: vec![Set::default(); SETS].into(),
+            known: vec![Place::default(); KNOWN].into(),
+            rows: RefCell::new(Rows {
+                used: Vec::with_capacity(SLOTS),
+                names: Vec::with_capacity(NAMES),
+                samples: Vec::with_capacity(SAMPLES),
+            }),
+            other: Slot::default(),
+            answers: AnswerCells::default(),
+        }
+    }
+}
+
+/// A step over 64 bits that spreads them to the upper ones.
+#[inline(always)]
+fn spread(key: u64) -> u64 {
+    key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The set in which most keys are, of the first 2,048.
+#[inline(always)]
+fn first(key: u64) -> usize {
+    // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits.
+    (spread(key ^ key >> 29) >> 53) as usize
+}
+
+/// Where others begin.
+fn second(key: u64) -> usize {
+    (spread(key.rotate_left(17) ^ 0x51ED_270B) >> 53) as usize
+}
+
+impl Tally {
+    /// Counts a packet. `prefix` is asked the first time in a span only.
+    #[inline(always)]
+    pub fn count<'a>(
+        &self,
+        to: Target,
+        bytes: u64,
+        is_request: bool,
+        prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>,
+    ) {
+        let key = to.key();
+        for slot in &self.sets[first(key) % SETS].0 {
+            if slot.key.get() == key {
+                return slot.add(bytes, is_request);
+            }
+        }
+        self.count_first(to, bytes, is_request, prefix);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_first<'a>(
+        &self,
+        to: Target,
+        bytes: u64,
+        is_request: bool,
+        prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>,
+    ) {
+        let slot = self.slot(to, prefix);
+        self.at(slot).add(bytes, is_request);
+    }
+
+    #[inline(always)]
+    fn at(&self, slot: u16) -> &Slot {
+        let set = self.sets.get(usize::from(slot) / WAYS);
+        set.map_or(&self.other, |set| &set.0[usize::from(slot) % WAYS])
+    }
+
+    /// The slot of a target, taken into use if it is not; [`NOWHERE`] without room.
+    fn slot<'a>(&self, to: Target, prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>) -> u16 {
+        let key = to.key();
+        // Nothing is freed within a span, so no key is elsewhere while its first set has room.
+        let set = first(key) % SETS;
+        let near = self.sets[set].0.iter().enumerate().find(|(_, slot)| {
+            let there = slot.key.get();
+            there == key || there == 0
+        });
+        match near {
+            Some((way, slot)) if slot.key.get() == key => (set * WAYS + way) as u16,
+            Some((way, _)) => self.open((set * WAYS + way) as u16, to, prefix),
+            None => self.far_slot(to, prefix),
+        }
+    }
+
+    /// Of a key whose first set is full.
+    fn far_slot<'a>(&self, to: Target, prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>) -> u16 {
+        let key = to.key();
+        let far = second(key);
+        let sets = [far, far + 1, far + 2].map(|set| set % SETS);
+        let all = || {
+            let slots = sets.iter().flat_map(|set| (set * WAYS)..(set + 1) * WAYS);
+            slots.map(|slot| slot as u16)
+        };
+        if let Some(slot) = all().find(|slot| self.at(*slot).key.get() == key) {
+            return slot;
+        }
+        let free = all().find(|slot| self.at(*slot).key.get() == 0);
+        match free {
+            Some(slot) => self.open(slot, to, prefix),
+            None => NOWHERE,
+        }
+    }
+
+    /// Takes a free slot into use.
+    fn open<'a>(
+        &self,
+        slot: u16,
+        to: Target,
+        prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>,
+    ) -> u16 {
+        let Ok(mut rows) = self.rows.try_borrow_mut() else {
+            return NOWHERE;
+        };
+        let Some((domain, name)) = prefix() else {
+            return NOWHERE;
+        };
+        let name = name.as_bytes();
+        let start = rows.names.len();
+        if rows.used.len() == SLOTS || start + name.len() > NAMES {
+            return NOWHERE;
+        }
+        rows.names.extend_from_slice(name);
+        rows.used.push(Row {
+            slot,
+            domain,
+            gateway: to.gateway,
+            start: start as u32,
+            // A name has at most 255 bytes.
+            length: name.len() as u8,
+        });
+        self.at(slot).key.set(to.key());
+        slot
+    }
+
+    /// Where packets with this name are counted that name their gateway themselves.
+    #[inline]
+    pub(super) fn known(&self, domain: Domain, name: Name<'_>, gateway: NodeId) -> Known<'_> {
+        let hash = hash(domain, name.as_bytes(), gateway);
+        Known {
+            tally: self,
+            place: &self.known[(hash >> 32) as usize % KNOWN],
+            hash,
+            gateway,
+        }
+    }
+
+    /// A call to `to` was answered after so many cycles.
+    pub(super) fn latency(&self, to: Target, domain: Domain, prefix: Name<'_>, cycles: u64) {
+        let slot = self.slot(to, || Some((domain, prefix)));
+        let room = self.rows.try_borrow_mut().ok();
+        let room = room.filter(|rows| slot != NOWHERE && rows.samples.len() < SAMPLES);
+        match room {
+            Some(mut rows) => {
+                rows.samples.push(Sample { slot, cycles });
+                bump(&self.answers.matched);
+            }
+            None => bump(&self.answers.crowded),
+        }
+    }
+
+    /// Everything by prefix and member.
+    pub fn sums(&self) -> Vec<(Domain, Vec<u8>, NodeId, Sum)> {
+        let rows = self.rows.borrow();
+        let all = rows.used.iter().map(|row| {
+            let sum = self.at(row.slot).sum();
+            (row.domain, rows.name(row).to_vec(), row.gateway, sum)
+        });
+        all.collect()
+    }
+
+    /// Cycles from request to response of calls to prefixes.
+    pub fn latencies(&self) -> Vec<(Domain, Vec<u8>, u64)> {
+        let rows = self.rows.borrow();
+        if rows.samples.is_empty() {
+            return Vec::new();
+        }
+        let mut by_slot = vec![None; SLOTS];
+        for row in &rows.used {
+            by_slot[usize::from(row.slot)] = Some(row);
+        }
+        let of = |sample: &Sample| {
+            let row = by_slot.get(usize::from(sample.slot)).copied().flatten()?;
+            Some((row.domain, rows.name(row).to_vec(), sample.cycles))
+        };
+        rows.samples.iter().filter_map(of).collect()
+    }
+
+    /// What found no room.
+    pub fn other(&self) -> Sum {
+        self.other.sum()
+    }
+
+    /// What became of the calls that were looked out for.
+    pub fn answers(&self) -> Answers {
+        let AnswerCells {
+            matched,
+            unmatched,
+            unanswered,
+            crowded,
+        } = &self.answers;
+        Answers {
+            matched: matched.get(),
+            unmatched: unmatched.get(),
+            unanswered: unanswered.get(),
+            crowded: crowded.get(),
+        }
+    }
+
+    /// Empties it, for the next span.
+    pub fn clear(&mut self) {
+        let rows = self.rows.get_mut();
+        for row in rows.used.drain(..) {
+            let at = usize::from(row.slot);
+            self.sets[at / WAYS].0[at % WAYS].clear();
+        }
+        rows.names.clear();
+        rows.samples.clear();
+        for place in &self.known {
+            place.hash.set(0);
+        }
+        self.other.clear();
+        self.answers = AnswerCells::default();
+    }
+}
+
+impl Rows {
+    fn name(&self, row: &Row) -> &[u8] {
+        let start = row.start as usize;
+        let name = self.names.get(start..start + usize::from(row.length));
+        name.unwrap_or_default()
+    }
+}
+
+/// Where a name that needs no look-up is counted, as far as that is known.
+pub(super) struct Known<'a> {
+    tally: &'a Tally,
+    place: &'a Place,
+    hash: u64,
+    gateway: NodeId,
+}
+
+impl Known<'_> {
+    /// Counts a packet; false if it is not known where.
+    #[inline]
+    pub fn count(&self, bytes: u64, is_request: bool) -> bool {
+        let is_known = self.place.hash.get() == self.hash;
+        if is_known {
+            let slot = self.place.slot.get();
+            self.tally.at(slot).add(bytes, is_request);
+        }
+        is_known
+    }
+
+    /// Counts the packet that showed it, and remembers where for the rest of the span. `found`: the longest prefix of the name.
+    #[cold]
+    pub fn learn(&self, call: &Entering<'_>, found: Option<&PrefixMatch>, is_request: bool) {
+        let (slot, components) = found.map_or((NOWHERE, 0), |found| {
+            let to = Target {
+                record: found.record,
+                gateway: self.gateway,
+            };
+            let prefix = || Some((call.domain, call.name.prefix(found.components.into())));
+            (self.tally.slot(to, prefix), found.components)
+        });
+        self.place.hash.set(self.hash);
+        self.place.slot.set(slot);
+        self.place.components.set(components);
+        self.tally.at(slot).add(call.bytes, is_request);
+    }
+
+    /// What it is counted for, and of how many components its prefix is; `None`: as other.
+    #[inline]
+    pub fn target(&self) -> Option<(Target, u8)> {
+        let key = self.tally.at(self.place.slot.get()).key.get();
+        let record = RecordId((key >> 32) as u32);
+        let gateway = self.gateway;
+        (key != 0).then_some((Target { record, gateway }, self.place.components.get()))
+    }
+}
+
+/// Not keyed: whoever makes two names of its own equal here counts its own packets for one of them. Never 0.
+#[inline]
+fn hash(domain: Domain, name: &[u8], gateway: NodeId) -> u64 {
+    let mut sum = u64::from(domain.0) << 32 | u64::from(gateway.0);
+    let (words, rest) = name.as_chunks::<8>();
+    for word in words {
+        sum = spread(sum ^ u64::from_le_bytes(*word)).rotate_left(29);
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let tail = u64::from_le_bytes(last) ^ (name.len() as u64) << 56;
+    spread(spread(sum ^ tail).rotate_left(29)) | 1
+}
