@@ -30,6 +30,8 @@ pub struct ExplainView {
     attachment: Option<u32>,
     attachment_identity: Option<String>,
     path: String,
+    /// It goes by the topology of least delay.
+    by_delay: bool,
     adjacency: Option<u32>,
     out_port: Option<String>,
     members: Vec<MemberView>,
@@ -45,6 +47,8 @@ struct MemberView {
     primary: bool,
     reachable: bool,
     chosen: bool,
+    /// Of its flows so many go there by the topology of least delay, whatever their class.
+    by_delay_permille: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +79,7 @@ impl ExplainView {
             attachment: some(reply.attachment),
             attachment_identity: text(reply.attachment_identity),
             path: reply.path,
+            by_delay: reply.by_delay,
             adjacency: some(reply.adjacency),
             out_port: text(reply.out_port),
             members: reply
@@ -87,6 +92,7 @@ impl ExplainView {
                     primary: member.primary,
                     reachable: member.reachable,
                     chosen: member.chosen,
+                    by_delay_permille: member.by_delay_permille,
                 })
                 .collect(),
             next_hops: reply
@@ -264,6 +270,7 @@ fn members(view: &ExplainView) -> Grid {
         "member gateway",
         ">metric",
         ">weight",
+        ">by delay",
         "role",
         "reachable",
         "chosen",
@@ -273,12 +280,21 @@ fn members(view: &ExplainView) -> Grid {
             member.gateway.to_string(),
             member.metric.to_string(),
             member.weight.to_string(),
+            percent(member.by_delay_permille),
             if member.primary { "primary" } else { "backup" }.to_owned(),
             yes(member.reachable),
             chosen(member.chosen),
         ]);
     }
     grid
+}
+
+/// Of thousandths; nothing is "-".
+fn percent(permille: u32) -> String {
+    match permille {
+        0 => "-".to_owned(),
+        _ => format!("{} %", f64::from(permille) / 10.0),
+    }
 }
 
 fn next_hops(view: &ExplainView) -> Grid {
@@ -336,6 +352,7 @@ mod tests {
                 primary: true,
                 reachable: true,
                 chosen: true,
+                by_delay_permille: 0,
             }],
             gateway: 4,
             next_hops: vec![ExplainNextHop {

@@ -171,13 +171,14 @@ pub async fn run(
 }
 
 async fn set(operator: &mut Operator, args: &SetArgs, output: &mut Output) -> Result<(), Failure> {
-    let share = |gateway, weight: u16| v1::PolicyShare {
+    let share = |gateway, weight: u16, by_delay| v1::PolicyShare {
         gateway,
         weight: weight.into(),
-        topology: 0,
+        topology: u32::from(by_delay),
     };
-    let named = args.share.iter().map(|one| share(one.node, one.weight));
-    let excluded = args.exclude.iter().map(|node| share(*node, 0));
+    let shares = args.share.iter();
+    let named = shares.map(|one| share(one.node, one.weight, one.by_delay));
+    let excluded = args.exclude.iter().map(|node| share(*node, 0, false));
     let request = SetPolicyRequest {
         domain: args.domain,
         name: args.name.as_bytes().to_vec(),

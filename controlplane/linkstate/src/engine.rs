@@ -2,6 +2,7 @@
 
 mod admit;
 mod announced;
+mod apart;
 mod backoff;
 pub mod body;
 mod bucket;

@@ -235,10 +235,12 @@ impl Rib {
             }
         }
         let new = self.want.gateways.get(&key).map(|gateway| gateway.metric);
-        if topology == 0
-            && new != old
-            && let Some(groups) = self.by_gateway.get(&change.gateway)
-        {
+        // The length of a way by delay is in no group, but whether there is one.
+        let touches_groups = match change.topology {
+            Topology::Metric => new != old,
+            Topology::Delay => new.is_some() != old.is_some(),
+        };
+        if touches_groups && let Some(groups) = self.by_gateway.get(&change.gateway) {
             moved.extend(groups);
         }
     }

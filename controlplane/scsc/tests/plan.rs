@@ -10,7 +10,7 @@ use proptest::prelude::*;
 const NOW: Duration = Duration::from_secs(100);
 
 fn candidate() -> impl Strategy<Value = Candidate> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = prop::array::uniform5(any::<bool>());
     let figures = (
         1..200_000u32,
         0.0..1.0f64,
@@ -18,11 +18,12 @@ fn candidate() -> impl Strategy<Value = Candidate> {
         0..1_500u32,
         0..3u32,
     );
-    (flags, figures).prop_map(|((known, avoid, clean, busy), figures)| {
+    (flags, figures).prop_map(|([known, avoid, clean, busy, by_delay], figures)| {
         let (delay_us, misses, available_kbps, load_permille, link) = figures;
         Candidate {
             now: 0,
             plain: 0,
+            by_delay,
             known,
             avoid,
             clean: clean && !avoid,

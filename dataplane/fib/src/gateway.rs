@@ -11,12 +11,12 @@ pub const MAX_NEXT_HOPS: usize = 16;
 /// Another one than that of the service groups: flows of one member must not all take one path.
 const SEED: u64 = 0x646d_7363_2f65_636d;
 
-/// The two routing topologies. A class belongs to one for good, so that all routers agree.
+/// The two routing topologies. A packet belongs to one by what is in its header, so that all routers agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topology {
-    /// Least metric: classes 0 to 5.
+    /// Least metric: classes 0 to 5 without the flag BY_DELAY.
     Metric,
-    /// Least delay: classes 6 and 7.
+    /// Least delay: classes 6 and 7, and whatever has the flag.
     Delay,
 }
 
@@ -27,10 +27,16 @@ impl Topology {
     /// The topology of a class (0–7; only the lower three bits count, as in the header).
     #[inline]
     pub fn for_class(class: u8) -> Self {
-        if class & 7 < 6 {
-            Topology::Metric
-        } else {
+        Self::of(class, false)
+    }
+
+    /// The topology of a packet: that of its class, unless its flag says that it goes by delay.
+    #[inline(always)]
+    pub fn of(class: u8, by_delay: bool) -> Self {
+        if by_delay || class & 7 >= 6 {
             Topology::Delay
+        } else {
+            Topology::Metric
         }
     }
 
@@ -183,6 +189,7 @@ mod tests {
                 gateway: NodeId(g),
                 metric: 1,
                 weight: 1,
+                delay_weight: 0,
             })
             .collect();
         let group = Group::new(members, GroupPolicy::Nearest).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dmsc_wire::{FlowLabel, NodeId};
 
+use crate::delay_share::DelayShare;
 use crate::raw;
 use crate::stratified::{self, BLOCK, BLOCKS};
 
@@ -24,6 +25,16 @@ pub struct Member {
     pub metric: u32,
     /// Its share among members of the same kind; 0: never chosen by weight, only as a backup.
     pub weight: u16,
+    /// How much of `weight` is of flows that go there by delay whatever their class.
+    pub delay_weight: u16,
+}
+
+impl Member {
+    /// How many of its flows go there by delay.
+    #[inline]
+    pub fn by_delay(&self) -> DelayShare {
+        DelayShare::of(self.delay_weight, self.weight)
+    }
 }
 
 /// Which members are primary, and in what proportion.
@@ -69,6 +80,8 @@ const NEAR: usize = 12;
 struct Inner<S: ?Sized> {
     /// Gateways of the first primaries; [`NodeId::NONE`] where there are fewer.
     near: [NodeId; NEAR],
+    /// A primary has flows that go by delay.
+    some_by_delay: bool,
     policy: GroupPolicy,
     members: Vec<Member>,
     /// Indices of the primary members, and weights of the policy.
@@ -93,6 +106,7 @@ impl Inner<[u64; 0]> {
         }
         Inner {
             near: self.near,
+            some_by_delay: self.some_by_delay,
             policy: self.policy,
             members: self.members,
             primaries: self.primaries,
@@ -143,8 +157,12 @@ impl Group {
             _ => compile(&members, &primaries),
         };
         let count = primaries.len();
+        let some_by_delay = primaries
+            .iter()
+            .any(|&(index, _)| members[usize::from(index)].delay_weight > 0);
         let without_slots = Inner {
             near,
+            some_by_delay,
             policy,
             members,
             primaries,
@@ -206,6 +224,25 @@ impl Group {
             Some(gateway) => *gateway,
             None => self.far(primary),
         }
+    }
+
+    /// Whether flows of this slot go by delay to the member that [`Group::first`] gives.
+    #[inline(always)]
+    pub fn first_by_delay(&self, slot: Slot) -> bool {
+        self.inner.some_by_delay && self.far_by_delay(slot)
+    }
+
+    #[inline(never)]
+    fn far_by_delay(&self, slot: Slot) -> bool {
+        let found = self.inner.primaries.get(self.primary(slot));
+        found.is_some_and(|&(index, _)| self.member(index).by_delay().takes_slot(slot))
+    }
+
+    /// How many of the flows to this gateway go there by delay, whoever chose it.
+    pub fn share_by_delay(&self, gateway: NodeId) -> DelayShare {
+        let members = &self.inner.members;
+        let found = members.binary_search_by_key(&gateway, |member| member.gateway);
+        found.map_or(DelayShare::NONE, |at| members[at].by_delay())
     }
 
     #[inline(never)]

@@ -13,7 +13,7 @@
 //! let mut publisher = qsbr::channel(Fib::new(), 1);
 //! let mut worker = publisher.reader().expect("one worker");
 //!
-//! let member = Member { gateway: NodeId(4), metric: 30, weight: 1 };
+//! let member = Member { gateway: NodeId(4), metric: 30, weight: 1, delay_weight: 0 };
 //! let name = NameBuf::parse("/shop/b").unwrap();
 //! let next = publisher.current().apply(&[
 //!     Op::PutGroup { id: GroupId(1), group: Group::new(vec![member], GroupPolicy::Nearest).unwrap() },
@@ -34,6 +34,7 @@
 
 mod blocks;
 mod cow;
+mod delay_share;
 mod directory;
 mod draft;
 mod fib;
@@ -54,6 +55,7 @@ mod stratified;
 mod sync;
 mod transaction;
 
+pub use delay_share::DelayShare;
 pub use fib::{Fib, GatewayEntry};
 pub use gateway::{Gateway, MAX_NEXT_HOPS, PathKind, Topology};
 pub use group::{Group, GroupError, GroupPolicy, MAX_MEMBERS, Member, SLOTS, Slot};

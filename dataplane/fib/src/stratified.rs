@@ -100,7 +100,7 @@ fn ln_of_fraction(score: u32) -> f64 {
 }
 
 #[inline(always)]
-fn mix32(x: u32) -> u32 {
+pub(crate) fn mix32(x: u32) -> u32 {
     let x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
     let x = (x ^ x >> 15).wrapping_mul(0x846c_a68b);
     x ^ x >> 16

@@ -180,6 +180,7 @@ fn group() -> impl Strategy<Value = Group> {
             gateway: NodeId(id),
             metric,
             weight: 1,
+            delay_weight: 0,
         };
         Group::new(
             members.into_iter().map(member).collect(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use dmsc_wire::{
-    AttachmentId, BuildError, Class, Ecn, ErrorCode, ErrorMessage, FlowLabel, Header, Kind,
+    AttachmentId, BuildError, Ecn, ErrorCode, ErrorMessage, Flags, FlowLabel, Header, Kind,
     MAX_HEADER, Name, NodeId, PacketBuilder,
 };
 
@@ -15,6 +15,7 @@ use crate::receiver::{self, Covered, Look};
 use crate::session::Registered;
 use crate::towards::{NOBODY_WAITS, Towards};
 use crate::train::{self, Trains};
+use crate::treatment::Treatment;
 
 /// A packet that came in: a request under one of the pod's names, a response, or what a router says about one that was sent.
 #[derive(Debug, Clone, Copy)]
@@ -60,10 +61,13 @@ impl<'a> Datagram<'a> {
         self.header.flow_label
     }
 
-    /// The class that it came in.
+    /// The class that it came in, and by which topology.
     #[must_use]
-    pub const fn class(&self) -> Class {
-        self.header.class
+    pub fn treatment(&self) -> Treatment {
+        Treatment {
+            class: self.header.class,
+            by_delay: self.header.flags.contains(Flags::BY_DELAY),
+        }
     }
 
     /// What the way says about its congestion.
@@ -159,11 +163,12 @@ impl Datagrams {
         &self,
         towards: Towards<'_>,
         flow_label: FlowLabel,
-        class: Class,
+        treatment: impl Into<Treatment>,
         ecn: Ecn,
         payload: &[u8],
     ) -> io::Result<()> {
-        self.try_send_all(towards, flow_label, class, ecn, payload, payload.len())
+        let segment = payload.len();
+        self.try_send_all(towards, flow_label, treatment, ecn, payload, segment)
     }
 
     /// Sends datagrams of `segment` bytes each, but for the last, which may be shorter: as one message to the kernel where the gateway gets them one by one.
@@ -174,14 +179,19 @@ impl Datagrams {
         &self,
         towards: Towards<'_>,
         flow_label: FlowLabel,
-        class: Class,
+        treatment: impl Into<Treatment>,
         ecn: Ecn,
         payloads: &[u8],
         segment: usize,
     ) -> io::Result<()> {
         let registered = self.registered();
         let packet = towards.packet(&registered);
-        let packet = packet.flow_label(flow_label).class(class).ecn(ecn);
+        let treatment: Treatment = treatment.into();
+        let packet = packet
+            .flow_label(flow_label)
+            .class(treatment.class)
+            .flag(treatment.flags())
+            .ecn(ecn);
         let segment = segment.max(1);
         let length = packet.header_len() + segment.min(payloads.len());
         if length > registered.max_packet {

@@ -46,6 +46,7 @@ mod shared;
 pub mod socket;
 mod towards;
 pub mod train;
+mod treatment;
 
 pub use answer::{Answer, Pong};
 pub use call::{CallError, CallOptions, Pin};
@@ -64,3 +65,4 @@ pub use serve::Request;
 pub use session::{Registered, Session};
 pub use shared::SharedAttachment;
 pub use towards::Towards;
+pub use treatment::Treatment;

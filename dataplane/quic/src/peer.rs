@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dmsc_pod::{Pin, Towards};
+use dmsc_pod::{Pin, Towards, Treatment};
 use dmsc_wire::{AttachmentId, Class, FlowLabel, Name, NameBuf, NodeId};
 use tokio::sync::Notify;
 
@@ -39,8 +39,8 @@ pub(crate) struct Peer {
     pub flow: FlowLabel,
     /// Since the table last looked for somebody to forget.
     pub used: AtomicBool,
-    /// Of the last packet of a caller.
-    class: AtomicU8,
+    /// Of the last packet of a caller: its class, and in bit 3 whether it came by delay.
+    treatment: AtomicU8,
     /// When routers began to say that there is no way.
     no_route: Mutex<Option<Instant>>,
     unreachable: Notify,
@@ -52,7 +52,7 @@ impl Peer {
             role,
             flow,
             used: AtomicBool::new(true),
-            class: AtomicU8::new(0),
+            treatment: AtomicU8::new(0),
             no_route: Mutex::default(),
             unreachable: Notify::new(),
         }
@@ -106,16 +106,23 @@ impl Peer {
         }
     }
 
-    /// A request came from it in this class.
-    pub fn called_in(&self, class: Class) {
-        self.class.store(class.0, Relaxed);
+    /// A request came from it with this treatment.
+    pub fn called_with(&self, treatment: Treatment) {
+        let bits = treatment.class.0 & 7 | u8::from(treatment.by_delay) << 3;
+        self.treatment.store(bits, Relaxed);
     }
 
-    /// The class of answers: that of what they answer, whoever chose it, the caller or a rule of its gateway. `None`: it is not a caller.
-    pub fn answers_in(&self) -> Option<Class> {
+    /// The treatment of answers: that of what they answer, whoever chose it, the caller or its gateway. `None`: it is not a caller.
+    pub fn answers_with(&self) -> Option<Treatment> {
         match &self.role {
             Role::Instance { .. } => None,
-            Role::Caller(_) => Some(Class(self.class.load(Relaxed))),
+            Role::Caller(_) => {
+                let bits = self.treatment.load(Relaxed);
+                Some(Treatment {
+                    class: Class(bits & 7),
+                    by_delay: bits & 8 != 0,
+                })
+            }
         }
     }
 

@@ -73,7 +73,7 @@ impl Socket {
                 };
                 let at = (place.gateway, place.attachment);
                 let (address, peer) = self.table.caller(datagram.flow_label(), at, is, new)?;
-                peer.called_in(datagram.class());
+                peer.called_with(datagram.treatment());
                 peer.heard();
                 Some(address)
             }
@@ -117,11 +117,11 @@ impl AsyncUdpSocket for Socket {
             .map_or(Ecn::NotEct, |ecn| Ecn::from_bits(ecn as u8));
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
         let contents = transmit.contents;
-        let class = peer.answers_in().unwrap_or(self.class);
+        let treatment = peer.answers_with().unwrap_or_else(|| self.class.into());
         let (towards, flow) = (peer.towards(), peer.flow);
         let sent = self
             .datagrams
-            .try_send_all(towards, flow, class, ecn, contents, segment);
+            .try_send_all(towards, flow, treatment, ecn, contents, segment);
         match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.full.store(true, Relaxed);

@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use dmsc_fib::{AdjacencyId, Gateway, GroupId, Member, PathKind, PrefixMatch, Topology};
+use dmsc_fib::{
+    AdjacencyId, DelayShare, Gateway, GroupId, Member, PathKind, PrefixMatch, Topology,
+};
 use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
 
 use crate::attachment::Attachment;
@@ -16,12 +18,60 @@ pub struct Call {
     pub domain: Domain,
     /// Picks among equals.
     pub flow: FlowLabel,
-    /// Topology by class.
+    /// By which it goes, unless the member that is chosen for it says otherwise.
     pub topology: Topology,
     /// The adjacency the packet came over: it never goes back there.
     pub came_over: Option<AdjacencyId>,
     /// A gateway that proved to be unreachable; 0 = none.
     pub excluded: NodeId,
+}
+
+impl Call {
+    /// On the way to a member to which it goes by delay, or as it says itself.
+    #[inline(always)]
+    fn by(&self, by_delay: bool) -> Call {
+        Call {
+            topology: if by_delay {
+                Topology::Delay
+            } else {
+                self.topology
+            },
+            ..*self
+        }
+    }
+
+    /// On the way to where it is to go.
+    #[inline]
+    pub fn towards(&self, destination: Destination) -> Call {
+        self.by(destination.by_delay)
+    }
+}
+
+/// Where a call is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination {
+    /// The gateway.
+    pub gateway: NodeId,
+    /// By the topology of least delay, whatever the class: the packet says so from here on.
+    pub by_delay: bool,
+}
+
+impl Destination {
+    /// As its class says.
+    pub fn by_class(gateway: NodeId) -> Destination {
+        Destination {
+            gateway,
+            by_delay: false,
+        }
+    }
+
+    #[inline]
+    fn of(member: &Member, call: &Call) -> Destination {
+        Destination {
+            gateway: member.gateway,
+            by_delay: member.delay_weight > 0 && member.by_delay().takes(call.flow),
+        }
+    }
 }
 
 /// Tables, ports and the own id: everything that a choice reads.
@@ -88,29 +138,36 @@ impl<'a> Chooser<'a> {
 
     /// Whether a member of the group of `found` can take the call now.
     #[inline]
-    pub fn is_reachable(&self, member: NodeId, found: &PrefixMatch, call: &Call) -> bool {
-        if member == call.excluded {
+    pub fn is_reachable(&self, member: &Member, found: &PrefixMatch, call: &Call) -> bool {
+        if member.gateway == call.excluded {
             false
-        } else if member == self.node {
+        } else if member.gateway == self.node {
             self.local(found, call.flow).is_some()
         } else {
-            self.next_hop(member, call).is_some()
+            let there = Destination::of(member, call);
+            self.next_hop(there.gateway, &call.towards(there)).is_some()
         }
     }
 
-    /// The gateway that a call to `found` goes to: the group decides; without a group only this gateway's own pods answer.
+    /// Where a call to `found` goes: the group decides; without a group only this gateway's own pods answer.
     #[inline]
-    pub fn member(&self, found: &PrefixMatch, call: &Call) -> Option<NodeId> {
+    pub fn member(&self, found: &PrefixMatch, call: &Call) -> Option<Destination> {
         let Some(group) = found.value.group else {
-            return (self.node != call.excluded && self.local(found, call.flow).is_some())
-                .then_some(self.node);
+            let is_here = self.node != call.excluded && self.local(found, call.flow).is_some();
+            return is_here.then(|| Destination::by_class(self.node));
         };
-        let eligible = |member: &Member| self.is_reachable(member.gateway, found, call);
-        self.tables
-            .fib
-            .group(group)?
-            .select(call.flow, eligible)
-            .map(|m| m.gateway)
+        let eligible = |member: &Member| self.is_reachable(member, found, call);
+        let member = self.tables.fib.group(group)?.select(call.flow, eligible)?;
+        Some(Destination::of(member, call))
+    }
+
+    /// How many of the flows of calls to `found` that were placed at a gateway already go there by delay.
+    pub fn share_by_delay(&self, found: &PrefixMatch, gateway: NodeId) -> DelayShare {
+        let group = found
+            .value
+            .group
+            .and_then(|group| self.tables.fib.group(group));
+        group.map_or(DelayShare::NONE, |group| group.share_by_delay(gateway))
     }
 
     /// As [`Chooser::member`], with the next hop towards it, which that finds out anyway; no next hop if it is this router.
@@ -119,27 +176,28 @@ impl<'a> Chooser<'a> {
         &self,
         found: &PrefixMatch,
         call: &Call,
-    ) -> Option<(NodeId, Option<(AdjacencyId, PathKind)>)> {
+    ) -> Option<(Destination, Option<(AdjacencyId, PathKind)>)> {
         let Some(group) = found.value.group else {
-            return self.member(found, call).map(|node| (node, None));
+            return self.member(found, call).map(|here| (here, None));
         };
         let seen = Cell::new((NodeId::NONE, None));
         let eligible = |member: &Member| {
             if member.gateway == self.node || member.gateway == call.excluded {
-                return self.is_reachable(member.gateway, found, call);
+                return self.is_reachable(member, found, call);
             }
-            let hop = self.next_hop(member.gateway, call);
+            let there = Destination::of(member, call);
+            let hop = self.next_hop(there.gateway, &call.towards(there));
             seen.set((member.gateway, hop));
             hop.is_some()
         };
         let member = self.tables.fib.group(group)?.select(call.flow, eligible)?;
-        let gateway = member.gateway;
+        let there = Destination::of(member, call);
         let hop = match seen.get() {
-            (asked, hop) if asked == gateway => hop,
-            _ if gateway == self.node => None,
-            _ => self.next_hop(gateway, call),
+            (asked, hop) if asked == there.gateway => hop,
+            _ if there.gateway == self.node => None,
+            _ => self.next_hop(there.gateway, &call.towards(there)),
         };
-        Some((gateway, hop))
+        Some((there, hop))
     }
 
     /// Longest-prefix match of one name.

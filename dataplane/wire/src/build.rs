@@ -137,7 +137,7 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// The answer to a call: domain, class, flow label and request id of the call, to the gateway, attachment and
-    /// name that it came from, in the name that was called. Flags and options start empty.
+    /// name that it came from, in the name that was called, by the topology that it came by. Other flags, and options, start empty.
     pub fn reply_to(kind: Kind, call: &'a [u8], header: &Header) -> Self {
         let mut reply = PacketBuilder::new(kind)
             .class(header.class)
@@ -146,6 +146,7 @@ impl<'a> PacketBuilder<'a> {
             .request_id(header.request_id)
             .destination_gateway(header.source_gateway)
             .destination_attachment(header.source_attachment);
+        reply.flags = Flags::NONE.with_if(header.flags.contains(Flags::BY_DELAY), Flags::BY_DELAY);
         reply.destination = header.source_name(call).map_or(&[], Name::as_bytes);
         reply.source = header.destination_name(call).map_or(&[], Name::as_bytes);
         reply

@@ -21,6 +21,8 @@ impl Flags {
     pub const FIRST: Flags = Flags(0x08);
     /// Reserved for messages of several packets.
     pub const LAST: Flags = Flags(0x04);
+    /// Goes by the topology of least delay, whatever its class. Gateways set and clear it on calls, as a policy says; answers carry it back.
+    pub const BY_DELAY: Flags = Flags(0x02);
     /// No flag.
     pub const NONE: Flags = Flags(0);
 
@@ -48,6 +50,16 @@ impl Flags {
         Flags(self.0 | other.0)
     }
 
+    /// These bits, with those of `other` set or cleared.
+    #[inline]
+    pub const fn with_if(self, set: bool, other: Flags) -> Flags {
+        if set {
+            self.with(other)
+        } else {
+            self.without(other)
+        }
+    }
+
     /// These bits without those of `other`.
     #[inline]
     pub const fn without(self, other: Flags) -> Flags {
@@ -64,13 +76,14 @@ impl BitOr for Flags {
 
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(Flags, &str); 6] = [
+        const NAMES: [(Flags, &str); 7] = [
             (Flags::PINNED, "PINNED"),
             (Flags::IDEMPOTENT, "IDEMPOTENT"),
             (Flags::TELEMETRY, "TELEMETRY"),
             (Flags::REBOUND, "REBOUND"),
             (Flags::FIRST, "FIRST"),
             (Flags::LAST, "LAST"),
+            (Flags::BY_DELAY, "BY_DELAY"),
         ];
         let mut rest = *self;
         let mut separator = "";
@@ -102,9 +115,9 @@ mod tests {
 
     #[test]
     fn unknown_bits_stay_and_are_shown() {
-        let mut flags = Flags(0x03);
-        flags.insert(Flags::PINNED | Flags::REBOUND);
-        assert_eq!(flags.to_string(), "PINNED|REBOUND|0x03");
+        let mut flags = Flags(0x01);
+        flags.insert(Flags::PINNED | Flags::REBOUND | Flags::BY_DELAY);
+        assert_eq!(flags.to_string(), "PINNED|REBOUND|BY_DELAY|0x01");
         flags.remove(Flags::PINNED);
         assert_eq!(flags, Flags(0x13));
         assert_eq!(Flags::NONE.to_string(), "-");

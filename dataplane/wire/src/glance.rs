@@ -5,6 +5,7 @@
 use std::hint::select_unpredictable;
 
 use crate::ecn::Ecn;
+use crate::flags::Flags;
 use crate::header::at;
 use crate::ids::{Class, Domain, FlowLabel, NodeId};
 use crate::kind::Kind;
@@ -20,6 +21,8 @@ pub struct Glance {
     pub hop_limit: u8,
     /// Traffic class.
     pub class: Class,
+    /// The flag [`Flags::BY_DELAY`].
+    pub by_delay: bool,
     /// Congestion field.
     pub ecn: Ecn,
     /// Bytes of header and payload.
@@ -80,6 +83,7 @@ pub fn glance(packet: &[u8]) -> Option<(Glance, GlancedNames<'_>)> {
         kind,
         hop_limit: fixed[at::HOP_LIMIT],
         class: Class(fixed[at::CLASS_ECN] >> 5),
+        by_delay: Flags(fixed[at::FLAGS]).contains(Flags::BY_DELAY),
         ecn: Ecn::from_bits(fixed[at::CLASS_ECN] >> 3),
         // A frame that holds more is not made: 64 KiB is the most that IP and Ethernet carry.
         total_len: u16::try_from(total).ok()?,
@@ -164,6 +168,7 @@ mod tests {
         assert_eq!(header.kind.is_call(), glance.is_call());
         assert_eq!(header.hop_limit, glance.hop_limit);
         assert_eq!((header.class, header.ecn), (glance.class, glance.ecn));
+        assert_eq!(header.flags.contains(Flags::BY_DELAY), glance.by_delay);
         assert_eq!(header.total_len(), usize::from(glance.total_len));
         assert_eq!(header.domain, glance.domain);
         assert_eq!(header.flow_label, glance.flow_label);
@@ -201,6 +206,7 @@ mod tests {
                 .destination_gateway(NodeId(bits(&mut seed) as u32))
                 .flow_label(FlowLabel(bits(&mut seed) as u32))
                 .class(Class(bits(&mut seed) as u8 & 7))
+                .flags(Flags(bits(&mut seed) as u8))
                 .payload(&[1; 40][..bits(&mut seed) % 40]);
             let has_options = kind == Kind::EchoRequest && bits(&mut seed).is_multiple_of(2);
             if has_options {

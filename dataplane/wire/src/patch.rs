@@ -81,6 +81,16 @@ pub fn set_domain(bytes: &mut [u8], domain: Domain) -> bool {
     true
 }
 
+/// Says by which topology the packet goes, besides what its class says; all other flags stay.
+#[inline(always)]
+pub fn set_by_delay(bytes: &mut [u8], by_delay: bool) -> bool {
+    let Some(fixed) = fixed(bytes) else {
+        return false;
+    };
+    fixed[at::FLAGS] = Flags(fixed[at::FLAGS]).with_if(by_delay, Flags::BY_DELAY).0;
+    true
+}
+
 /// Sets the whole flags byte; start from the header's flags to keep unknown bits.
 #[inline]
 pub fn set_flags(bytes: &mut [u8], flags: Flags) -> bool {

@@ -32,6 +32,7 @@ field("bool", "flags.telemetry", "Telemetry", 8, nil, 0x20)
 field("bool", "flags.rebound", "Rebound", 8, nil, 0x10)
 field("bool", "flags.first", "First", 8, nil, 0x08)
 field("bool", "flags.last", "Last", 8, nil, 0x04)
+field("bool", "flags.by_delay", "By delay", 8, nil, 0x02)
 field("uint8", "hop_limit", "Hop limit", base.DEC)
 field("uint8", "class", "Class", base.DEC, nil, 0xe0)
 field("uint8", "ecn", "ECN", base.DEC, ECNS, 0x18)
@@ -264,7 +265,7 @@ local function packet(tvb, tree, info)
     return "bad-kind"
   end
   local flags = tree:add(f["flags"], tvb(1, 1))
-  for _, name in ipairs({ "pinned", "idempotent", "telemetry", "rebound", "first", "last" }) do
+  for _, name in ipairs({ "pinned", "idempotent", "telemetry", "rebound", "first", "last", "by_delay" }) do
     flags:add(f["flags." .. name], tvb(1, 1))
   end
   tree:add(f["hop_limit"], tvb(2, 1))

@@ -69,6 +69,7 @@ impl Rig {
             gateway: place.node(),
             metric: 10,
             weight: 1,
+            delay_weight: 0,
         };
         ops.push(v1::Op {
             op: Some(Op::PutGroup(v1::Group {

@@ -81,6 +81,7 @@ pub fn topology(carrier: Carrier, quiet: bool) -> Vec<v1::Op> {
                 gateway: gateway_id(from, number * 2 + which).0,
                 metric,
                 weight: 1,
+                delay_weight: 0,
             };
             ops.push(Op::PutGroup(v1::Group {
                 id: group_id(from, number),

@@ -164,6 +164,7 @@ fn operations() -> Vec<v1::Op> {
             gateway: FIRST_GATEWAY + number % GATEWAYS,
             metric: 10,
             weight: 1,
+            delay_weight: 0,
         };
         ops.push(Op::PutGroup(v1::Group {
             id: 1 + number,

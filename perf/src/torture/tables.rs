@@ -129,6 +129,7 @@ fn member(gateway: u32, metric: u32) -> v1::Member {
         gateway,
         metric,
         weight: 1,
+        delay_weight: 0,
     }
 }
 

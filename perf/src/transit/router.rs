@@ -307,6 +307,7 @@ pub fn operations(prefixes: u32) -> impl Iterator<Item = Vec<v1::Op>> {
             gateway: LINKS[1].far_node().0,
             metric: 10,
             weight: 1,
+            delay_weight: 0,
         }],
         weighted: false,
     }));

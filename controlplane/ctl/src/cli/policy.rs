@@ -20,7 +20,7 @@ pub enum Policy {
 /// `policy set NAME`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  dmscctl --node /run/dmsc-scsc/operator.sock policy set /shop/a --gateway 1 --share 2=3 3=1 --ttl 10m --reason \"canary\"\n  dmscctl policy set /shop/a --gateway 1 --share 2=1 --exclude 3 --ttl 60s --reason \"node 3 gets new disks\"\n\nNAME is the prefix of a service group, as `dmscctl show prefixes` of the gateway has it. Weights are in proportion. Members that are not named stay backups; excluded ones get nothing as long as another can be reached.\nUntil the time is over or `policy unset`, the center decides nothing about this group at this gateway; then it goes on from there, in its own steps. Of several centers the one that started last counts: set it there, or at each.\nThe role operate is needed, and an audit record is left."
+    after_help = "Examples:\n  dmscctl --node /run/dmsc-scsc/operator.sock policy set /shop/a --gateway 1 --share 2=3 3=1 --ttl 10m --reason \"canary\"\n  dmscctl policy set /shop/a --gateway 1 --share 2=1 --exclude 3 --ttl 60s --reason \"node 3 gets new disks\"\n\nNAME is the prefix of a service group, as `dmscctl show prefixes` of the gateway has it. Weights are in proportion. NODE/delay=WEIGHT sends that share by the topology of least delay, whatever the class of the calls. Members that are not named stay backups; excluded ones get nothing as long as another can be reached.\nUntil the time is over or `policy unset`, the center decides nothing about this group at this gateway; then it goes on from there, in its own steps. Of several centers the one that started last counts: set it there, or at each.\nThe role operate is needed, and an audit record is left."
 )]
 pub struct SetArgs {
     /// Prefix of a service group
@@ -29,7 +29,7 @@ pub struct SetArgs {
     /// For calls that enter there
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "NODE")]
     pub gateway: u32,
-    /// A member's gateway and its weight, 1 to 65535
+    /// A member's gateway and its weight, 1 to 65535; NODE/delay=WEIGHT: by the topology of least delay
     #[arg(long, required = true, num_args = 1.., value_parser = parse_share, value_name = "NODE=WEIGHT")]
     pub share: Vec<Share>,
     /// A member that gets nothing
@@ -63,26 +63,38 @@ pub struct UnsetArgs {
     pub domain: u32,
 }
 
-/// A member's gateway and weight.
+/// A member's gateway, its weight, and by which topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Node id.
     pub node: u32,
     /// In proportion to the others'.
     pub weight: u16,
+    /// By the topology of least delay, whatever the class.
+    pub by_delay: bool,
 }
 
 fn parse_share(text: &str) -> Result<Share, String> {
     let parts = text.split_once('=');
-    let node = parts.and_then(|(node, _)| node.parse().ok());
+    let (node, by_delay) = match parts.map(|(node, _)| node) {
+        Some(node) => match node.strip_suffix("/delay") {
+            Some(node) => (node.parse().ok(), true),
+            None => (node.parse().ok(), false),
+        },
+        None => (None, false),
+    };
     let weight = parts.and_then(|(_, weight)| weight.parse().ok());
     match (node.filter(|node| *node > 0), weight) {
-        (Some(node), Some(weight)) if weight > 0 => Ok(Share { node, weight }),
+        (Some(node), Some(weight)) if weight > 0 => Ok(Share {
+            node,
+            weight,
+            by_delay,
+        }),
         (Some(node), Some(_)) => Err(format!(
             "a weight of 0 gives nothing: write --exclude {node}"
         )),
         _ => {
-            Err("expected NODE=WEIGHT in numbers, weights from 1 to 65535, such as 2=3".to_owned())
+            Err("expected NODE=WEIGHT or NODE/delay=WEIGHT in numbers, weights from 1 to 65535, such as 2=3".to_owned())
         }
     }
 }
@@ -103,9 +115,25 @@ mod tests {
 
     #[test]
     fn shares_and_times() {
-        assert_eq!(parse_share("2=3"), Ok(Share { node: 2, weight: 3 }));
+        for (text, by_delay) in [("2=3", false), ("2/delay=3", true)] {
+            let expected = Share {
+                node: 2,
+                weight: 3,
+                by_delay,
+            };
+            assert_eq!(parse_share(text), Ok(expected));
+        }
         assert!(parse_share("2=0").unwrap_err().contains("--exclude 2"));
-        for wrong in ["2", "0=1", "2=65536", "a=1", "=", "2=-1"] {
+        for wrong in [
+            "2",
+            "0=1",
+            "2=65536",
+            "a=1",
+            "=",
+            "2=-1",
+            "2/metric=1",
+            "/delay=1",
+        ] {
             assert!(parse_share(wrong).unwrap_err().contains("65535"), "{wrong}");
         }
         assert!(parse_ttl("60m").is_ok());

@@ -52,6 +52,8 @@ struct MemberView {
     gateway: u32,
     metric: u32,
     weight: u32,
+    /// How much of it goes there by the topology of least delay, whatever the class.
+    delay_weight: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -170,6 +172,7 @@ fn group_views(dump: &DumpReply) -> Vec<GroupView> {
                     gateway: member.gateway,
                     metric: member.metric,
                     weight: member.weight,
+                    delay_weight: member.delay_weight,
                 })
                 .collect(),
         })
@@ -229,10 +232,16 @@ fn gateways(list: &[GatewayView]) -> Grid {
 fn groups(list: &[GroupView]) -> Grid {
     let mut grid = Grid::new(&[">group", "policy", "members (gateway, metric, weight)"]);
     for group in list {
-        let members = group
-            .members
-            .iter()
-            .map(|member| format!("({}, {}, {})", member.gateway, member.metric, member.weight));
+        let members = group.members.iter().map(|member| {
+            let by_delay = match member.delay_weight {
+                0 => String::new(),
+                part => format!(", {part} of it by delay"),
+            };
+            format!(
+                "({}, {}, {}{by_delay})",
+                member.gateway, member.metric, member.weight
+            )
+        });
         grid.row([
             group.group.to_string(),
             group.policy.to_owned(),

@@ -193,6 +193,7 @@ impl DataplaneAgent for FakeAgent {
                     gateway: 4,
                     metric: 30,
                     weight: 1,
+                    delay_weight: 0,
                 }],
                 weighted: false,
             }],

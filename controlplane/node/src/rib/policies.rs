@@ -95,13 +95,13 @@ impl Rib {
         Some((prefix, policy, ignored))
     }
 
-    /// Gateways that are members of groups and that there is a way to by metric: what is worth measuring. Not by delay: routers choose the topology by
-    /// class, so a share in the other one could not be put in force, and nobody should decide by it.
-    pub fn far_members(&self) -> impl Iterator<Item = (NodeId, Topology)> {
+    /// Other gateways that are members of groups and that there is a way to in a topology.
+    pub fn far_members(&self, topology: Topology) -> impl Iterator<Item = NodeId> {
         let members = self.by_gateway.keys().filter(|id| **id != self.node);
+        let number = u32::from(topology == Topology::Delay);
         members
-            .filter(|id| self.want.gateways.contains_key(&(0, id.0)))
-            .map(|id| (*id, Topology::Metric))
+            .filter(move |id| self.want.gateways.contains_key(&(number, id.0)))
+            .copied()
     }
 
     /// Of the first `most` prefixes: whom plain routes choose, and the other members that there is a way to.
@@ -130,15 +130,20 @@ impl Rib {
     pub(super) fn placed(&self, group: &Group) -> (Vec<v1::Member>, bool) {
         let plain: Vec<PlainMember> = group.members.iter().map(|one| self.plain(one)).collect();
         let placement = apply(&plain, group.policy.as_ref());
-        // A group of the dataplane has a member once, whichever class a packet is of: shares in both topologies add up.
+        // A group of the dataplane has a member once, with what of its weight goes by delay.
         let mut members: BTreeMap<NodeId, v1::Member> = BTreeMap::new();
         for placed in &placement.members {
             let member = members.entry(placed.gateway).or_insert(v1::Member {
                 gateway: placed.gateway.0,
                 metric: placed.metric,
                 weight: 0,
+                delay_weight: 0,
             });
-            member.weight = (member.weight + u32::from(placed.weight)).min(65_535);
+            let more = u32::from(placed.weight).min(65_535 - member.weight);
+            member.weight += more;
+            if placed.topology == Topology::Delay {
+                member.delay_weight += more;
+            }
         }
         (members.into_values().collect(), placement.weighted)
     }

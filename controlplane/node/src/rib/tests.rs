@@ -239,6 +239,44 @@ fn a_policy_costs_what_it_changes_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_share_by_delay_is_part_of_the_weight_of_its_member_where_there_is_such_a_way() {
+    let mut rib = running();
+    let mut both = policy(1, "/a", 60, &[(1, 0), (4, 300)]);
+    both.shares.push(Share {
+        gateway: NodeId(4),
+        weight: 700,
+        topology: Topology::Delay,
+    });
+    let delay_weights = |rib: &Rib| {
+        let key = (Domain(1), NameBuf::parse("/a").unwrap());
+        let group = &rib.have().groups[&rib.have().prefixes[&key]];
+        let members = group.members.iter();
+        let weights = members.map(|one| (one.gateway, one.weight, one.delay_weight));
+        weights.collect::<Vec<_>>()
+    };
+    rib.accept(both).unwrap();
+    run(&mut rib);
+    assert_eq!(delay_weights(&rib), [(4, 1_000, 0)], "no way by delay");
+    let by_delay = GatewayChange {
+        topology: Topology::Delay,
+        ..way(4, 900)
+    };
+    rib.take(delta(2, vec![by_delay], vec![]));
+    run(&mut rib);
+    assert_eq!(delay_weights(&rib), [(4, 1_000, 700)]);
+    assert_eq!(rib.far_members(Topology::Delay).count(), 1);
+    let gone = GatewayChange {
+        topology: Topology::Delay,
+        route: None,
+        ..way(4, 0)
+    };
+    rib.take(delta(3, vec![gone], vec![]));
+    run(&mut rib);
+    assert_eq!(delay_weights(&rib), [(4, 1_000, 0)]);
+    assert_eq!(rib.far_members(Topology::Delay).count(), 0);
+}
+
+#[test]
 fn a_restart_with_its_policies_tells_nothing() {
     let mut old = running();
     old.accept(policy(1, "/a", 10, &[(1, 0), (4, 3)])).unwrap();

@@ -24,8 +24,8 @@ const UNANSWERED: u32 = 3;
 const SECOND_TO: Duration = Duration::from_millis(20);
 /// An answer that takes longer counts as lost.
 const OVERDUE: Duration = Duration::from_secs(1);
-/// Class of a probe by topology (design §4: 6 and 7 go by delay). Neither is the lowest: queues of bulk traffic are not what is measured.
-const CLASSES: [(Topology, u32); 2] = [(Topology::Metric, 5), (Topology::Delay, 6)];
+/// Class of a probe, in both topologies: not the lowest, because queues of bulk traffic are not what is measured, and none of those that go before all others.
+const CLASS: u32 = 5;
 
 /// One pair's meter; a probe of the burst after something unusual is due.
 #[derive(Debug)]
@@ -149,16 +149,14 @@ impl Measure {
 /// The answer to one probe: its round trip is from where the agent hands it to a worker to where a worker finds the answer. `None` if it did not come back.
 /// Where the far gateway is not known to know probes, whichever of probe and echo is answered.
 async fn ask(agent: Agent, pair: Pair, domain: u32, knows: bool) -> Option<v1::EchoReply> {
-    let class = CLASSES
-        .iter()
-        .find(|(topology, _)| *topology == pair.topology);
     let request = v1::EchoRequest {
         domain,
         name: RouterName::new(pair.member).as_name().as_bytes().to_vec(),
         count: 1,
         timeout_ms: u32::try_from(OVERDUE.as_millis()).unwrap_or(1_000),
         gateway: pair.member.0,
-        class: class.map_or(0, |(_, class)| *class),
+        class: CLASS,
+        by_delay: pair.topology == Topology::Delay,
         // Another label each time: of ways of equal cost all are measured in turn.
         flow_label: rand::random(),
         probe: true,

@@ -1,6 +1,7 @@
 //! A gateway and its scheduling centers (design §8): what is measured goes up, policies come down. Without a center, plain routes hold; a slow one
 //! costs nothing but telemetry.
 
+mod apart;
 mod bandwidth;
 mod center;
 mod counts;
@@ -16,12 +17,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dmsc_scsc::{Pair, Report, Topology};
 use dmsc_spa::verify::RootKey;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::handle::Handle;
 use crate::tls::Tls;
+use apart::Apart;
 use bandwidth::Bandwidth;
 use center::Center;
 use counts::Counts;
@@ -52,6 +55,7 @@ pub async fn schedule(handle: Handle, tls: Tls, root: RootKey) {
     let mut traffic = Traffic::default();
     let mut services = Services::default();
     let mut counts = Counts::default();
+    let mut apart = Apart::default();
     let mut tick = interval(SECOND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -60,19 +64,25 @@ pub async fn schedule(handle: Handle, tls: Tls, root: RootKey) {
             () = measure.collect() => continue,
             () = services.collect() => continue,
         }
-        let wanted = handle.query(|node| {
+        let known = apart.clone();
+        let wanted = handle.query(move |node| {
+            let mut apart = known;
             let centers: BTreeSet<SocketAddr> =
                 node.config.scheduling.centers.iter().copied().collect();
             // Without a center nothing is measured: nobody would hear of it.
             let pairs = match centers.is_empty() {
                 true => Vec::new(),
-                false => node.rib.far_members().take(measure::MAX_PAIRS).collect(),
+                false => {
+                    apart.renew(node);
+                    apart.pairs(node, measure::MAX_PAIRS)
+                }
             };
-            (node.config.node.id, centers, pairs)
+            (node.config.node.id, centers, pairs, apart)
         });
-        let Some((own, centers, pairs)) = wanted.await else {
+        let Some((own, centers, pairs, renewed)) = wanted.await else {
             return;
         };
+        apart = renewed;
         streams.retain(|address, _| centers.contains(address));
         for address in centers {
             streams.entry(address).or_insert_with(|| {
@@ -90,7 +100,9 @@ pub async fn schedule(handle: Handle, tls: Tls, root: RootKey) {
             let states = services.second(&handle);
             let entered = counts.second(&handle).await;
             let towards = entered.towards();
-            for (pair, report) in &mut second {
+            // Counted by member, whichever way they go: told once.
+            let by_metric = |(pair, _): &(&Pair, &mut Report)| pair.topology == Topology::Metric;
+            for (pair, report) in second.iter_mut().filter(by_metric) {
                 report.bytes = towards.get(&pair.member).copied().unwrap_or(0);
             }
             for stream in streams.values() {

@@ -198,6 +198,7 @@ impl Row {
         all.map(|(choice, (&now_share, &plain))| Candidate {
             now: now_share,
             plain,
+            by_delay: choice.topology == Topology::Delay,
             known: choice
                 .reported
                 .is_some_and(|at| now.saturating_sub(at) <= fresh),

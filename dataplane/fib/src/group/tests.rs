@@ -14,6 +14,7 @@ fn member(gateway: u32, metric: u32, weight: u16) -> Member {
         gateway: NodeId(gateway),
         metric,
         weight,
+        delay_weight: 0,
     }
 }
 

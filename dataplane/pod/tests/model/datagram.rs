@@ -37,7 +37,7 @@ async fn next(datagrams: &Datagrams) -> Seen {
                 source_name: datagram.source_name().unwrap().to_owned(),
                 at: (datagram.gateway(), datagram.attachment()),
                 flow: datagram.flow_label(),
-                class: datagram.class(),
+                class: datagram.treatment().class,
                 ecn: datagram.ecn(),
                 payload: datagram.payload().to_vec(),
                 error: datagram.error().map(|error| error.code),

@@ -153,6 +153,7 @@ pub fn dump(shared: &Shared, view: &View, prefixes: bool) -> v1::DumpReply {
                         gateway: m.gateway.0,
                         metric: m.metric,
                         weight: u32::from(m.weight),
+                        delay_weight: u32::from(m.delay_weight),
                     })
                     .collect(),
             })

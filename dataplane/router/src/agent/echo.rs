@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dmsc_proto::v1;
 use dmsc_wire::{
-    AttachmentId, Body, Class, Domain, FlowLabel, Kind, Message, NameBuf, NodeId, PacketBuilder,
-    Probe, RequestId, RouterName, record,
+    AttachmentId, Body, Class, Domain, Flags, FlowLabel, Kind, Message, NameBuf, NodeId,
+    PacketBuilder, Probe, RequestId, RouterName, record,
 };
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -86,6 +86,7 @@ async fn one(
         .request_id(id)
         .class(Class(request.class.min(7) as u8))
         .source_gateway(shared.node())
+        .flags(Flags::NONE.with_if(request.by_delay, Flags::BY_DELAY))
         .payload(&payload);
     if request.gateway != 0 {
         let attachment =

@@ -4,7 +4,7 @@ use dmsc_fib::{PathKind, Topology};
 use dmsc_proto::v1;
 use dmsc_wire::{Domain, FlowLabel, NameBuf, NodeId};
 
-use crate::choose::{Call, Chooser, router_of};
+use crate::choose::{Call, Chooser, Destination, router_of};
 use crate::packet::Origin;
 use crate::publisher::View;
 use crate::shared::Shared;
@@ -37,28 +37,30 @@ pub fn explain(
         generation: view.generation.0,
         ..Default::default()
     };
-    let gateway = if request.destination_gateway != 0 {
+    let there = if request.destination_gateway != 0 {
         reply.chooser = "caller (pinned)".into();
         reply.steps.push(format!(
             "gateway {} was stamped by the caller",
             request.destination_gateway
         ));
-        Some(NodeId(request.destination_gateway))
+        Some(Destination::by_class(NodeId(request.destination_gateway)))
     } else if let Some(router) = router_of(name.as_name()) {
         reply.chooser = "name of a router".into();
         reply
             .steps
             .push(format!("{name} is the own name of router {router}"));
-        Some(router)
+        Some(Destination::by_class(router))
     } else {
         by_name(&chooser, view, name, &call, &mut reply)
     };
-    let Some(gateway) = gateway else {
+    let Some(there) = there else {
         reply.path = "none".into();
         reply.verdict = "no-route".into();
         return reply;
     };
+    let (gateway, call) = (there.gateway, call.towards(there));
     reply.gateway = gateway.0;
+    reply.by_delay = gateway != shared.node() && call.topology == Topology::Delay;
     if gateway == shared.node() {
         local(&chooser, name, &call, &mut reply);
     } else {
@@ -73,7 +75,7 @@ fn by_name(
     name: &NameBuf,
     call: &Call,
     reply: &mut v1::ExplainReply,
-) -> Option<NodeId> {
+) -> Option<Destination> {
     let Some(found) = chooser.lookup(call.domain, name.as_name()) else {
         reply
             .steps
@@ -106,8 +108,9 @@ fn by_name(
                     metric: member.metric,
                     weight: u32::from(member.weight),
                     primary: primaries.contains(&member.gateway),
-                    reachable: chooser.is_reachable(member.gateway, &found, call),
-                    chosen: chosen == Some(member.gateway),
+                    reachable: chooser.is_reachable(member, &found, call),
+                    chosen: chosen.is_some_and(|there| there.gateway == member.gateway),
+                    by_delay_permille: member.by_delay().permille(),
                 });
             }
             reply.steps.push(format!(
@@ -119,9 +122,16 @@ fn by_name(
         }
     }
     match chosen {
-        Some(gateway) => reply.steps.push(format!(
-            "flow label {:#x} picks gateway {gateway} (generation {})",
-            call.flow.0, view.generation
+        Some(there) => reply.steps.push(format!(
+            "flow label {:#x} picks gateway {}{} (generation {})",
+            call.flow.0,
+            there.gateway,
+            if there.by_delay {
+                ", by the topology of least delay"
+            } else {
+                ""
+            },
+            view.generation
         )),
         None => reply.steps.push("no member can be reached".into()),
     }
@@ -154,6 +164,14 @@ fn local(chooser: &Chooser<'_>, name: &NameBuf, call: &Call, reply: &mut v1::Exp
             reply.verdict = "attachment-gone".into();
             reply.steps.push("no attachment here answers it now".into());
         }
+    }
+}
+
+/// Of a way, in what its topology adds up.
+fn length(sum: u32, topology: Topology) -> String {
+    match topology {
+        Topology::Metric => format!("metric {sum}"),
+        Topology::Delay => format!("delay {sum} µs"),
     }
 }
 
@@ -205,8 +223,11 @@ fn remote(
             if let Some(adjacency) = chooser.tables.adjacencies.get(id) {
                 reply.out_port = shared.ports[adjacency.config.port].config.name.clone();
                 reply.steps.push(format!(
-                    "{} next hop to gateway {gateway} (metric {}): router {} over port {}",
-                    reply.path, entry.metric, adjacency.config.peer, reply.out_port
+                    "{} next hop to gateway {gateway} ({}): router {} over port {}",
+                    reply.path,
+                    length(entry.metric, call.topology),
+                    adjacency.config.peer,
+                    reply.out_port
                 ));
             }
         }

@@ -125,10 +125,18 @@ pub(super) fn put_group(draft: &mut Draft, given: &v1::Group) -> Result<(), Stri
         }
         let weight = u16::try_from(member.weight)
             .map_err(|_| format!("weight {} is above 65535", member.weight))?;
+        let delay_weight = u16::try_from(member.delay_weight).ok();
+        let delay_weight = delay_weight.filter(|part| *part <= weight).ok_or_else(|| {
+            format!(
+                "delay weight {} of member gateway {} is above its weight {weight}",
+                member.delay_weight, member.gateway
+            )
+        })?;
         members.push(Member {
             gateway: NodeId(member.gateway),
             metric: member.metric,
             weight,
+            delay_weight,
         });
     }
     let policy = if given.weighted {

@@ -263,6 +263,7 @@ fn groups_that_go_and_come_keep_their_order() {
                 gateway: 5,
                 metric: 1,
                 weight: 1,
+                delay_weight: 0,
             }],
             weighted: false,
         }))

@@ -2,7 +2,7 @@
 //!
 //! Domain, source gateway and source attachment are overwritten by what the gateway knows.
 
-use dmsc_wire::{Class, ErrorCode, Header, Kind, patch};
+use dmsc_wire::{Class, ErrorCode, Flags, Header, Kind, patch};
 
 use super::Env;
 use crate::class_rule::class_of;
@@ -42,6 +42,11 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     header.source_attachment = attachment.id;
     if !env.class_rules.is_empty() {
         give_class(env, packet, &mut header);
+    }
+    // Which topology a call takes is for policies to say, not for pods; of an answer it is that of its call.
+    if header.kind.is_call() && header.flags.contains(Flags::BY_DELAY) {
+        header.flags.remove(Flags::BY_DELAY);
+        patch::set_by_delay(packet, false);
     }
     if header.class.0 > attachment.class_limit {
         header.class = Class(attachment.class_limit);

@@ -11,6 +11,8 @@ pub mod resolve;
 pub mod rewrite;
 
 #[cfg(test)]
+mod by_delay;
+#[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -67,11 +67,12 @@ enum Step {
     ByName,
 }
 
-fn call_of(context: &Context, header: &Header) -> Call {
+/// What the way of a packet depends on. `by_delay`: whatever its class, as it says, or as is decided here.
+fn call_of(context: &Context, header: &Header, by_delay: bool) -> Call {
     Call {
         domain: header.domain,
         flow: header.flow_label,
-        topology: Topology::for_class(header.class.0),
+        topology: Topology::of(header.class.0, by_delay),
         came_over: context.came_over(),
         excluded: context.excluded,
     }
@@ -117,22 +118,47 @@ fn count_resolved<F: Frame>(
     }
 }
 
-/// Counts a call of a pod that named the gateway itself.
+/// A call of a pod that named the gateway itself.
 #[inline]
-fn count_placed<F: Frame>(
-    env: &Env<'_>,
-    frame: &F,
+fn placed_by_pod<'a, F: Frame>(
+    frame: &'a F,
     context: &Context,
     header: &Header,
+) -> Option<Entering<'a>> {
+    if !matches!(context.origin, Origin::Pod(_)) {
+        return None;
+    }
+    let packet = frame.bytes().get(usize::from(context.offset)..);
+    let call = entering(context, header, packet.unwrap_or(&[]));
+    call.filter(|call| !call.name.is_reserved())
+}
+
+/// Sends a packet on to the gateway that it names. A call of a pod goes by the topology that the policy says for that gateway, and is counted.
+#[inline]
+fn send_on<F: Frame>(
+    env: &Env<'_>,
+    frame: &mut F,
+    context: &mut Context,
+    header: &Header,
     gateway: NodeId,
-) {
-    if matches!(context.origin, Origin::Pod(_)) {
-        let packet = frame.bytes().get(usize::from(context.offset)..);
-        let call = entering(context, header, packet.unwrap_or(&[]));
-        if let Some(call) = call.filter(|call| !call.name.is_reserved()) {
-            env.traffic.placed(&call, &env.chooser, gateway);
+) -> Option<Verdict> {
+    let call = placed_by_pod(frame, context, header);
+    let known = call
+        .as_ref()
+        .map(|call| env.traffic.known(call, &env.chooser, gateway));
+    let by_delay = match &known {
+        Some(known) => known.is_by_delay(header.flow_label),
+        None => header.flags.contains(Flags::BY_DELAY),
+    };
+    let call_of = call_of(context, header, by_delay);
+    let (adjacency, path) = env.chooser.next_hop(gateway, &call_of)?;
+    if let Some((call, known)) = call.zip(known) {
+        env.traffic.placed(&call, &known);
+        if by_delay != header.flags.contains(Flags::BY_DELAY) {
+            patch(frame, context, |p| patch::set_by_delay(p, by_delay));
         }
     }
+    Some(Verdict::Forward(adjacency, path != PathKind::Primary))
 }
 
 /// Follows a stamped gateway id as far as that goes.
@@ -170,10 +196,9 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
         }
     }
     if gateway != node {
-        return match env.chooser.next_hop(gateway, &call_of(context, &header)) {
-            Some((adjacency, path)) => {
-                context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary);
-                count_placed(env, frame, context, &header, gateway);
+        return match send_on(env, frame, context, &header, gateway) {
+            Some(verdict) => {
+                context.verdict = verdict;
                 Step::Done
             }
             None => gone(frame, context, &header, gateway, DropReason::NoRoute),
@@ -212,7 +237,10 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
             DropReason::AttachmentLacksName,
         ),
         Some(attachment) if env.chooser.is_deliverable(attachment) => {
-            count_placed(env, frame, context, &header, node);
+            if let Some(call) = placed_by_pod(frame, context, &header) {
+                let known = env.traffic.known(&call, &env.chooser, node);
+                env.traffic.placed(&call, &known);
+            }
             deliver(env, frame, context, &header, attachment);
             Step::Done
         }
@@ -275,10 +303,11 @@ fn resolve<F: Frame>(
             }
         };
     }
-    let call = call_of(context, &header);
-    let Some(gateway) = env.chooser.member(&found, &call) else {
+    let call = call_of(context, &header, false);
+    let Some(there) = env.chooser.member(&found, &call) else {
         return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
     };
+    let gateway = there.gateway;
     env.event(
         context.port,
         if rebinding {
@@ -291,9 +320,11 @@ fn resolve<F: Frame>(
     let mut header = header;
     header.destination_gateway = gateway;
     header.destination_attachment = AttachmentId::ANY;
+    header.flags = header.flags.with_if(there.by_delay, Flags::BY_DELAY);
     context.header = Some(header);
     patch(frame, context, |p| {
         patch::set_destination(p, gateway, AttachmentId::ANY)
+            && patch::set_by_delay(p, there.by_delay)
     });
     if gateway == node {
         match env.chooser.local(&found, header.flow_label) {
@@ -301,7 +332,7 @@ fn resolve<F: Frame>(
             None => context.refuse(DropReason::AttachmentGone, ErrorCode::NoRoute, 0),
         }
     } else {
-        match env.chooser.next_hop(gateway, &call) {
+        match env.chooser.next_hop(gateway, &call.towards(there)) {
             Some((adjacency, path)) => {
                 context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary)
             }

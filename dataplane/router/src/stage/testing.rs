@@ -195,6 +195,7 @@ impl World {
             gateway,
             metric,
             weight: 1,
+            delay_weight: 0,
         };
         let prefix = |text: &str, group: u32| {
             op(O::PutPrefix(v1::Prefix {

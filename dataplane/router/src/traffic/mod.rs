@@ -25,7 +25,7 @@ pub use calls::SAMPLED;
 pub use collector::Collector;
 pub use exchange::Exchange;
 pub use latency::Latency;
-pub use tally::{SLOTS, Tally};
+pub use tally::{Known, SLOTS, Tally};
 
 use dmsc_fib::{PrefixMatch, RecordId};
 use dmsc_wire::{AttachmentId, Domain, Name, NodeId, RequestId};
@@ -89,15 +89,25 @@ impl Traffic {
         self.follow(call, to, found.components);
     }
 
+    /// What is known of packets like this one of a pod, which names the gateway itself: looked up once in a span.
+    #[inline]
+    pub fn known(&self, call: &Entering<'_>, chooser: &Chooser<'_>, gateway: NodeId) -> Known<'_> {
+        let known = self.tally.known(call.domain, call.name, gateway);
+        if !known.is_known() {
+            let found = chooser.lookup(call.domain, call.name);
+            let found = found.as_ref();
+            known.learn(
+                call,
+                found.map(|found| (found, chooser.share_by_delay(found, gateway))),
+            );
+        }
+        known
+    }
+
     /// A packet of a pod that named the gateway itself.
     #[inline]
-    pub fn placed(&self, call: &Entering<'_>, chooser: &Chooser<'_>, gateway: NodeId) {
-        let is_request = call.request.is_some();
-        let known = self.tally.known(call.domain, call.name, gateway);
-        if !known.count(call.bytes, is_request) {
-            let found = chooser.lookup(call.domain, call.name);
-            known.learn(call, found.as_ref(), is_request);
-        }
+    pub fn placed(&self, call: &Entering<'_>, known: &Known<'_>) {
+        known.count(call.bytes, call.request.is_some());
         if let Some((to, components)) = known.target() {
             self.follow(call, to, components);
         }

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
-use dmsc_fib::{PrefixMatch, RecordId};
-use dmsc_wire::{Domain, Name, NodeId};
+use dmsc_fib::{DelayShare, PrefixMatch, RecordId};
+use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
 
 use super::accounts::{Answers, Sum};
 use super::{Entering, Target};
@@ -95,6 +95,7 @@ struct Place {
     hash: Cell<u64>,
     slot: Cell<u16>,
     components: Cell<u8>,
+    by_delay: Cell<DelayShare>,
 }
 
 /// Counts of one span. Written by one worker, then read by one reader.
@@ -358,8 +359,8 @@ impl Rows {
     }
 }
 
-/// Where a name that needs no look-up is counted, as far as that is known.
-pub(super) struct Known<'a> {
+/// Where a name that needs no look-up is counted, and by which topology its packets go, as far as that is known.
+pub struct Known<'a> {
     tally: &'a Tally,
     place: &'a Place,
     hash: u64,
@@ -367,21 +368,31 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Counts a packet; false if it is not known where.
+    /// Whether anything is known.
     #[inline]
-    pub fn count(&self, bytes: u64, is_request: bool) -> bool {
-        let is_known = self.place.hash.get() == self.hash;
-        if is_known {
-            let slot = self.place.slot.get();
-            self.tally.at(slot).add(bytes, is_request);
-        }
-        is_known
+    pub(super) fn is_known(&self) -> bool {
+        self.place.hash.get() == self.hash
     }
 
-    /// Counts the packet that showed it, and remembers where for the rest of the span. `found`: the longest prefix of the name.
+    /// Counts a packet.
+    #[inline]
+    pub(super) fn count(&self, bytes: u64, is_request: bool) {
+        let slot = self.place.slot.get();
+        self.tally.at(slot).add(bytes, is_request);
+    }
+
+    /// Whether a flow goes by delay to the gateway that was named.
+    #[inline]
+    pub fn is_by_delay(&self, flow: FlowLabel) -> bool {
+        self.place.by_delay.get().takes(flow)
+    }
+
+    /// Remembers where packets like this one are counted, for the rest of the span. `found`: the longest prefix of the name, and how many of its flows
+    /// go to the gateway by delay.
     #[cold]
-    pub fn learn(&self, call: &Entering<'_>, found: Option<&PrefixMatch>, is_request: bool) {
-        let (slot, components) = found.map_or((NOWHERE, 0), |found| {
+    pub(super) fn learn(&self, call: &Entering<'_>, found: Option<(&PrefixMatch, DelayShare)>) {
+        let by_delay = found.map_or(DelayShare::NONE, |(_, share)| share);
+        let (slot, components) = found.map_or((NOWHERE, 0), |(found, _)| {
             let to = Target {
                 record: found.record,
                 gateway: self.gateway,
@@ -392,12 +403,12 @@ impl Known<'_> {
         self.place.hash.set(self.hash);
         self.place.slot.set(slot);
         self.place.components.set(components);
-        self.tally.at(slot).add(call.bytes, is_request);
+        self.place.by_delay.set(by_delay);
     }
 
     /// What it is counted for, and of how many components its prefix is; `None`: as other.
     #[inline]
-    pub fn target(&self) -> Option<(Target, u8)> {
+    pub(super) fn target(&self) -> Option<(Target, u8)> {
         let key = self.tally.at(self.place.slot.get()).key.get();
         let record = RecordId((key >> 32) as u32);
         let gateway = self.gateway;

@@ -237,6 +237,7 @@ fn explain_says_where_packets_really_go() {
                         gateway,
                         metric: 0,
                         weight: 100,
+                        delay_weight: 0,
                     })
                     .to_vec(),
             }),

@@ -66,6 +66,7 @@ fn routers_and_pods_answer_with_their_own_time_and_state() {
                 gateway: 2,
                 metric: 10,
                 weight: 1,
+                delay_weight: 0,
             }],
             weighted: false,
         }),

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use dmsc_proto::v1;
 use nix::sys::signal::Signal;
 
 use super::failures::{bound, nothing_wrong};
 use super::report::Report;
-use super::stream::{Outcome, Stream, StreamSpec};
+use super::stream::{Call, Outcome, Stream, StreamSpec};
 use crate::lab::Lab;
 use crate::plan::PortEnd;
 use crate::wait::{self, monotonic_ns};
@@ -15,6 +16,8 @@ use crate::wire::settings::Change;
 
 /// Served at two gateways that are equally near to the caller's.
 const NAME: &str = "/shop/b";
+/// Served there only.
+const ONLY: &str = "/shop/stock";
 const CALLER: (&str, &str) = ("pod2", "pod2/caller");
 /// Where the calls enter.
 const ENTRY: &str = "sg2";
@@ -34,6 +37,8 @@ const BACK_S: f64 = 15.0;
 const MOVED: f64 = 0.95;
 /// Of the calls at the worse instance, when it has its share again.
 const SHARED: f64 = 0.30;
+/// What is added to the way, each time that it is gone.
+const FAULT_NS: u64 = 30_000_000;
 /// Calls are looked at in windows of this length, ns.
 const WINDOW_NS: u64 = 500_000_000;
 /// No stream lasts longer, s.
@@ -75,15 +80,59 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         Fault::Bandwidth,
         Fault::Overload,
     ] {
-        wait_for(lab, "plain routes", Duration::from_secs(30), is_plain)?;
+        wait_for(lab, NAME, "plain routes", Duration::from_secs(30), is_plain)?;
         let done = one(lab, report, fault);
         // Whatever came of it.
         lab.server(INSTANCE)?.signal(Signal::SIGUSR2);
         set_limit(lab, 0)?;
         lost += done.with_context(|| format!("during {:?}", fault.word()))?;
     }
+    lost += only_instance(lab, report).with_context(|| format!("of {ONLY}"))?;
     report.figure("lost", lost);
     Ok(())
+}
+
+/// A service without another instance: its calls take another way to it, and come back.
+fn only_instance(lab: &mut Lab, report: &mut Report) -> anyhow::Result<usize> {
+    let is_by_delay = |weights: &Weights| {
+        weights.as_ref().is_some_and(|all| {
+            all.iter()
+                .all(|member| member.delay_weight == member.weight)
+        })
+    };
+    let spec = StreamSpec {
+        rate: RATE,
+        ..StreamSpec::new(CALLER.0, CALLER.1, ONLY, LONGEST)
+    };
+    wait_for(lab, ONLY, "plain routes", Duration::from_secs(30), is_plain)?;
+    let stream = Stream::start(lab, &spec)?;
+    stream.at(1.0)?;
+    let (fault_ns, _) = begin(lab, Fault::Delay)?;
+    wait::pause_until(fault_ns + nanos(AWAY_S + WATCHED_S))?;
+    let now = weights(lab, ONLY)?;
+    report.require(is_by_delay(&now), || {
+        format!("{ONLY}: weights at {ENTRY} are {now:?}, not by delay")
+    });
+    let mended_ns = end(lab, Fault::Delay, None)?;
+    let back = wait_for(lab, ONLY, "plain routes", Duration::from_secs(20), is_plain);
+    let plain_ns = monotonic_ns();
+    wait::pause(Duration::from_secs(1))?;
+    let outcome = stream.stop()?;
+    let is_fast = |call: &Call| call.latency_ns < FAULT_NS;
+    let away_s = away_after(&outcome, fault_ns, mended_ns, is_fast);
+    report.figure("only instance: by delay after s", round(away_s));
+    let most = AWAY_S * 1e3;
+    bound(report, "only instance: by delay, ms,", away_s * 1e3, most);
+    let back_s = (plain_ns - mended_ns) as f64 / 1e9;
+    report.figure("only instance: back after s", round(back_s));
+    let most = BACK_S * 1e3;
+    bound(report, "only instance: back, ms,", back_s * 1e3, most);
+    back?;
+    report.require(outcome.lost() == 0, || {
+        format!("{ONLY}: lost {}: {}", outcome.lost(), outcome.losses())
+    });
+    nothing_wrong(report, &outcome);
+    Ok(outcome.lost())
 }
 
 /// Gives how many calls were lost.
@@ -94,14 +143,14 @@ fn one(lab: &mut Lab, report: &mut Report, fault: Fault) -> anyhow::Result<usize
     let (fault_ns, filler) = begin(lab, fault)?;
     wait::pause_until(fault_ns + nanos(AWAY_S + WATCHED_S))?;
     let mended_ns = end(lab, fault, filler)?;
-    let back = wait_for(lab, "plain routes", Duration::from_secs(20), is_plain);
+    let back = wait_for(lab, NAME, "plain routes", Duration::from_secs(20), is_plain);
     let plain_ns = monotonic_ns();
     wait::pause(Duration::from_secs(2))?;
     let outcome = stream.stop()?;
 
     let before = outcome.due_between(0, fault_ns);
     require_shared(report, &format!("{what}: before"), &before);
-    let away_s = away_after(&outcome, fault_ns, mended_ns);
+    let away_s = away_after(&outcome, fault_ns, mended_ns, is_better);
     report.figure(&format!("{what}: away after s"), round(away_s));
     bound(
         report,
@@ -129,15 +178,16 @@ fn one(lab: &mut Lab, report: &mut Report, fault: Fault) -> anyhow::Result<usize
 
 /// Both centers are killed while a policy holds, and come back.
 pub fn none(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
-    wait_for(lab, "plain routes", Duration::from_secs(30), is_plain)?;
+    wait_for(lab, NAME, "plain routes", Duration::from_secs(30), is_plain)?;
     let stream = stream(lab)?;
     stream.at(0.5)?;
     begin(lab, Fault::Delay)?;
-    wait_for(lab, "a policy", Duration::from_secs(10), is_away)?;
+    wait_for(lab, NAME, "a policy", Duration::from_secs(10), is_away)?;
     lab.kill_centers();
     let killed_ns = monotonic_ns();
     let held = wait_for(
         lab,
+        NAME,
         "the end of the policy",
         Duration::from_secs(30),
         is_plain,
@@ -146,7 +196,13 @@ pub fn none(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     wait::pause(Duration::from_secs(2))?;
     let back_ns = monotonic_ns();
     lab.start_centers()?;
-    let again = wait_for(lab, "a policy again", Duration::from_secs(15), is_away);
+    let again = wait_for(
+        lab,
+        NAME,
+        "a policy again",
+        Duration::from_secs(15),
+        is_away,
+    );
     let again_ns = monotonic_ns();
     wait::pause(Duration::from_secs(1))?;
     end(lab, Fault::Delay, None)?;
@@ -160,7 +216,7 @@ pub fn none(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         format!("the policy was gone {held_s:.1} s after its centers")
     });
     let during = outcome.due_between(killed_ns + WINDOW_NS, over_ns.saturating_sub(WINDOW_NS));
-    let share = better(&during);
+    let share = share(&during, is_better);
     report.figure(
         "percent at the better instance meanwhile",
         (share * 100.0).round(),
@@ -204,17 +260,27 @@ fn round(seconds: f64) -> f64 {
     (seconds * 10.0).round() / 10.0
 }
 
-/// Share of the calls that were not answered by the worse instance.
-fn better(outcome: &Outcome) -> f64 {
-    let worse = outcome.calls.iter().filter(|c| c.gateway == WORSE).count();
-    1.0 - worse as f64 / outcome.calls.len().max(1) as f64
+/// Not answered by the worse instance.
+fn is_better(call: &Call) -> bool {
+    call.gateway != WORSE
 }
 
-/// From the fault until calls have left the worse instance for good, s.
-fn away_after(outcome: &Outcome, fault_ns: u64, until_ns: u64) -> f64 {
+/// Share of the calls that are as they are to be.
+fn share(outcome: &Outcome, is_good: impl Fn(&Call) -> bool) -> f64 {
+    let bad = outcome.calls.iter().filter(|call| !is_good(call)).count();
+    1.0 - bad as f64 / outcome.calls.len().max(1) as f64
+}
+
+/// From the fault until calls are as they are to be, for good, s.
+fn away_after(
+    outcome: &Outcome,
+    fault_ns: u64,
+    until_ns: u64,
+    is_good: impl Fn(&Call) -> bool,
+) -> f64 {
     let mut away_ns = until_ns;
     while away_ns >= fault_ns + WINDOW_NS
-        && better(&outcome.due_between(away_ns - WINDOW_NS, away_ns)) >= MOVED
+        && share(&outcome.due_between(away_ns - WINDOW_NS, away_ns), &is_good) >= MOVED
     {
         away_ns -= WINDOW_NS;
     }
@@ -222,7 +288,7 @@ fn away_after(outcome: &Outcome, fault_ns: u64, until_ns: u64) -> f64 {
 }
 
 fn require_shared(report: &mut Report, when: &str, outcome: &Outcome) {
-    let worse = 1.0 - better(outcome);
+    let worse = 1.0 - share(outcome, is_better);
     report.require((SHARED..=1.0 - SHARED).contains(&worse), || {
         format!(
             "{when}: {:.0} % of {} calls were at the instance whose way gets worse",
@@ -236,7 +302,7 @@ fn require_shared(report: &mut Report, when: &str, outcome: &Outcome) {
 fn begin(lab: &mut Lab, fault: Fault) -> anyhow::Result<(u64, Option<Stream>)> {
     let change = match fault {
         Fault::Delay => Change {
-            delay_ns: Some(30_000_000),
+            delay_ns: Some(FAULT_NS),
             ..Change::default()
         },
         // Twice on a round trip: 25 ms in the mean, and three of four keep to 32: not much of a delay.
@@ -298,18 +364,18 @@ fn fill(lab: &mut Lab) -> anyhow::Result<Stream> {
     Stream::start(lab, &spec)
 }
 
-/// Weights of the group at the caller's gateway, by gateway; `None`: plain routes.
-type Weights = Option<Vec<(u32, u32)>>;
+/// Members of a group at the caller's gateway with their weights; `None`: plain routes.
+type Weights = Option<Vec<v1::Member>>;
 
-fn weights(lab: &Lab) -> anyhow::Result<Weights> {
+fn weights(lab: &Lab, name: &str) -> anyhow::Result<Weights> {
     let tables = lab.agent(lab.plan.node(ENTRY)?)?.tables()?;
-    let name = dmsc_wire::NameBuf::parse(NAME)?;
-    let prefix = tables.prefixes.iter().find(|p| p.name == name.as_bytes());
-    let prefix = prefix.with_context(|| format!("{ENTRY} has no {NAME}"))?;
+    let encoded = dmsc_wire::NameBuf::parse(name)?;
+    let mut prefixes = tables.prefixes.iter();
+    let prefix = prefixes.find(|p| p.name == encoded.as_bytes());
+    let prefix = prefix.with_context(|| format!("{ENTRY} has no {name}"))?;
     let group = tables.groups.iter().find(|g| g.id == prefix.group);
-    let group = group.with_context(|| format!("{ENTRY} has no group of {NAME}"))?;
-    let all = group.members.iter().map(|m| (m.gateway, m.weight));
-    Ok(group.weighted.then(|| all.collect()))
+    let group = group.with_context(|| format!("{ENTRY} has no group of {name}"))?;
+    Ok(group.weighted.then(|| group.members.clone()))
 }
 
 fn is_plain(weights: &Weights) -> bool {
@@ -317,18 +383,19 @@ fn is_plain(weights: &Weights) -> bool {
 }
 
 fn is_away(weights: &Weights) -> bool {
-    let of_worse = |all: &Vec<(u32, u32)>| all.iter().all(|(g, w)| *g != WORSE || *w == 0);
-    weights.as_ref().is_some_and(of_worse)
+    let is_away = |member: &v1::Member| member.gateway != WORSE || member.weight == 0;
+    weights.as_ref().is_some_and(|all| all.iter().all(is_away))
 }
 
 fn wait_for(
     lab: &Lab,
+    name: &str,
     what: &str,
     limit: Duration,
     is: impl Fn(&Weights) -> bool,
 ) -> anyhow::Result<()> {
-    wait::until(&format!("{what} for {NAME} at {ENTRY}"), limit, || {
-        let now = weights(lab)?;
+    wait::until(&format!("{what} for {name} at {ENTRY}"), limit, || {
+        let now = weights(lab, name)?;
         anyhow::ensure!(is(&now), "weights are {now:?}");
         Ok(Some(()))
     })

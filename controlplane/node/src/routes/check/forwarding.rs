@@ -129,6 +129,7 @@ impl Checker<'_> {
                 gateway: member.gateway,
                 metric: member.metric,
                 weight: member.weight,
+                delay_weight: 0,
             });
         }
         let group = v1::Group {

@@ -267,13 +267,23 @@ impl Inner {
         if wanted.shares.len() > MAX_MEMBERS {
             return Err(HandError::Many(wanted.shares.len()));
         }
-        let mut nodes: Vec<NodeId> = wanted.shares.iter().map(|share| share.gateway).collect();
-        nodes.sort_unstable();
-        if let Some(pair) = nodes.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(HandError::Twice(pair[0]));
+        let mut shares = wanted.shares.clone();
+        shares.sort_unstable_by_key(|share| (share.gateway, share.topology));
+        // A member may have a share by metric and one by delay.
+        let twice = shares.windows(2).find(|pair| {
+            pair[0].gateway == pair[1].gateway
+                && (pair[0].topology == pair[1].topology
+                    || pair.iter().any(|share| share.weight == 0))
+        });
+        if let Some(pair) = twice {
+            return Err(HandError::Twice(pair[0].gateway));
         }
         let members = group.considered();
-        if let Some(node) = nodes.into_iter().find(|node| !members.contains(node)) {
+        if let Some(node) = shares
+            .iter()
+            .map(|share| share.gateway)
+            .find(|node| !members.contains(node))
+        {
             return Err(HandError::NoMember {
                 node,
                 prefix,

@@ -25,6 +25,8 @@ pub(super) struct Look {
     pub hop_limit: u8,
     pub class: u8,
     pub ecn: u8,
+    /// It goes by delay, whatever its class.
+    pub by_delay: bool,
     /// Its gateway is not in the packet: the name says which.
     pub by_name: bool,
     /// Where it goes; [`NodeId::NONE`]: not known, or not known yet.
@@ -42,6 +44,7 @@ impl Look {
         hop_limit: 0,
         class: 0,
         ecn: 0,
+        by_delay: false,
         by_name: false,
         gateway: NodeId::NONE,
         domain: Domain(0),
@@ -50,16 +53,16 @@ impl Look {
 
     #[inline(always)]
     pub fn topology(&self) -> Topology {
-        Topology::for_class(self.class)
+        Topology::of(self.class, self.by_delay)
     }
 
-    /// What the choice of a way depends on.
+    /// What the choice of a member depends on.
     #[inline]
     pub fn call(&self) -> Call {
         Call {
             domain: self.domain,
             flow: self.flow,
-            topology: self.topology(),
+            topology: Topology::for_class(self.class),
             came_over: Some(self.came),
             excluded: NodeId::NONE,
         }
@@ -202,6 +205,8 @@ impl<'a> Looker<'a> {
             hop_limit: glance.hop_limit,
             class: glance.class.0,
             ecn,
+            // Of a call that is placed here it is decided here.
+            by_delay: glance.by_delay && !by_name,
             by_name,
             gateway,
             domain: glance.domain,

@@ -16,6 +16,7 @@ use dmsc_fib::{Gateway, PathKind, PrefixMatch};
 use dmsc_wire::{AttachmentId, NodeId, patch};
 
 use super::Env;
+use crate::choose::Destination;
 use crate::counters::EventKind;
 use crate::frame::Frame;
 use crate::meter::Station;
@@ -102,12 +103,13 @@ fn leave_all<F: Frame>(
                 let Some(member) = found.and_then(|found| other_member(env, found, look)) else {
                     break;
                 };
-                let entry = env.chooser.gateway(member, look.topology());
+                look.by_delay = member.by_delay;
+                let entry = env.chooser.gateway(member.gateway, look.topology());
                 let Some(found) = entry.and_then(|gateway| ways.find(env, gateway, look)) else {
                     break;
                 };
-                look.gateway = member;
-                (member, found)
+                look.gateway = member.gateway;
+                (member.gateway, found)
             }
         };
         if !leave(frame, look, look.by_name.then_some(gateway), way) {
@@ -123,7 +125,7 @@ fn leave_all<F: Frame>(
 
 /// The member that a call goes to now, unless this router delivers it, which is for the stages.
 #[cold]
-fn other_member(env: &Env<'_>, found: &PrefixMatch, look: &Look) -> Option<NodeId> {
+fn other_member(env: &Env<'_>, found: &PrefixMatch, look: &Look) -> Option<Destination> {
     let (member, hop) = env.chooser.member_and_hop(found, &look.call())?;
     hop.map(|_| member)
 }
@@ -209,5 +211,6 @@ fn stamp(packet: &mut [u8], look: &Look, resolved: Option<NodeId>) {
     patch::set_hop_limit(packet, look.hop_limit - 1);
     if let Some(gateway) = resolved {
         patch::set_destination(packet, gateway, AttachmentId::ANY);
+        patch::set_by_delay(packet, look.by_delay);
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use dmsc_fib::AdjacencyId;
+use dmsc_proto::v1;
 use dmsc_wire::{Domain, Flags, FlowLabel, Kind, PacketBuilder};
 
 use super::*;
 use crate::frame::PlainFrame;
 use crate::packet::Verdict;
-use crate::stage::testing::{World, name};
+use crate::stage::testing::{World, name, op};
 
 fn from_router(world: &World, port: usize, packet: &[u8]) -> PlainFrame {
     let (source, own) = (format!("10.0.{port}.2"), format!("10.0.{port}.1"));
@@ -26,7 +27,7 @@ fn bits(seed: &mut u64) -> u64 {
 fn some_packet(seed: &mut u64) -> Vec<u8> {
     let names = [
         "/far",
-        "/far/x/yy",
+        "/both/x/yy",
         "/shop/b",
         "/nobody",
         "/dmsc/4",
@@ -55,8 +56,10 @@ fn some_packet(seed: &mut u64) -> Vec<u8> {
     if kind == Kind::EchoRequest && bits(seed).is_multiple_of(2) {
         builder = builder.record_slots(2);
     }
-    if bits(seed).is_multiple_of(4) {
-        builder = builder.flag(Flags::PINNED);
+    for flag in [Flags::PINNED, Flags::BY_DELAY] {
+        if bits(seed).is_multiple_of(4) {
+            builder = builder.flag(flag);
+        }
     }
     let mut packet = builder.to_vec().expect("packet");
     if bits(seed).is_multiple_of(4) {
@@ -65,12 +68,48 @@ fn some_packet(seed: &mut u64) -> Vec<u8> {
     packet
 }
 
+/// Gateways 4 and 5 by delay, too, and `/both` at them, with a share by delay of one.
+fn both_topologies() -> Vec<v1::Op> {
+    use v1::op::Op as O;
+    let gateway = |gateway, hop, alternate| {
+        op(O::PutGateway(v1::Gateway {
+            topology: 1,
+            gateway,
+            metric: 900,
+            next_hops: vec![hop],
+            link_protecting: alternate,
+            ..Default::default()
+        }))
+    };
+    let member = |gateway, delay_weight| v1::Member {
+        gateway,
+        metric: 30,
+        weight: 10,
+        delay_weight,
+    };
+    vec![
+        gateway(4, 2, 1),
+        gateway(5, 2, 0),
+        op(O::PutGroup(v1::Group {
+            id: 3,
+            members: vec![member(4, 5), member(5, 10)],
+            weighted: true,
+        })),
+        op(O::PutPrefix(v1::Prefix {
+            domain: 1,
+            name: name("/both").as_bytes().to_vec(),
+            group: 3,
+        })),
+    ]
+}
+
 #[test]
 fn what_it_does_the_stages_would_have_done() {
     let mut world = World::new();
     world.attach(2, &["/shop/b"]);
+    world.apply(&both_topologies());
     let mut seed = 0x9E37_79B9_7F4A_7C15;
-    let mut done = 0;
+    let (mut done, mut by_delay) = (0, 0);
     for round in 0..40_000 {
         let port = round % 2;
         let up = |id| {
@@ -105,12 +144,14 @@ fn what_it_does_the_stages_would_have_done() {
             Verdict::Send(port) => {
                 assert_eq!(*exit, port, "round {round}");
                 assert_eq!(express[0].bytes(), outcome.frame.bytes(), "round {round}");
+                by_delay += usize::from(outcome.header().flags.contains(Flags::BY_DELAY));
                 done += 1;
             }
             other => panic!("round {round}: sent, but the stages say {other:?}"),
         }
     }
     assert!(done > 5_000, "{done} alike");
+    assert!(by_delay > 500, "{by_delay} by delay");
 }
 
 #[test]

@@ -119,6 +119,7 @@ pub fn serve(prefix: &str, gateway: u32) -> Vec<Op> {
             gateway,
             metric: 10,
             weight: 1,
+            delay_weight: 0,
         }],
         weighted: false,
     };

@@ -15,6 +15,7 @@ pub(super) fn requests(cases: &mut Cases) {
         &bytes,
         &[(1, &[0x03]), (3, &[0x07]), (38, &[0xff, 0xff])],
     );
+    cases.accepted("by-delay", &bytes, &[(1, &[0x02])]);
     let mut padded = bytes.clone();
     padded.extend([0xee; 16]);
     cases.accepted("trailing-bytes", &padded, &[]);
