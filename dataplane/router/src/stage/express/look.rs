@@ -25,7 +25,9 @@ pub(super) struct Look {
     pub hop_limit: u8,
     pub class: u8,
     pub ecn: u8,
-    /// It goes by delay, whatever its class.
+    /// By which it goes.
+    pub topology: Topology,
+    /// A call that is placed here goes by delay, whatever its class.
     pub by_delay: bool,
     /// Its gateway is not in the packet: the name says which.
     pub by_name: bool,
@@ -44,6 +46,7 @@ impl Look {
         hop_limit: 0,
         class: 0,
         ecn: 0,
+        topology: Topology::Metric,
         by_delay: false,
         by_name: false,
         gateway: NodeId::NONE,
@@ -51,9 +54,12 @@ impl Look {
         flow: FlowLabel(0),
     };
 
+    /// It is placed at a gateway here.
     #[inline(always)]
-    pub fn topology(&self) -> Topology {
-        Topology::of(self.class, self.by_delay)
+    pub fn place(&mut self, gateway: NodeId, by_delay: bool) {
+        self.gateway = gateway;
+        self.by_delay = by_delay;
+        self.topology = Topology::of(self.class, by_delay);
     }
 
     /// What the choice of a member depends on.
@@ -205,8 +211,8 @@ impl<'a> Looker<'a> {
             hop_limit: glance.hop_limit,
             class: glance.class.0,
             ecn,
-            // Of a call that is placed here it is decided here.
-            by_delay: glance.by_delay && !by_name,
+            topology: Topology::of(glance.class.0, glance.by_delay),
+            by_delay: false,
             by_name,
             gateway,
             domain: glance.domain,

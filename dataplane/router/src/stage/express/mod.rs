@@ -73,7 +73,7 @@ struct Done {
 fn find_gateways<'a>(env: &Env<'a>, looks: &[Look], gateways: &mut [Option<&'a Gateway>; BATCH]) {
     for (gateway, look) in gateways.iter_mut().zip(looks) {
         if look.gateway.is_some() {
-            *gateway = env.chooser.gateway(look.gateway, look.topology());
+            *gateway = env.chooser.gateway(look.gateway, look.topology);
         }
     }
 }
@@ -103,12 +103,11 @@ fn leave_all<F: Frame>(
                 let Some(member) = found.and_then(|found| other_member(env, found, look)) else {
                     break;
                 };
-                look.by_delay = member.by_delay;
-                let entry = env.chooser.gateway(member.gateway, look.topology());
+                look.place(member.gateway, member.by_delay);
+                let entry = env.chooser.gateway(member.gateway, look.topology);
                 let Some(found) = entry.and_then(|gateway| ways.find(env, gateway, look)) else {
                     break;
                 };
-                look.gateway = member.gateway;
                 (member.gateway, found)
             }
         };

@@ -54,8 +54,7 @@ pub(super) fn run<F: Frame>(env: &Env<'_>, frames: &[F], looks: &mut [Look]) -> 
         if let Some((group, slot)) = group {
             let gateway = group.first(*slot);
             if gateway != env.chooser.node {
-                look.gateway = gateway;
-                look.by_delay = group.first_by_delay(*slot);
+                look.place(gateway, group.first_by_delay(*slot));
             }
         }
     }
