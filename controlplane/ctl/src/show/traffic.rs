@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dmsc_proto::Page as _;
 use dmsc_proto::v1::{ListTrafficReply, ListTrafficRequest, ServiceTraffic};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -36,9 +37,15 @@ struct PrefixView {
     requests: u64,
     packets_per_second: f64,
     members: Vec<MemberView>,
-    /// From request to response at this gateway; `null`: none was measured.
-    p50_us: Option<f64>,
-    p99_us: Option<f64>,
+    #[serde(flatten)]
+    times: TimesView,
+}
+
+/// From request to response at this gateway; `null`: none was measured.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct TimesView {
+    p50_us: Option<u64>,
+    p99_us: Option<u64>,
     answers: u64,
 }
 
@@ -155,21 +162,6 @@ fn prefix(before: &ServiceTraffic, now: &ServiceTraffic, seconds: f64) -> Prefix
         }
     };
     let members = now.members.iter().map(member);
-    let known: BTreeMap<u32, u64> = before
-        .latency
-        .iter()
-        .map(|bucket| (bucket.from_us, bucket.count))
-        .collect();
-    // Middles of the buckets, by time.
-    let latency: Vec<(f64, u64)> = now
-        .latency
-        .iter()
-        .map(|bucket| {
-            let count = known.get(&bucket.from_us).copied().unwrap_or(0);
-            let middle = (f64::from(bucket.from_us) + f64::from(bucket.to_us)) / 2.0;
-            (middle, bucket.count.saturating_sub(count))
-        })
-        .collect();
     let packets = now.packets.saturating_sub(before.packets);
     PrefixView {
         domain: now.domain,
@@ -179,21 +171,29 @@ fn prefix(before: &ServiceTraffic, now: &ServiceTraffic, seconds: f64) -> Prefix
         requests: now.requests.saturating_sub(before.requests),
         packets_per_second: packets as f64 / seconds,
         members: members.filter(|one| one.packets > 0).collect(),
-        p50_us: quantile(&latency, 0.5),
-        p99_us: quantile(&latency, 0.99),
-        answers: latency.iter().map(|(_, count)| count).sum(),
+        times: times(before, now),
     }
 }
 
-/// The time that this share of the answers does not exceed.
-fn quantile(latency: &[(f64, u64)], share: f64) -> Option<f64> {
-    let all: u64 = latency.iter().map(|(_, count)| count).sum();
-    let wanted = ((all as f64 * share).ceil() as u64).max(1);
-    let mut seen = 0;
-    latency.iter().find_map(|(middle, count)| {
-        seen += count;
-        (seen >= wanted).then_some(*middle)
-    })
+/// Of the answers of the interval, each in the middle of its bucket.
+fn times(before: &ServiceTraffic, now: &ServiceTraffic) -> TimesView {
+    // Three digits, many more than buckets have; the bounds are constants that it takes.
+    let Ok(mut histogram) = Histogram::<u64>::new_with_bounds(1, u32::MAX.into(), 3) else {
+        return TimesView::default();
+    };
+    for bucket in &now.latency {
+        let known = before.latency.iter();
+        let mut known = known.filter(|known| known.from_us == bucket.from_us);
+        let known = known.next().map_or(0, |known| known.count);
+        let middle = u64::from(bucket.from_us).midpoint(bucket.to_us.into());
+        histogram.saturating_record_n(middle, bucket.count.saturating_sub(known));
+    }
+    let at = |share| (!histogram.is_empty()).then(|| histogram.value_at_quantile(share));
+    TimesView {
+        p50_us: at(0.5),
+        p99_us: at(0.99),
+        answers: histogram.len(),
+    }
 }
 
 fn grid(view: &TrafficView) -> Grid {
@@ -208,7 +208,8 @@ fn grid(view: &TrafficView) -> Grid {
     ]);
     for prefix in &view.prefixes {
         // Times are known of the prefix, not of each member: they stand in its first row.
-        let mut times = [figure(prefix.p50_us, 0), figure(prefix.p99_us, 0)];
+        let times = [prefix.times.p50_us, prefix.times.p99_us];
+        let mut times = times.map(|time| figure(time.map(|us| us as f64), 0));
         for member in &prefix.members {
             let [p50, p99] = std::mem::take(&mut times);
             grid.row([
@@ -274,7 +275,9 @@ mod tests {
         };
         assert_eq!(prefix.prefix, "/a");
         assert_eq!((prefix.packets, prefix.packets_per_second), (1_000, 500.0));
-        assert_eq!((prefix.p50_us, prefix.p99_us), (Some(98.0), Some(1_032.0)));
+        let told = &prefix.times;
+        assert_eq!((told.p50_us, told.p99_us), (Some(98), Some(1_032)));
+        assert_eq!(told.answers, 1_100);
         assert_eq!(prefix.members[0].bytes, 100_000);
         // The prefix was forgotten and came again; the dataplane began anew.
         for now in [reading(7, 9, 150, 3_000_000_000), reading(8, 3, 150, 5)] {
@@ -282,6 +285,7 @@ mod tests {
         }
         let quiet = difference(&before, &before);
         assert_eq!(quiet.prefixes, []);
-        assert_eq!(quantile(&[], 0.5), None);
+        let silent = ServiceTraffic::default();
+        assert_eq!(times(&silent, &silent), TimesView::default());
     }
 }

@@ -42,6 +42,57 @@ fn least(micros: u32) -> u32 {
 mod tests {
     use super::*;
 
+    /// Percentiles of the buckets beside those of HdrHistogram with three digits, of the same times.
+    fn compare(distribution: &str, micros: impl Fn(u64) -> f64) {
+        let mut latency = Latency::default();
+        let mut exact = hdrhistogram::Histogram::<u64>::new(3).expect("three digits");
+        for n in 0..100_000 {
+            let ns = (micros(n) * 1_000.0) as u64;
+            latency.add(ns);
+            exact.record(ns / 1_000).expect("grows");
+        }
+        assert_eq!(latency.count(), exact.len());
+        for share in [0.5, 0.9, 0.99, 0.999] {
+            let wanted = (exact.len() as f64 * share).ceil() as u64;
+            let mut seen = 0;
+            let mut buckets = latency.buckets();
+            let (from, to, _) = buckets
+                .find(|(_, _, count)| {
+                    seen += count;
+                    seen >= wanted
+                })
+                .expect("one bucket has it");
+            let (exact, width) = (exact.value_at_quantile(share), to - from);
+            let near = u64::from(from.saturating_sub(width))..u64::from(to + width);
+            assert!(
+                near.contains(&exact),
+                "{distribution}, {share}: {from} to {to} us, {exact} us"
+            );
+        }
+    }
+
+    /// From 0 to 1, the same in every run (SplitMix64).
+    fn unit(n: u64) -> f64 {
+        let mut bits = n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((bits ^ (bits >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    #[test]
+    fn percentiles_are_those_of_hdrhistogram_within_a_bucket() {
+        // About normal: the sum of twelve.
+        let normal = |n| (0..12).map(|part| unit(n * 12 + part)).sum::<f64>() - 6.0;
+        compare("uniform", |n| unit(n) * 50_000.0);
+        compare("log-normal", |n| (6.0 + 0.8 * normal(n)).exp());
+        // One call in seven waits for something.
+        compare("bimodal", |n| match n % 7 {
+            0 => 20_000.0 + 1_500.0 * normal(n),
+            _ => 180.0 + 25.0 * normal(n),
+        });
+        compare("a few microseconds", |n| 20.0 * unit(n));
+    }
+
     #[test]
     fn a_bucket_is_at_most_a_sixteenth_wide() {
         for micros in [
