@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 use crate::adjacency::Neighbour;
 use crate::mac::MacAddress;
 use crate::outer::Outer;
+use crate::silence::Silence;
 
 /// Where a pod sends from and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +70,10 @@ pub struct Attachment {
     pub neighbour: Arc<Neighbour>,
     /// False once the pod's kernel said that nobody listens, or the process that shared its memory went; true again when it sends or registers.
     pub reachable: Arc<AtomicBool>,
+    /// It is detached when it has not been heard of for so many ms; 0 = it never is.
+    pub lease_ms: u32,
+    /// Whether it answers probes.
+    pub silence: Silence,
 }
 
 impl Attachment {

@@ -132,6 +132,8 @@ named! {
         AlternateUsed => "alternate-used",
         /// Delivered to an attachment here.
         LocalDelivery => "local-delivery",
+        /// A probe that this gateway answered for a pod that answers none.
+        AnsweredForPod => "answered-for-pod",
         /// Resolved by name here.
         NameResolved => "name-resolved",
         /// Given to the kernel.

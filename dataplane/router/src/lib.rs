@@ -40,6 +40,7 @@ pub mod publisher;
 pub mod quality;
 pub mod rig;
 pub mod shared;
+pub mod silence;
 pub mod stage;
 pub mod start;
 pub mod tables;

@@ -34,7 +34,7 @@ pub enum Verdict {
     Forward(AdjacencyId, bool),
     /// To a pod here.
     Deliver(AttachmentId),
-    /// To this router itself, under its own name.
+    /// To this router itself: under its own name, or a probe that it answers for a pod.
     Own,
     /// A hello of a neighbour.
     Hello(AdjacencyId),

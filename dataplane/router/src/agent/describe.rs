@@ -109,6 +109,18 @@ pub fn attachment(shared: &Shared, attachment: &Attachment, generation: u64) -> 
         }
         .into(),
         generation,
+        lease_ms: attachment.lease_ms,
+        probes: probes(attachment).into(),
+    }
+}
+
+fn probes(attachment: &Attachment) -> &'static str {
+    if attachment.silence.is_broken() {
+        "answered"
+    } else if attachment.silence.is_proven() {
+        "silent"
+    } else {
+        ""
     }
 }
 

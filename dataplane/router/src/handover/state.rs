@@ -221,10 +221,16 @@ impl State {
                 adjacency.neighbour.learn(mac, now);
             }
         }
-        for message in told.attachments.iter().filter(|a| a.state == "unreachable") {
+        for message in &told.attachments {
             let id = AttachmentId(u16::try_from(message.id).unwrap_or(0));
-            if let Some(attachment) = tables.attachments.get(id) {
+            let Some(attachment) = tables.attachments.get(id) else {
+                continue;
+            };
+            if message.state == "unreachable" {
                 attachment.reachable.store(false, Relaxed);
+            }
+            if message.probes == "answered" {
+                attachment.silence.break_it();
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::attachment::{Attachment, Endpoint, NameSet};
 use crate::config::Role;
 use crate::mac::MacAddress;
 use crate::outer::{Outer, UdpPath};
+use crate::silence::Silence;
 
 /// Time that an attachment id rests before another endpoint gets it (design §3).
 pub(super) const REST: Duration = Duration::from_secs(120);
@@ -183,6 +184,8 @@ impl Programmer {
             outer,
             neighbour,
             reachable,
+            lease_ms: given.lease_ms,
+            silence: Silence::default(),
         }));
         for (place, until) in former {
             Arc::make_mut(&mut draft.attachments).put_former(id, place, until);

@@ -55,6 +55,10 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
     }
     context.header = Some(header);
     context.origin = Origin::Pod(attachment.id);
+    if header.kind == Kind::Probe {
+        // Whatever becomes of the answer: it knows probes.
+        attachment.silence.break_it();
+    }
     if !attachment.is_up() && current.is_some() {
         // Whoever sends is there, whatever its kernel said before.
         attachment

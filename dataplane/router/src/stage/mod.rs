@@ -9,6 +9,7 @@ pub mod express;
 pub mod parse;
 pub mod resolve;
 pub mod rewrite;
+pub mod stand_in;
 
 #[cfg(test)]
 mod by_delay;

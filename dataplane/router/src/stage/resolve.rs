@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use dmsc_fib::{LookupKey, PathKind, PrefixMatch, Topology};
 use dmsc_wire::{AttachmentId, ErrorCode, FIXED_LEN, Flags, Header, Kind, NodeId, patch};
 
-use super::Env;
+use super::{Env, stand_in};
 use crate::attachment::Attachment;
 use crate::choose::{Call, router_of};
 use crate::counters::{DropReason, EventKind};
@@ -366,6 +366,10 @@ fn deliver<F: Frame>(
         if !env.chooser.tables.allows(header.domain, caller, callee) {
             return context.refuse(DropReason::Denied, ErrorCode::Denied, 0);
         }
+    }
+    if header.kind == Kind::Probe && stand_in::answers(env, context, header, packet, attachment) {
+        context.verdict = Verdict::Own;
+        return;
     }
     let (gateway, id) = (env.chooser.node, attachment.id);
     if header.destination_attachment != id {

@@ -10,7 +10,7 @@ use dmsc_wire::{
 };
 
 use crate::observe::Rig;
-use crate::rig::{Pod, name, need_ports};
+use crate::rig::{Dataplane, Pod, name, need_ports};
 
 /// Answers the next packet, a question, as the library of pods does.
 fn answer(pod: &Pod, health: ProbeHealth) -> (Vec<u8>, Header) {
@@ -111,6 +111,99 @@ fn routers_and_pods_answer_with_their_own_time_and_state() {
         ..probe("/dmsc/2")
     });
     assert!(status.contains("neither record_slots"), "{status}");
+}
+
+#[test]
+fn a_gateway_answers_for_a_pod_that_is_there_and_answers_no_probes() {
+    need_ports!();
+    let rig = Rig::new();
+    let [here, there] = &rig.gateways;
+    here.agent.apply(crate::rig::pair::serve("/shop/b", 2));
+    let pod = rig.attach(1, &["/shop/b"]);
+    let attachment = || there.agent.dump().attachments.remove(0);
+    let lease = |lease_ms| {
+        let attachment = Op::Attach(v1::Attachment {
+            lease_ms,
+            ..attachment()
+        });
+        there.agent.apply(vec![attachment]);
+    };
+    let pinned = v1::EchoRequest {
+        gateway: 2,
+        attachment: pod.id.into(),
+        ..probe("/shop/b")
+    };
+    // Goes to the pod, which says nothing.
+    let unanswered = |gateway: &Dataplane, request: &v1::EchoRequest| {
+        let request = v1::EchoRequest {
+            timeout_ms: 100,
+            ..request.clone()
+        };
+        let kind = match request.probe {
+            true => Kind::Probe,
+            false => Kind::EchoRequest,
+        };
+        assert_eq!(gateway.agent.echo(request).remove(0).error, "timeout");
+        assert_eq!(pod.answer().1.kind, kind);
+    };
+    // As long as a lease it may be dead, and silence is the truth; whatever others ask.
+    for (lease_ms, told) in [(60_000, ""), (0, ""), (50, "silent")] {
+        lease(lease_ms);
+        unanswered(here, &pinned);
+        for _ in 0..4 {
+            unanswered(here, &probe("/shop/b"));
+            unanswered(there, &pinned);
+        }
+        let attachment = attachment();
+        assert_eq!(
+            (attachment.probes.as_str(), attachment.lease_ms),
+            (told, lease_ms)
+        );
+    }
+    let (link, own) = (there.agent.counters("link"), probe("/shop/b/v1"));
+    for gateway in [here, there] {
+        let reply = gateway.agent.echo(own.clone()).remove(0);
+        assert!(reply.answered && !reply.state_known, "{reply:?}");
+        assert_eq!((reply.gateway, reply.attachment), (2, 0));
+        assert_eq!(reply.name, name("/shop/b/v1").as_bytes());
+    }
+    assert!(pod.answer_within(Duration::from_millis(50)).is_none());
+    // The question ended here, and the answer was made here: each once.
+    let after = there.agent.settled("link", link.rx);
+    assert!(after.consumed > link.consumed && after.originated > link.originated);
+    // The second was asked here, and what is made here counts with the first port.
+    assert_eq!(there.agent.events("link", "answered-for-pod"), 2);
+    // Everything else is delivered, and so is what the gateway itself asks of this very pod.
+    let echo = v1::EchoRequest {
+        probe: false,
+        ..probe("/shop/b")
+    };
+    unanswered(here, &echo);
+    unanswered(there, &pinned);
+    let reply = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| there.agent.echo(pinned.clone()).remove(0));
+        answer(&pod, ProbeHealth::Healthy);
+        asked.join().expect("a reply")
+    });
+    assert!(reply.answered && reply.state_known, "{reply:?}");
+    // It answers by now: when it does not, something is wrong with it, also for the process that takes over.
+    assert_eq!(attachment().probes, "answered");
+    unanswered(here, &probe("/shop/b"));
+    let next = there.successor();
+    assert_eq!(next.agent.dump().attachments[0].probes, "answered");
+    // What is attached anew may be another program; what is attached no more is nobody.
+    let attached = v1::Attachment {
+        id: 0,
+        ..next.agent.dump().attachments.remove(0)
+    };
+    next.agent.apply(vec![Op::Attach(attached)]);
+    assert_eq!(next.agent.dump().attachments[0].probes, "");
+    next.agent.apply(vec![Op::Detach(pod.id.into())]);
+    let reply = here.agent.echo(v1::EchoRequest {
+        timeout_ms: 100,
+        ..probe("/shop/b")
+    });
+    assert!(!reply[0].answered);
 }
 
 #[test]
