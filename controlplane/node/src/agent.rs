@@ -248,16 +248,8 @@ impl Agent {
         lease: &Lease,
         patience: Duration,
     ) -> Result<Option<bool>, AgentError> {
-        let request = timed(v1::EchoRequest {
-            domain: lease.domain.0,
-            name: lease.source_name.as_bytes().to_vec(),
-            count: 1,
-            timeout_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
-            gateway: self.greeting.node,
-            attachment: u32::from(lease.attachment.0),
-            ..Default::default()
-        });
-        let reply = self.client.echo(request).await;
+        let request = self.to_pod(lease, patience);
+        let reply = self.client.echo(timed(request)).await;
         let mut replies = reply.map_err(AgentError::call("Echo"))?.into_inner();
         let answer = replies.message().await.map_err(AgentError::call("Echo"))?;
         Ok(answer.and_then(|answer| match answer.error.as_str() {
@@ -265,6 +257,31 @@ impl Agent {
             "timeout" | "no-route" => Some(false),
             _ => None,
         }))
+    }
+
+    /// One probe (type 6) to an attachment of this gateway. The dataplane itself notes whether such are answered, and answers them itself for a pod that never does.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn question(&mut self, lease: &Lease, patience: Duration) -> Result<(), AgentError> {
+        let request = v1::EchoRequest {
+            probe: true,
+            ..self.to_pod(lease, patience)
+        };
+        self.first_answer(request).await.map(|_| ())
+    }
+
+    /// One echo to an attachment of this gateway, under its own name.
+    fn to_pod(&self, lease: &Lease, patience: Duration) -> v1::EchoRequest {
+        v1::EchoRequest {
+            domain: lease.domain.0,
+            name: lease.source_name.as_bytes().to_vec(),
+            count: 1,
+            timeout_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
+            gateway: self.greeting.node,
+            attachment: u32::from(lease.attachment.0),
+            ..Default::default()
+        }
     }
 
     /// The first answer to an echo or a probe; `None` if there was none.

@@ -115,6 +115,8 @@ impl Lease {
             serves: self.told_serves().iter().map(bytes).collect(),
             owns: vec![bytes(&self.source_name)],
             class_limit: u32::from(self.class_limit),
+            // Detaching takes its time, too.
+            lease_ms: u32::try_from((LEASE + REFRESH).as_millis()).unwrap_or(u32::MAX),
             ..Default::default()
         }
     }

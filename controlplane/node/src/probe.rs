@@ -1,4 +1,5 @@
-//! Asks each attachment of a gateway whether it still answers: an echo that the dataplane sends, pinned to it.
+//! Asks each attachment of a gateway whether it still answers: an echo that the dataplane sends, pinned to it. Seldom a probe (type 6) as well, by which
+//! the dataplane finds out for which pods it has to answer those.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::clock::wall_ms;
 use crate::handle::Handle;
-use crate::lease::{Lease, LeaseId};
+use crate::lease::{Lease, LeaseId, REFRESH};
 use crate::registrar::attach;
 
 /// Unanswered probes in a row, after which a pod is taken for gone.
@@ -25,6 +26,7 @@ struct Record {
     /// Only who ever answered is judged: a pod may know no echo.
     answered: bool,
     probed: Option<Instant>,
+    questioned: Option<Instant>,
 }
 
 impl Record {
@@ -46,11 +48,33 @@ fn turns(records: &HashMap<LeaseId, Record>, leases: Vec<Lease>) -> (Vec<Lease>,
     (fast, failed)
 }
 
+/// At most `room` leases whose turn it is to be asked by a probe: several times in the time of a lease.
+fn to_question(
+    records: &mut HashMap<LeaseId, Record>,
+    leases: &[Lease],
+    room: usize,
+) -> Vec<Lease> {
+    let now = Instant::now();
+    let mut due = |lease: &&Lease| {
+        let record = records.entry(lease.id).or_default();
+        let rests = |at| now.duration_since(at) < REFRESH;
+        let is_due = lease.answers && !record.questioned.is_some_and(rests);
+        if is_due {
+            record.questioned = Some(now);
+        }
+        is_due
+    };
+    let due = leases.iter().filter(|lease| due(lease));
+    due.take(room).cloned().collect()
+}
+
 /// Never ends by itself.
 pub async fn probe(handle: Handle) {
     let mut records: HashMap<LeaseId, Record> = HashMap::new();
     // Over several rounds, if need be.
     let mut seldom = JoinSet::new();
+    // Nobody here waits for their answers.
+    let mut questions = JoinSet::new();
     loop {
         let interval = handle.query(|node| {
             node.config
@@ -75,6 +99,12 @@ pub async fn probe(handle: Handle) {
         let Some(agent) = agent else { continue };
         while let Some(done) = seldom.try_join_next() {
             note(&handle, &mut records, Some(done)).await;
+        }
+        while questions.try_join_next().is_some() {}
+        let room = AT_ONCE.saturating_sub(questions.len());
+        for lease in to_question(&mut records, &leases, room) {
+            let mut agent = agent.clone();
+            questions.spawn(async move { agent.question(&lease, interval).await });
         }
         let ask = |lease: Lease| {
             let mut agent = agent.clone();
@@ -181,6 +211,7 @@ mod tests {
             missed,
             answered,
             probed: Some(start + Duration::from_secs(after)),
+            questioned: None,
         };
         // 1 is new, 2 answers, 3 missed one; 4 is gone since it answered, and 6,400 never did.
         let mut records = HashMap::from([
@@ -197,5 +228,22 @@ mod tests {
         assert_eq!(ids(&fast), [1, 2, 3]);
         assert_eq!(failed.len(), SELDOM);
         assert_eq!(ids(&failed[..3]), [4, 6_499, 6_498]);
+    }
+
+    #[test]
+    fn everybody_who_answers_is_asked_by_a_probe_in_turn() {
+        let mut leases: Vec<Lease> = (1..=4).map(lease).collect();
+        leases[1].answers = false;
+        let mut records = HashMap::new();
+        let mut turn = || {
+            let asked = to_question(&mut records, &leases, 2);
+            asked.iter().map(|lease| lease.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(turn(), [1, 3]);
+        assert_eq!(turn(), [4]);
+        assert!(turn().is_empty());
+        let record = records.get_mut(&LeaseId(3)).unwrap();
+        record.questioned = record.questioned.and_then(|at| at.checked_sub(REFRESH));
+        assert_eq!(to_question(&mut records, &leases, 2)[0].id, LeaseId(3));
     }
 }
