@@ -1,6 +1,7 @@
 //! `probe NAME`: how good the way to a service is, and how the service says it is, measured now.
 
 use dmsc_proto::v1::EchoReply;
+use dmsc_wire::Name;
 use serde::Serialize;
 
 use crate::agent::Agent;
@@ -24,7 +25,30 @@ struct AnswerView {
     gateway: Option<u32>,
     attachment: Option<u32>,
     name: Option<String>,
+    /// `router`; of a service `instance`, or `gateway` for an instance that answers no probes.
+    answered_by: Option<Answerer>,
     error: Option<String>,
+}
+
+/// Who says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Answerer {
+    Router,
+    Instance,
+    Gateway,
+}
+
+impl Answerer {
+    fn of(reply: &EchoReply) -> Option<Self> {
+        let is_router = Name::from_bytes(&reply.name).is_ok_and(Name::is_reserved);
+        let who = match reply.attachment {
+            _ if is_router => Self::Router,
+            0 => Self::Gateway,
+            _ => Self::Instance,
+        };
+        reply.answered.then_some(who)
+    }
 }
 
 impl From<&EchoReply> for AnswerView {
@@ -40,6 +64,7 @@ impl From<&EchoReply> for AnswerView {
             gateway: answered.then_some(reply.gateway),
             attachment: answered.then_some(reply.attachment),
             name: name_or_null(&reply.name),
+            answered_by: Answerer::of(reply),
             error: (!reply.error.is_empty()).then(|| reply.error.clone()),
         }
     }
@@ -108,6 +133,8 @@ struct SummaryView {
     health: Option<&'static str>,
     /// Mean of the answers that said it.
     load_permille: Option<u64>,
+    /// Of the answers, how many a gateway gave for an instance that answers no probes.
+    answered_by_gateway: u64,
     /// What to do about what is missing.
     hint: Option<String>,
 }
@@ -122,6 +149,7 @@ struct Tally {
     variations_ns: Vec<u64>,
     loads: Vec<u64>,
     health: Option<&'static str>,
+    by_gateway: u64,
     /// Answers that took no time at all are echo replies.
     stamped: bool,
 }
@@ -142,6 +170,7 @@ impl echo::Tally for Tally {
             self.variations_ns.push(round_trip.abs_diff(before));
         }
         self.round_trips_ns.push(round_trip);
+        self.by_gateway += u64::from(Answerer::of(reply) == Some(Answerer::Gateway));
         self.stamped |= reply.residence_ns > 0;
         if reply.state_known {
             self.health = health(reply);
@@ -170,6 +199,11 @@ impl echo::Tally for Tally {
             ))
         } else if !self.stamped {
             Some("this dataplane or the other end is of a release without probes: these are round trips of echo requests, the answerer's own time is in them".into())
+        } else if self.by_gateway > 0 {
+            Some(format!(
+                "the instance answers no probes: its gateway answered for it, {} times, and times are of the way to there. It is of an older release; `dmscctl ping {name}` goes all the way",
+                self.by_gateway
+            ))
         } else {
             None
         };
@@ -185,6 +219,7 @@ impl echo::Tally for Tally {
             delay_variation: Spread::of(self.variations_ns),
             health: self.health,
             load_permille: self.loads.iter().sum::<u64>().checked_div(loads),
+            answered_by_gateway: self.by_gateway,
             hint,
         }
     }
@@ -214,6 +249,9 @@ fn line(reply: &EchoReply) -> String {
     }
     let state = match health(reply) {
         Some(health) => format!(", {health}, load {}", percent(reply.load_permille.into())),
+        None if Answerer::of(reply) == Some(Answerer::Gateway) => {
+            ", for an instance that answers no probes".into()
+        }
         None => String::new(),
     };
     format!(
@@ -240,6 +278,8 @@ fn text(summary: &SummaryView) -> String {
     }
     match (summary.health, summary.load_permille) {
         (Some(health), Some(load)) => text += &format!("\n{health}, load {}", percent(load)),
+        // The hint says it.
+        _ if summary.answered_by_gateway > 0 => {}
         _ if summary.answered > 0 => {
             text += "\nhealth and load are not told: a router says nothing of itself, and a pod of an older release neither"
         }
@@ -307,6 +347,36 @@ mod tests {
         tally.add(&EchoReply::default());
         let text_of = |tally: Tally| text(&tally.summary("/shop/b".into()));
         assert!(text_of(tally).contains("dmscctl explain /shop/b"));
+        let mut tally = Tally::default();
+        let by_gateway = EchoReply {
+            attachment: 0,
+            health: 0,
+            load_permille: 0,
+            state_known: false,
+            ..answer(2, 223_400)
+        };
+        assert_eq!(
+            line(&by_gateway),
+            "answer from /shop/b at gateway 4: seq=2 rtt=0.213 ms, residence 0.010 ms, for an instance that answers no probes"
+        );
+        tally.add(&by_gateway);
+        let json = serde_json::to_value(AnswerView::from(&by_gateway)).expect("JSON");
+        assert_eq!(json["answered_by"], "gateway");
+        let text = text_of(tally);
+        assert!(
+            text.contains("its gateway answered for it, 1 times") && !text.contains("not told"),
+            "{text}"
+        );
+        for (name, who) in [
+            (&b"\x04dmsc\x017"[..], Answerer::Router),
+            (b"\x04shop", Answerer::Instance),
+        ] {
+            let reply = EchoReply {
+                name: name.to_vec(),
+                ..answer(0, 100)
+            };
+            assert_eq!(Answerer::of(&reply), Some(who));
+        }
         let mut tally = Tally::default();
         tally.add(&EchoReply {
             residence_ns: 0,

@@ -14,7 +14,7 @@ use crate::text::parse_name;
 /// `probe NAME`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  dmscctl probe /shop/b                  delay, delay variation, loss; health and load as the instance says them\n  dmscctl probe /shop/b --pin 4          the instance at gateway 4, whatever routes and policies say\n  dmscctl probe /dmsc/7 --count 100      the way to a router, which says nothing of itself\n  dmscctl --json probe /shop/b | jq 'select(.kind == \"summary\").delay_variation.p95_ns'\n\nThe probe starts at this router. Round trips are without the time that the answerer had it; delay variation is the difference of consecutive round trips (RFC 3393, RFC 5481). Load is calls under way of what there is room for. Exit status 1 when no probe was answered."
+    after_help = "Examples:\n  dmscctl probe /shop/b                  delay, delay variation, loss; health and load as the instance says them\n  dmscctl probe /shop/b --pin 4          the instance at gateway 4, whatever routes and policies say\n  dmscctl probe /dmsc/7 --count 100      the way to a router, which says nothing of itself\n  dmscctl --json probe /shop/b | jq 'select(.kind == \"summary\").delay_variation.p95_ns'\n\nThe probe starts at this router. Round trips are without the time that the answerer had it; delay variation is the difference of consecutive round trips (RFC 3393, RFC 5481). Load is calls under way of what there is room for. For an instance that is there and answers no probes, which is known after it has not for the time of its lease, its gateway answers and says so. Exit status 1 when no probe was answered."
 )]
 pub struct ProbeArgs {
     /// Name to probe: of a service such as /shop/cart, or /dmsc/ and a node id

@@ -25,6 +25,8 @@ pub struct AttachmentView {
     identity: String,
     /// "up", "unreachable" or "unresolved".
     pub state: String,
+    /// "answered" or "silent": its gateway answers for it; `null`: not known yet.
+    probes: Option<String>,
     class_limit: u32,
     generation: u64,
     serves: Vec<String>,
@@ -44,6 +46,7 @@ impl From<Attachment> for AttachmentView {
             domain: attachment.domain,
             identity: attachment.identity,
             state: attachment.state,
+            probes: Some(attachment.probes).filter(|word| !word.is_empty()),
             class_limit: attachment.class_limit,
             generation: attachment.generation,
         }
@@ -87,7 +90,7 @@ pub async fn run(agent: &mut Agent, output: &mut Output) -> Result<(), Failure> 
 
 fn grid(view: &AttachmentsView) -> Grid {
     let mut grid = Grid::new(&[
-        ">id", "port", "endpoint", ">domain", "identity", "state", "serves", "owns",
+        ">id", "port", "endpoint", ">domain", "identity", "state", "probes", "serves", "owns",
     ]);
     for attachment in &view.attachments {
         grid.row([
@@ -97,6 +100,7 @@ fn grid(view: &AttachmentsView) -> Grid {
             attachment.domain.to_string(),
             or_dash(&attachment.identity),
             or_dash(&attachment.state),
+            or_dash(attachment.probes.as_deref().unwrap_or_default()),
             some(&attachment.serves),
             some(&attachment.owns),
         ]);
