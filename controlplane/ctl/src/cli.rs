@@ -247,7 +247,7 @@ pub struct EchoArgs {
     /// The way there.
     #[command(flatten)]
     pub way: WayArgs,
-    /// Class: 0 to 5 take the least metric, 6 and 7 the least delay
+    /// Class: 0 to 5 take the least metric, unless a policy says otherwise, 6 and 7 the least delay
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7), value_name = "CLASS")]
     pub class: u32,
     /// Bytes of payload
@@ -328,12 +328,15 @@ pub struct ExplainArgs {
     /// Flow label: selects among equal choices
     #[arg(long, default_value = "0", value_parser = parse_flow, value_name = "LABEL")]
     pub flow: u32,
-    /// Class: 0 to 5 take the least metric, 6 and 7 the least delay
+    /// Class: 0 to 5 take the least metric, unless a policy says otherwise, 6 and 7 the least delay
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7), value_name = "CLASS")]
     pub class: u32,
     /// Destination gateway as if stamped already; 0 = resolve the name
     #[arg(long, default_value_t = 0, value_name = "NODE")]
     pub gateway: u32,
+    /// It says that it goes by the topology of least delay; with --gateway and --in-port
+    #[arg(long, requires = "gateway", requires = "in_port")]
+    pub by_delay: bool,
     /// Port the packet came in by; without it, it starts at this router
     #[arg(long, value_name = "PORT")]
     pub in_port: Option<String>,

@@ -159,6 +159,7 @@ pub async fn run(cli: &Cli, args: &ExplainArgs, output: &mut Output) -> Result<u
         class: args.class,
         destination_gateway: args.gateway,
         in_port: args.in_port.clone().unwrap_or_default(),
+        by_delay: args.by_delay,
     };
     let reply = agent.client.explain(request).await?.into_inner();
     let matched = name(&reply.matched_prefix);
@@ -336,6 +337,7 @@ mod tests {
             flow: 7,
             class: 0,
             gateway: 0,
+            by_delay: false,
             in_port: None,
         }
     }

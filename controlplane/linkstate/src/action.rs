@@ -48,9 +48,9 @@ pub enum Alarm {
 /// Which metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topology {
-    /// Classes 0–5.
+    /// Classes 0–5, but for what a policy sends by delay.
     Metric,
-    /// Classes 6–7.
+    /// Classes 6–7, and what a policy sends so.
     Delay,
 }
 

@@ -176,7 +176,7 @@ async fn a_policy_moves_weights_until_it_is_over_and_what_is_none_moves_nothing(
 
 #[tokio::test]
 async fn the_operator_sees_what_is_held_and_what_becomes_of_it() {
-    let place = Place::new(34).await;
+    let place = Place::new(36).await;
     let eve = place
         .net
         .credentials(&"operator/view/eve".parse().unwrap(), "eve");
@@ -489,7 +489,7 @@ async fn a_center_that_the_root_took_back_is_obeyed_no_more() {
 /// Gateway 1 alone, with a pod of its own that serves /shop/a; tells a center.
 #[tokio::test]
 async fn a_center_hears_how_the_services_of_a_gateway_are() {
-    let net = Net::new(34);
+    let net = Net::new(37);
     let authorities = format!("authorities = [\"{}:35032\"]\n", net.address(9));
     let centers = format!("[scheduling]\ncenters = [\"{}:35034\"]\n", net.address(8));
     net.write(1, "sg", &[], &(authorities + &centers));
@@ -562,7 +562,7 @@ async fn service(
 
 #[tokio::test]
 async fn reports_say_what_is_left_of_the_links_on_the_way() {
-    let place = Place::new(35).await;
+    let place = Place::new(38).await;
     let folder = credentials(&place.net, "scsc1");
     let mut center = Center::start(&place.net, 8, &folder, true);
     let mut decoder = Decoder::new(NodeId(1));

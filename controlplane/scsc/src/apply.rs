@@ -115,7 +115,7 @@ impl PlainMember {
         self.by_metric || self.by_delay
     }
 
-    /// In the topology that is wanted, if there is a way in it, else in the other: classes fall back nowhere on the way.
+    /// In the topology that is wanted, if there is a way in it, else in the other: on the way nothing falls back.
     fn placed(&self, weight: u16, wanted: Topology) -> Placed {
         let topology = match wanted {
             Topology::Delay if self.by_delay => Topology::Delay,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use dmsc_wire::NodeId;
+
 use crate::pair::LinkKey;
 
 /// All of a gateway's calls to a group, in the unit of shares.
@@ -25,6 +27,8 @@ const MATERIAL_SHARE: f64 = 0.1;
 /// What is known of one member on one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
+    /// Whose way it is.
+    pub member: NodeId,
     /// Share that it has now, of [`WHOLE`].
     pub now: u16,
     /// Share that plain routes give it.
@@ -57,15 +61,20 @@ impl Candidate {
     /// Less is better: measured latency, and what queueing at the member makes of it as it fills (1 / (1 − load)).
     #[must_use]
     pub fn score(&self) -> f64 {
+        self.score_at(self.delay_us.into())
+    }
+
+    fn score_at(&self, delay_us: f64) -> f64 {
         let room = 1.0 - f64::from(self.load_permille.min(950)) / 1_000.0;
-        f64::from(self.delay_us) / room
+        delay_us / room
     }
 
     /// The score for the order in which places are filled.
     fn rank(&self) -> f64 {
-        match (self.score(), self.by_delay) {
-            (score, false) => score,
-            (score, true) => score + (score * DETOUR).max(DETOUR_US),
+        let delay_us = f64::from(self.delay_us);
+        match self.by_delay {
+            false => self.score(),
+            true => self.score_at(delay_us + (delay_us * DETOUR).max(DETOUR_US)),
         }
     }
 
@@ -73,14 +82,48 @@ impl Candidate {
         self.known && !self.avoid
     }
 
-    /// Share that keeps the member's load within its limit, if load follows share.
-    fn most(&self) -> u16 {
+    /// Of a share `now` what keeps the member's load within its limit, if load follows share.
+    fn most(&self, now: u16) -> u16 {
         if self.load_limit == 0 || self.load_permille == 0 {
             return WHOLE;
         }
-        let now = u64::from(self.now.max(100));
+        let now = u64::from(now.max(100));
         let most = now * u64::from(self.load_limit) / u64::from(self.load_permille);
         u16::try_from(most).unwrap_or(WHOLE).min(WHOLE)
+    }
+}
+
+/// How much more members can do: what moves from one way of a member to the other changes nothing for it.
+struct Capacity<'a> {
+    candidates: &'a [Candidate],
+}
+
+impl Capacity<'_> {
+    /// Of all ways of the member of `at`.
+    fn sum(&self, at: usize, of: impl Fn(usize) -> u16) -> u16 {
+        let member = self.candidates[at].member;
+        let own = (0..self.candidates.len()).filter(|&one| self.candidates[one].member == member);
+        own.fold(0, |sum: u16, one| sum.saturating_add(of(one)))
+    }
+
+    /// What the member of `at` has now, on all its ways.
+    fn now(&self, at: usize) -> u16 {
+        self.sum(at, |one| self.candidates[one].now)
+    }
+
+    /// What the member of `at`, which is not overloaded, can have on all its ways: what it has, or more if its load says so.
+    fn most(&self, at: usize) -> u16 {
+        let now = self.now(at);
+        self.candidates[at].most(now).max(now)
+    }
+
+    /// What it can be given besides what `shares` gives it. One without any share says nothing of what a share costs it.
+    fn left(&self, at: usize, shares: &[u16]) -> u16 {
+        let most = match self.now(at) {
+            0 => WHOLE,
+            _ => self.most(at),
+        };
+        most.saturating_sub(self.sum(at, |one| shares[one]))
     }
 }
 
@@ -135,7 +178,7 @@ pub fn target(
     for (share, candidate) in shares.iter_mut().zip(candidates) {
         let keep = match () {
             () if candidate.avoid => 0,
-            () if candidate.overloaded => (*share).min(candidate.most()),
+            () if candidate.overloaded => (*share).min(candidate.most(*share)),
             () => *share,
         };
         loose += *share - keep;
@@ -149,11 +192,12 @@ pub fn target(
         .iter()
         .map(|candidate| fits(promises.left(now, candidate), rate_kbps))
         .collect();
+    let capacity = Capacity { candidates };
     // Home first: what plain routes would do, where that is good again.
     if loose > 0 || off_plain {
         for at in 0..candidates.len() {
             let candidate = &candidates[at];
-            let home = candidate.plain.min(candidate.most());
+            let home = candidate.plain.min(capacity.most(at));
             if !candidate.usable() || !candidate.clean || candidate.overloaded || home <= shares[at]
             {
                 continue;
@@ -161,14 +205,18 @@ pub fn target(
             let mut wanted = u16::try_from(room[at])
                 .unwrap_or(WHOLE)
                 .min(home - shares[at]);
-            let from_loose = wanted.min(loose);
+            let from_loose = wanted.min(loose).min(capacity.left(at, &shares));
             loose -= from_loose;
             shares[at] += from_loose;
             occupy(candidates, &mut room, at, from_loose);
             wanted -= from_loose;
             for other in 0..candidates.len() {
                 let more = shares[other].saturating_sub(candidates[other].plain);
-                let take = wanted.min(more);
+                let most = match candidates[other].member == candidate.member {
+                    true => wanted,
+                    false => wanted.min(capacity.left(at, &shares)),
+                };
+                let take = most.min(more);
                 if other != at && take > 0 {
                     shares[other] -= take;
                     shares[at] += take;
@@ -198,14 +246,9 @@ fn spread(candidates: &[Candidate], shares: &mut [u16], loose: &mut u16, room: &
         a.rank().total_cmp(&b.rank())
     });
     for at in order {
-        let most = match candidates[at].now {
-            // A member without any share says nothing of what a share costs it.
-            0 => WHOLE,
-            _ => candidates[at].most(),
-        };
         let take = (*loose)
             .min(u16::try_from(room[at]).unwrap_or(WHOLE))
-            .min(most.saturating_sub(shares[at]));
+            .min(Capacity { candidates }.left(at, shares));
         shares[at] += take;
         occupy(candidates, room, at, take);
         *loose -= take;

@@ -21,6 +21,7 @@ fn candidate() -> impl Strategy<Value = Candidate> {
     (flags, figures).prop_map(|([known, avoid, clean, busy, by_delay], figures)| {
         let (delay_us, misses, available_kbps, load_permille, link) = figures;
         Candidate {
+            member: NodeId(link),
             now: 0,
             plain: 0,
             by_delay,
@@ -93,4 +94,77 @@ proptest! {
         }
         prop_assert_eq!(shares, wanted);
     }
+}
+
+/// A member on one way, good, at a load of 70 of at most 60 to 80 %.
+fn way(member: u32, by_delay: bool, delay_us: u32, now: u16, plain: u16) -> Candidate {
+    Candidate {
+        member: NodeId(member),
+        now,
+        plain,
+        by_delay,
+        known: true,
+        avoid: false,
+        clean: true,
+        delay_us,
+        misses: 0.0,
+        available_kbps: u64::MAX,
+        narrowest: LinkKey::default(),
+        load_permille: 700,
+        overloaded: false,
+        load_limit: 600,
+    }
+}
+
+fn bad(way: Candidate) -> Candidate {
+    Candidate {
+        avoid: true,
+        clean: false,
+        misses: 1.0,
+        ..way
+    }
+}
+
+#[test]
+fn a_way_to_the_same_member_costs_it_nothing() {
+    let wanted = |all: &[Candidate]| target(all, 1_000, NOW, &Promises::default());
+    // Whatever its load, in each step.
+    for now in [0, 250, 500, 750] {
+        let away = [
+            bad(way(4, false, 60_000, WHOLE - now, WHOLE)),
+            way(4, true, 900, now, 0),
+        ];
+        assert_eq!(wanted(&away), [0, WHOLE], "from {now}");
+        let back = [
+            way(4, false, 700, now, WHOLE),
+            way(4, true, 900, WHOLE - now, 0),
+        ];
+        assert_eq!(wanted(&back), [WHOLE, 0], "from {now}");
+    }
+    // Another member gets no more than it can do.
+    let other = [
+        bad(way(4, false, 60_000, 500, 500)),
+        way(5, false, 900, 500, 500),
+    ];
+    assert_eq!(wanted(&other), [500, 500]);
+}
+
+#[test]
+fn another_topology_must_be_better_by_something_that_counts() {
+    let first_choice = |metric_us, delay_us| {
+        let all = [
+            bad(way(4, false, 60_000, WHOLE, WHOLE)),
+            way(4, true, delay_us, 0, 0),
+            way(5, false, metric_us, 0, 0),
+        ];
+        let shares = target(&all, 1_000, NOW, &Promises::default());
+        shares.iter().position(|share| *share > 0)
+    };
+    assert_eq!(
+        first_choice(900, 400),
+        Some(2),
+        "half a millisecond is chance"
+    );
+    assert_eq!(first_choice(40_000, 38_000), Some(2), "a twentieth");
+    assert_eq!(first_choice(40_000, 30_000), Some(1));
 }

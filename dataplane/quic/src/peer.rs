@@ -146,3 +146,36 @@ impl Peer {
         self.unreachable.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_as_the_last_request_came() {
+        let name = NameBuf::parse("/shop/a").expect("a name");
+        let caller = Caller {
+            gateway: NodeId(1),
+            attachment: AttachmentId(2),
+            name: name.clone(),
+            called: name.clone(),
+        };
+        let peer = Peer::new(Role::Caller(caller), FlowLabel(1));
+        for by_delay in [true, false] {
+            for class in 0..8 {
+                let class = Class(class);
+                let treatment = Treatment { class, by_delay };
+                peer.called_with(treatment);
+                assert_eq!(peer.answers_with(), Some(treatment));
+            }
+        }
+        let instance = Role::Instance {
+            name,
+            wanted: None,
+            pin: OnceLock::new(),
+        };
+        let peer = Peer::new(instance, FlowLabel(1));
+        peer.called_with(Class(5).into());
+        assert_eq!(peer.answers_with(), None);
+    }
+}

@@ -144,9 +144,31 @@ impl<'a> Chooser<'a> {
         } else if member.gateway == self.node {
             self.local(found, call.flow).is_some()
         } else {
-            let there = Destination::of(member, call);
-            self.next_hop(there.gateway, &call.towards(there)).is_some()
+            self.way(member, call).is_some()
         }
+    }
+
+    /// The way to a member at another gateway. By delay where the policy says so and there is such a way now, else as the class says: whoever chooses the
+    /// member says in the packet by which topology it goes.
+    #[inline]
+    fn way(&self, member: &Member, call: &Call) -> Option<(Destination, (AdjacencyId, PathKind))> {
+        let there = Destination::of(member, call);
+        let hop = self.next_hop(there.gateway, &call.towards(there));
+        match hop {
+            Some(hop) => Some((there, hop)),
+            None if there.by_delay => {
+                let there = Destination::by_class(member.gateway);
+                self.next_hop(there.gateway, call).map(|hop| (there, hop))
+            }
+            None => None,
+        }
+    }
+
+    /// Whether there is such a gateway, in any topology.
+    #[inline]
+    pub fn knows(&self, gateway: NodeId) -> bool {
+        let mut all = Topology::ALL.into_iter();
+        all.any(|topology| self.gateway(gateway, topology).is_some())
     }
 
     /// Where a call to `found` goes: the group decides; without a group only this gateway's own pods answer.
@@ -158,7 +180,10 @@ impl<'a> Chooser<'a> {
         };
         let eligible = |member: &Member| self.is_reachable(member, found, call);
         let member = self.tables.fib.group(group)?.select(call.flow, eligible)?;
-        Some(Destination::of(member, call))
+        if member.gateway == self.node || member.delay_weight == 0 {
+            return Some(Destination::by_class(member.gateway));
+        }
+        self.way(member, call).map(|(there, _)| there)
     }
 
     /// How many of the flows of calls to `found` that were placed at a gateway already go there by delay.
@@ -180,24 +205,24 @@ impl<'a> Chooser<'a> {
         let Some(group) = found.value.group else {
             return self.member(found, call).map(|here| (here, None));
         };
-        let seen = Cell::new((NodeId::NONE, None));
+        let seen = Cell::new(None);
         let eligible = |member: &Member| {
             if member.gateway == self.node || member.gateway == call.excluded {
                 return self.is_reachable(member, found, call);
             }
-            let there = Destination::of(member, call);
-            let hop = self.next_hop(there.gateway, &call.towards(there));
-            seen.set((member.gateway, hop));
-            hop.is_some()
+            let way = self.way(member, call);
+            seen.set(way);
+            way.is_some()
         };
         let member = self.tables.fib.group(group)?.select(call.flow, eligible)?;
-        let there = Destination::of(member, call);
-        let hop = match seen.get() {
-            (asked, hop) if asked == there.gateway => hop,
-            _ if there.gateway == self.node => None,
-            _ => self.next_hop(there.gateway, &call.towards(there)),
-        };
-        Some((there, hop))
+        if member.gateway == self.node {
+            return Some((Destination::by_class(self.node), None));
+        }
+        let seen = seen
+            .get()
+            .filter(|(there, _)| there.gateway == member.gateway);
+        let (there, hop) = seen.or_else(|| self.way(member, call))?;
+        Some((there, Some(hop)))
     }
 
     /// Longest-prefix match of one name.

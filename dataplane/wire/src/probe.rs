@@ -299,6 +299,7 @@ mod tests {
             .destination(cart.as_name())
             .source(router.as_name())
             .request_id(RequestId(9))
+            .flag(Flags::BY_DELAY | Flags::IDEMPOTENT)
             .source_gateway(NodeId(1))
             .option(crate::OptionType(0x01), b"opaque")
             .payload(&payload)
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(back.destination_name(&out), Some(router.as_name()));
         assert_eq!(
             (back.destination_gateway, back.source_attachment, back.flags),
-            (NodeId(1), AttachmentId(7), Flags::PINNED)
+            (NodeId(1), AttachmentId(7), Flags::PINNED | Flags::BY_DELAY)
         );
         let probe = Probe::decode(back.payload(&out)).expect("a probe");
         assert!(!probe.is_question());

@@ -16,7 +16,7 @@ pub enum NodeShow {
     Nodes,
     /// Links of the network with what they are like as their nodes measure; own ones with hello, session and messages
     #[command(
-        after_help = "measured, varies: one way, half of the round trip of probes; classes 6 and 7 go by \"delay us\", which is configured.\nloss: of what the peer sends to the node, over a minute; that of the other direction is in the peer's line.\ncapacity, left: towards the peer; \"-\" where nobody knows: give capacity_mbps to the port or capacity_kbps to the adjacency.\nFigures change here after 10 %, ten points of load, or two minutes."
+        after_help = "measured, varies: one way, half of the round trip of probes; classes 6 and 7, and what a policy sends so, go by \"delay us\", which is configured.\nloss: of what the peer sends to the node, over a minute; that of the other direction is in the peer's line.\ncapacity, left: towards the peer; \"-\" where nobody knows: give capacity_mbps to the port or capacity_kbps to the adjacency.\nFigures change here after 10 %, ten points of load, or two minutes."
     )]
     Links,
     /// Link-state database: every object with its sequence and lifetime

@@ -32,7 +32,7 @@ pub struct ProbeArgs {
     /// The way there.
     #[command(flatten)]
     pub way: WayArgs,
-    /// Class: 0 to 5 take the least metric, 6 and 7 the least delay
+    /// Class: 0 to 5 take the least metric, 6 and 7 the least delay; a policy may say by delay for a name
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=7), value_name = "CLASS")]
     pub class: u32,
 }

@@ -1,4 +1,4 @@
-//! Nodes that are reached by other links by delay than by metric: only there the choice of a topology is one.
+//! Nodes to or from which other links lead by delay than by metric: only there the choice of a topology is one.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,8 +7,14 @@ use dmsc_wire::NodeId;
 use super::Engine;
 use crate::spf::{Cost, Graph, LinkId, spf_by};
 
-/// Nodes of which the ways of least delay are not the ways of least metric.
+/// Nodes of which the ways of least delay are not the ways of least metric, there or back: answers go by the topology of their calls.
 pub fn apart(graph: &Graph, root: NodeId) -> BTreeSet<NodeId> {
+    let mut nodes = there(graph, root);
+    nodes.append(&mut there(&graph.reversed(), root));
+    nodes
+}
+
+fn there(graph: &Graph, root: NodeId) -> BTreeSet<NodeId> {
     let by_metric = ways(graph, root, Cost::Metric);
     let by_delay = ways(graph, root, Cost::Delay);
     by_delay
@@ -36,7 +42,7 @@ fn ways(graph: &Graph, root: NodeId, cost: Cost) -> HashMap<NodeId, u64> {
         for edge in graph.edges(node) {
             if paths.distance(edge.to) == Some(distance + edge.cost(cost)) {
                 let LinkId(link) = edge.link;
-                let step = mix(u64::from(node.0) << 32 | u64::from(link));
+                let step = mix(u64::from(node.0) << 32 | u64::from(edge.to.0)) ^ u64::from(link);
                 let ways = found.entry(edge.to).or_default();
                 // A sum: in whichever order the last steps come.
                 *ways = ways.wrapping_add(mix(here ^ step));
@@ -54,7 +60,7 @@ fn mix(mut x: u64) -> u64 {
 }
 
 impl Engine {
-    /// Nodes that are reached by other links by delay than by metric; changes with [`Engine::links_version`].
+    /// Nodes to or from which other links lead by delay than by metric; changes with [`Engine::links_version`].
     #[must_use]
     pub fn apart(&self) -> BTreeSet<NodeId> {
         let graph = self.network.graph(self.config.node, &self.own.links);
@@ -106,6 +112,19 @@ mod tests {
         let mut direct = alike;
         direct[1].4 = 100;
         assert_eq!(nodes(&square(direct)), [3, 4, 5], "3 by delay through 4");
+    }
+
+    #[test]
+    fn the_way_back_counts_as_well() {
+        let mut graph = square([
+            (1, 1, 2, 10, 5),
+            (2, 1, 3, 10, 5),
+            (3, 2, 4, 10, 5),
+            (4, 3, 4, 10, 5),
+            (5, 4, 5, 10, 1),
+        ]);
+        graph.add_link_with_delay(LinkId(3), NodeId(4), NodeId(2), 10, 50);
+        assert_eq!(nodes(&graph), [4, 5], "there by both, back by 3 only");
     }
 
     #[test]

@@ -101,6 +101,22 @@ impl Graph {
         }
     }
 
+    /// The same with every direction turned round: shortest paths to a node are those from it there.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        let mut other = Self {
+            overloaded: self.overloaded.clone(),
+            ..Self::default()
+        };
+        for (from, edges) in &self.nodes {
+            other.add_node(*from);
+            for edge in edges {
+                other.add_link_with_delay(edge.link, edge.to, *from, edge.metric, edge.delay);
+            }
+        }
+        other
+    }
+
     /// Marks a node as overloaded: it is reached, but no path of others goes through it.
     pub fn set_overloaded(&mut self, node: NodeId, overloaded: bool) {
         if overloaded {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dmsc_proto::v1::operator_client::OperatorClient;
 use dmsc_proto::v1::*;
+use dmsc_scsc::Topology;
 use dmsc_wire::NameBuf;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -110,6 +111,29 @@ async fn by_hand_counts_until_it_is_unset_and_the_engine_goes_on_from_there() {
 }
 
 #[tokio::test]
+async fn a_member_may_have_a_share_in_each_topology() {
+    let scene = Scene::new();
+    let running = scene.center(1).await;
+    let mut gateway = scene.gateway(&running, 11).await;
+    gateway.second(GOOD_US).await;
+    gateway.next().await.expect("acknowledged");
+    let mut client = scene.operator(&running, "operate").await;
+    let mut both = wish(&[(1, 3), (1, 1)], 20_000);
+    both.shares[1].topology = 1;
+    client.set_policy(both).await.expect("set");
+    let (policy, _) = gateway.policy().await;
+    let shares = policy.shares.iter();
+    let shares: Vec<_> = shares
+        .map(|share| (share.gateway.0, share.weight, share.topology))
+        .collect();
+    let expected = [(1, 750, Topology::Metric), (1, 250, Topology::Delay)];
+    assert_eq!(shares, expected);
+    let decisions = client.show_decisions(DecisionsRequest { limit: 1 }).await;
+    let text = &decisions.expect("decisions").into_inner().decisions[0].text;
+    assert!(text.contains("75.0 % to 1, 25.0 % to 1 by delay"), "{text}");
+}
+
+#[tokio::test]
 async fn at_its_end_nothing_jumps_and_over_a_restart_it_stays() {
     let scene = Scene::new();
     let running = scene.center(1).await;
@@ -178,6 +202,12 @@ async fn mistakes_are_told_in_words_and_change_nothing() {
     wrong(&refused(&|it| it.shares[0].topology = 2).await, "topology");
     let twice = |it: &mut SetPolicyRequest| it.shares.push(it.shares[0]);
     wrong(&refused(&twice).await, "node 1 stands there twice");
+    let excluded_too = |it: &mut SetPolicyRequest| {
+        let mut by_delay = it.shares[0];
+        (by_delay.topology, by_delay.weight) = (1, 0);
+        it.shares.push(by_delay);
+    };
+    wrong(&refused(&excluded_too).await, "do not exclude it besides");
     for ttl in [0, 1_999, 3_600_001] {
         wrong(&refused(&|it| it.ttl_ms = ttl).await, "2s to 3600s");
     }

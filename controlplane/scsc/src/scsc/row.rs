@@ -196,6 +196,7 @@ impl Row {
         let shares = self.shares.iter().zip(&self.plain);
         let all = self.choices.iter().zip(shares);
         all.map(|(choice, (&now_share, &plain))| Candidate {
+            member: choice.member,
             now: now_share,
             plain,
             by_delay: choice.topology == Topology::Delay,

@@ -248,3 +248,28 @@ fn groups_that_cannot_be() {
     let empty = Group::new(Vec::new(), GroupPolicy::Nearest).unwrap();
     assert_eq!(choice(&empty, FlowLabel(1)), None);
 }
+
+#[test]
+fn the_share_by_delay_is_the_same_by_slot_by_flow_and_by_gateway() {
+    let mut members = [member(4, 10, 10), member(5, 10, 10)];
+    members[1].delay_weight = 5;
+    let group = weighted(&members);
+    let mut by_delay = 0;
+    for flow in labels() {
+        let slot = Slot::of(flow);
+        let selected = group.select(flow, |_| true).unwrap();
+        assert_eq!(selected.gateway, group.first(slot));
+        let takes = selected.by_delay().takes(flow);
+        assert_eq!(group.first_by_delay(slot), takes);
+        assert_eq!(group.share_by_delay(selected.gateway).takes(flow), takes);
+        by_delay += usize::from(takes);
+    }
+    // A half of a half.
+    let all = labels().count();
+    assert!(
+        (all / 5..all * 3 / 10).contains(&by_delay),
+        "{by_delay} of {all}"
+    );
+    assert!(group.share_by_delay(NodeId(6)).is_none());
+    assert!(group.share_by_delay(NodeId(4)).is_none());
+}

@@ -43,7 +43,14 @@ pub fn explain(
             "gateway {} was stamped by the caller",
             request.destination_gateway
         ));
-        Some(Destination::by_class(NodeId(request.destination_gateway)))
+        let gateway = NodeId(request.destination_gateway);
+        Some(Destination {
+            gateway,
+            by_delay: match from {
+                Origin::Router(_) => request.by_delay,
+                _ => pinned_by_delay(&chooser, name, &call, gateway),
+            },
+        })
     } else if let Some(router) = router_of(name.as_name()) {
         reply.chooser = "name of a router".into();
         reply
@@ -67,6 +74,23 @@ pub fn explain(
         remote(shared, &chooser, gateway, &call, &mut reply);
     }
     reply
+}
+
+/// Whether a call of a pod here that names its gateway itself goes there by delay.
+fn pinned_by_delay(chooser: &Chooser<'_>, name: &NameBuf, call: &Call, gateway: NodeId) -> bool {
+    let found = chooser.lookup(call.domain, name.as_name());
+    let share = found.map(|found| chooser.share_by_delay(&found, gateway));
+    let is_by_delay = share.is_some_and(|share| share.takes(call.flow));
+    is_by_delay
+        && chooser
+            .next_hop(
+                gateway,
+                &call.towards(Destination {
+                    gateway,
+                    by_delay: true,
+                }),
+            )
+            .is_some()
 }
 
 fn by_name(

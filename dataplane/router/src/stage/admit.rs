@@ -44,7 +44,7 @@ fn admit<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) {
         give_class(env, packet, &mut header);
     }
     // Which topology a call takes is for policies to say, not for pods; of an answer it is that of its call.
-    if header.kind.is_call() && header.flags.contains(Flags::BY_DELAY) {
+    if !is_answer(header.kind) && header.flags.contains(Flags::BY_DELAY) {
         header.flags.remove(Flags::BY_DELAY);
         patch::set_by_delay(packet, false);
     }

@@ -1,7 +1,12 @@
 //! Which topology packets take: that of their class, unless a policy wants the way of least delay.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use dmsc_fib::AdjacencyId;
 use dmsc_proto::v1;
-use dmsc_wire::{AttachmentId, Class, Domain, Flags, FlowLabel, Kind, NodeId, PacketBuilder};
+use dmsc_wire::{
+    AttachmentId, Class, Domain, Flags, FlowLabel, Kind, NodeId, PacketBuilder, Probe,
+};
 
 use super::testing::{Outcome, World, name, op, request};
 use crate::packet::Verdict;
@@ -117,14 +122,65 @@ fn an_answer_goes_as_its_call_came() {
     let world = world(7, 0);
     let (from, to) = (name("/id/2"), name("/far"));
     for (flag, expected) in [(Flags::NONE, METRIC), (Flags::BY_DELAY, DELAY)] {
-        let answer = PacketBuilder::new(Kind::Response)
-            .flag(flag)
+        let response = PacketBuilder::new(Kind::Response)
             .source(from.as_name())
             .destination(to.as_name())
-            .destination_gateway(NodeId(4))
             .destination_attachment(AttachmentId(9));
-        assert_eq!(way(&call(&world, answer)), expected);
+        // To a router only.
+        let payload = Probe::default().answered(1, 2, None).payload();
+        let router = name("/dmsc/4");
+        let probe = PacketBuilder::new(Kind::Probe)
+            .pinned()
+            .source(from.as_name())
+            .destination(router.as_name())
+            .payload(&payload);
+        for answer in [response, probe] {
+            let answer = answer.flag(flag).destination_gateway(NodeId(4));
+            assert_eq!(way(&call(&world, answer)), expected);
+        }
     }
+}
+
+#[test]
+fn while_the_way_by_delay_is_away_calls_go_by_class() {
+    let world = world(7, 7);
+    let (from, to) = (name("/id/2"), name("/far"));
+    let both = |world: &World| {
+        let pinned = request(&from, &to).pinned().destination_gateway(NodeId(4));
+        [
+            way(&call(world, request(&from, &to))),
+            way(&call(world, pinned)),
+        ]
+    };
+    assert_eq!(both(&world), [DELAY; 2]);
+    let adjacencies = world.programmer.tables().adjacencies.clone();
+    let by_delay = adjacencies.get(AdjacencyId(2)).expect("there");
+    by_delay.live.state.store(0, Relaxed);
+    assert_eq!(both(&world), [METRIC; 2]);
+    by_delay.live.state.store(2, Relaxed);
+    assert_eq!(both(&world), [DELAY; 2]);
+    // What others placed is theirs to place again.
+    let on_the_way = request(&from, &to)
+        .domain(Domain(1))
+        .flag(Flags::BY_DELAY | Flags::PINNED)
+        .destination_gateway(NodeId(4));
+    by_delay.live.state.store(0, Relaxed);
+    let outcome = world.from_router(1, &on_the_way.to_vec().expect("packet"));
+    assert!(matches!(outcome.context.verdict, Verdict::Drop(_)));
+}
+
+#[test]
+fn nothing_is_kept_of_gateways_that_there_are_not() {
+    let world = world(7, 7);
+    let (from, to) = (name("/id/2"), name("/far"));
+    for gateway in 1_000..1_100 {
+        let nowhere = request(&from, &to)
+            .pinned()
+            .destination_gateway(NodeId(gateway));
+        let outcome = call(&world, nowhere);
+        assert!(matches!(outcome.context.verdict, Verdict::Drop(_)));
+    }
+    assert!(world.traffic.tally.sums().is_empty());
 }
 
 #[test]

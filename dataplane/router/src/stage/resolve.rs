@@ -142,16 +142,26 @@ fn send_on<F: Frame>(
     header: &Header,
     gateway: NodeId,
 ) -> Option<Verdict> {
-    let call = placed_by_pod(frame, context, header);
+    // Nothing is kept of gateways that there are not.
+    let call = placed_by_pod(frame, context, header).filter(|_| env.chooser.knows(gateway));
     let known = call
         .as_ref()
         .map(|call| env.traffic.known(call, &env.chooser, gateway));
-    let by_delay = match &known {
+    let mut by_delay = match &known {
         Some(known) => known.is_by_delay(header.flow_label),
         None => header.flags.contains(Flags::BY_DELAY),
     };
-    let call_of = call_of(context, header, by_delay);
-    let (adjacency, path) = env.chooser.next_hop(gateway, &call_of)?;
+    let next_hop = |by_delay| {
+        let call = call_of(context, header, by_delay);
+        env.chooser.next_hop(gateway, &call)
+    };
+    let mut way = next_hop(by_delay);
+    // Who decides that a call goes by delay may decide otherwise while that way is away.
+    if way.is_none() && by_delay && known.is_some() {
+        by_delay = false;
+        way = next_hop(false);
+    }
+    let (adjacency, path) = way?;
     if let Some((call, known)) = call.zip(known) {
         env.traffic.placed(&call, &known);
         if by_delay != header.flags.contains(Flags::BY_DELAY) {

@@ -1,9 +1,11 @@
 //! Counts of one worker over one span: a bounded table of the prefixes and members that had traffic in it. What finds no room is counted as other.
 
 use std::cell::{Cell, RefCell};
+use std::hash::BuildHasher;
 
 use dmsc_fib::{DelayShare, PrefixMatch, RecordId};
 use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
+use hashbrown::DefaultHashBuilder;
 
 use super::accounts::{Answers, Sum};
 use super::{Entering, Target};
@@ -103,6 +105,8 @@ struct Place {
 pub struct Tally {
     sets: Box<[Set]>,
     known: Box<[Place]>,
+    /// Of what is known.
+    key: DefaultHashBuilder,
     rows: RefCell<Rows>,
     other: Slot,
     pub(super) answers: AnswerCells,
@@ -127,6 +131,7 @@ impl Default for Tally {
         Tally {
             sets: vec![Set::default(); SETS].into(),
             known: vec![Place::default(); KNOWN].into(),
+            key: DefaultHashBuilder::default(),
             rows: RefCell::new(Rows {
                 used: Vec::with_capacity(SLOTS),
                 names: Vec::with_capacity(NAMES),
@@ -263,7 +268,7 @@ impl Tally {
     /// Where packets with this name are counted that name their gateway themselves.
     #[inline]
     pub(super) fn known(&self, domain: Domain, name: Name<'_>, gateway: NodeId) -> Known<'_> {
-        let hash = hash(domain, name.as_bytes(), gateway);
+        let hash = hash(&self.key, domain, name.as_bytes(), gateway);
         Known {
             tally: self,
             place: &self.known[(hash >> 32) as usize % KNOWN],
@@ -416,16 +421,8 @@ impl Known<'_> {
     }
 }
 
-/// Not keyed: whoever makes two names of its own equal here counts its own packets for one of them. Never 0.
+/// With a key that nobody outside knows: names must not be made to be taken for those of others. Never 0.
 #[inline]
-fn hash(domain: Domain, name: &[u8], gateway: NodeId) -> u64 {
-    let mut sum = u64::from(domain.0) << 32 | u64::from(gateway.0);
-    let (words, rest) = name.as_chunks::<8>();
-    for word in words {
-        sum = spread(sum ^ u64::from_le_bytes(*word)).rotate_left(29);
-    }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let tail = u64::from_le_bytes(last) ^ (name.len() as u64) << 56;
-    spread(spread(sum ^ tail).rotate_left(29)) | 1
+fn hash(key: &DefaultHashBuilder, domain: Domain, name: &[u8], gateway: NodeId) -> u64 {
+    key.hash_one((u64::from(domain.0) << 32 | u64::from(gateway.0), name)) | 1
 }

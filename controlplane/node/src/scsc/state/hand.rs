@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dmsc_scsc::plan::WHOLE;
 use dmsc_scsc::policy::{MAX_MEMBERS, MAX_TTL};
-use dmsc_scsc::{GroupId, Order, Policy, PolicyId, Rank, ReplicaId, Share, hand};
+use dmsc_scsc::{GroupId, Order, Policy, PolicyId, Rank, ReplicaId, Share, Topology, hand};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use thiserror::Error;
 
@@ -75,7 +75,9 @@ pub enum HandError {
     #[error("share: every weight is 0; nobody would be left, so give one member at least 1")]
     Nobody,
     /// A member more than once.
-    #[error("share: node {0} stands there twice; give each member one weight")]
+    #[error(
+        "share: node {0} stands there twice; give each member one weight, or one by metric and one by delay, and do not exclude it besides"
+    )]
     Twice(NodeId),
     /// Too many.
     #[error("share: {0} of them; a policy has at most {MAX_MEMBERS}")]
@@ -320,7 +322,11 @@ fn thousandths(mut shares: Vec<Share>) -> Vec<Share> {
 fn told(policy: &Policy) -> String {
     let parts = policy.shares.iter().map(|share| {
         let (whole, tenth) = (share.weight / 10, share.weight % 10);
-        format!("{whole}.{tenth} % to {}", share.gateway)
+        let way = match share.topology {
+            Topology::Metric => "",
+            Topology::Delay => " by delay",
+        };
+        format!("{whole}.{tenth} % to {}{way}", share.gateway)
     });
     format!(
         "{} at gateway {}: {}; now {}; for {} s",
@@ -335,7 +341,6 @@ fn told(policy: &Policy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dmsc_scsc::Topology;
 
     #[test]
     fn thousandths_are_all_of_the_traffic() {
