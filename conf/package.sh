@@ -61,6 +61,7 @@ sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@DEPEN
     "$repository/conf/debian/control.in" >"$out/root/DEBIAN/control"
 install -m 0755 "$repository/conf/debian/postinst" "$out/root/DEBIAN/postinst"
 package=$out/dmsc_${version}_$architecture.deb
-dpkg-deb --root-owner-group --build "$out/root" "$package" >/dev/null
+# As Debian 12 reads it; xz takes minutes for what debuggers need of the programs' lines.
+dpkg-deb --root-owner-group -Zzstd -z9 --build "$out/root" "$package" >/dev/null
 rm -r "$out/root/DEBIAN"
 echo "$package"

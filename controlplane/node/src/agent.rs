@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dmsc_proto::v1::{self, dataplane_agent_client::DataplaneAgentClient};
 use dmsc_proto::{AGENT_VERSIONS, UnixSocketError, connect_unix};
-use dmsc_wire::{AttachmentId, NodeId};
+use dmsc_wire::{AttachmentId, Domain, NodeId};
 use thiserror::Error;
 use tonic::transport::Channel;
 
@@ -236,6 +236,21 @@ impl Agent {
     ) -> Result<v1::ListTrafficReply, AgentError> {
         let reply = self.client.list_traffic(timed(request)).await;
         Ok(reply.map_err(AgentError::call("ListTraffic"))?.into_inner())
+    }
+
+    /// How long calls took, as a pod of `domain` tells it.
+    ///
+    /// # Errors
+    /// When the agent does not answer, refuses, or is of a version without this.
+    pub(crate) async fn add_answers(
+        &mut self,
+        domain: Domain,
+        calls: Vec<v1::AnsweredCalls>,
+    ) -> Result<(), AgentError> {
+        let domain = domain.0;
+        let request = timed(v1::AddAnswersRequest { domain, calls });
+        let reply = self.client.add_answers(request).await;
+        reply.map(drop).map_err(AgentError::call("AddAnswers"))
     }
 
     /// Whether one echo to an attachment of this gateway is answered within `patience`; `None` if something else than the pod stood in the way,

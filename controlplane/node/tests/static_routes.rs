@@ -327,6 +327,30 @@ async fn pods_register_refresh_and_withdraw() {
     dataplane.tell(1, "unreachable").await;
     assert_eq!(next().await[0].2, "unreachable");
 
+    // What a pod tells of its calls is of its own domain, and the dataplane knows what is wrong with it.
+    let mut answered = async |lease, calls| {
+        let told = client.answered(v1::AnsweredRequest { lease, calls });
+        told.await.map_err(|status| status.code()).map(drop)
+    };
+    let calls = vec![v1::AnsweredCalls {
+        name: NameBuf::parse("/shop/a/v1").unwrap().as_bytes().to_vec(),
+        latency: vec![v1::LatencyBucket {
+            from_us: 320,
+            to_us: 336,
+            count: 7,
+        }],
+    }];
+    assert_eq!(answered(reply.lease, calls.clone()).await, Ok(()));
+    let wrong = answered(reply.lease, vec![]).await;
+    assert_eq!(wrong, Err(Code::InvalidArgument));
+    let unknown = answered(reply.lease ^ 1, calls.clone()).await;
+    assert_eq!(unknown, Err(Code::NotFound));
+    let domain = reply.domain;
+    assert_eq!(
+        dataplane.answers(),
+        [v1::AddAnswersRequest { domain, calls }]
+    );
+
     client
         .refresh(v1::RefreshRequest {
             lease: reply.lease,

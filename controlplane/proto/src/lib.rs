@@ -2,9 +2,11 @@
 //!
 //! Comments, limits and units of every message stand in `proto/dmsc/v1/*.proto`.
 
+mod latency;
 mod page;
 mod unix;
 
+pub use latency::Latency;
 pub use page::{Page, all_pages};
 pub use unix::{UnixSocketError, connect_unix};
 

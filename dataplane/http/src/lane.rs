@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use dmsc_pod::Pin;
 use dmsc_quic::{Connection, Connector, QuicError};
@@ -68,8 +69,10 @@ impl Under {
         let _ = self.connection.drain().await;
     }
 
-    pub fn answered(&self) {
+    /// A program answered a call after so long.
+    pub fn answered(&self, after: Duration) {
         self.answered.store(true, Relaxed);
+        self.connection.answered(after);
     }
 
     /// What it means for a call that HTTP failed with `source`; `unsent`: HTTP had not begun to send it.

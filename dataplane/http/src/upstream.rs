@@ -182,24 +182,26 @@ impl Upstream {
         sent: &AtomicBool,
     ) -> Result<Response<Answer>, Failed> {
         let (at, place) = (chosen.pin, self.place().await);
-        let (answer, carrier) = match protocol {
+        let (answer, carrier, begin) = match protocol {
             Protocol::H1 => {
                 let mut lane = self.lane(at, is_idempotent(request.method())).await?;
                 sent.store(true, Relaxed);
+                let begin = Instant::now();
                 let answer = lane.sender.try_send_request(request).await;
-                (answer, Carrier::H1(lane, self.h1.clone()))
+                (answer, Carrier::H1(lane, self.h1.clone()), begin)
             }
             Protocol::H2 => {
                 let mut lane = self.h2.take(&self.connector, &self.name, at).await?;
                 sent.store(true, Relaxed);
+                let begin = Instant::now();
                 let answer = lane.sender.try_send_request(request).await;
-                (answer, Carrier::H2(lane))
+                (answer, Carrier::H2(lane), begin)
             }
         };
         let under = carrier.under();
         match answer {
             Ok(answer) => {
-                under.answered();
+                under.answered(begin.elapsed());
                 let held = Held {
                     carrier,
                     _chosen: chosen,

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod answers;
 pub mod background;
 mod burst;
 pub mod call;

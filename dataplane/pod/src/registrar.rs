@@ -272,6 +272,23 @@ impl Registrar {
         reply.map(drop).map_err(|status| self.failed(&status))
     }
 
+    /// Tells how long calls took.
+    ///
+    /// # Errors
+    /// Away, [`PodError::NoLease`], or a gateway that does not want to know.
+    pub(crate) async fn answered(
+        &mut self,
+        lease: LeaseId,
+        calls: Vec<v1::AnsweredCalls>,
+    ) -> Result<(), PodError> {
+        let request = Self::timed(v1::AnsweredRequest {
+            lease: lease.0,
+            calls,
+        });
+        let reply = self.client.answered(request).await;
+        reply.map(drop).map_err(|status| self.failed(&status))
+    }
+
     /// Instances of `name`, now and whenever they change.
     ///
     /// # Errors

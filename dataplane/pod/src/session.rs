@@ -12,6 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use crate::answers::{self, Answers};
 use crate::config::PodConfig;
 use crate::credentials::Credentials;
 use crate::error::PodError;
@@ -128,6 +129,7 @@ struct Shared {
     health: watch::Sender<Health>,
     credentials: watch::Sender<Option<Credentials>>,
     suspect: Notify,
+    answers: Answers,
 }
 
 impl Shared {
@@ -254,6 +256,7 @@ impl Session {
             health: watch::Sender::new(Health::Serving),
             credentials: watch::Sender::new(credentials),
             suspect: Notify::new(),
+            answers: Answers::default(),
         });
         Ok(Self {
             keeper: tokio::spawn(keep(Arc::clone(&shared))),
@@ -386,6 +389,11 @@ impl Session {
         told
     }
 
+    /// A call of `name` was answered after so long: the gateway is told once a second.
+    pub fn answered(&self, name: &NameBuf, after: Duration) {
+        self.shared.answers.note(name, after);
+    }
+
     /// A control plane that was restarted has other leases: whoever hears of it first need not wait for the next refresh.
     fn suspect_if_forgotten<T>(&self, told: &Result<T, PodError>) {
         if matches!(told, Err(PodError::NoLease)) {
@@ -468,16 +476,23 @@ async fn keep(shared: Arc<Shared>) {
     let mut connection = shared.connection();
     let mut away = false;
     let mut proved = Instant::now();
+    let mut refreshed = Instant::now();
     loop {
         if away {
             tokio::time::sleep(AWAY).await;
         } else {
             let refresh = shared.registered.borrow().refresh;
+            let next = refreshed + refresh.min(shared.config.proof_interval);
             tokio::select! {
-                () = tokio::time::sleep(refresh.min(shared.config.proof_interval)) => {}
+                () = tokio::time::sleep_until(next.into()) => {}
                 () = shared.suspect.notified() => {}
+                () = shared.answers.due() => {
+                    tell(&shared, &mut connection).await;
+                    continue;
+                }
             }
         }
+        refreshed = Instant::now();
         let stale =
             shared.config.credentials.is_some() && proved.elapsed() >= shared.config.proof_interval;
         let mut result = if stale {
@@ -514,6 +529,22 @@ async fn keep(shared: Arc<Shared>) {
             }
         }
         tokio::time::sleep(SUSPICION.min(shared.config.proof_interval)).await;
+    }
+}
+
+/// Tells the gateway how long calls took.
+async fn tell(shared: &Shared, connection: &mut Registrar) {
+    let calls = shared.answers.take();
+    let told = connection.answered(shared.lease(), answers::to_proto(&calls));
+    match told.await {
+        Ok(()) => {}
+        // One of before there was this, which will not know it the next time either: it costs one short question a second with calls.
+        Err(PodError::Refused { reason, .. }) => debug!(reason, "answers are not wanted"),
+        Err(error) => {
+            shared.answers.put_back(calls);
+            debug!(%error, "answers are told later");
+            shared.suspect.notify_one();
+        }
     }
 }
 

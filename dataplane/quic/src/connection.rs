@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin as Pinned;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dmsc_pod::Pin;
@@ -59,14 +60,14 @@ struct Shared {
     identity: String,
     life: Arc<Life>,
     tasks: [AbortHandle; 2],
-    /// Of the called end.
     endpoint: Weak<Inner>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
-        if self.quic.close_reason().as_ref().is_some_and(is_doubt)
+        if matches!(self.peer.role, Role::Caller(_))
+            && self.quic.close_reason().as_ref().is_some_and(is_doubt)
             && let Some(endpoint) = self.endpoint.upgrade()
         {
             // The gateway may have other proofs by now.
@@ -87,6 +88,7 @@ impl Connection {
         judge: Judge,
         life: Life,
         heard: &Arc<Heard>,
+        endpoint: Weak<Inner>,
     ) -> Self {
         let life = Arc::new(life);
         let (peer, identity) = (Arc::clone(&judge.peer), judge.identity.clone());
@@ -95,7 +97,7 @@ impl Connection {
         let gateway = peer.place().map_or(NodeId::NONE, |place| place.gateway);
         let ear = heard.ear(peer.called(), gateway, quic.stable_id());
         let hear = tokio::spawn(Arc::clone(&life).hear(quic.clone(), judge, ear));
-        let other = (hear.abort_handle(), Weak::new());
+        let other = (hear.abort_handle(), endpoint);
         Self::new(quic, peer, (identity, revoked), life, other)
     }
 
@@ -179,6 +181,13 @@ impl Connection {
     #[must_use]
     pub fn instance(&self) -> Option<Pin> {
         self.shared.peer.place()
+    }
+
+    /// At the end that called: a call over it was answered after so long. Its gateway cannot see that, so it is told, once a second.
+    pub fn answered(&self, after: Duration) {
+        if let Some(endpoint) = self.shared.endpoint.upgrade() {
+            endpoint.pod.answered(self.name(), after);
+        }
     }
 
     /// Ends it with all its streams.

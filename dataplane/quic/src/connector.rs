@@ -228,6 +228,7 @@ impl Connector {
                     judge,
                     life,
                     &self.inner.heard,
+                    Arc::downgrade(&self.inner),
                 ))
             }
             Err(why) => Err(NotProven {

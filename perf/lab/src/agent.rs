@@ -218,6 +218,18 @@ impl Agent {
         Ok(format!("{counters:#?}\n{ports:#?}\n{dump:#?}\n"))
     }
 
+    /// Answers of which it knows how long they took, to calls of a prefix (canonical encoding) that entered there.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn answers(&mut self, prefix: &[u8]) -> anyhow::Result<u64> {
+        let reply = self.ask("ListTraffic", |mut c| async move {
+            c.list_traffic(v1::ListTrafficRequest::default()).await
+        })?;
+        let services = reply.services.iter().filter(|one| one.name == prefix);
+        Ok(services.flat_map(|one| &one.latency).map(|b| b.count).sum())
+    }
+
     /// What left by a port through the queues of its classes, by class.
     ///
     /// # Errors

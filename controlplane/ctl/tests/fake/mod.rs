@@ -390,6 +390,10 @@ impl DataplaneAgent for FakeAgent {
     async fn handover(&self, _: Request<HandoverRequest>) -> Answer<Self::HandoverStream> {
         Err(Status::unimplemented("not of interest here"))
     }
+    async fn add_answers(&self, _: Request<AddAnswersRequest>) -> Answer<AddAnswersReply> {
+        Err(Status::unimplemented("not for people"))
+    }
+
     async fn list_traffic(&self, _: Request<ListTrafficRequest>) -> Answer<ListTrafficReply> {
         let reading = 1 + self.readings.fetch_add(1, Ordering::Relaxed);
         Ok(Response::new(ListTrafficReply {

@@ -176,6 +176,17 @@ fn unavailable(error: AgentError) -> Status {
     ))
 }
 
+/// The dataplane knows what is wrong with what a pod told, and whether it is too old for it.
+fn not_added(error: AgentError) -> Status {
+    match error {
+        AgentError::Call { status, .. } if status.code() == tonic::Code::InvalidArgument => *status,
+        AgentError::Call { status, .. } if status.code() == tonic::Code::Unimplemented => {
+            Status::unimplemented("the dataplane of this gateway is of before it could be told")
+        }
+        other => unavailable(other),
+    }
+}
+
 fn away() -> Status {
     Status::unavailable("the dataplane of this gateway is away; try again")
 }
@@ -539,6 +550,23 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
             pods.change();
         }
         Ok(Response::new(v1::HealthReply {}))
+    }
+
+    async fn answered(
+        &self,
+        request: Request<v1::AnsweredRequest>,
+    ) -> Result<Response<v1::AnsweredReply>, Status> {
+        let id = LeaseId(request.get_ref().lease);
+        let (_, lease) = self.held(&request, id)?;
+        let slot = self.gateway.pods().dataplane.lock().await;
+        // Transactions do not wait for this.
+        let agent = slot.as_ref().map(|dataplane| dataplane.agent.clone());
+        drop(slot);
+        let calls = request.into_inner().calls;
+        let mut agent = agent.ok_or_else(away)?;
+        let added = agent.add_answers(lease.domain, calls).await;
+        added.map_err(not_added)?;
+        Ok(Response::new(v1::AnsweredReply {}))
     }
 }
 

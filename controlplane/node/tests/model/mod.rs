@@ -62,6 +62,8 @@ struct Shared {
     sent: Mutex<u64>,
     /// What it counted of calls.
     traffic: Mutex<v1::ListTrafficReply>,
+    /// What pods told of answers.
+    answers: Mutex<Vec<v1::AddAnswersRequest>>,
     /// Operations that are refused.
     refuse: Mutex<Option<Refuse>>,
     tables: Mutex<Tables>,
@@ -100,6 +102,7 @@ impl Dataplane {
             links: Mutex::default(),
             sent: Mutex::default(),
             traffic: Mutex::default(),
+            answers: Mutex::default(),
             refuse: Mutex::default(),
             tables: Mutex::default(),
             generation: watch::Sender::new(0),
@@ -125,6 +128,11 @@ impl Dataplane {
             runtime: Some(runtime),
             socket: socket.to_path_buf(),
         }
+    }
+
+    /// What pods told of answers.
+    pub fn answers(&self) -> Vec<v1::AddAnswersRequest> {
+        self.shared.answers.lock().unwrap().clone()
     }
 
     /// Counts further calls to a prefix and a member of it, of so many bytes each.
@@ -618,6 +626,18 @@ impl DataplaneAgent for Agent {
         self.0.traffic.lock().unwrap().reading = reply.reading;
         assert!(request.get_ref().changed_since <= reply.reading);
         Ok(Response::new(reply))
+    }
+
+    async fn add_answers(
+        &self,
+        request: Request<v1::AddAnswersRequest>,
+    ) -> Result<Response<v1::AddAnswersReply>, Status> {
+        let request = request.into_inner();
+        if request.calls.is_empty() {
+            return Err(Status::invalid_argument("calls: none"));
+        }
+        self.0.answers.lock().unwrap().push(request);
+        Ok(Response::new(v1::AddAnswersReply::default()))
     }
 
     type WatchStream = Replies<v1::Event>;

@@ -180,12 +180,14 @@ impl<'a> Attempts<'a> {
         } else if let Some(uploads) = &self.account.uploads {
             uploads.keep_no_more();
         }
+        let begin = Instant::now();
         let answered = {
             let sent = pin!(lent.send(head.with(body)));
             self.awaited(sent).await
         };
         match answered {
             Ok(response) => {
+                lent.quic().connection.answered(begin.elapsed());
                 if let Some(uploads) = &self.account.uploads {
                     uploads.keep_no_more();
                 }

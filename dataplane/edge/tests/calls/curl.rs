@@ -66,6 +66,9 @@ async fn a_page_by_name_over_both_versions() {
     assert_eq!(cart.calls(Protocol::Http1, Class::Success), 1);
     assert_eq!(cart.calls(Protocol::Http2, Class::Success), 1);
     assert_eq!((cart.in_flight(), cart.failed()), (0, 0));
+    // The gateway is told how long they took.
+    world.gateway.answered("/shop/cart", 2).await;
+    world.gateway.answered("/shop/cart/v1", 1).await;
     // One QUIC connection for each name that was called.
     assert_eq!(client.context.endpoint.open_connections(), 2);
 }

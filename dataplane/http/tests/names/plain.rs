@@ -47,6 +47,24 @@ async fn requests_have_their_path_body_and_host() {
 }
 
 #[tokio::test]
+async fn the_gateway_is_told_how_long_calls_took() {
+    let world = World::new().await;
+    let _shop = Shop::open(&world, "cart/a").await;
+    let endpoint = Arc::new(world.client().await);
+    let client = Client::new(&endpoint);
+    for uri in [URI, URI, URI, "dmsc://shop/cart/v1"] {
+        let answer = client.send(uri, post("/echo", "hi")).await.unwrap();
+        text(answer).await;
+    }
+    world.gateway.answered("/shop/cart", 3).await;
+    world.gateway.answered("/shop/cart/v1", 1).await;
+    // And of the next second, what was not told before.
+    let answer = client.send(URI, post("/echo", "hi")).await.unwrap();
+    text(answer).await;
+    world.gateway.answered("/shop/cart", 4).await;
+}
+
+#[tokio::test]
 async fn a_large_body_both_ways_and_streams_are_used_again() {
     let world = World::new().await;
     // One stream at a time: a second one would be refused.

@@ -58,6 +58,8 @@ struct State {
     /// What pods are told to prove their names with, and its version.
     authorisations: Mutex<(u64, Vec<Vec<u8>>)>,
     revocations: Mutex<Revocations>,
+    /// How many answers pods told of, by the name that was called.
+    answered: watch::Sender<BTreeMap<NameBuf, u64>>,
     delivery: Delivery,
 }
 
@@ -107,6 +109,7 @@ impl Gateway {
             proofs: AtomicU32::new(0),
             authorisations: Mutex::default(),
             revocations: Mutex::new((1, Vec::new(), Vec::new())),
+            answered: watch::Sender::default(),
             delivery: Delivery::default(),
         });
         let service = RegistrarServer::new(Service(Arc::clone(&state)));
@@ -132,6 +135,15 @@ impl Gateway {
 
     pub fn attached(&self) -> usize {
         self.state.attachments.lock().unwrap().len()
+    }
+
+    /// Until pods have told of so many answers to calls of `name`, and no more.
+    pub async fn answered(&self, name: &str, count: u64) {
+        let name = NameBuf::parse(name).unwrap();
+        let mut told = self.state.answered.subscribe();
+        let enough = told.wait_for(|told| told.get(&name).is_some_and(|answers| *answers >= count));
+        let told = tokio::time::timeout(std::time::Duration::from_secs(5), enough).await;
+        assert_eq!(told.expect("told in time").unwrap()[&name], count);
     }
 
     pub fn registrations(&self) -> u32 {

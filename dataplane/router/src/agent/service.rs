@@ -413,6 +413,15 @@ impl DataplaneAgent for Agent {
         Ok(Response::new(reply))
     }
 
+    async fn add_answers(
+        &self,
+        request: Request<v1::AddAnswersRequest>,
+    ) -> Result<Response<v1::AddAnswersReply>, Status> {
+        self.permit(&request, Role::Operate)?;
+        let reply = traffic::add_answers(&self.traffic, request.get_ref()).await?;
+        Ok(Response::new(reply))
+    }
+
     type WatchStream = Replies<v1::Event>;
     async fn watch(
         &self,

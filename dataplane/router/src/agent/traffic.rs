@@ -1,6 +1,6 @@
-//! Traffic by prefix and member, in pages.
+//! Traffic by prefix and member, in pages, and answers that pods tell.
 
-use dmsc_proto::v1;
+use dmsc_proto::{Latency, v1};
 use dmsc_wire::{Domain, NameBuf};
 use tonic::Status;
 
@@ -8,6 +8,11 @@ use crate::traffic::{Account, Accounts, Collector};
 
 /// Most prefixes of a page.
 const PAGE: usize = 4_096;
+/// Most names that are told of at a time, and buckets of each (agent.proto).
+const NAMES: usize = 256;
+const BUCKETS: usize = 512;
+/// Most calls in a bucket: more than a pod makes in the seconds between.
+const CALLS: u64 = 1_000_000;
 
 /// One page.
 ///
@@ -45,14 +50,64 @@ pub(super) async fn list(
             answers_unmatched: answers.unmatched,
             calls_unanswered: answers.unanswered,
             calls_crowded: answers.crowded,
+            answers_told: answers.told,
         }
     };
     Ok(collector.ask(page).await)
 }
 
+/// Adds answers of which pods tell.
+///
+/// # Errors
+/// What is wrong with the request, of which nothing is added then.
+pub(super) async fn add_answers(
+    collector: &Collector,
+    request: &v1::AddAnswersRequest,
+) -> Result<v1::AddAnswersReply, Status> {
+    if request.calls.len() > NAMES {
+        return Err(Status::invalid_argument(format!(
+            "calls: {} names; at most {NAMES} at a time",
+            request.calls.len()
+        )));
+    }
+    let calls = request.calls.iter().enumerate().map(told);
+    let calls = calls.collect::<Result<Vec<_>, _>>()?;
+    let add = |accounts: &mut Accounts| {
+        let domain = Domain(request.domain);
+        let added = calls
+            .iter()
+            .filter(|(name, latency)| accounts.tell(domain, name.as_name(), latency));
+        added.map(|(_, latency)| latency.count()).sum()
+    };
+    let added = collector.tell(add).await;
+    Ok(v1::AddAnswersReply { added })
+}
+
+fn told((at, calls): (usize, &v1::AnsweredCalls)) -> Result<(NameBuf, Latency), Status> {
+    let wrong = |what: String| Status::invalid_argument(format!("calls[{at}]: {what}"));
+    let name = NameBuf::from_bytes(&calls.name);
+    let name = name.map_err(|error| wrong(format!("name: not canonical: {error}")))?;
+    if calls.latency.len() > BUCKETS {
+        let count = calls.latency.len();
+        return Err(wrong(format!(
+            "latency: {count} buckets; at most {BUCKETS}"
+        )));
+    }
+    let mut latency = Latency::default();
+    for bucket in &calls.latency {
+        if bucket.count > CALLS {
+            let count = bucket.count;
+            return Err(wrong(format!(
+                "latency: {count} calls in a bucket; at most {CALLS}"
+            )));
+        }
+        latency.add_many(bucket.from_us, bucket.count);
+    }
+    Ok((name, latency))
+}
+
 fn service(((domain, name), account): (&(Domain, NameBuf), &Account)) -> v1::ServiceTraffic {
     let members = account.members.iter();
-    let latency = account.latency.buckets();
     v1::ServiceTraffic {
         domain: domain.0,
         name: name.as_bytes().to_vec(),
@@ -68,13 +123,7 @@ fn service(((domain, name), account): (&(Domain, NameBuf), &Account)) -> v1::Ser
                 requests: sum.requests,
             })
             .collect(),
-        latency: latency
-            .map(|(from_us, to_us, count)| v1::LatencyBucket {
-                from_us,
-                to_us,
-                count,
-            })
-            .collect(),
+        latency: account.latency.to_proto(),
     }
 }
 

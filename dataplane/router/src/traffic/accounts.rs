@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use dmsc_wire::{Domain, NameBuf, NodeId};
+use dmsc_proto::Latency;
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
-use super::{Latency, Tally};
+use super::Tally;
 use crate::clock::Clock;
 
 /// Most prefixes that are remembered; the traffic of further ones is counted as other.
@@ -47,6 +48,8 @@ pub struct Answers {
     pub unanswered: u64,
     /// Calls, or latencies, that there was no room for.
     pub crowded: u64,
+    /// Of which their pods told how long they took.
+    pub told: u64,
 }
 
 /// One prefix.
@@ -111,6 +114,22 @@ impl Accounts {
         all.crowded += more.crowded;
     }
 
+    /// Answers to calls of `name`, as a pod here tells it; false where its calls are counted for no prefix.
+    pub fn tell(&mut self, domain: Domain, name: Name<'_>, latency: &Latency) -> bool {
+        let prefixes = (1..=name.component_count()).rev();
+        let mut keys = prefixes.map(|depth| (domain, name.prefix(depth).to_owned()));
+        let Some(key) = keys.find(|key| self.groups.contains_key(key)) else {
+            return false;
+        };
+        if let Some(account) = self.groups.get_mut(&key) {
+            account.latency.merge(latency);
+            // Whoever has read this reading has not read this.
+            account.changed = self.reading + 1;
+        }
+        self.answers.told = self.answers.told.saturating_add(latency.count());
+        true
+    }
+
     /// The account of a prefix, changed with this reading; `None` without room.
     fn account(&mut self, domain: Domain, name: &[u8]) -> Option<&mut Account> {
         let key = (domain, NameBuf::from_bytes(name).ok()?);
@@ -122,7 +141,7 @@ impl Accounts {
             since: now,
             ..Account::default()
         });
-        account.changed = now;
+        account.changed = account.changed.max(now);
         Some(account)
     }
 

@@ -69,6 +69,12 @@ impl Collector {
         ask(&self.accounts())
     }
 
+    /// Changes the sums as they are now.
+    pub async fn tell<T>(&self, tell: impl FnOnce(&mut Accounts) -> T) -> T {
+        self.read(FRESH).await;
+        tell(&mut self.accounts())
+    }
+
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         // Nothing that holds it panics half way.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,13 +8,13 @@
 //! span, a second, the packets of that one are charged to it until the span ends.
 //!
 //! Latency is measured of one in [`SAMPLED`] calls of local pods, by bits of their request id, from the arrival of the request at this router to that of
-//! its answer. Datagrams (QUIC) have request id 0: nobody but their end points knows which answers which, so they have no latency here.
+//! its answer. Datagrams (QUIC) have request id 0: nobody but their end points knows which answers which, so pods here tell how long those calls took
+//! ([`Accounts::tell`]).
 
 mod accounts;
 mod calls;
 mod collector;
 mod exchange;
-mod latency;
 mod tally;
 
 #[cfg(test)]
@@ -24,7 +24,6 @@ pub use accounts::{Account, Accounts, Answers, Sum};
 pub use calls::SAMPLED;
 pub use collector::Collector;
 pub use exchange::Exchange;
-pub use latency::Latency;
 pub use tally::{Known, SLOTS, Tally};
 
 use dmsc_fib::{PrefixMatch, RecordId};

@@ -336,6 +336,7 @@ impl Tally {
             unmatched: unmatched.get(),
             unanswered: unanswered.get(),
             crowded: crowded.get(),
+            told: 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! More than one worker: each has its own queues, all of them receive, and their counters add up.
 
+use dmsc_proto::v1;
 use dmsc_wire::Kind;
 
 use crate::mistakes::refused;
@@ -124,12 +125,69 @@ fn calls_are_counted_exactly_whichever_worker_has_them() {
     assert!((8..=64).contains(&looked_out_for), "{traffic:?}");
     assert_eq!((traffic.calls_unanswered, traffic.calls_crowded), (0, 0));
 
+    told_answers(&dataplane, &traffic);
+
     // Whoever takes over begins at 0, and says so.
     let successor = dataplane.successor();
     let begun = counted(&successor, 0);
     assert_ne!(begun.epoch, traffic.epoch);
     let bytes = call(1);
     assert_eq!(counted(&successor, 16).services[0].bytes, bytes);
+}
+
+/// What pods say of calls of which only they know which answers which.
+fn told_answers(dataplane: &Dataplane, before: &v1::ListTrafficReply) {
+    let bucket = |from_us, count| v1::LatencyBucket {
+        from_us,
+        to_us: 0,
+        count,
+    };
+    let calls = |text: &str, latency: Vec<v1::LatencyBucket>| v1::AnsweredCalls {
+        name: name(text).as_bytes().to_vec(),
+        latency,
+    };
+    let add = |domain, calls| {
+        let request = v1::AddAnswersRequest { domain, calls };
+        dataplane.agent.add_answers(request)
+    };
+    // For the prefix that calls of the name were counted for; nothing is kept of what nobody called, or of another tenant.
+    let many = vec![
+        calls(
+            "/shop/b/cart",
+            vec![bucket(700_000, 40), bucket(711_111, 2)],
+        ),
+        calls("/shop", vec![bucket(5, 9)]),
+        calls("/nobody", vec![bucket(5, 9)]),
+    ];
+    let domain = before.services[0].domain;
+    assert_eq!(add(domain, many.clone()).unwrap(), 42);
+    assert_eq!(add(domain + 1, many).unwrap(), 0);
+    let now = dataplane.agent.traffic();
+    assert_eq!((now.services.len(), now.answers_told), (1, 42));
+    let told = now.services[0].latency.iter();
+    let told: Vec<_> = told.filter(|one| one.from_us > 500_000).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].from_us, told[0].count), (688_128, 42));
+    // Nothing of what has a mistake in it.
+    let good = || calls("/shop/b", vec![bucket(9, 1)]);
+    let bad = [
+        vec![good(), calls("/shop/b", vec![bucket(9, 1_000_001)])],
+        vec![good(), calls("/shop/b", vec![bucket(9, 1); 513])],
+        vec![good(); 257],
+        vec![
+            good(),
+            v1::AnsweredCalls {
+                name: b"/shop/b".to_vec(),
+                latency: vec![],
+            },
+        ],
+    ];
+    for calls in bad {
+        let status = add(domain, calls).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+        assert!(status.message().starts_with("calls"), "{status}");
+    }
+    assert_eq!(dataplane.agent.traffic().answers_told, 42);
 }
 
 #[test]

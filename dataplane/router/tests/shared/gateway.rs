@@ -298,6 +298,13 @@ impl Registrar for Service {
         Ok(Response::new(v1::WithdrawReply::default()))
     }
 
+    async fn answered(
+        &self,
+        _: Request<v1::AnsweredRequest>,
+    ) -> Result<Response<v1::AnsweredReply>, Status> {
+        Err(Status::unimplemented("as before there was this"))
+    }
+
     async fn health(
         &self,
         _: Request<v1::HealthRequest>,

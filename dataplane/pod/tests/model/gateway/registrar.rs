@@ -211,6 +211,21 @@ impl Registrar for Service {
         Ok(Response::new(Box::pin(replies)))
     }
 
+    async fn answered(
+        &self,
+        request: Request<v1::AnsweredRequest>,
+    ) -> Result<Response<v1::AnsweredReply>, Status> {
+        self.known(request.get_ref().lease)?;
+        self.0.answered.send_modify(|answered| {
+            for calls in request.into_inner().calls {
+                let name = NameBuf::from_bytes(&calls.name).unwrap();
+                let told: u64 = calls.latency.iter().map(|bucket| bucket.count).sum();
+                *answered.entry(name).or_default() += told;
+            }
+        });
+        Ok(Response::new(v1::AnsweredReply {}))
+    }
+
     async fn health(
         &self,
         request: Request<v1::HealthRequest>,

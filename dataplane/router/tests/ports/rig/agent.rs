@@ -163,6 +163,12 @@ impl Agent {
         call!(self, list_traffic, v1::ListTrafficRequest::default()).expect("traffic")
     }
 
+    /// Says how long calls took.
+    pub fn add_answers(&self, request: v1::AddAnswersRequest) -> Result<u64, tonic::Status> {
+        let reply = call!(self, add_answers, request);
+        reply.map(|reply| reply.added)
+    }
+
     /// The counters of one port.
     pub fn counters(&self, port: &str) -> v1::PortCounters {
         let request = v1::ListCountersRequest { port: port.into() };

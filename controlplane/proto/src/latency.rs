@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::v1;
+
 /// Buckets of one doubling, as bits.
 const PARTS: u32 = 4;
 
@@ -13,7 +15,20 @@ impl Latency {
     /// One more of this time, ns.
     pub fn add(&mut self, ns: u64) {
         let micros = u32::try_from(ns / 1_000).unwrap_or(u32::MAX);
-        *self.0.entry(least(micros)).or_default() += 1;
+        self.add_many(micros, 1);
+    }
+
+    /// So many more of this time, µs.
+    pub fn add_many(&mut self, micros: u32, count: u64) {
+        let sum = self.0.entry(least(micros)).or_default();
+        *sum = sum.saturating_add(count);
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Latency) {
+        for (from, count) in &other.0 {
+            self.add_many(*from, *count);
+        }
     }
 
     /// From, to (less than) in µs, and how often.
@@ -22,9 +37,23 @@ impl Latency {
         all.map(|(from, count)| (*from, from.saturating_add(1 << shift(*from)), *count))
     }
 
+    /// As it travels.
+    #[must_use]
+    pub fn to_proto(&self) -> Vec<v1::LatencyBucket> {
+        let buckets = self
+            .buckets()
+            .map(|(from_us, to_us, count)| v1::LatencyBucket {
+                from_us,
+                to_us,
+                count,
+            });
+        buckets.collect()
+    }
+
     /// How many times were seen.
+    #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.values().sum()
+        self.0.values().fold(0, |sum, one| sum.saturating_add(*one))
     }
 }
 
@@ -91,6 +120,19 @@ mod tests {
             _ => 180.0 + 25.0 * normal(n),
         });
         compare("a few microseconds", |n| 20.0 * unit(n));
+    }
+
+    #[test]
+    fn what_travels_adds_up() {
+        let (mut one, mut other) = (Latency::default(), Latency::default());
+        (0..1_000).for_each(|n| one.add(n * n * 1_000));
+        (0..100).for_each(|n| other.add(n * 77_000));
+        let mut sum = Latency::default();
+        for bucket in one.to_proto().into_iter().chain(other.to_proto()) {
+            sum.add_many(bucket.from_us, bucket.count);
+        }
+        one.merge(&other);
+        assert_eq!((sum.count(), sum), (1_100, one));
     }
 
     #[test]
