@@ -1,8 +1,9 @@
-//! Step `old-pod`: a pod that lives and answers no probes. Its gateway answers them for it, as long as it lives, and for no other pod.
+//! Step `old-pod`: a pod that lives and answers no probes. Its gateway answers them for it, as long as it lives, and for no other pod: not when it hangs, nor when it is dead.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::failures::bound;
@@ -41,7 +42,9 @@ pub fn launch(lab: &mut Lab) -> anyhow::Result<()> {
 /// The pod, while it lives and after its end.
 pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     launch(lab)?;
-    let done = lives(lab, report).and_then(|()| dies(lab, report));
+    let done = lives(lab, report)
+        .and_then(|()| hangs(lab, report))
+        .and_then(|()| dies(lab, report));
     // Whatever came of it.
     lab.stop_server(OLD);
     done
@@ -63,10 +66,7 @@ fn lives(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         ensure!(word == "silent", "probes: {word}");
         Ok(Some(()))
     })?;
-    report.figure(
-        "known after s",
-        (seconds_since(began_ns) * 10.0).round() / 10.0,
-    );
+    report.figure("known after s", rounded(seconds_since(began_ns)));
 
     // From afar: the gateway answers, and counts it.
     let before = lab.agent(gateway)?.sums()?;
@@ -103,34 +103,59 @@ fn lives(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// It hangs: its socket is open, so no port is told as unreachable, and only silence shows it. Then it goes on.
+fn hangs(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
+    let began_ns = monotonic_ns();
+    lab.server(OLD)?.signal(Signal::SIGSTOP);
+    let gone = is_left(lab, report, "hangs", began_ns);
+    lab.server(OLD)?.signal(Signal::SIGCONT);
+    gone?;
+    let what = format!("{OLD} to be called again");
+    wait::until(&what, Duration::from_secs(LEASE_S as u64), || {
+        let told = call(lab)?;
+        ensure!(told["ok"] == true, "a call was told {told}");
+        Ok(Some(()))
+    })
+}
+
 /// Killed, it withdraws nothing.
 fn dies(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
-    let gateway = lab.plan.node(GATEWAY)?;
     let killed_ns = lab.server(OLD)?.kill_hard();
+    is_left(lab, report, "killed", killed_ns)
+}
+
+/// Within the time of a lease nobody answers for it any more, and calls fail at once.
+fn is_left(lab: &mut Lab, report: &mut Report, how: &str, since_ns: u64) -> anyhow::Result<()> {
+    let gateway = lab.plan.node(GATEWAY)?;
     let limit = Duration::from_secs_f64(LEASE_S + 5.0);
-    wait::until(&format!("{OLD} to be told as gone"), limit, || {
+    wait::until(&format!("{how}: {OLD} to be told as gone"), limit, || {
         let health = registered(lab)?.filter(|health| health != "unreachable");
         ensure!(health.is_none(), "its gateway tells it as {health:?}");
         let afar = lab.operator(lab.plan.node(AFAR)?)?.prefixes()?;
         ensure!(!afar.iter().any(|one| one.name == NAME), "{AFAR} has it");
         Ok(Some(()))
     })?;
-    let gone_s = seconds_since(killed_ns);
-    report.figure("killed: gone after s", (gone_s * 10.0).round() / 10.0);
-    bound(report, "killed: gone, ms,", gone_s * 1e3, LEASE_S * 1e3);
+    let gone_s = seconds_since(since_ns);
+    report.figure(&format!("{how}: gone after s"), rounded(gone_s));
+    let what = format!("{how}: gone, ms,");
+    bound(report, &what, gone_s * 1e3, LEASE_S * 1e3);
 
     let before = lab.agent(gateway)?.sums()?;
     let (_, summary) = probe(lab, NAME)?;
     let counted = lab.agent(gateway)?.sums()?.since(&before).of(EVENT);
     report.require(summary["answered"] == 0 && counted == 0, || {
-        format!("it is dead and was answered for {counted} times: {summary}")
+        format!("{how}: it was answered for {counted} times: {summary}")
     });
     let told = call(lab)?;
-    report.figure("then a call is told", told["code"].clone());
+    report.figure(&format!("{how}: a call is told"), told["code"].clone());
     report.require(told["ok"] == false && told["code"] == "no-route", || {
-        format!("a call of a dead pod was told {told}")
+        format!("{how}: a call was told {told}")
     });
     Ok(())
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 10.0).round() / 10.0
 }
 
 fn seconds_since(began_ns: u64) -> f64 {
