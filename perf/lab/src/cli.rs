@@ -33,7 +33,7 @@ use running::{explore, load, running, status};
 #[command(
     version,
     after_help = "Examples:
-  dmsc-lab demo                                    what the routers do when things fail, in under six minutes
+  dmsc-lab demo                                    what the routers do when things fail, in some seven minutes
   dmsc-lab topology germany50.json                 anybody's topology: all pairs, shortest paths, failing links
   dmsc-lab up conf/lab/figure2.toml                a lab until Ctrl-C; with --keep: until `dmsc-lab down`
   dmsc-lab exec sg1 -- ip address                  a command inside a router's or pod's namespace
