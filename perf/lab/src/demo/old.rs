@@ -28,7 +28,7 @@ const EVENT: &str = "answered-for-pod";
 const LEASE_S: f64 = 30.0;
 /// Silence is proven by unanswered questions over more than 40 s: a lease and the time that detaching takes; questions are 10 s apart.
 const PROVEN: Duration = Duration::from_secs(65);
-/// Probes of a look.
+/// Probes of a look at who answers.
 const PROBES: u64 = 5;
 
 /// Starts the pod, if it does not run; it need not be waited for. Silence takes its time to be proven: the pod is there some steps before its own.
@@ -66,11 +66,11 @@ fn lives(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         ensure!(word == "silent", "probes: {word}");
         Ok(Some(()))
     })?;
-    report.figure("known after s", rounded(seconds_since(began_ns)));
+    report.figure("waited to know s", rounded(seconds_since(began_ns)));
 
     // From afar: the gateway answers, and counts it.
     let before = lab.agent(gateway)?.sums()?;
-    let (answers, summary) = probe(lab, NAME)?;
+    let (answers, summary) = probe(lab, NAME, PROBES)?;
     let counted = lab.agent(gateway)?.sums()?.since(&before).of(EVENT);
     let by_gateway = summary["answered_by_gateway"].as_u64().unwrap_or(0);
     report.figure("probes answered for it", by_gateway);
@@ -90,7 +90,7 @@ fn lives(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
 
     // Beside it nobody is answered for.
     let before = lab.agent(gateway)?.sums()?;
-    let (answers, _) = probe(lab, MODERN_NAME)?;
+    let (answers, _) = probe(lab, MODERN_NAME, PROBES)?;
     let counted = lab.agent(gateway)?.sums()?.since(&before).of(EVENT);
     let itself = |one: &&Value| one["answered_by"] == "instance" && one["health"] == "healthy";
     let own = answers.iter().filter(itself).count();
@@ -110,12 +110,15 @@ fn hangs(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let gone = is_left(lab, report, "hangs", began_ns);
     lab.server(OLD)?.signal(Signal::SIGCONT);
     gone?;
+    let again_ns = monotonic_ns();
     let what = format!("{OLD} to be called again");
     wait::until(&what, Duration::from_secs(LEASE_S as u64), || {
         let told = call(lab)?;
         ensure!(told["ok"] == true, "a call was told {told}");
         Ok(Some(()))
-    })
+    })?;
+    report.figure("hangs: back after s", rounded(seconds_since(again_ns)));
+    Ok(())
 }
 
 /// Killed, it withdraws nothing.
@@ -141,7 +144,8 @@ fn is_left(lab: &mut Lab, report: &mut Report, how: &str, since_ns: u64) -> anyh
     bound(report, &what, gone_s * 1e3, LEASE_S * 1e3);
 
     let before = lab.agent(gateway)?.sums()?;
-    let (_, summary) = probe(lab, NAME)?;
+    // Of probes nobody is told that there is no way: each that is not answered takes its second.
+    let (_, summary) = probe(lab, NAME, 1)?;
     let counted = lab.agent(gateway)?.sums()?.since(&before).of(EVENT);
     report.require(summary["answered"] == 0 && counted == 0, || {
         format!("{how}: it was answered for {counted} times: {summary}")
@@ -172,8 +176,8 @@ fn call(lab: &mut Lab) -> anyhow::Result<Value> {
 }
 
 /// As an operator asks: each answer, and all together.
-fn probe(lab: &Lab, name: &str) -> anyhow::Result<(Vec<Value>, Value)> {
-    let count = PROBES.to_string();
+fn probe(lab: &Lab, name: &str, count: u64) -> anyhow::Result<(Vec<Value>, Value)> {
+    let count = count.to_string();
     let text = dmscctl(lab, AFAR, &["--json", "probe", name, "--count", &count])?;
     let lines = text.lines().map(serde_json::from_str::<Value>);
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
