@@ -14,12 +14,15 @@ use dmsc_lab::http::bad::{self, Target};
 use dmsc_lab::http::check::{self, CheckOptions};
 use dmsc_lab::lab::{self, Lab, Options, wire_socket};
 use dmsc_lab::names::{self, NamesOptions};
+use dmsc_lab::old_pod::{self, OldPod};
 use dmsc_lab::plan::Middle;
 use dmsc_lab::topology::{self, TopologyOptions};
 use dmsc_lab::wire::control;
 use dmsc_lab::wire::pump::{Handle, Pump};
 use dmsc_lab::wire::settings::{Change, Command as WireCommand, Way};
 use dmsc_lab::{table, units, wait};
+use dmsc_pod::GatewayAddress;
+use dmsc_wire::NameBuf;
 
 use running::{explore, load, running, status};
 
@@ -30,7 +33,7 @@ use running::{explore, load, running, status};
 #[command(
     version,
     after_help = "Examples:
-  dmsc-lab demo                                    what the routers do when things fail, in under six minutes
+  dmsc-lab demo                                    what the routers do when things fail, in some seven minutes
   dmsc-lab topology germany50.json                 anybody's topology: all pairs, shortest paths, failing links
   dmsc-lab up conf/lab/figure2.toml                a lab until Ctrl-C; with --keep: until `dmsc-lab down`
   dmsc-lab exec sg1 -- ip address                  a command inside a router's or pod's namespace
@@ -170,6 +173,18 @@ enum Command {
         /// Host that answers
         #[arg(long)]
         host: String,
+    },
+    /// Be a pod that answers calls and knows no probes, until SIGTERM
+    #[command(hide = true)]
+    OldPod {
+        #[arg(long)]
+        gateway: GatewayAddress,
+        #[arg(long)]
+        identity: String,
+        #[arg(long)]
+        credentials: PathBuf,
+        #[arg(long)]
+        name: NameBuf,
     },
     /// Count datagrams that arrive on a UDP port, print the number at the end
     #[command(hide = true)]
@@ -411,6 +426,23 @@ pub fn run() -> anyhow::Result<ExitCode> {
                 host: host.clone(),
             })?;
             println!("{}", serde_json::to_string(&ended)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::OldPod {
+            gateway,
+            identity,
+            credentials,
+            name,
+        } => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(old_pod::run(&OldPod {
+                gateway: gateway.clone(),
+                identity: identity.clone(),
+                credentials: credentials.clone(),
+                name: name.clone(),
+            }))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Sink { port, seconds } => sink(*port, *seconds),

@@ -11,6 +11,7 @@ mod flaps;
 mod grpc;
 mod learn;
 mod noise;
+mod old;
 mod ownership;
 mod pages;
 mod planes;
@@ -62,9 +63,10 @@ const STEPS: &[(&str, StepFn)] = &[
     ("grpc", grpc::both),
     ("programs", programs::all),
     ("curl-under-failure", under::run),
-    ("two-behind-far", spread::run),
+    (BEFORE_OLD_POD, spread::run),
     ("bad-link", bad::link),
     ("bad-http", bad::http),
+    (OLD_POD, old::run),
     ("revoked", revoked::run),
     (SCHEDULE, schedule::run),
     (NO_SCSC, schedule::none),
@@ -77,7 +79,7 @@ const EDGES: &[&str] = &[
     "grpc",
     "programs",
     "curl-under-failure",
-    "two-behind-far",
+    BEFORE_OLD_POD,
     "bad-link",
     "bad-http",
     "revoked",
@@ -92,6 +94,9 @@ const NO_SCSC: &str = "no-scsc";
 /// Some time before `no-center`: gateways ask for new authorisations at a third of the life of what they have, and what lives for a minute is renewed
 /// with a shorter life after 20 s, while other steps run.
 const BEFORE_CENTER: &str = "noisy-pod";
+const OLD_POD: &str = "old-pod";
+/// Some time before it, 45 s: nobody knows earlier that a pod answers no probes.
+const BEFORE_OLD_POD: &str = "two-behind-far";
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -196,6 +201,9 @@ fn prepare(lab: &mut Lab, options: &DemoOptions, name: &str) -> anyhow::Result<(
     }
     if name == BEFORE_CENTER && chosen(options, NO_CENTER) {
         lab.set_authorisation_seconds(center::LIFE)?;
+    }
+    if name == BEFORE_OLD_POD && chosen(options, OLD_POD) {
+        old::launch(lab)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The stations of a lab, one module each: [`mod@file`] reads the TOML, [`plan`] gives everything names and addresses, [`credentials`] and [`configs`]
 //! make what the programs read, [`routes`] computes what the routers should learn, [`net`] makes namespaces and links, [`process`] starts and
 //! ends programs, [`lab`] puts them together, [`demo`], [`names`] and [`topology`] run scenarios on it. [`wire`] is the program that impairs a
-//! link, [`rogue`] one that plays a router that lies, [`http`] has a client that looks at every answer and one that sends what nobody should.
+//! link, [`rogue`] one that plays a router that lies, [`old_pod`] a pod of before there were probes, [`http`] has a client that looks at every answer and one that sends what nobody should.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ pub mod lab;
 pub mod model;
 pub mod names;
 pub mod net;
+pub mod old_pod;
 pub mod operator;
 pub mod outside;
 pub mod plan;

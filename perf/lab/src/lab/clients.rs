@@ -117,10 +117,40 @@ impl Lab {
     ) -> anyhow::Result<()> {
         let mut all = vec!["serve"];
         all.extend(args);
+        let command = self.pod_command(pod, identity, &all)?;
+        self.launch(pod, identity, command)
+    }
+
+    /// Starts a pod that knows no probes, [`crate::old_pod`], and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_old_pod(&mut self, pod: usize, identity: &str, name: &str) -> anyhow::Result<()> {
+        let credentials = self.issuer.pod(identity)?.display().to_string();
+        let own = std::env::current_exe()?.display().to_string();
+        let gateway = &self.plan.pods[pod].gateway_address;
+        let command = [
+            own.as_str(),
+            "old-pod",
+            "--gateway",
+            gateway,
+            "--identity",
+            identity,
+            "--credentials",
+            &credentials,
+            "--name",
+            name,
+        ]
+        .map(String::from)
+        .to_vec();
+        self.launch(pod, identity, command)
+    }
+
+    fn launch(&mut self, pod: usize, identity: &str, command: Vec<String>) -> anyhow::Result<()> {
         let spec = Spec {
             name: format!("serve-{}", identity.replace('/', "-")),
             namespace: self.plan.pods[pod].namespace.clone(),
-            command: self.pod_command(pod, identity, &all)?,
+            command,
             share: Share::Plain,
             survives: self.keep,
         };
