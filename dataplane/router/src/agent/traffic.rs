@@ -1,10 +1,10 @@
-//! Traffic by prefix and member, in pages.
+//! Traffic by prefix, member and next hop, in pages.
 
 use dmsc_proto::v1;
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_wire::{Domain, NameBuf, NodeId};
 use tonic::Status;
 
-use crate::traffic::{Account, Accounts, Collector};
+use crate::traffic::{Account, Accounts, Collector, NextHop, Sum};
 
 /// Most prefixes of a page.
 const PAGE: usize = 4_096;
@@ -68,6 +68,7 @@ fn service(((domain, name), account): (&(Domain, NameBuf), &Account)) -> v1::Ser
                 requests: sum.requests,
             })
             .collect(),
+        next_hops: account.ways.iter().map(next_hop).collect(),
         latency: latency
             .map(|(from_us, to_us, count)| v1::LatencyBucket {
                 from_us,
@@ -75,6 +76,17 @@ fn service(((domain, name), account): (&(Domain, NameBuf), &Account)) -> v1::Ser
                 count,
             })
             .collect(),
+    }
+}
+
+fn next_hop(((gateway, hop), sum): (&(NodeId, NextHop), &Sum)) -> v1::NextHopCount {
+    v1::NextHopCount {
+        gateway: gateway.0,
+        adjacency: hop.adjacency.0.into(),
+        neighbour: hop.neighbour.0,
+        packets: sum.packets,
+        bytes: sum.bytes,
+        requests: sum.requests,
     }
 }
 
