@@ -115,7 +115,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// The router behind an adjacency; [`NodeId::NONE`]: there is no such adjacency.
-    pub fn neighbour(&self, adjacency: AdjacencyId) -> NodeId {
+    pub fn peer(&self, adjacency: AdjacencyId) -> NodeId {
         let there = self.tables.adjacencies.get(adjacency);
         there.map_or(NodeId::NONE, |there| there.config.peer)
     }

@@ -83,7 +83,7 @@ fn next_hop(((gateway, hop), sum): (&(NodeId, NextHop), &Sum)) -> v1::NextHopCou
     v1::NextHopCount {
         gateway: gateway.0,
         adjacency: hop.adjacency.0.into(),
-        neighbour: hop.neighbour.0,
+        peer: hop.peer.0,
         packets: sum.packets,
         bytes: sum.bytes,
         requests: sum.requests,

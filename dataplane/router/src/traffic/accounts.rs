@@ -58,7 +58,7 @@ pub struct NextHop {
     /// The adjacency, or [`HERE`](super::HERE).
     pub adjacency: AdjacencyId,
     /// The router behind it; [`NodeId::NONE`] of a pod here.
-    pub neighbour: NodeId,
+    pub peer: NodeId,
 }
 
 /// One prefix.

@@ -37,7 +37,7 @@ struct Open {
     attachment: AttachmentId,
     sent: u64,
     to: Target,
-    neighbour: NodeId,
+    peer: NodeId,
     domain: Domain,
     length: u8,
     /// Of the prefix.
@@ -59,7 +59,7 @@ impl Default for Calls {
                 gateway: NodeId::NONE,
                 next_hop: HERE,
             },
-            neighbour: NodeId::NONE,
+            peer: NodeId::NONE,
             domain: Domain(0),
             length: 0,
             name: [0; 255],
@@ -113,7 +113,7 @@ impl Calls {
             place.attachment = source;
             place.sent = call.arrived;
             place.to = to;
-            place.neighbour = label.neighbour;
+            place.peer = label.peer;
             place.domain = label.domain;
         }
     }
@@ -139,7 +139,7 @@ impl Calls {
             let label = Label {
                 domain: found.domain,
                 prefix,
-                neighbour: found.neighbour,
+                peer: found.peer,
             };
             tally.latency(found.to, label, cycles);
         }

@@ -22,6 +22,8 @@ mod latency;
 mod tally;
 
 #[cfg(test)]
+mod next_hops;
+#[cfg(test)]
 mod tests;
 
 pub use accounts::{Account, Accounts, Answers, NextHop, Sum};
@@ -137,7 +139,7 @@ impl Traffic {
         let label = || Label {
             domain: call.domain,
             prefix: call.name.prefix(components.into()),
-            neighbour: chooser.neighbour(to.next_hop),
+            peer: chooser.peer(to.next_hop),
         };
         let is_request = call.request.is_some();
         self.tally

@@ -86,7 +86,7 @@ pub struct Label<'a> {
     /// The name of the prefix.
     pub prefix: Name<'a>,
     /// The router behind the next hop; [`NodeId::NONE`] of a pod here.
-    pub neighbour: NodeId,
+    pub peer: NodeId,
 }
 
 /// What was counted of one prefix, member and next hop.
@@ -196,8 +196,8 @@ fn spread(key: u64) -> u64 {
 #[inline(always)]
 fn first(to: Target) -> usize {
     let key = to.key();
-    // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits. The next hop is laid over the record's upper
-    // half, which is 0 as good as always.
+    // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits. The next hop is laid over bits of the record,
+    // so that the ways to one member do not fill one set.
     (spread(key ^ key >> 29 ^ u64::from(to.next_hop.0) << 48) >> 53) as usize
 }
 
@@ -294,7 +294,7 @@ impl Tally {
             gateway: to.gateway,
             next_hop: NextHop {
                 adjacency: to.next_hop,
-                neighbour: label.neighbour,
+                peer: label.peer,
             },
             start: start as u32,
             // A name has at most 255 bytes.

@@ -128,10 +128,11 @@ fn leave_all<F: Frame>(
             break;
         }
         *exit = way.out.config.port as u8;
-        // Written for every packet, to spare a branch: what one with a gateway wrote, the next one without overwrites.
-        hops[place] = way.id;
         done.frames += 1;
-        done.resolved += u64::from(look.by_name);
+        if look.by_name {
+            hops[place] = way.id;
+            done.resolved += 1;
+        }
         done.alternates += u64::from(path != PathKind::Primary);
     }
     done
@@ -163,7 +164,7 @@ fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matche
             Some(Label {
                 domain: look.domain,
                 prefix: name.prefix(found.components.into()),
-                neighbour: env.chooser.neighbour(*hop),
+                peer: env.chooser.peer(*hop),
             })
         };
         // Who waits for an answer is known where the call entered.
