@@ -145,9 +145,9 @@ pub enum Show {
         after_help = "Example:\n  dmscctl show runtime --interval 500ms --count 10\n\nNothing is stopped for a reading: workers write their own counters, this command reads them twice."
     )]
     Runtime(RuntimeArgs),
-    /// Calls that enter here, by service prefix and member: packets, bytes, and how long answers take
+    /// Calls that enter here, by service prefix, member and next hop: packets, bytes, and how long answers take
     #[command(
-        after_help = "Examples:\n  dmscctl show traffic\n  dmscctl --json show traffic --interval 10s | jq '.prefixes[] | {prefix, p99_us}'\n\nPackets and bytes (DMSC header and payload) are exact: a call is counted where it enters from a pod, or where its name is resolved first.\nTimes are of one in 64 calls of pods here, from the arrival of the request at this gateway to that of its answer. QUIC datagrams are encrypted: nobody but their ends knows\nwhich answers which, so prefixes that are only called over QUIC have packets and bytes and no times."
+        after_help = "Examples:\n  dmscctl show traffic\n  dmscctl --json show traffic --interval 10s | jq '.prefixes[] | {prefix, p99_us}'\n\nOne row for each next hop, the adjacency and the neighbour by which calls to a member left.\nPackets and bytes (DMSC header and payload) are exact: a call is counted where it enters from a pod, or where its name is resolved first.\nTimes are of one in 64 calls of pods here, from the arrival of the request at this gateway to that of its answer. QUIC datagrams are encrypted: nobody but their ends knows\nwhich answers which, so prefixes that are only called over QUIC have packets and bytes and no times."
     )]
     Traffic(TrafficArgs),
     /// Forwarding tables: a summary, and the contents that are asked for

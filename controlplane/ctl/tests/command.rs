@@ -134,11 +134,20 @@ async fn show_traffic_is_a_difference() {
     assert_eq!(prefix["packets_per_second"], 1000.0);
     assert_eq!(prefix["p99_us"], 328.0);
     assert_eq!(prefix["members"][1]["bytes"], 225_000);
+    let hops = &prefix["next_hops"];
+    assert_eq!(hops[0]["adjacency"], serde_json::Value::Null);
+    assert_eq!(
+        (&hops[2]["adjacency"], &hops[2]["peer"]),
+        (&4.into(), &6.into())
+    );
+    assert_eq!(hops[2]["bytes"], 75_000);
     let table = text(&server, &["show", "traffic", "--interval", "1ms"]).await;
     assert!(
-        table.contains("/shop/b") && table.contains("225000"),
+        table.contains("/shop/b") && table.contains("150000"),
         "{table}"
     );
+    let left = ["a pod here", "3 (node 5)", "4 (node 6)"];
+    assert!(left.iter().all(|hop| table.contains(hop)), "{table}");
 }
 
 #[tokio::test]

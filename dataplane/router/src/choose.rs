@@ -114,6 +114,12 @@ impl<'a> Chooser<'a> {
             .select(call.flow, |id| self.is_usable(id, call.came_over))
     }
 
+    /// The router behind an adjacency; [`NodeId::NONE`]: there is no such adjacency.
+    pub fn peer(&self, adjacency: AdjacencyId) -> NodeId {
+        let there = self.tables.adjacencies.get(adjacency);
+        there.map_or(NodeId::NONE, |there| there.config.peer)
+    }
+
     /// The table entry of `gateway`.
     #[inline]
     pub fn gateway(&self, gateway: NodeId, topology: Topology) -> Option<&'a Gateway> {

@@ -1,10 +1,12 @@
-//! `show traffic`: what enters here of calls, by service prefix and member, as the difference of two readings.
+//! `show traffic`: what enters here of calls, by service prefix, member and next hop, as the difference of two readings.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dmsc_proto::Page as _;
-use dmsc_proto::v1::{ListTrafficReply, ListTrafficRequest, ServiceTraffic};
+use dmsc_proto::v1::{
+    ListTrafficReply, ListTrafficRequest, MemberCount, NextHopCount, ServiceTraffic,
+};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::sleep;
@@ -23,7 +25,7 @@ pub struct TrafficView {
     /// Calls whose prefix or member found no room in the counters, in the interval.
     other_packets: u64,
     other_bytes: u64,
-    /// Of the calls whose answers were looked out for, one in 64; since the start.
+    /// Of the calls whose answers were looked out for, one in 64, and of those over QUIC; since the start.
     answers: AnswersView,
 }
 
@@ -37,11 +39,13 @@ struct PrefixView {
     requests: u64,
     packets_per_second: f64,
     members: Vec<MemberView>,
+    /// The same again, by the next hop by which it left.
+    next_hops: Vec<NextHopView>,
     #[serde(flatten)]
     times: TimesView,
 }
 
-/// From request to response at this gateway; `null`: none was measured.
+/// From request to response at this gateway, or, over QUIC, at its pods; `null`: none was measured.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct TimesView {
     p50_us: Option<u64>,
@@ -53,6 +57,25 @@ struct TimesView {
 #[derive(Debug, PartialEq, Serialize)]
 struct MemberView {
     gateway: u32,
+    #[serde(flatten)]
+    count: CountView,
+}
+
+/// What left for one member by one next hop.
+#[derive(Debug, PartialEq, Serialize)]
+struct NextHopView {
+    gateway: u32,
+    /// `null`: to a pod here.
+    adjacency: Option<u32>,
+    /// Node at its other end.
+    peer: Option<u32>,
+    #[serde(flatten)]
+    count: CountView,
+}
+
+/// How much it was.
+#[derive(Debug, PartialEq, Serialize)]
+struct CountView {
     packets: u64,
     bytes: u64,
     requests: u64,
@@ -68,6 +91,8 @@ struct AnswersView {
     unanswered: u64,
     /// Without room.
     crowded: u64,
+    /// Over QUIC, as pods here told how long they took: all of them.
+    told: u64,
 }
 
 /// Reads, waits, reads again and prints.
@@ -143,25 +168,35 @@ fn difference(before: &ListTrafficReply, now: &ListTrafficReply) -> TrafficView 
             unmatched: now.answers_unmatched,
             unanswered: now.calls_unanswered,
             crowded: now.calls_crowded,
+            told: now.answers_told,
         },
     }
 }
 
 fn prefix(before: &ServiceTraffic, now: &ServiceTraffic, seconds: f64) -> PrefixView {
-    let member = |now: &dmsc_proto::v1::MemberCount| {
-        let known = before.members.iter();
-        let mut known = known.filter(|known| known.gateway == now.gateway);
-        let known = known.next().cloned().unwrap_or_default();
-        let packets = now.packets.saturating_sub(known.packets);
+    let member = |now: &MemberCount| {
+        let mut known = before.members.iter();
+        let known = known.find(|known| known.gateway == now.gateway);
+        let sums = |one: &MemberCount| [one.packets, one.bytes, one.requests];
         MemberView {
             gateway: now.gateway,
-            packets,
-            bytes: now.bytes.saturating_sub(known.bytes),
-            requests: now.requests.saturating_sub(known.requests),
-            packets_per_second: packets as f64 / seconds,
+            count: count(known.map(sums), sums(now), seconds),
         }
     };
     let members = now.members.iter().map(member);
+    let next_hop = |now: &NextHopCount| {
+        let way = |one: &NextHopCount| (one.gateway, one.adjacency, one.peer);
+        let known = before.next_hops.iter().find(|known| way(known) == way(now));
+        let sums = |one: &NextHopCount| [one.packets, one.bytes, one.requests];
+        let some = |id: u32| (id != 0).then_some(id);
+        NextHopView {
+            gateway: now.gateway,
+            adjacency: some(now.adjacency),
+            peer: some(now.peer),
+            count: count(known.map(sums), sums(now), seconds),
+        }
+    };
+    let next_hops = now.next_hops.iter().map(next_hop);
     let packets = now.packets.saturating_sub(before.packets);
     PrefixView {
         domain: now.domain,
@@ -170,8 +205,21 @@ fn prefix(before: &ServiceTraffic, now: &ServiceTraffic, seconds: f64) -> Prefix
         bytes: now.bytes.saturating_sub(before.bytes),
         requests: now.requests.saturating_sub(before.requests),
         packets_per_second: packets as f64 / seconds,
-        members: members.filter(|one| one.packets > 0).collect(),
+        members: members.filter(|one| one.count.packets > 0).collect(),
+        next_hops: next_hops.filter(|one| one.count.packets > 0).collect(),
         times: times(before, now),
+    }
+}
+
+/// Packets, bytes and requests over the interval.
+fn count(before: Option<[u64; 3]>, now: [u64; 3], seconds: f64) -> CountView {
+    let before = before.unwrap_or_default();
+    let more = |at: usize| now[at].saturating_sub(before[at]);
+    CountView {
+        packets: more(0),
+        bytes: more(1),
+        requests: more(2),
+        packets_per_second: more(0) as f64 / seconds,
     }
 }
 
@@ -201,23 +249,25 @@ fn grid(view: &TrafficView) -> Grid {
         ">domain",
         "prefix",
         ">member",
+        "next hop",
         ">packets/s",
         ">bytes",
         ">p50 us",
         ">p99 us",
     ]);
     for prefix in &view.prefixes {
-        // Times are known of the prefix, not of each member: they stand in its first row.
+        // Times are known of the prefix, not of each way: they stand in its first row.
         let times = [prefix.times.p50_us, prefix.times.p99_us];
         let mut times = times.map(|time| figure(time.map(|us| us as f64), 0));
-        for member in &prefix.members {
+        for (gateway, next_hop, count) in rows(prefix) {
             let [p50, p99] = std::mem::take(&mut times);
             grid.row([
                 prefix.domain.to_string(),
                 prefix.prefix.clone(),
-                member.gateway.to_string(),
-                format!("{:.0}", member.packets_per_second),
-                member.bytes.to_string(),
+                gateway.to_string(),
+                next_hop,
+                format!("{:.0}", count.packets_per_second),
+                count.bytes.to_string(),
                 p50,
                 p99,
             ]);
@@ -226,10 +276,28 @@ fn grid(view: &TrafficView) -> Grid {
     grid
 }
 
+/// Of a prefix by member and next hop; by member alone where a dataplane does not tell more.
+fn rows(prefix: &PrefixView) -> Vec<(u32, String, &CountView)> {
+    if prefix.next_hops.is_empty() {
+        let members = prefix.members.iter();
+        return members
+            .map(|one| (one.gateway, "-".to_owned(), &one.count))
+            .collect();
+    }
+    let row = |one: &'_ NextHopView| match (one.adjacency, one.peer) {
+        (Some(adjacency), peer) => format!("{adjacency} (node {})", peer.unwrap_or(0)),
+        (None, _) => "a pod here".to_owned(),
+    };
+    let next_hops = prefix.next_hops.iter();
+    next_hops
+        .map(|one| (one.gateway, row(one), &one.count))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dmsc_proto::v1::{LatencyBucket, MemberCount};
+    use dmsc_proto::v1::LatencyBucket;
 
     fn reading(epoch: u64, since: u64, calls: u64, read_ns: u64) -> ListTrafficReply {
         let name = b"\x01a".to_vec();
@@ -249,6 +317,16 @@ mod tests {
                     bytes: calls * 100,
                     requests: calls,
                 }],
+                next_hops: [(1, 5, calls - calls / 4), (2, 6, calls / 4)]
+                    .map(|(adjacency, peer, calls)| NextHopCount {
+                        gateway: 4,
+                        adjacency,
+                        peer,
+                        packets: calls,
+                        bytes: calls * 100,
+                        requests: calls,
+                    })
+                    .into(),
                 latency: vec![
                     LatencyBucket {
                         from_us: 96,
@@ -278,11 +356,32 @@ mod tests {
         let told = &prefix.times;
         assert_eq!((told.p50_us, told.p99_us), (Some(98), Some(1_032)));
         assert_eq!(told.answers, 1_100);
-        assert_eq!(prefix.members[0].bytes, 100_000);
+        assert_eq!(prefix.members[0].count.bytes, 100_000);
+        let hops = prefix.next_hops.iter();
+        let hops: Vec<_> = hops
+            .map(|one| (one.adjacency, one.peer, one.count.packets))
+            .collect();
+        assert_eq!(
+            hops,
+            [(Some(1), Some(5), 750), (Some(2), Some(6), 250)],
+            "together what the member has"
+        );
         // The prefix was forgotten and came again; the dataplane began anew.
         for now in [reading(7, 9, 150, 3_000_000_000), reading(8, 3, 150, 5)] {
             assert_eq!(difference(&before, &now).prefixes[0].packets, 150);
         }
+        // An adjacency with the same id that leads elsewhere by now is another.
+        let mut elsewhere = reading(7, 3, 1_100, 3_000_000_000);
+        elsewhere.services[0].next_hops[1].peer = 9;
+        let view = difference(&before, &elsewhere);
+        assert_eq!(view.prefixes[0].next_hops[1].count.packets, 275);
+        // A dataplane that knows nothing of next hops.
+        elsewhere.services[0].next_hops.clear();
+        let view = difference(&before, &elsewhere);
+        let [(4, hop, count)] = &rows(&view.prefixes[0])[..] else {
+            panic!("{view:?}")
+        };
+        assert_eq!((hop.as_str(), count.packets), ("-", 1_000));
         let quiet = difference(&before, &before);
         assert_eq!(quiet.prefixes, []);
         let silent = ServiceTraffic::default();

@@ -415,6 +415,16 @@ impl DataplaneAgent for FakeAgent {
                         requests: reading * packets,
                     })
                     .into(),
+                next_hops: [(2, 0, 0, 250), (3, 3, 5, 500), (3, 4, 6, 250)]
+                    .map(|(gateway, adjacency, peer, packets)| NextHopCount {
+                        gateway,
+                        adjacency,
+                        peer,
+                        packets: reading * packets,
+                        bytes: reading * packets * 300,
+                        requests: reading * packets,
+                    })
+                    .into(),
                 latency: vec![LatencyBucket {
                     from_us: 320,
                     to_us: 336,

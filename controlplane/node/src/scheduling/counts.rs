@@ -184,6 +184,7 @@ mod tests {
                 to_us: 336,
                 count: bytes / 100,
             }],
+            ..Default::default()
         });
         v1::ListTrafficReply {
             epoch,

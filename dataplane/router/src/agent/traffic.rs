@@ -1,10 +1,10 @@
-//! Traffic by prefix and member, in pages, and answers that pods tell.
+//! Traffic by prefix, member and next hop, in pages, and answers that pods tell.
 
 use dmsc_proto::{Latency, v1};
-use dmsc_wire::{Domain, NameBuf};
+use dmsc_wire::{Domain, NameBuf, NodeId};
 use tonic::Status;
 
-use crate::traffic::{Account, Accounts, Collector};
+use crate::traffic::{Account, Accounts, Collector, NextHop, Sum};
 
 /// Most prefixes of a page.
 const PAGE: usize = 4_096;
@@ -123,7 +123,19 @@ fn service(((domain, name), account): (&(Domain, NameBuf), &Account)) -> v1::Ser
                 requests: sum.requests,
             })
             .collect(),
+        next_hops: account.ways.iter().map(next_hop).collect(),
         latency: account.latency.to_proto(),
+    }
+}
+
+fn next_hop(((gateway, hop), sum): (&(NodeId, NextHop), &Sum)) -> v1::NextHopCount {
+    v1::NextHopCount {
+        gateway: gateway.0,
+        adjacency: hop.adjacency.0.into(),
+        peer: hop.peer.0,
+        packets: sum.packets,
+        bytes: sum.bytes,
+        requests: sum.requests,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Station 3: where does it go? Gateway id first, else the name, once more if the gateway or the pod is gone (design §4.3).
 
 use arrayvec::ArrayVec;
-use dmsc_fib::{LookupKey, PathKind, PrefixMatch, Topology};
+use dmsc_fib::{AdjacencyId, LookupKey, PathKind, PrefixMatch, Topology};
 use dmsc_wire::{AttachmentId, ErrorCode, FIXED_LEN, Flags, Header, Kind, NodeId, patch};
 
 use super::{Env, stand_in};
@@ -10,7 +10,7 @@ use crate::choose::{Call, router_of};
 use crate::counters::{DropReason, EventKind};
 use crate::frame::Frame;
 use crate::packet::{BATCH, Batch, Context, Origin, Verdict};
-use crate::traffic::Entering;
+use crate::traffic::{Entering, HERE};
 
 /// Decides every open packet of the batch. Names are looked up together, after all that need none are done.
 #[inline]
@@ -98,7 +98,8 @@ fn entering<'a>(context: &Context, header: &Header, packet: &'a [u8]) -> Option<
     })
 }
 
-/// Counts a call that was resolved here. One that came from a router with a gateway was counted where it entered.
+/// Counts a call that was resolved here and leaves over `next_hop`. `header`: as it came, for one that came from a router with a gateway was counted where
+/// it entered.
 fn count_resolved<F: Frame>(
     env: &Env<'_>,
     frame: &F,
@@ -106,6 +107,7 @@ fn count_resolved<F: Frame>(
     header: &Header,
     found: &PrefixMatch,
     gateway: NodeId,
+    next_hop: AdjacencyId,
 ) {
     let enters = match context.origin {
         Origin::Pod(_) => true,
@@ -114,7 +116,8 @@ fn count_resolved<F: Frame>(
     };
     let packet = frame.bytes().get(usize::from(context.offset)..);
     if enters && let Some(call) = entering(context, header, packet.unwrap_or(&[])) {
-        env.traffic.resolved(&call, found, gateway);
+        env.traffic
+            .resolved(&call, found, &env.chooser, gateway, next_hop);
     }
 }
 
@@ -163,7 +166,7 @@ fn send_on<F: Frame>(
     }
     let (adjacency, path) = way?;
     if let Some((call, known)) = call.zip(known) {
-        env.traffic.placed(&call, &known);
+        env.traffic.placed(&call, &known, &env.chooser, adjacency);
         if by_delay != header.flags.contains(Flags::BY_DELAY) {
             patch(frame, context, |p| patch::set_by_delay(p, by_delay));
         }
@@ -247,11 +250,13 @@ fn by_gateway<F: Frame>(env: &Env<'_>, frame: &mut F, context: &mut Context) -> 
             DropReason::AttachmentLacksName,
         ),
         Some(attachment) if env.chooser.is_deliverable(attachment) => {
-            if let Some(call) = placed_by_pod(frame, context, &header) {
-                let known = env.traffic.known(&call, &env.chooser, node);
-                env.traffic.placed(&call, &known);
-            }
             deliver(env, frame, context, &header, attachment);
+            if is_delivered(context)
+                && let Some(call) = placed_by_pod(frame, context, &header)
+            {
+                let known = env.traffic.known(&call, &env.chooser, node);
+                env.traffic.placed(&call, &known, &env.chooser, HERE);
+            }
             Step::Done
         }
         _ => gone(frame, context, &header, node, DropReason::AttachmentGone),
@@ -303,8 +308,10 @@ fn resolve<F: Frame>(
         // Stamped for here, any attachment: only local members may answer.
         return match env.chooser.local(&found, header.flow_label) {
             Some(attachment) => {
-                count_resolved(env, frame, context, &header, &found, node);
                 deliver(env, frame, context, &header, attachment);
+                if is_delivered(context) {
+                    count_resolved(env, frame, context, &header, &found, node, HERE);
+                }
             }
             None => {
                 if gone(frame, context, &header, node, DropReason::AttachmentGone) == Step::ByName {
@@ -326,29 +333,37 @@ fn resolve<F: Frame>(
             EventKind::NameResolved
         },
     );
-    count_resolved(env, frame, context, &header, &found, gateway);
-    let mut header = header;
-    header.destination_gateway = gateway;
-    header.destination_attachment = AttachmentId::ANY;
-    header.flags = header.flags.with_if(there.by_delay, Flags::BY_DELAY);
-    context.header = Some(header);
+    let mut placed = header;
+    placed.destination_gateway = gateway;
+    placed.destination_attachment = AttachmentId::ANY;
+    placed.flags = placed.flags.with_if(there.by_delay, Flags::BY_DELAY);
+    context.header = Some(placed);
     patch(frame, context, |p| {
         patch::set_destination(p, gateway, AttachmentId::ANY)
             && patch::set_by_delay(p, there.by_delay)
     });
-    if gateway == node {
-        match env.chooser.local(&found, header.flow_label) {
-            Some(attachment) => deliver(env, frame, context, &header, attachment),
-            None => context.refuse(DropReason::AttachmentGone, ErrorCode::NoRoute, 0),
+    let next_hop = if gateway == node {
+        let Some(attachment) = env.chooser.local(&found, header.flow_label) else {
+            return context.refuse(DropReason::AttachmentGone, ErrorCode::NoRoute, 0);
+        };
+        deliver(env, frame, context, &placed, attachment);
+        if !is_delivered(context) {
+            return;
         }
+        HERE
     } else {
-        match env.chooser.next_hop(gateway, &call.towards(there)) {
-            Some((adjacency, path)) => {
-                context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary)
-            }
-            None => context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0),
-        }
-    }
+        let Some((adjacency, path)) = env.chooser.next_hop(gateway, &call.towards(there)) else {
+            return context.refuse(DropReason::NoRoute, ErrorCode::NoRoute, 0);
+        };
+        context.verdict = Verdict::Forward(adjacency, path != PathKind::Primary);
+        adjacency
+    };
+    count_resolved(env, frame, context, &header, &found, gateway, next_hop);
+}
+
+/// Whether a packet is on its way to a pod here, or answered for it.
+fn is_delivered(context: &Context) -> bool {
+    matches!(context.verdict, Verdict::Deliver(_) | Verdict::Own)
 }
 
 /// Every local delivery, replies included, checks domain, name and access once more (design §3, §4.2).

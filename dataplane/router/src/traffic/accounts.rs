@@ -1,8 +1,9 @@
-//! All workers' counts added up, for whoever asks: sums since the start, by prefix and member.
+//! All workers' counts added up, for whoever asks: sums since the start, by prefix, member and next hop.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use dmsc_fib::AdjacencyId;
 use dmsc_proto::Latency;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
@@ -13,6 +14,8 @@ use crate::clock::Clock;
 const MOST: usize = 65_536;
 /// Most members of a prefix that are told apart; the sums of the prefix have all.
 const MEMBERS: usize = 256;
+/// Most ways of a prefix that are told apart; its members have all.
+const WAYS: usize = 1_024;
 /// A prefix without traffic is forgotten after so many readings, ten minutes.
 const IDLE: u64 = 600;
 /// Readings between two looks for such.
@@ -52,6 +55,15 @@ pub struct Answers {
     pub told: u64,
 }
 
+/// By what calls leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NextHop {
+    /// The adjacency, or [`HERE`](super::HERE).
+    pub adjacency: AdjacencyId,
+    /// The router behind it; [`NodeId::NONE`] of a pod here.
+    pub peer: NodeId,
+}
+
 /// One prefix.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
@@ -63,8 +75,17 @@ pub struct Account {
     pub sum: Sum,
     /// By member.
     pub members: BTreeMap<NodeId, Sum>,
+    /// By member and next hop.
+    pub ways: BTreeMap<(NodeId, NextHop), Sum>,
     /// From request to response.
     pub latency: Latency,
+}
+
+/// Adds to what there is of `key`, or begins it where there is room.
+fn add_to<K: Ord>(all: &mut BTreeMap<K, Sum>, most: usize, key: K, sum: Sum) {
+    if all.len() < most || all.contains_key(&key) {
+        all.entry(key).or_default().add(sum);
+    }
 }
 
 /// Everything.
@@ -90,16 +111,16 @@ impl Accounts {
 
     /// Adds the counts of one worker.
     pub fn add(&mut self, tally: &Tally, clock: Clock) {
-        for (domain, name, gateway, sum) in tally.sums() {
-            let Some(account) = self.account(domain, &name) else {
+        for counted in tally.sums() {
+            let sum = counted.sum;
+            let Some(account) = self.account(counted.domain, &counted.name) else {
                 self.other.add(sum);
                 continue;
             };
             account.sum.add(sum);
-            let room = account.members.len() < MEMBERS;
-            if room || account.members.contains_key(&gateway) {
-                account.members.entry(gateway).or_default().add(sum);
-            }
+            add_to(&mut account.members, MEMBERS, counted.gateway, sum);
+            let way = (counted.gateway, counted.next_hop);
+            add_to(&mut account.ways, WAYS, way, sum);
         }
         for (domain, name, cycles) in tally.latencies() {
             if let Some(account) = self.account(domain, &name) {

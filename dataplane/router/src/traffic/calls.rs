@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use dmsc_wire::{AttachmentId, Domain, Name, NodeId, RequestId};
 
-use super::tally::{Tally, bump};
-use super::{Entering, Target};
+use super::tally::{Label, Tally, bump};
+use super::{Entering, HERE, Target};
 
 /// Of so many calls one is looked out for.
 pub const SAMPLED: u64 = 1 << SAMPLED_BITS;
@@ -37,6 +37,7 @@ struct Open {
     attachment: AttachmentId,
     sent: u64,
     to: Target,
+    peer: NodeId,
     domain: Domain,
     length: u8,
     /// Of the prefix.
@@ -56,7 +57,9 @@ impl Default for Calls {
             to: Target {
                 record: dmsc_fib::RecordId(0),
                 gateway: NodeId::NONE,
+                next_hop: HERE,
             },
+            peer: NodeId::NONE,
             domain: Domain(0),
             length: 0,
             name: [0; 255],
@@ -82,7 +85,7 @@ impl Calls {
         id: RequestId,
         source: AttachmentId,
         to: Target,
-        components: u8,
+        label: Label<'_>,
         tally: &Tally,
     ) {
         let Ok(mut open) = self.0.try_borrow_mut() else {
@@ -102,7 +105,7 @@ impl Calls {
         if place.id != 0 {
             bump(&tally.answers.unanswered);
         }
-        let prefix = call.name.prefix(components.into()).as_bytes();
+        let prefix = label.prefix.as_bytes();
         if let Some(name) = place.name.get_mut(..prefix.len()) {
             name.copy_from_slice(prefix);
             place.length = prefix.len() as u8;
@@ -110,7 +113,8 @@ impl Calls {
             place.attachment = source;
             place.sent = call.arrived;
             place.to = to;
-            place.domain = call.domain;
+            place.peer = label.peer;
+            place.domain = label.domain;
         }
     }
 
@@ -132,7 +136,12 @@ impl Calls {
         let prefix = found.name.get(..usize::from(found.length));
         if let Some(Ok(prefix)) = prefix.map(Name::from_bytes) {
             let cycles = now.saturating_sub(found.sent);
-            tally.latency(found.to, found.domain, prefix, cycles);
+            let label = Label {
+                domain: found.domain,
+                prefix,
+                peer: found.peer,
+            };
+            tally.latency(found.to, label, cycles);
         }
     }
 }

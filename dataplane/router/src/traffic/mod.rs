@@ -1,11 +1,15 @@
-//! What enters here of calls: packets and bytes by service prefix and member, and how long calls take until they are answered.
+//! What enters here of calls: packets and bytes by service prefix, member and next hop, and how long calls take until they are answered.
 //!
 //! A call is counted once, at the router where it enters from a pod, or, if nobody has placed it yet when it comes in from a router, where its name is
 //! resolved. Counting is exact. A worker counts into a [`Tally`] of its own; every second a reader gives it an empty one for it ([`Exchange`]) and adds
 //! up what it gets ([`Accounts`]), so nothing that is written on the data path is shared.
 //!
+//! The next hop is the adjacency that was chosen for the packet, or none for a pod here ([`HERE`]): a call is counted as soon as that is known. What is
+//! dropped before, because there is no way or because access is denied, is counted for nothing. What a pod or a neighbour then does not get after all, being
+//! too large or out of hops or because a port went down meanwhile, has been counted.
+//!
 //! A prefix is known by its record, and its name is read with its first packet in a span: if it is deleted and another gets the record within the same
-//! span, a second, the packets of that one are charged to it until the span ends.
+//! span, a second, the packets of that one are charged to it until the span ends. So it is with an adjacency and the neighbour behind it.
 //!
 //! Latency is measured of one in [`SAMPLED`] calls of local pods, by bits of their request id, from the arrival of the request at this router to that of
 //! its answer. Datagrams (QUIC) have request id 0: nobody but their end points knows which answers which, so pods here tell how long those calls took
@@ -18,15 +22,17 @@ mod exchange;
 mod tally;
 
 #[cfg(test)]
+mod next_hops;
+#[cfg(test)]
 mod tests;
 
-pub use accounts::{Account, Accounts, Answers, Sum};
+pub use accounts::{Account, Accounts, Answers, NextHop, Sum};
 pub use calls::SAMPLED;
 pub use collector::Collector;
 pub use exchange::Exchange;
-pub use tally::{Known, SLOTS, Tally};
+pub use tally::{Counted, Known, Label, SLOTS, Tally};
 
-use dmsc_fib::{PrefixMatch, RecordId};
+use dmsc_fib::{AdjacencyId, PrefixMatch, RecordId};
 use dmsc_wire::{AttachmentId, Domain, Name, NodeId, RequestId};
 
 use crate::choose::Chooser;
@@ -57,17 +63,22 @@ pub struct Entering<'a> {
     pub arrived: u64,
 }
 
-/// What is counted together: a prefix, by its record, and the member that calls go to.
+/// In the place of an adjacency, whose ids begin at 1: calls go to a pod here.
+pub const HERE: AdjacencyId = AdjacencyId(0);
+
+/// What is counted together: a prefix, by its record, the member that calls go to, and by what they leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The prefix.
     pub record: RecordId,
     /// The member.
     pub gateway: NodeId,
+    /// The adjacency over which they leave, or [`HERE`].
+    pub next_hop: AdjacencyId,
 }
 
 impl Target {
-    /// Never 0, because a gateway that was chosen is some.
+    /// All but the next hop. Never 0, because a gateway that was chosen is some.
     #[inline(always)]
     fn key(self) -> u64 {
         u64::from(self.record.0) << 32 | u64::from(self.gateway.0)
@@ -75,17 +86,22 @@ impl Target {
 }
 
 impl Traffic {
-    /// A call whose member was chosen here.
+    /// A call whose member was chosen here, and which leaves over `next_hop`.
     #[inline]
-    pub fn resolved(&self, call: &Entering<'_>, found: &PrefixMatch, gateway: NodeId) {
+    pub fn resolved(
+        &self,
+        call: &Entering<'_>,
+        found: &PrefixMatch,
+        chooser: &Chooser<'_>,
+        gateway: NodeId,
+        next_hop: AdjacencyId,
+    ) {
         let to = Target {
             record: found.record,
             gateway,
+            next_hop,
         };
-        let prefix = || Some((call.domain, call.name.prefix(found.components.into())));
-        self.tally
-            .count(to, call.bytes, call.request.is_some(), prefix);
-        self.follow(call, to, found.components);
+        self.enter(call, to, found.components, chooser);
     }
 
     /// What is known of packets like this one of a pod, which names the gateway itself: looked up once in a span.
@@ -95,31 +111,42 @@ impl Traffic {
         if !known.is_known() {
             let found = chooser.lookup(call.domain, call.name);
             let found = found.as_ref();
-            known.learn(
-                call,
-                found.map(|found| (found, chooser.share_by_delay(found, gateway))),
-            );
+            known.learn(found.map(|found| (found, chooser.share_by_delay(found, gateway))));
         }
         known
     }
 
-    /// A packet of a pod that named the gateway itself.
+    /// A packet of a pod that named the gateway itself, and which leaves over `next_hop`: flows of one name, and a flow before and after a failure, may leave
+    /// by others.
     #[inline]
-    pub fn placed(&self, call: &Entering<'_>, known: &Known<'_>) {
-        known.count(call.bytes, call.request.is_some());
-        if let Some((to, components)) = known.target() {
-            self.follow(call, to, components);
+    pub fn placed(
+        &self,
+        call: &Entering<'_>,
+        known: &Known<'_>,
+        chooser: &Chooser<'_>,
+        next_hop: AdjacencyId,
+    ) {
+        match known.target(next_hop) {
+            Some((to, components)) => self.enter(call, to, components, chooser),
+            None => self.tally.count_other(call.bytes, call.request.is_some()),
         }
     }
 
-    /// Has the answer looked out for, if this call is one of those.
+    /// Counts a packet, and has the answer looked out for, if this call is one of those. `components`: of the prefix.
     #[inline]
-    fn follow(&self, call: &Entering<'_>, to: Target, components: u8) {
+    fn enter(&self, call: &Entering<'_>, to: Target, components: u8, chooser: &Chooser<'_>) {
+        let label = || Label {
+            domain: call.domain,
+            prefix: call.name.prefix(components.into()),
+            peer: chooser.peer(to.next_hop),
+        };
+        let is_request = call.request.is_some();
+        self.tally
+            .count(to, call.bytes, is_request, || Some(label()));
         if let (Some(id), Some(source)) = (call.request, call.source)
             && calls::is_sampled(id)
         {
-            self.calls
-                .sent(call, id, source, to, components, &self.tally);
+            self.calls.sent(call, id, source, to, label(), &self.tally);
         }
     }
 

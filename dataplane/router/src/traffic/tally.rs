@@ -1,37 +1,41 @@
-//! Counts of one worker over one span: a bounded table of the prefixes and members that had traffic in it. What finds no room is counted as other.
+//! Counts of one worker over one span: a bounded table of the prefixes, members and next hops that had traffic in it. What finds no room is counted as
+//! other.
 
 use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher;
 
-use dmsc_fib::{DelayShare, PrefixMatch, RecordId};
+use dmsc_fib::{AdjacencyId, DelayShare, PrefixMatch, RecordId};
 use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
 use hashbrown::DefaultHashBuilder;
 
-use super::accounts::{Answers, Sum};
-use super::{Entering, Target};
+use super::Target;
+use super::accounts::{Answers, NextHop, Sum};
 
 /// Slots that are compared with one key.
 const WAYS: usize = 4;
 const SETS: usize = 2_048;
-/// Most prefixes and members with traffic in a span, of one worker.
+/// Most prefixes, members and next hops with traffic in a span, of one worker.
 pub const SLOTS: usize = SETS * WAYS;
 /// Bytes for the names of prefixes.
 const NAMES: usize = SLOTS * 48;
 /// Most latencies of a span.
 const SAMPLES: usize = 16_384;
-/// Names of which it is known where they are counted, though their packets need no look-up.
+/// Names of which it is known for which prefix they are counted, though their packets need no look-up.
 const KNOWN: usize = 4_096;
 /// In the place of a slot: counted as other.
 const NOWHERE: u16 = u16::MAX;
 
-/// One prefix and member.
+/// One prefix, member and next hop.
 #[derive(Debug, Clone, Default)]
 struct Slot {
     /// 0: free.
     key: Cell<u64>,
     packets: Cell<u64>,
     bytes: Cell<u64>,
-    requests: Cell<u64>,
+    /// More than a worker sees in minutes.
+    requests: Cell<u32>,
+    /// Beside the key.
+    next_hop: Cell<AdjacencyId>,
 }
 
 /// Two cache lines.
@@ -41,26 +45,63 @@ struct Set([Slot; WAYS]);
 
 impl Slot {
     #[inline(always)]
+    fn is_of(&self, to: Target) -> bool {
+        self.key.get() == to.key() && self.next_hop.get() == to.next_hop
+    }
+
+    #[inline(always)]
+    fn is_free(&self) -> bool {
+        self.key.get() == 0
+    }
+
+    #[inline(always)]
     fn add(&self, bytes: u64, is_request: bool) {
         self.packets.set(self.packets.get() + 1);
         self.bytes.set(self.bytes.get() + bytes);
-        self.requests
-            .set(self.requests.get() + u64::from(is_request));
+        let requests = self.requests.get().saturating_add(is_request.into());
+        self.requests.set(requests);
     }
 
     fn sum(&self) -> Sum {
         Sum {
             packets: self.packets.get(),
             bytes: self.bytes.get(),
-            requests: self.requests.get(),
+            requests: self.requests.get().into(),
         }
     }
 
     fn clear(&self) {
-        for cell in [&self.key, &self.packets, &self.bytes, &self.requests] {
+        for cell in [&self.key, &self.packets, &self.bytes] {
             cell.set(0);
         }
+        self.requests.set(0);
     }
+}
+
+/// What the ids of a target stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct Label<'a> {
+    /// The caller's tenant.
+    pub domain: Domain,
+    /// The name of the prefix.
+    pub prefix: Name<'a>,
+    /// The router behind the next hop; [`NodeId::NONE`] of a pod here.
+    pub peer: NodeId,
+}
+
+/// What was counted of one prefix, member and next hop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The tenant.
+    pub domain: Domain,
+    /// Of the prefix, canonical.
+    pub name: Vec<u8>,
+    /// The member.
+    pub gateway: NodeId,
+    /// By what it left.
+    pub next_hop: NextHop,
+    /// How much.
+    pub sum: Sum,
 }
 
 /// What a slot in use is of.
@@ -69,6 +110,7 @@ struct Row {
     slot: u16,
     domain: Domain,
     gateway: NodeId,
+    next_hop: NextHop,
     /// Where its prefix lies among the names.
     start: u32,
     length: u8,
@@ -90,12 +132,13 @@ struct Rows {
     samples: Vec<Sample>,
 }
 
-/// Where packets with this name and gateway are counted.
+/// For what packets with this name and gateway are counted.
 #[derive(Debug, Clone, Default)]
 struct Place {
     /// Of tenant, name and gateway; 0: none.
     hash: Cell<u64>,
-    slot: Cell<u16>,
+    /// Of the prefix; `None`: as other.
+    record: Cell<Option<RecordId>>,
     components: Cell<u8>,
     by_delay: Cell<DelayShare>,
 }
@@ -149,35 +192,37 @@ fn spread(key: u64) -> u64 {
     key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// The set in which most keys are, of the first 2,048.
+/// The set in which most targets are, of the first 2,048.
 #[inline(always)]
-fn first(key: u64) -> usize {
-    // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits.
-    (spread(key ^ key >> 29) >> 53) as usize
+fn first(to: Target) -> usize {
+    let key = to.key();
+    // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits. The next hop is laid over bits of the record,
+    // so that the ways to one member do not fill one set.
+    (spread(key ^ key >> 29 ^ u64::from(to.next_hop.0) << 48) >> 53) as usize
 }
 
 /// Where others begin.
-fn second(key: u64) -> usize {
-    (spread(key.rotate_left(17) ^ 0x51ED_270B) >> 53) as usize
+fn second(to: Target) -> usize {
+    let hop = u64::from(to.next_hop.0) << 29;
+    (spread(to.key().rotate_left(17) ^ hop ^ 0x51ED_270B) >> 53) as usize
 }
 
 impl Tally {
-    /// Counts a packet. `prefix` is asked the first time in a span only.
+    /// Counts a packet. `label` is asked the first time in a span only.
     #[inline(always)]
     pub fn count<'a>(
         &self,
         to: Target,
         bytes: u64,
         is_request: bool,
-        prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>,
+        label: impl FnOnce() -> Option<Label<'a>>,
     ) {
-        let key = to.key();
-        for slot in &self.sets[first(key) % SETS].0 {
-            if slot.key.get() == key {
+        for slot in &self.sets[first(to) % SETS].0 {
+            if slot.is_of(to) {
                 return slot.add(bytes, is_request);
             }
         }
-        self.count_first(to, bytes, is_request, prefix);
+        self.count_first(to, bytes, is_request, label);
     }
 
     #[cold]
@@ -187,9 +232,9 @@ impl Tally {
         to: Target,
         bytes: u64,
         is_request: bool,
-        prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>,
+        label: impl FnOnce() -> Option<Label<'a>>,
     ) {
-        let slot = self.slot(to, prefix);
+        let slot = self.slot(to, label);
         self.at(slot).add(bytes, is_request);
     }
 
@@ -200,54 +245,44 @@ impl Tally {
     }
 
     /// The slot of a target, taken into use if it is not; [`NOWHERE`] without room.
-    fn slot<'a>(&self, to: Target, prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>) -> u16 {
-        let key = to.key();
-        // Nothing is freed within a span, so no key is elsewhere while its first set has room.
-        let set = first(key) % SETS;
-        let near = self.sets[set].0.iter().enumerate().find(|(_, slot)| {
-            let there = slot.key.get();
-            there == key || there == 0
-        });
-        match near {
-            Some((way, slot)) if slot.key.get() == key => (set * WAYS + way) as u16,
-            Some((way, _)) => self.open((set * WAYS + way) as u16, to, prefix),
-            None => self.far_slot(to, prefix),
+    fn slot<'a>(&self, to: Target, label: impl FnOnce() -> Option<Label<'a>>) -> u16 {
+        // Nothing is freed within a span, so no target is elsewhere while its first set has room.
+        let set = first(to) % SETS;
+        let mut near = self.sets[set].0.iter().enumerate();
+        match near.find(|(_, slot)| slot.is_of(to) || slot.is_free()) {
+            Some((way, slot)) if slot.is_of(to) => (set * WAYS + way) as u16,
+            Some((way, _)) => self.open((set * WAYS + way) as u16, to, label),
+            None => self.far_slot(to, label),
         }
     }
 
-    /// Of a key whose first set is full.
-    fn far_slot<'a>(&self, to: Target, prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>) -> u16 {
-        let key = to.key();
-        let far = second(key);
+    /// Of a target whose first set is full.
+    fn far_slot<'a>(&self, to: Target, label: impl FnOnce() -> Option<Label<'a>>) -> u16 {
+        let far = second(to);
         let sets = [far, far + 1, far + 2].map(|set| set % SETS);
         let all = || {
             let slots = sets.iter().flat_map(|set| (set * WAYS)..(set + 1) * WAYS);
             slots.map(|slot| slot as u16)
         };
-        if let Some(slot) = all().find(|slot| self.at(*slot).key.get() == key) {
+        if let Some(slot) = all().find(|slot| self.at(*slot).is_of(to)) {
             return slot;
         }
-        let free = all().find(|slot| self.at(*slot).key.get() == 0);
+        let free = all().find(|slot| self.at(*slot).is_free());
         match free {
-            Some(slot) => self.open(slot, to, prefix),
+            Some(slot) => self.open(slot, to, label),
             None => NOWHERE,
         }
     }
 
     /// Takes a free slot into use.
-    fn open<'a>(
-        &self,
-        slot: u16,
-        to: Target,
-        prefix: impl FnOnce() -> Option<(Domain, Name<'a>)>,
-    ) -> u16 {
+    fn open<'a>(&self, slot: u16, to: Target, label: impl FnOnce() -> Option<Label<'a>>) -> u16 {
         let Ok(mut rows) = self.rows.try_borrow_mut() else {
             return NOWHERE;
         };
-        let Some((domain, name)) = prefix() else {
+        let Some(label) = label() else {
             return NOWHERE;
         };
-        let name = name.as_bytes();
+        let name = label.prefix.as_bytes();
         let start = rows.names.len();
         if rows.used.len() == SLOTS || start + name.len() > NAMES {
             return NOWHERE;
@@ -255,22 +290,33 @@ impl Tally {
         rows.names.extend_from_slice(name);
         rows.used.push(Row {
             slot,
-            domain,
+            domain: label.domain,
             gateway: to.gateway,
+            next_hop: NextHop {
+                adjacency: to.next_hop,
+                peer: label.peer,
+            },
             start: start as u32,
             // A name has at most 255 bytes.
             length: name.len() as u8,
         });
-        self.at(slot).key.set(to.key());
+        let taken = self.at(slot);
+        taken.key.set(to.key());
+        taken.next_hop.set(to.next_hop);
         slot
     }
 
-    /// Where packets with this name are counted that name their gateway themselves.
+    /// Counts a packet that belongs to no prefix.
+    #[inline]
+    pub(super) fn count_other(&self, bytes: u64, is_request: bool) {
+        self.other.add(bytes, is_request);
+    }
+
+    /// For what packets with this name are counted that name their gateway themselves.
     #[inline]
     pub(super) fn known(&self, domain: Domain, name: Name<'_>, gateway: NodeId) -> Known<'_> {
         let hash = hash(&self.key, domain, name.as_bytes(), gateway);
         Known {
-            tally: self,
             place: &self.known[(hash >> 32) as usize % KNOWN],
             hash,
             gateway,
@@ -278,8 +324,8 @@ impl Tally {
     }
 
     /// A call to `to` was answered after so many cycles.
-    pub(super) fn latency(&self, to: Target, domain: Domain, prefix: Name<'_>, cycles: u64) {
-        let slot = self.slot(to, || Some((domain, prefix)));
+    pub(super) fn latency(&self, to: Target, label: Label<'_>, cycles: u64) {
+        let slot = self.slot(to, || Some(label));
         let room = self.rows.try_borrow_mut().ok();
         let room = room.filter(|rows| slot != NOWHERE && rows.samples.len() < SAMPLES);
         match room {
@@ -291,12 +337,15 @@ impl Tally {
         }
     }
 
-    /// Everything by prefix and member.
-    pub fn sums(&self) -> Vec<(Domain, Vec<u8>, NodeId, Sum)> {
+    /// Everything by prefix, member and next hop.
+    pub fn sums(&self) -> Vec<Counted> {
         let rows = self.rows.borrow();
-        let all = rows.used.iter().map(|row| {
-            let sum = self.at(row.slot).sum();
-            (row.domain, rows.name(row).to_vec(), row.gateway, sum)
+        let all = rows.used.iter().map(|row| Counted {
+            domain: row.domain,
+            name: rows.name(row).to_vec(),
+            gateway: row.gateway,
+            next_hop: row.next_hop,
+            sum: self.at(row.slot).sum(),
         });
         all.collect()
     }
@@ -365,9 +414,8 @@ impl Rows {
     }
 }
 
-/// Where a name that needs no look-up is counted, and by which topology its packets go, as far as that is known.
+/// For what a name that needs no look-up is counted, and by which topology its packets go, as far as that is known.
 pub struct Known<'a> {
-    tally: &'a Tally,
     place: &'a Place,
     hash: u64,
     gateway: NodeId,
@@ -380,45 +428,36 @@ impl Known<'_> {
         self.place.hash.get() == self.hash
     }
 
-    /// Counts a packet.
-    #[inline]
-    pub(super) fn count(&self, bytes: u64, is_request: bool) {
-        let slot = self.place.slot.get();
-        self.tally.at(slot).add(bytes, is_request);
-    }
-
     /// Whether a flow goes by delay to the gateway that was named.
     #[inline]
     pub fn is_by_delay(&self, flow: FlowLabel) -> bool {
         self.place.by_delay.get().takes(flow)
     }
 
-    /// Remembers where packets like this one are counted, for the rest of the span. `found`: the longest prefix of the name, and how many of its flows
+    /// Remembers for what packets like this one are counted, for the rest of the span. `found`: the longest prefix of the name, and how many of its flows
     /// go to the gateway by delay.
     #[cold]
-    pub(super) fn learn(&self, call: &Entering<'_>, found: Option<(&PrefixMatch, DelayShare)>) {
-        let by_delay = found.map_or(DelayShare::NONE, |(_, share)| share);
-        let (slot, components) = found.map_or((NOWHERE, 0), |(found, _)| {
-            let to = Target {
-                record: found.record,
-                gateway: self.gateway,
-            };
-            let prefix = || Some((call.domain, call.name.prefix(found.components.into())));
-            (self.tally.slot(to, prefix), found.components)
-        });
-        self.place.hash.set(self.hash);
-        self.place.slot.set(slot);
-        self.place.components.set(components);
-        self.place.by_delay.set(by_delay);
+    pub(super) fn learn(&self, found: Option<(&PrefixMatch, DelayShare)>) {
+        let place = self.place;
+        place.hash.set(self.hash);
+        place.record.set(found.map(|(found, _)| found.record));
+        place
+            .components
+            .set(found.map_or(0, |(found, _)| found.components));
+        place
+            .by_delay
+            .set(found.map_or(DelayShare::NONE, |(_, share)| share));
     }
 
-    /// What it is counted for, and of how many components its prefix is; `None`: as other.
+    /// What a packet is counted for that leaves over `next_hop`, and of how many components its prefix is; `None`: as other.
     #[inline]
-    pub(super) fn target(&self) -> Option<(Target, u8)> {
-        let key = self.tally.at(self.place.slot.get()).key.get();
-        let record = RecordId((key >> 32) as u32);
-        let gateway = self.gateway;
-        (key != 0).then_some((Target { record, gateway }, self.place.components.get()))
+    pub(super) fn target(&self, next_hop: AdjacencyId) -> Option<(Target, u8)> {
+        let to = Target {
+            record: self.place.record.get()?,
+            gateway: self.gateway,
+            next_hop,
+        };
+        Some((to, self.place.components.get()))
     }
 }
 

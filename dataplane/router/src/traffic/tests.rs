@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dmsc_fib::RecordId;
+use dmsc_fib::{AdjacencyId, RecordId};
 use dmsc_wire::{AttachmentId, Domain, Kind, NameBuf, NodeId, PacketBuilder, RequestId};
 
 use super::*;
@@ -17,8 +17,24 @@ fn bits(seed: &mut u64) -> u64 {
     *seed
 }
 
+pub(super) fn target(record: u32, gateway: u32, next_hop: u16) -> Target {
+    Target {
+        record: RecordId(record),
+        gateway: NodeId(gateway),
+        next_hop: AdjacencyId(next_hop),
+    }
+}
+
+pub(super) fn label(prefix: &NameBuf) -> Label<'_> {
+    Label {
+        domain: Domain(1),
+        prefix: prefix.as_name(),
+        peer: NodeId(5),
+    }
+}
+
 /// Sums by prefix and member.
-fn sums(accounts: &Accounts) -> BTreeMap<(String, u32), Sum> {
+pub(super) fn sums(accounts: &Accounts) -> BTreeMap<(String, u32), Sum> {
     let all = accounts.changed(0, None);
     let members = all.flat_map(|((_, name), account)| {
         let members = account.members.iter();
@@ -27,7 +43,20 @@ fn sums(accounts: &Accounts) -> BTreeMap<(String, u32), Sum> {
     members.collect()
 }
 
-fn read(tally: &Tally) -> Accounts {
+/// Sums by prefix, member and adjacency, each with the neighbour behind it.
+pub(super) fn ways(accounts: &Accounts) -> BTreeMap<(String, u32, u16, u32), Sum> {
+    let all = accounts.changed(0, None);
+    let ways = all.flat_map(|((_, name), account)| {
+        let ways = account.ways.iter();
+        ways.map(move |((gateway, hop), sum)| {
+            let (adjacency, neighbour) = (hop.adjacency.0, hop.peer.0);
+            ((name.to_string(), gateway.0, adjacency, neighbour), *sum)
+        })
+    });
+    ways.collect()
+}
+
+pub(super) fn read(tally: &Tally) -> Accounts {
     let mut accounts = Accounts::default();
     accounts.begin(0);
     accounts.add(tally, Clock::ONE_GHZ);
@@ -35,12 +64,13 @@ fn read(tally: &Tally) -> Accounts {
 }
 
 #[test]
-fn every_call_is_counted_once_with_its_prefix_member_and_bytes() {
+fn every_call_is_counted_once_with_its_prefix_member_next_hop_and_bytes() {
     let mut world = World::new();
     world.attach(2, &[]);
     let server = world.attach(3, &["/shop/b"]);
     let from = name("/id/2");
     let mut expected: BTreeMap<(String, u32), Sum> = BTreeMap::new();
+    let mut expected_ways: BTreeMap<(String, u32, u16, u32), Sum> = BTreeMap::new();
     let mut seed = 0x9E37_79B9_7F4A_7C15;
     for _ in 0..4_000 {
         let (text, prefix) = [
@@ -76,16 +106,27 @@ fn every_call_is_counted_once_with_its_prefix_member_and_bytes() {
             world.from_router(2, &packet)
         };
         let is_sent = matches!(outcome.context.verdict, Verdict::Send(_));
+        let (adjacency, neighbour) = match outcome.context.verdict {
+            Verdict::Send(0) => (1, 5),
+            Verdict::Send(1) => (2, 6),
+            _ => (0, 0),
+        };
         let is_counted = is_sent && kind != Kind::Response && (is_from_pod || placed == 0);
         if is_counted && !prefix.is_empty() {
-            let sum = expected.entry((prefix.to_owned(), member)).or_default();
-            sum.packets += 1;
-            sum.bytes += packet.len() as u64;
-            sum.requests += u64::from(is_from_pod && kind == Kind::Request && id.0 != 0);
+            let way = (prefix.to_owned(), member, adjacency, neighbour);
+            for sum in [
+                expected.entry((prefix.to_owned(), member)).or_default(),
+                expected_ways.entry(way).or_default(),
+            ] {
+                sum.packets += 1;
+                sum.bytes += packet.len() as u64;
+                sum.requests += u64::from(is_from_pod && kind == Kind::Request && id.0 != 0);
+            }
         }
     }
     let accounts = read(&world.traffic.tally);
     assert_eq!(sums(&accounts), expected);
+    assert_eq!(ways(&accounts), expected_ways);
     assert!(
         expected.values().all(|sum| sum.packets > 300),
         "{expected:?}"
@@ -118,7 +159,10 @@ fn what_the_express_resolves_is_counted_as_the_stages_count_it() {
         requests: 0,
     };
     let expected = BTreeMap::from([(("/far".to_owned(), 4), sum)]);
-    assert_eq!(sums(&read(&world.traffic.tally)), expected);
+    let accounts = read(&world.traffic.tally);
+    assert_eq!(sums(&accounts), expected);
+    let way = ("/far".to_owned(), 4, 1, 5);
+    assert_eq!(ways(&accounts), BTreeMap::from([(way, sum)]));
 }
 
 #[test]
@@ -128,14 +172,12 @@ fn what_finds_no_room_is_counted_as_other() {
     for round in 0..3 {
         let all = 3 * SLOTS as u64;
         for record in 0..all as u32 {
-            let to = Target {
-                record: RecordId(record.wrapping_mul(5)),
-                gateway: NodeId(1 + bits(&mut seed) as u32 % 3),
-            };
-            let of = || Some((Domain(1), prefix.as_name()));
+            let (gateway, hop) = (bits(&mut seed) as u32 % 3, bits(&mut seed) as u16 % 3);
+            let to = target(record.wrapping_mul(5), 1 + gateway, hop);
+            let of = || Some(label(&prefix));
             tally.count(to, 10, true, of);
         }
-        let found: u64 = tally.sums().iter().map(|(.., sum)| sum.packets).sum();
+        let found: u64 = tally.sums().iter().map(|one| one.sum.packets).sum();
         let other = tally.other();
         assert_eq!(found + other.packets, all, "round {round}");
         assert_eq!(other.bytes, 10 * other.packets);
@@ -149,13 +191,13 @@ fn what_finds_no_room_is_counted_as_other() {
 fn half_full_everything_has_room() {
     let tally = Tally::default();
     let prefix = name("/a");
-    for record in 0..SLOTS as u32 / 4 {
-        for gateway in [3, 70_001] {
-            let to = Target {
-                record: RecordId(record * 7),
-                gateway: NodeId(gateway),
-            };
-            tally.count(to, 1, false, || Some((Domain(1), prefix.as_name())));
+    for record in 0..SLOTS as u32 / 16 {
+        for (gateway, hop) in [3, 70_001]
+            .into_iter()
+            .flat_map(|to| (0..4).map(move |hop| (to, hop)))
+        {
+            let to = target(record * 7, gateway, hop);
+            tally.count(to, 1, false, || Some(label(&prefix)));
         }
     }
     assert_eq!(tally.other(), Sum::default());
@@ -250,12 +292,9 @@ fn a_table_is_traded_for_an_empty_one_and_nothing_is_lost() {
     let exchange = Exchange::default();
     let mut own = Box::<Tally>::default();
     let count = |own: &Tally, record| {
-        let to = Target {
-            record: RecordId(record),
-            gateway: NodeId(4),
-        };
+        let to = target(record, 4, 1);
         let prefix = name("/a");
-        own.count(to, 5, false, || Some((Domain(1), prefix.as_name())));
+        own.count(to, 5, false, || Some(label(&prefix)));
     };
     let mut accounts = Accounts::default();
     let mut spare = Some(Box::default());
@@ -289,11 +328,8 @@ fn a_table_is_traded_for_an_empty_one_and_nothing_is_lost() {
 fn prefixes_without_traffic_are_forgotten_and_begin_anew() {
     let tally = Tally::default();
     let prefix = name("/a");
-    let to = Target {
-        record: RecordId(1),
-        gateway: NodeId(4),
-    };
-    tally.count(to, 5, false, || Some((Domain(1), prefix.as_name())));
+    let to = target(1, 4, 1);
+    tally.count(to, 5, false, || Some(label(&prefix)));
     let mut accounts = Accounts::default();
     accounts.begin(0);
     accounts.add(&tally, Clock::ONE_GHZ);

@@ -118,6 +118,11 @@ fn calls_are_counted_exactly_whichever_worker_has_them() {
     };
     let sums = (member.gateway, member.packets, member.bytes);
     assert_eq!(sums, (1, 16 * ROUNDS, bytes));
+    let [here] = &service.next_hops[..] else {
+        panic!("{service:?}")
+    };
+    assert_eq!((here.gateway, here.adjacency, here.peer), (1, 0, 0));
+    assert_eq!((here.packets, here.bytes), (16 * ROUNDS, bytes));
     // An answer that came to the other worker than its request is known as such, and none is lost.
     let latencies: u64 = service.latency.iter().map(|bucket| bucket.count).sum();
     assert_eq!(latencies, traffic.answers_matched);

@@ -12,7 +12,7 @@ mod way;
 #[cfg(test)]
 mod tests;
 
-use dmsc_fib::{Gateway, PathKind, PrefixMatch};
+use dmsc_fib::{AdjacencyId, Gateway, PathKind, PrefixMatch};
 use dmsc_wire::{AttachmentId, NodeId, patch};
 
 use super::Env;
@@ -23,7 +23,7 @@ use crate::meter::Station;
 use crate::outer::Plain;
 use crate::packet::BATCH;
 use crate::port::PortState;
-use crate::traffic::Target;
+use crate::traffic::{HERE, Label, Target};
 use look::{Look, Seen};
 use place::Matches;
 use way::{Way, Ways};
@@ -42,9 +42,18 @@ pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &
     let matches = by_name.then(|| place::run(env, frames, looks));
     let mut gateways = [None; BATCH];
     find_gateways(env, looks, &mut gateways);
-    let done = leave_all(env, frames, looks, &gateways, matches.as_ref(), exits);
+    let mut hops = [HERE; BATCH];
+    let done = leave_all(
+        env,
+        frames,
+        looks,
+        &gateways,
+        matches.as_ref(),
+        exits,
+        &mut hops,
+    );
     if let Some(matches) = &matches {
-        count(env, frames, &looks[..done.frames], matches);
+        count(env, frames, &looks[..done.frames], matches, &hops);
     }
     env.counters.meter.mark(Station::Rewrite);
     if let Some(counters) = env.counters.ports.get(port.number) {
@@ -57,6 +66,9 @@ pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &
     }
     done.frames
 }
+
+/// The adjacencies over which packets leave that have no gateway, in the order of these, as [`Matches`].
+type Hops = [AdjacencyId; BATCH];
 
 /// What became of a burst.
 #[derive(Default)]
@@ -87,6 +99,7 @@ fn leave_all<F: Frame>(
     gateways: &[Option<&Gateway>; BATCH],
     matches: Option<&Matches>,
     exits: &mut [u8],
+    hops: &mut Hops,
 ) -> Done {
     let mut ways = Ways::new();
     let mut done = Done::default();
@@ -116,7 +129,10 @@ fn leave_all<F: Frame>(
         }
         *exit = way.out.config.port as u8;
         done.frames += 1;
-        done.resolved += u64::from(look.by_name);
+        if look.by_name {
+            hops[place] = way.id;
+            done.resolved += 1;
+        }
         done.alternates += u64::from(path != PathKind::Primary);
     }
     done
@@ -131,25 +147,28 @@ fn other_member(env: &Env<'_>, found: &PrefixMatch, look: &Look) -> Option<Desti
 
 /// Counts the calls that were resolved here. A loop of its own, which keeps what it needs in registers.
 #[inline(never)]
-fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matches) {
+fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matches, hops: &Hops) {
     let calls = looks.iter().zip(frames).filter(|(look, _)| look.by_name);
-    for ((look, frame), found) in calls.zip(matches) {
+    for (((look, frame), found), hop) in calls.zip(matches).zip(hops) {
         let Some(found) = found else { continue };
         let to = Target {
             record: found.record,
             gateway: look.gateway,
+            next_hop: *hop,
         };
-        let prefix = || {
+        let label = || {
             // It is ready to leave: the packet is what its frame ends with.
             let bytes = frame.bytes();
             let start = bytes.len().checked_sub(look.total.into())?;
             let name = dmsc_wire::destination_name(bytes.get(start..)?)?;
-            Some((look.domain, name.prefix(found.components.into())))
+            Some(Label {
+                domain: look.domain,
+                prefix: name.prefix(found.components.into()),
+                peer: env.chooser.peer(*hop),
+            })
         };
         // Who waits for an answer is known where the call entered.
-        env.traffic
-            .tally
-            .count(to, look.total.into(), false, prefix);
+        env.traffic.tally.count(to, look.total.into(), false, label);
     }
 }
 

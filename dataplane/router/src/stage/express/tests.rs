@@ -10,6 +10,7 @@ use super::*;
 use crate::frame::PlainFrame;
 use crate::packet::Verdict;
 use crate::stage::testing::{World, name, op};
+use crate::traffic::{Counted, Traffic};
 
 fn from_router(world: &World, port: usize, packet: &[u8]) -> PlainFrame {
     let (source, own) = (format!("10.0.{port}.2"), format!("10.0.{port}.1"));
@@ -103,9 +104,18 @@ fn both_topologies() -> Vec<v1::Op> {
     ]
 }
 
+/// All that was counted, in order.
+fn counted(traffic: &Traffic) -> Vec<Counted> {
+    let mut all = traffic.tally.sums();
+    all.sort_by_key(|one| (one.name.clone(), one.gateway, one.next_hop));
+    all
+}
+
 #[test]
 fn what_it_does_the_stages_would_have_done() {
     let mut world = World::new();
+    // What the stages count of what it does, and of what it leaves to them.
+    let (mut by_stages, mut left) = (Traffic::default(), Traffic::default());
     world.attach(2, &["/shop/b"]);
     world.apply(&both_topologies());
     let mut seed = 0x9E37_79B9_7F4A_7C15;
@@ -135,7 +145,13 @@ fn what_it_does_the_stages_would_have_done() {
         }
         let mut express = [frame.clone()];
         let exits = world.express(port, &mut express);
+        let into = match exits.first() {
+            Some(_) => &mut by_stages,
+            None => &mut left,
+        };
+        std::mem::swap(&mut world.traffic, into);
         let outcome = world.walk(port, frame.clone());
+        std::mem::swap(&mut world.traffic, into);
         let Some(exit) = exits.first() else {
             assert_eq!(express[0].bytes(), frame.bytes(), "round {round}: changed");
             continue;
@@ -152,6 +168,67 @@ fn what_it_does_the_stages_would_have_done() {
     }
     assert!(done > 5_000, "{done} alike");
     assert!(by_delay > 500, "{by_delay} by delay");
+    let all = counted(&world.traffic);
+    assert_eq!(all, counted(&by_stages));
+    let has = |adjacency| {
+        let mut any = all.iter();
+        any.any(|one| one.next_hop.adjacency == AdjacencyId(adjacency) && one.sum.packets > 100)
+    };
+    assert!(has(1) && has(2), "{all:?}");
+}
+
+#[test]
+fn in_a_burst_each_call_is_counted_for_the_way_that_it_takes() {
+    let mut world = World::new();
+    world.apply(&[
+        op(v1::op::Op::PutAdjacency(v1::Adjacency {
+            id: 3,
+            peer: 7,
+            port: "p0".into(),
+            local_address: "10.0.0.1".into(),
+            remote_address: "10.0.0.3".into(),
+            ..Default::default()
+        })),
+        op(v1::op::Op::PutGateway(v1::Gateway {
+            gateway: 4,
+            metric: 30,
+            next_hops: vec![1, 3],
+            ..Default::default()
+        })),
+    ]);
+    let third = world.programmer.tables().adjacencies.get(AdjacencyId(3));
+    third.expect("there").live.state.store(2, Relaxed);
+    let mut by_stages = Traffic::default();
+    let mut seed = 0x9E37_79B9_7F4A_7C15;
+    for _ in 0..100 {
+        // With and without a gateway, in any order.
+        let mut frames = [(); BATCH].map(|()| {
+            let (to, from) = (name("/far"), name("/id/2"));
+            let packet = PacketBuilder::new(Kind::Request)
+                .source(from.as_name())
+                .destination(to.as_name())
+                .domain(Domain(1))
+                .flow_label(FlowLabel(bits(&mut seed) as u32))
+                .destination_gateway(NodeId([0, 4][bits(&mut seed) as usize % 2]));
+            from_router(&world, 1, &packet.to_vec().expect("packet"))
+        });
+        std::mem::swap(&mut world.traffic, &mut by_stages);
+        let walked = frames.clone().map(|frame| world.walk(1, frame).frame);
+        std::mem::swap(&mut world.traffic, &mut by_stages);
+        assert_eq!(world.express(1, &mut frames), [0; BATCH]);
+        for (frame, walked) in frames.iter().zip(&walked) {
+            assert_eq!(frame.bytes(), walked.bytes());
+        }
+    }
+    let done = counted(&world.traffic);
+    assert_eq!(done, counted(&by_stages));
+    let [first, third] = &done[..] else {
+        panic!("{done:?}")
+    };
+    for (one, hop) in [(first, (1, 5)), (third, (3, 7))] {
+        assert_eq!((one.next_hop.adjacency.0, one.next_hop.peer.0), hop);
+        assert!(one.sum.packets > 500, "{one:?}");
+    }
 }
 
 #[test]

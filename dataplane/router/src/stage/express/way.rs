@@ -15,7 +15,8 @@ const WAYS: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way<'a> {
     came: AdjacencyId,
-    id: AdjacencyId,
+    /// The adjacency.
+    pub id: AdjacencyId,
     /// Who is there.
     pub out: &'a Adjacency,
     /// Its address.
