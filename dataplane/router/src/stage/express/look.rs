@@ -16,8 +16,8 @@ use crate::stage::Env;
 /// What the look at a packet found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
-    /// The adjacency that it came over.
-    pub came: AdjacencyId,
+    /// The adjacency that it came over, and, of a call that was resolved and is ready to leave, the one that it leaves by.
+    pub hop: AdjacencyId,
     /// Of the DMSC header in the frame.
     pub offset: u16,
     /// Bytes of DMSC header and payload.
@@ -40,7 +40,7 @@ pub(super) struct Look {
 impl Look {
     /// At nothing.
     pub const NONE: Look = Look {
-        came: AdjacencyId(0),
+        hop: AdjacencyId(0),
         offset: 0,
         total: 0,
         hop_limit: 0,
@@ -69,7 +69,7 @@ impl Look {
             domain: self.domain,
             flow: self.flow,
             topology: Topology::for_class(self.class),
-            came_over: Some(self.came),
+            came_over: Some(self.hop),
             excluded: NodeId::NONE,
         }
     }
@@ -205,7 +205,7 @@ impl<'a> Looker<'a> {
             return None;
         }
         *look = Look {
-            came: self.last.config.id,
+            hop: self.last.config.id,
             offset: offset as u16,
             total: glance.total_len,
             hop_limit: glance.hop_limit,

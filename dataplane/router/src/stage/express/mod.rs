@@ -12,7 +12,7 @@ mod way;
 #[cfg(test)]
 mod tests;
 
-use dmsc_fib::{AdjacencyId, Gateway, PathKind, PrefixMatch};
+use dmsc_fib::{Gateway, PathKind, PrefixMatch};
 use dmsc_wire::{AttachmentId, NodeId, patch};
 
 use super::Env;
@@ -23,7 +23,7 @@ use crate::meter::Station;
 use crate::outer::Plain;
 use crate::packet::BATCH;
 use crate::port::PortState;
-use crate::traffic::{HERE, Label, Target};
+use crate::traffic::{Label, Target};
 use look::{Look, Seen};
 use place::Matches;
 use way::{Way, Ways};
@@ -42,18 +42,9 @@ pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &
     let matches = by_name.then(|| place::run(env, frames, looks));
     let mut gateways = [None; BATCH];
     find_gateways(env, looks, &mut gateways);
-    let mut hops = [HERE; BATCH];
-    let done = leave_all(
-        env,
-        frames,
-        looks,
-        &gateways,
-        matches.as_ref(),
-        exits,
-        &mut hops,
-    );
+    let done = leave_all(env, frames, looks, &gateways, matches.as_ref(), exits);
     if let Some(matches) = &matches {
-        count(env, frames, &looks[..done.frames], matches, &hops);
+        count(env, frames, &looks[..done.frames], matches);
     }
     env.counters.meter.mark(Station::Rewrite);
     if let Some(counters) = env.counters.ports.get(port.number) {
@@ -66,9 +57,6 @@ pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &
     }
     done.frames
 }
-
-/// The adjacencies over which packets leave that have no gateway, in the order of these, as [`Matches`].
-type Hops = [AdjacencyId; BATCH];
 
 /// What became of a burst.
 #[derive(Default)]
@@ -99,7 +87,6 @@ fn leave_all<F: Frame>(
     gateways: &[Option<&Gateway>; BATCH],
     matches: Option<&Matches>,
     exits: &mut [u8],
-    hops: &mut Hops,
 ) -> Done {
     let mut ways = Ways::new();
     let mut done = Done::default();
@@ -129,10 +116,7 @@ fn leave_all<F: Frame>(
         }
         *exit = way.out.config.port as u8;
         done.frames += 1;
-        if look.by_name {
-            hops[place] = way.id;
-            done.resolved += 1;
-        }
+        done.resolved += u64::from(look.by_name);
         done.alternates += u64::from(path != PathKind::Primary);
     }
     done
@@ -147,14 +131,14 @@ fn other_member(env: &Env<'_>, found: &PrefixMatch, look: &Look) -> Option<Desti
 
 /// Counts the calls that were resolved here. A loop of its own, which keeps what it needs in registers.
 #[inline(never)]
-fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matches, hops: &Hops) {
+fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matches) {
     let calls = looks.iter().zip(frames).filter(|(look, _)| look.by_name);
-    for (((look, frame), found), hop) in calls.zip(matches).zip(hops) {
+    for ((look, frame), found) in calls.zip(matches) {
         let Some(found) = found else { continue };
         let to = Target {
             record: found.record,
             gateway: look.gateway,
-            next_hop: *hop,
+            next_hop: look.hop,
         };
         let label = || {
             // It is ready to leave: the packet is what its frame ends with.
@@ -164,7 +148,7 @@ fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matche
             Some(Label {
                 domain: look.domain,
                 prefix: name.prefix(found.components.into()),
-                peer: env.chooser.peer(*hop),
+                peer: env.chooser.peer(look.hop),
             })
         };
         // Who waits for an answer is known where the call entered.
@@ -175,7 +159,12 @@ fn count<F: Frame>(env: &Env<'_>, frames: &[F], looks: &[Look], matches: &Matche
 /// Takes the hop, stamps what was resolved, and replaces the outer header. False, and nothing changed, where the stages must tell
 /// the source something.
 #[inline(always)]
-fn leave<F: Frame>(frame: &mut F, look: &Look, resolved: Option<NodeId>, way: &Way<'_>) -> bool {
+fn leave<F: Frame>(
+    frame: &mut F,
+    look: &mut Look,
+    resolved: Option<NodeId>,
+    way: &Way<'_>,
+) -> bool {
     let total = usize::from(look.total);
     if look.hop_limit <= 1 || total > way.largest {
         return false;
@@ -188,7 +177,7 @@ fn leave<F: Frame>(frame: &mut F, look: &Look, resolved: Option<NodeId>, way: &W
         && length == Plain::LEN + total
         && let Some((head, packet)) = bytes.split_first_chunk_mut::<{ Plain::LEN }>()
     {
-        stamp(packet, look, resolved);
+        stamp(packet, look, resolved, way);
         plain.put(head, length, look.flow.0, look.class, look.ecn);
         return true;
     }
@@ -198,7 +187,7 @@ fn leave<F: Frame>(frame: &mut F, look: &Look, resolved: Option<NodeId>, way: &W
 #[inline(never)]
 fn leave_otherwise<F: Frame>(
     frame: &mut F,
-    look: &Look,
+    look: &mut Look,
     resolved: Option<NodeId>,
     way: &Way<'_>,
 ) -> bool {
@@ -211,7 +200,7 @@ fn leave_otherwise<F: Frame>(
     let Some(packet) = frame.bytes_mut().get_mut(offset..offset + total) else {
         return false;
     };
-    stamp(packet, look, resolved);
+    stamp(packet, look, resolved, way);
     outer.replace(
         frame,
         offset,
@@ -223,11 +212,12 @@ fn leave_otherwise<F: Frame>(
     )
 }
 
-/// Takes the hop, and writes what was resolved.
+/// Takes the hop, and writes what was resolved; by which way that leaves is noted, for it is counted.
 #[inline(always)]
-fn stamp(packet: &mut [u8], look: &Look, resolved: Option<NodeId>) {
+fn stamp(packet: &mut [u8], look: &mut Look, resolved: Option<NodeId>, way: &Way<'_>) {
     patch::set_hop_limit(packet, look.hop_limit - 1);
     if let Some(gateway) = resolved {
+        look.hop = way.id;
         patch::set_destination(packet, gateway, AttachmentId::ANY);
         patch::set_by_delay(packet, look.by_delay);
     }

@@ -60,7 +60,7 @@ impl<'a> Ways<'a> {
     ) -> Option<(&Way<'a>, PathKind)> {
         let first = gateway.first(look.flow)?;
         let place = usize::from(first.0) % WAYS;
-        if self.known(look.came, first).is_none() {
+        if self.known(look.hop, first).is_none() {
             // Not asked yet, or it goes another way.
             let (way, path) = way(env, gateway, look)?;
             if way.id != first {
@@ -77,7 +77,7 @@ impl<'a> Ways<'a> {
 
 #[cold]
 fn way<'a>(env: &Env<'a>, gateway: &Gateway, look: &Look) -> Option<(Way<'a>, PathKind)> {
-    let came = look.came;
+    let came = look.hop;
     let is_usable = |id| env.chooser.is_usable(id, Some(came));
     let (id, path) = gateway.select(look.flow, is_usable)?;
     let out = env.chooser.tables.adjacencies.get(id)?;
