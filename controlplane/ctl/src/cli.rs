@@ -147,7 +147,7 @@ pub enum Show {
     Runtime(RuntimeArgs),
     /// Calls that enter here, by service prefix, member and next hop: packets, bytes, and how long answers take
     #[command(
-        after_help = "Examples:\n  dmscctl show traffic\n  dmscctl --json show traffic --interval 10s | jq '.prefixes[] | {prefix, p99_us}'\n\nOne row for each next hop, the adjacency and the neighbour by which calls to a member left.\nPackets and bytes (DMSC header and payload) are exact: a call is counted where it enters from a pod, or where its name is resolved first.\nTimes are of one in 64 calls of pods here, from the arrival of the request at this gateway to that of its answer. QUIC datagrams are encrypted: only their ends know\nwhich answers which, so of calls over QUIC (all HTTP and gRPC) the pods here tell, once a second, how long each took until the head of its answer."
+        after_help = "Examples:\n  dmscctl show traffic\n  dmscctl --json show traffic --interval 10s | jq '.prefixes[] | {prefix, p99_us}'\n\nOne row for each next hop, the adjacency and the neighbour by which calls to a member left.\nPackets and bytes (DMSC header and payload) are exact: a call is counted where it enters from a pod, or where its name is resolved first.\nTimes are of one in 64 calls of pods here, from the arrival of the request at this gateway to that of its answer. QUIC datagrams are encrypted: only their ends know\nwhich answers which, so of calls over QUIC (all HTTP and gRPC) the pods here tell, once a second, how long each took from the first byte sent to the head of the answer, uploads with it."
     )]
     Traffic(TrafficArgs),
     /// Forwarding tables: a summary, and the contents that are asked for

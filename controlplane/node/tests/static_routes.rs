@@ -341,7 +341,9 @@ async fn pods_register_refresh_and_withdraw() {
         }],
     }];
     assert_eq!(answered(reply.lease, calls.clone()).await, Ok(()));
-    let wrong = answered(reply.lease, vec![]).await;
+    let soon = answered(reply.lease, calls.clone()).await;
+    assert_eq!(soon, Err(Code::ResourceExhausted));
+    let wrong = answered(second.lease, vec![]).await;
     assert_eq!(wrong, Err(Code::InvalidArgument));
     let unknown = answered(reply.lease ^ 1, calls.clone()).await;
     assert_eq!(unknown, Err(Code::NotFound));

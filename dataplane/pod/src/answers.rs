@@ -63,6 +63,11 @@ impl Answers {
         sleep_until(told.map_or_else(|| Instant::now() + SPAN, |told| told + SPAN)).await;
     }
 
+    /// Whether nothing is to be told.
+    pub fn is_empty(&self) -> bool {
+        self.calls().by_name.is_empty()
+    }
+
     /// What is to be told.
     pub fn take(&self) -> HashMap<NameBuf, Latency> {
         let mut calls = self.calls();
@@ -70,7 +75,7 @@ impl Answers {
         std::mem::take(&mut calls.by_name)
     }
 
-    /// What could not be told is told the next time.
+    /// What was surely not heard is told the next time.
     pub fn put_back(&self, untold: HashMap<NameBuf, Latency>) {
         let mut calls = self.calls();
         for (name, latency) in untold {

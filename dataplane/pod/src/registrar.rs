@@ -21,6 +21,8 @@ use crate::session::{LeaseId, Place, Refused, Registered};
 
 /// A gateway that does not answer for this long is taken for away.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where the lease does not wait for the answer.
+const UNIMPORTANT: Duration = Duration::from_secs(1);
 /// A registration with all its prefixes fits.
 const MAX_MESSAGE: usize = 32 << 20;
 
@@ -281,10 +283,11 @@ impl Registrar {
         lease: LeaseId,
         calls: Vec<v1::AnsweredCalls>,
     ) -> Result<(), PodError> {
-        let request = Self::timed(v1::AnsweredRequest {
+        let mut request = tonic::Request::new(v1::AnsweredRequest {
             lease: lease.0,
             calls,
         });
+        request.set_timeout(UNIMPORTANT);
         let reply = self.client.answered(request).await;
         reply.map(drop).map_err(|status| self.failed(&status))
     }

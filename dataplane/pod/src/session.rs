@@ -433,7 +433,7 @@ impl Session {
     pub async fn end(&self) -> Result<(), PodError> {
         self.closed.store(true, Relaxed);
         self.keeper.abort();
-        match self.shared.connection().withdraw(self.shared.lease()).await {
+        match leave(&self.shared).await {
             // Gone already is what was wanted.
             Err(PodError::NoLease) => Ok(()),
             other => other,
@@ -448,7 +448,7 @@ impl Drop for Session {
             let shared = Arc::clone(&self.shared);
             // If the runtime is ending too, the lease ends by itself after its time.
             self.runtime.spawn(async move {
-                let _ = shared.connection().withdraw(shared.lease()).await;
+                let _ = leave(&shared).await;
             });
         }
     }
@@ -484,6 +484,8 @@ async fn keep(shared: Arc<Shared>) {
             let refresh = shared.registered.borrow().refresh;
             let next = refreshed + refresh.min(shared.config.proof_interval);
             tokio::select! {
+                // The lease comes first.
+                biased;
                 () = tokio::time::sleep_until(next.into()) => {}
                 () = shared.suspect.notified() => {}
                 () = shared.answers.due() => {
@@ -532,20 +534,28 @@ async fn keep(shared: Arc<Shared>) {
     }
 }
 
-/// Tells the gateway how long calls took.
+/// Tells the gateway how long calls took. What it may have heard is not told again: for a measurement, some missing is better than some counted twice.
 async fn tell(shared: &Shared, connection: &mut Registrar) {
     let calls = shared.answers.take();
     let told = connection.answered(shared.lease(), answers::to_proto(&calls));
     match told.await {
         Ok(()) => {}
-        // One of before there was this, which will not know it the next time either: it costs one short question a second with calls.
-        Err(PodError::Refused { reason, .. }) => debug!(reason, "answers are not wanted"),
-        Err(error) => {
+        Err(PodError::NoLease) => {
             shared.answers.put_back(calls);
-            debug!(%error, "answers are told later");
             shared.suspect.notify_one();
         }
+        // Also a gateway of before there was this, whose dataplane is away, or that wants to hear it less often.
+        Err(error) => debug!(%error, "answers are not told"),
     }
+}
+
+/// The last that a session says: how long calls took, if some are not told, and that it ends.
+async fn leave(shared: &Shared) -> Result<(), PodError> {
+    let mut connection = shared.connection();
+    if !shared.answers.is_empty() {
+        tell(shared, &mut connection).await;
+    }
+    connection.withdraw(shared.lease()).await
 }
 
 async fn register_again(shared: &Shared, connection: &mut Registrar) -> Result<(), PodError> {

@@ -74,7 +74,7 @@ struct NextHopView {
 }
 
 /// How much it was.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 struct CountView {
     packets: u64,
     bytes: u64,
@@ -277,11 +277,11 @@ fn grid(view: &TrafficView) -> Grid {
 }
 
 /// Of a prefix by member and next hop; by member alone where a dataplane does not tell more.
-fn rows(prefix: &PrefixView) -> Vec<(u32, String, &CountView)> {
+fn rows(prefix: &PrefixView) -> Vec<(u32, String, CountView)> {
     if prefix.next_hops.is_empty() {
         let members = prefix.members.iter();
         return members
-            .map(|one| (one.gateway, "-".to_owned(), &one.count))
+            .map(|one| (one.gateway, "-".to_owned(), one.count))
             .collect();
     }
     let row = |one: &'_ NextHopView| match (one.adjacency, one.peer) {
@@ -289,9 +289,22 @@ fn rows(prefix: &PrefixView) -> Vec<(u32, String, &CountView)> {
         (None, _) => "a pod here".to_owned(),
     };
     let next_hops = prefix.next_hops.iter();
-    next_hops
-        .map(|one| (one.gateway, row(one), &one.count))
-        .collect()
+    let mut rows: Vec<_> = next_hops
+        .map(|one| (one.gateway, row(one), one.count))
+        .collect();
+    // More than a dataplane tells apart.
+    for member in &prefix.members {
+        let mut rest = member.count;
+        for (_, _, count) in rows.iter().filter(|row| row.0 == member.gateway) {
+            rest.packets = rest.packets.saturating_sub(count.packets);
+            rest.bytes = rest.bytes.saturating_sub(count.bytes);
+            rest.packets_per_second -= count.packets_per_second;
+        }
+        if rest.packets > 0 {
+            rows.push((member.gateway, "others".to_owned(), rest));
+        }
+    }
+    rows
 }
 
 #[cfg(test)]

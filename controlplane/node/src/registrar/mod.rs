@@ -1,5 +1,6 @@
 //! The pods' Registrar: checks who registers what from where, keeps leases, resolves names.
 
+mod answers;
 mod authentic;
 mod fixed;
 mod gateway;
@@ -32,6 +33,7 @@ use crate::clock::wall_ms;
 use crate::lease::{Endpoint, Health, LEASE, Lease, LeaseId, REFRESH};
 use crate::pods::Dataplane;
 use crate::routes::source_name;
+use answers::Answers;
 use place::Place;
 use resolves::Resolves;
 
@@ -58,6 +60,7 @@ const OVERHEAD_V6: u32 = 48;
 pub struct PodRegistrar<G> {
     gateway: Arc<G>,
     resolves: Resolves,
+    answers: Answers,
 }
 
 /// Attaches `lease`. Whoever was attached at its endpoint before is not any more: an endpoint has one attachment.
@@ -105,6 +108,7 @@ impl<G: Gateway> PodRegistrar<G> {
         RegistrarServer::new(Self {
             gateway,
             resolves: Resolves::default(),
+            answers: Answers::default(),
         })
         .max_decoding_message_size(MAX_MESSAGE)
     }
@@ -558,6 +562,8 @@ impl<G: Gateway> Registrar for PodRegistrar<G> {
     ) -> Result<Response<v1::AnsweredReply>, Status> {
         let id = LeaseId(request.get_ref().lease);
         let (_, lease) = self.held(&request, id)?;
+        let told = &request.get_ref().calls;
+        self.answers.admit(id, told, Instant::now())?;
         let slot = self.gateway.pods().dataplane.lock().await;
         // Transactions do not wait for this.
         let agent = slot.as_ref().map(|dataplane| dataplane.agent.clone());

@@ -16,7 +16,7 @@ use crate::handle::Handle;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Most pages of one reading: more than a dataplane has.
 const MAX_PAGES: usize = 64;
-/// What is known of a prefix is forgotten after so many readings without traffic, later than the dataplane forgets it.
+/// What is known of a prefix is forgotten after so many looks without traffic, one a second: later than the dataplane forgets it.
 const FORGET: u64 = 1_800;
 
 /// What was read last.
@@ -25,6 +25,7 @@ pub(super) struct Counts {
     /// Of the dataplane's sums; `None` before the first reading.
     epoch: Option<u64>,
     reading: u64,
+    looks: u64,
     known: HashMap<Key, Known>,
     /// Why the last reading failed: said once.
     failed: String,
@@ -34,7 +35,7 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 struct Known {
     since: u64,
-    /// Reading that had it last.
+    /// Look that found it last.
     seen: u64,
     packets: u64,
     bytes: u64,
@@ -102,26 +103,28 @@ impl Counts {
             None => self.reading = reading,
         }
         self.epoch = Some(epoch);
+        self.looks += 1;
         let mut entered = Entered::default();
         for service in pages.into_iter().flat_map(|page| page.services) {
             let Ok(name) = NameBuf::from_bytes(&service.name) else {
                 continue;
             };
             let key = (Domain(service.domain), name);
-            let counted = self.difference(&key, service, reading);
+            let counted = self.difference(&key, service);
             if counted != Counted::default() {
                 entered.0.entry(key).or_default().merge(counted);
             }
         }
         self.reading = reading;
-        if reading.is_multiple_of(FORGET / 4) {
-            self.known.retain(|_, one| one.seen + FORGET > reading);
+        if self.looks.is_multiple_of(FORGET / 4) {
+            let now = self.looks;
+            self.known.retain(|_, one| one.seen + FORGET > now);
         }
         entered
     }
 
     /// What came to a prefix since it was read last.
-    fn difference(&mut self, key: &Key, service: v1::ServiceTraffic, reading: u64) -> Counted {
+    fn difference(&mut self, key: &Key, service: v1::ServiceTraffic) -> Counted {
         let is_known = |one: &Known| one.since == service.since;
         let is_same = self.known.get(key).is_some_and(is_known);
         // Not known though it was there before: how much of it is new nobody can say.
@@ -130,7 +133,7 @@ impl Counts {
             self.known.insert(key.clone(), Known::default());
         }
         let known = self.known.entry(key.clone()).or_default();
-        (known.since, known.seen) = (service.since, reading);
+        (known.since, known.seen) = (service.since, self.looks);
         let mut counted = Counted {
             packets: rise(&mut known.packets, service.packets),
             bytes: rise(&mut known.bytes, service.bytes),

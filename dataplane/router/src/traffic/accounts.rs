@@ -16,10 +16,10 @@ const MOST: usize = 65_536;
 const MEMBERS: usize = 256;
 /// Most ways of a prefix that are told apart; its members have all.
 const WAYS: usize = 1_024;
-/// A prefix without traffic is forgotten after so many readings, ten minutes.
-const IDLE: u64 = 600;
-/// Readings between two looks for such.
-const TIDY: u64 = 60;
+/// A prefix without traffic is forgotten after so many ns, ten minutes.
+const IDLE: u64 = 600_000_000_000;
+/// Between two looks for such, ns.
+const TIDY: u64 = IDLE / 10;
 
 /// Counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Account {
     pub since: u64,
     /// Reading that changed it last.
     pub changed: u64,
+    /// When calls were counted last, ns.
+    counted_ns: u64,
     /// Over all members.
     pub sum: Sum,
     /// By member.
@@ -93,6 +95,7 @@ fn add_to<K: Ord>(all: &mut BTreeMap<K, Sum>, most: usize, key: K, sum: Sum) {
 pub struct Accounts {
     reading: u64,
     read_ns: u64,
+    tidied_ns: u64,
     groups: BTreeMap<(Domain, NameBuf), Account>,
     other: Sum,
     answers: Answers,
@@ -103,9 +106,10 @@ impl Accounts {
     pub fn begin(&mut self, now_ns: u64) {
         self.reading += 1;
         self.read_ns = now_ns;
-        let now = self.reading;
-        if now.is_multiple_of(TIDY) {
-            self.groups.retain(|_, one| one.changed + IDLE >= now);
+        if now_ns.saturating_sub(self.tidied_ns) >= TIDY {
+            self.tidied_ns = now_ns;
+            let is_idle = |one: &Account| now_ns.saturating_sub(one.counted_ns) > IDLE;
+            self.groups.retain(|_, one| !is_idle(one));
         }
     }
 
@@ -137,6 +141,9 @@ impl Accounts {
 
     /// Answers to calls of `name`, as a pod here tells it; false where its calls are counted for no prefix.
     pub fn tell(&mut self, domain: Domain, name: Name<'_>, latency: &Latency) -> bool {
+        if latency.count() == 0 {
+            return false;
+        }
         let prefixes = (1..=name.component_count()).rev();
         let mut keys = prefixes.map(|depth| (domain, name.prefix(depth).to_owned()));
         let Some(key) = keys.find(|key| self.groups.contains_key(key)) else {
@@ -154,7 +161,7 @@ impl Accounts {
     /// The account of a prefix, changed with this reading; `None` without room.
     fn account(&mut self, domain: Domain, name: &[u8]) -> Option<&mut Account> {
         let key = (domain, NameBuf::from_bytes(name).ok()?);
-        let now = self.reading;
+        let (now, now_ns) = (self.reading, self.read_ns);
         if self.groups.len() >= MOST && !self.groups.contains_key(&key) {
             return None;
         }
@@ -163,6 +170,7 @@ impl Accounts {
             ..Account::default()
         });
         account.changed = account.changed.max(now);
+        account.counted_ns = now_ns;
         Some(account)
     }
 

@@ -69,9 +69,9 @@ impl Collector {
         ask(&self.accounts())
     }
 
-    /// Changes the sums as they are now.
+    /// Changes the sums, of which some reading is from the last second: whoever tells does not make workers be read more often.
     pub async fn tell<T>(&self, tell: impl FnOnce(&mut Accounts) -> T) -> T {
-        self.read(FRESH).await;
+        self.read(EVERY).await;
         tell(&mut self.accounts())
     }
 

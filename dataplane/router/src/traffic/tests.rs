@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dmsc_fib::{AdjacencyId, RecordId};
+use dmsc_proto::Latency;
 use dmsc_wire::{AttachmentId, Domain, Kind, NameBuf, NodeId, PacketBuilder, RequestId};
 
 use super::*;
@@ -338,9 +339,23 @@ fn prefixes_without_traffic_are_forgotten_and_begin_anew() {
         all.map(|(_, one)| (one.since, one.sum.packets)).next()
     };
     assert_eq!(since(&accounts), Some((1, 1)));
-    (0..700).for_each(|at| accounts.begin(at));
+    // However often they are read, and whatever pods tell.
+    let second = 1_000_000_000;
+    let told = |accounts: &mut Accounts, count| {
+        let mut latency = Latency::default();
+        latency.add_many(300, count);
+        accounts.tell(Domain(1), name("/a/b").as_name(), &latency)
+    };
+    (0..6_000).for_each(|at| {
+        accounts.begin(at * second / 10);
+        assert_eq!(told(&mut accounts, at % 2), at % 2 == 1);
+    });
+    assert_eq!(since(&accounts), Some((1, 1)));
+    (600..700).for_each(|at| accounts.begin(at * second));
     assert_eq!(since(&accounts), None);
+    assert!(!told(&mut accounts, 1));
+    assert_eq!(accounts.answers().told, 3_000);
     accounts.add(&tally, Clock::ONE_GHZ);
-    assert_eq!(since(&accounts), Some((701, 1)));
-    assert_eq!(accounts.changed(701, None).count(), 0);
+    assert_eq!(since(&accounts), Some((6_101, 1)));
+    assert_eq!(accounts.changed(6_101, None).count(), 0);
 }
