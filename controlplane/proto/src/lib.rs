@@ -30,6 +30,12 @@ pub const AUTHORITY_PORT: u16 = 35032;
 pub const OPERATOR_PORT: u16 = 35033;
 /// TCP port of a scheduling center, unless configured.
 pub const SCHEDULING_PORT: u16 = 35034;
+/// Most names whose answers a pod tells at a time (pod.proto, Answered).
+pub const ANSWERED_NAMES: usize = 256;
+/// Most buckets of each of them.
+pub const ANSWERED_BUCKETS: usize = 512;
+/// Most calls in a bucket: more than a pod makes in the seconds between.
+pub const ANSWERED_CALLS: u64 = 1_000_000;
 /// Largest message of the scheduling exchange, bytes.
 pub const SCHEDULING_MESSAGE: usize = 1 << 20;
 /// Largest message of the link-state exchange, bytes.

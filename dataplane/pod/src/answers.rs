@@ -4,17 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dmsc_proto::{Latency, v1};
+use dmsc_proto::{ANSWERED_CALLS as CALLS, ANSWERED_NAMES as NAMES, Latency, v1};
 use dmsc_wire::NameBuf;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// Between two times that the gateway is told.
 const SPAN: Duration = Duration::from_secs(1);
-/// Most names that it is told of at a time (pod.proto); calls of further ones are not told.
-const NAMES: usize = 256;
-/// Most calls that it is told of in a bucket (agent.proto); of more, not all are.
-const CALLS: u64 = 1_000_000;
 
 /// Answers by the name that was called, not told yet.
 #[derive(Debug, Default)]
@@ -31,7 +27,7 @@ struct Calls {
 }
 
 impl Answers {
-    /// One came after so long.
+    /// One came after so long. Of more names than may be told at a time, the further ones are not.
     pub fn note(&self, name: &NameBuf, after: Duration) {
         let ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
         let mut calls = self.calls();

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dmsc_proto::v1;
+use dmsc_proto::{ANSWERED_BUCKETS as BUCKETS, ANSWERED_NAMES as NAMES, v1};
 use tonic::Status;
 
 use crate::lease::LeaseId;
 
 /// Between two times that a lease tells; less than pods keep to, by what a packet may be late.
 const EVERY: Duration = Duration::from_millis(800);
-/// Most names at a time, and buckets of each (agent.proto).
-const NAMES: usize = 256;
-const BUCKETS: usize = 512;
 /// Leases that are remembered before those of before are looked for.
 const TIDY: usize = 1_024;
 

@@ -1,6 +1,8 @@
 //! Traffic by prefix, member and next hop, in pages, and answers that pods tell.
 
-use dmsc_proto::{Latency, v1};
+use dmsc_proto::{
+    ANSWERED_BUCKETS as BUCKETS, ANSWERED_CALLS as CALLS, ANSWERED_NAMES as NAMES, Latency, v1,
+};
 use dmsc_wire::{Domain, NameBuf, NodeId};
 use tonic::Status;
 
@@ -8,11 +10,6 @@ use crate::traffic::{Account, Accounts, Collector, NextHop, Sum};
 
 /// Most prefixes of a page.
 const PAGE: usize = 4_096;
-/// Most names that are told of at a time, and buckets of each (agent.proto).
-const NAMES: usize = 256;
-const BUCKETS: usize = 512;
-/// Most calls in a bucket: more than a pod makes in the seconds between.
-const CALLS: u64 = 1_000_000;
 
 /// One page.
 ///
