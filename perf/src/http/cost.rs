@@ -30,7 +30,8 @@ pub enum Part {
 }
 
 /// At which end of the path something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// The client's node.
     Near,
@@ -82,7 +83,7 @@ pub struct Snapshot {
     at_ns: u64,
     idle_ns: u64,
     cores: u64,
-    usage: Vec<(Part, Usage)>,
+    usage: Vec<(Part, Side, Usage)>,
 }
 
 impl Snapshot {
@@ -96,7 +97,7 @@ impl Snapshot {
             cores: cores.len() as u64,
             usage: members
                 .iter()
-                .map(|member| (member.part, usage(member.process)))
+                .map(|member| (member.part, member.side, usage(member.process)))
                 .collect(),
         }
     }
@@ -104,14 +105,18 @@ impl Snapshot {
     /// What was used from `before` until now.
     pub fn since(&self, before: &Self) -> Cost {
         let mut parts: BTreeMap<Part, Usage> = BTreeMap::new();
-        for ((part, now), (_, then)) in self.usage.iter().zip(&before.usage) {
-            parts.entry(*part).or_default().add(now.since(*then));
+        let mut ends: BTreeMap<(Part, Side), Usage> = BTreeMap::new();
+        for ((part, side, now), (.., then)) in self.usage.iter().zip(&before.usage) {
+            let used = now.since(*then);
+            parts.entry(*part).or_default().add(used);
+            ends.entry((*part, *side)).or_default().add(used);
         }
         let wall_ns = self.at_ns - before.at_ns;
         Cost {
             wall_ns,
             busy_ns: (wall_ns * self.cores).saturating_sub(self.idle_ns - before.idle_ns),
             parts,
+            ends,
         }
     }
 }
@@ -125,6 +130,9 @@ pub struct Cost {
     pub busy_ns: u64,
     /// By part.
     pub parts: BTreeMap<Part, Usage>,
+    /// By part and end, which are one process each, but for what the kernel runs.
+    #[serde(skip)]
+    pub ends: BTreeMap<(Part, Side), Usage>,
 }
 
 impl Cost {
@@ -249,7 +257,7 @@ mod tests {
         };
         let before = Snapshot::take(&[member, member], &[0]);
         let mut sum = 0_u64;
-        while usage(member.process).cpu_ns < before.usage[0].1.cpu_ns + 5_000_000 {
+        while usage(member.process).cpu_ns < before.usage[0].2.cpu_ns + 5_000_000 {
             sum = std::hint::black_box(sum.wrapping_mul(31) + 1);
         }
         let cost = Snapshot::take(&[member, member], &[0]).since(&before);

@@ -7,9 +7,10 @@ use dmsc_lab::{net, wait};
 use serde::Serialize;
 
 use super::column::{Column, Protocol};
-use super::cost::{Cost, Part, Snapshot};
+use super::cost::{Cost, Part, Snapshot, Usage};
 use super::load::{self, Load, Pace, Seen};
 use super::memory::Memory;
+use super::processes::Process;
 use super::rig::Rig;
 
 /// The rate at which latencies are compared, per second.
@@ -44,7 +45,7 @@ impl Plan {
 }
 
 /// CPU time of a part, per answer.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PerAnswer {
     /// All, µs.
     pub cpu_us: f64,
@@ -73,11 +74,18 @@ pub struct Point {
     pub foreign: f64,
     /// By part.
     pub parts: BTreeMap<Part, PerAnswer>,
+    /// One by one, in the order of [`Process`].
+    pub processes: Vec<Process>,
 }
 
 impl Point {
     fn new(pace: Pace, seen: Seen, answers: u64, cost: &Cost) -> Self {
         let per = |ns: u64| ns as f64 / 1_000.0 / answers.max(1) as f64;
+        let per_answer = |usage: &Usage| PerAnswer {
+            cpu_us: per(usage.cpu_ns),
+            kernel_us: per(usage.kernel_ns.min(usage.cpu_ns)),
+            wake_ups: usage.sleeps as f64 / answers.max(1) as f64,
+        };
         let (connections, rate) = match pace {
             Pace::Closed(connections) => (Some(connections), None),
             Pace::Open(rate) => (None, Some(rate)),
@@ -93,13 +101,15 @@ impl Point {
             parts: cost
                 .parts
                 .iter()
-                .map(|(part, usage)| {
-                    let figures = PerAnswer {
-                        cpu_us: per(usage.cpu_ns),
-                        kernel_us: per(usage.kernel_ns.min(usage.cpu_ns)),
-                        wake_ups: usage.sleeps as f64 / answers.max(1) as f64,
-                    };
-                    (*part, figures)
+                .map(|(part, usage)| (*part, per_answer(usage)))
+                .collect(),
+            processes: cost
+                .ends
+                .iter()
+                .map(|((part, side), usage)| Process {
+                    part: *part,
+                    side: *side,
+                    used: per_answer(usage),
                 })
                 .collect(),
         }
@@ -213,7 +223,7 @@ fn point(rig: &mut Rig, plan: &Plan, pace: Pace) -> anyhow::Result<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::cost::Usage;
+    use crate::http::cost::Side;
 
     #[test]
     fn cost_is_per_answer_and_adds_up() {
@@ -230,6 +240,11 @@ mod tests {
                 (Part::Proxy, usage(30_000_000, 99_000_000, 2_000)),
             ]
             .into(),
+            ends: [
+                ((Part::Proxy, Side::Near), usage(20_000_000, 0, 1_500)),
+                ((Part::Proxy, Side::Far), usage(10_000_000, 0, 500)),
+            ]
+            .into(),
         };
         let seen = Seen {
             rps: 995.0,
@@ -243,6 +258,11 @@ mod tests {
         let proxy = point.parts[&Part::Proxy];
         assert!((proxy.kernel_us - 30.0).abs() < 1e-9, "never more than all");
         assert!((proxy.wake_ups - 2.0).abs() < 1e-9);
+        let [near, far] = &point.processes[..] else {
+            panic!("{:?}", point.processes)
+        };
+        assert_eq!((near.side, far.side), (Side::Near, Side::Far));
+        assert!((near.used.cpu_us - 20.0).abs() < 1e-9);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod membership;
 pub mod memory;
 mod ours;
 mod peers;
+mod processes;
 mod report;
 mod rig;
 mod run;

@@ -9,6 +9,7 @@ use super::column::{Column, Protocol};
 use super::machine::Machine;
 use super::measure::{COMPARED_RATE, Plan, Point, Round};
 use super::memory::Memory;
+use super::processes::Process;
 use super::stages::Stages;
 use super::statistics::{BreakEven, Spread, break_even, less, ratio, spread};
 
@@ -104,6 +105,10 @@ pub struct Summary {
     pub stages_at_maximum: Option<Stages>,
     /// Over direct, at 1,000/s.
     pub stages_at_1000: Option<Stages>,
+    /// Each process by itself, at the highest rate.
+    pub processes_at_maximum: Vec<Process>,
+    /// Each process by itself, at 1,000/s.
+    pub processes_at_1000: Vec<Process>,
     /// Of the node that has more, MB, by the number of services.
     pub memory: Vec<Memory>,
     /// Of one connection, Gbit/s.
@@ -358,6 +363,17 @@ impl<'a> Data<'a> {
         Stages::mean(&all)
     }
 
+    fn processes(
+        &self,
+        protocol: Protocol,
+        column: Column,
+        of: impl Fn(&'a Round) -> Option<&'a Point>,
+    ) -> Vec<Process> {
+        let points = self.of(protocol, column).filter_map(of);
+        let rounds: Vec<&[Process]> = points.map(|point| &point.processes[..]).collect();
+        Process::means(&rounds)
+    }
+
     fn summary(&self, protocol: Protocol, column: Column, setting: &Setting) -> Summary {
         let some = |series: Series| spread(series.into_iter().flatten());
         let at = |figure| some(self.at(protocol, column, COMPARED_RATE, figure));
@@ -382,6 +398,8 @@ impl<'a> Data<'a> {
             curve: self.curve(protocol, column),
             stages_at_maximum: self.stages(protocol, column, &setting.prices, Round::best),
             stages_at_1000: self.stages(protocol, column, &setting.prices, |r| r.at(COMPARED_RATE)),
+            processes_at_maximum: self.processes(protocol, column, Round::best),
+            processes_at_1000: self.processes(protocol, column, |r| r.at(COMPARED_RATE)),
             memory: self
                 .of(protocol, column)
                 .flat_map(|r| r.memory.iter().copied())

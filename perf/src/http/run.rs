@@ -17,7 +17,7 @@ use super::rig::{Programs, Rig, Wanted};
 use super::site::Site;
 
 /// Rates of the curve, per second; a column leaves off where it no longer keeps up.
-const RATES: [u64; 7] = [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000];
+const RATES: [u64; 8] = [100, 300, 1_000, 3_000, 10_000, 20_000, 30_000, 100_000];
 /// Calls under way when the highest rate is looked for.
 const CONNECTIONS: [usize; 2] = [16, 64];
 /// A run: what was asked for and what there is.

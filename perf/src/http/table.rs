@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::column::{Column, Protocol};
+use super::processes::Process;
 use super::report::{Comparison, Report, Summary};
 use super::stages::Stages;
 use super::statistics::{BreakEven, Spread};
@@ -41,6 +42,11 @@ pub fn show(report: &Report) -> String {
             report.setting.prices.wake_up_busy_us,
             report.setting.prices.wake_up_idle_us,
             stages(&rows)
+        );
+        let _ = write!(
+            text,
+            "\nCPU µs per answer by process; in the order in which a call meets them, edge: or the proxy in its place\n{}\n",
+            processes(&rows)
         );
         for row in &rows {
             for (peer, even) in &row.break_even {
@@ -178,6 +184,30 @@ fn stages(rows: &[&Summary]) -> String {
         })
         .flatten();
     table(head, all.collect())
+}
+
+fn processes(rows: &[&Summary]) -> String {
+    let mut head = words(&["COLUMN", "AT"]);
+    head.extend(Process::ALL.map(|(name, ..)| name.to_uppercase()));
+    head.push("ALL".into());
+    let row = |s: &Summary, at: &str, all: &[Process]| {
+        let of = |part, side| {
+            let found = all.iter().find(|p| p.part == part && p.side == side);
+            found.map_or_else(|| "-".into(), |p| format!("{:.1}", p.used.cpu_us))
+        };
+        let mut row = vec![s.column.text().to_string(), at.to_string()];
+        row.extend(Process::ALL.map(|(_, part, side)| of(part, side)));
+        let sum: f64 = all.iter().map(|p| p.used.cpu_us).sum();
+        row.push(format!("{sum:.1}"));
+        (!all.is_empty()).then_some(row)
+    };
+    let both = rows.iter().flat_map(|s| {
+        [
+            row(s, "max", &s.processes_at_maximum),
+            row(s, "1000/s", &s.processes_at_1000),
+        ]
+    });
+    table(head, both.flatten().collect())
 }
 
 fn break_even(ours: Column, peer: &str, even: BreakEven) -> String {
