@@ -7,6 +7,8 @@ use dmsc_dpdk::{MemoryPolicy, NumaNode};
 /// The policy of the calling thread, and of those that it starts meanwhile. The kernel's own again when dropped.
 pub(super) struct ThreadMemory {
     is_set: bool,
+    /// What was said once need not be said again.
+    is_refused: bool,
     /// It is this thread's.
     _thread: PhantomData<*const ()>,
 }
@@ -16,6 +18,7 @@ impl ThreadMemory {
     pub(super) fn unchanged() -> ThreadMemory {
         ThreadMemory {
             is_set: false,
+            is_refused: false,
             _thread: PhantomData,
         }
     }
@@ -28,11 +31,25 @@ impl ThreadMemory {
         }
         match policy.apply() {
             Ok(()) => self.is_set = !is_local,
-            Err(error) => tracing::warn!(
-                "tables and buffers may be on another NUMA node than the workers: set_mempolicy: {error}; allow it (in a container: CAP_SYS_NICE), or start with `numactl {}`",
-                by_hand(policy)
-            ),
+            Err(_) if self.is_refused => {}
+            Err(error) => {
+                self.is_refused = true;
+                tracing::warn!(
+                    "tables and buffers may be on another NUMA node than the workers: set_mempolicy: {error}; {}, or start with `numactl {}`",
+                    remedy(&error),
+                    by_hand(policy)
+                );
+            }
         }
+    }
+}
+
+/// What to do about a refusal.
+fn remedy(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::InvalidInput {
+        "give the node memory that this process may use (cpuset.mems)"
+    } else {
+        "allow it (in a container: CAP_SYS_NICE)"
     }
 }
 
