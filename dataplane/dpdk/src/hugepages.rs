@@ -51,10 +51,12 @@ pub(crate) fn choose(huge: Huge, free_mb: u64, need_mb: u32) -> Result<Memory, M
 
 /// MiB of free hugepages of all sizes. 0 where the kernel has none.
 pub(crate) fn free_mb() -> u64 {
-    free_mb_under(Path::new("/sys/kernel/mm/hugepages"))
+    free_hugepages_mb(Path::new("/sys/kernel/mm/hugepages"))
 }
 
-fn free_mb_under(root: &Path) -> u64 {
+/// MiB of free hugepages of all sizes under a folder that has one per size: `/sys/kernel/mm/hugepages` of the machine,
+/// `/sys/devices/system/node/nodeN/hugepages` of a node. 0 where there are none.
+pub fn free_hugepages_mb(root: &Path) -> u64 {
     let Ok(sizes) = fs::read_dir(root) else {
         return 0;
     };
@@ -102,7 +104,7 @@ mod tests {
             fs::create_dir(dir.path().join(size)).unwrap();
             fs::write(dir.path().join(size).join("free_hugepages"), free).unwrap();
         }
-        assert_eq!(free_mb_under(dir.path()), 3 * 2 + 1024);
-        assert_eq!(free_mb_under(&dir.path().join("none")), 0);
+        assert_eq!(free_hugepages_mb(dir.path()), 3 * 2 + 1024);
+        assert_eq!(free_hugepages_mb(&dir.path().join("none")), 0);
     }
 }

@@ -10,6 +10,7 @@ use crate::eal::{Eal, EalInner};
 use crate::errno::Errno;
 use crate::log::Capture;
 use crate::mbuf::{HEADROOM, Mbuf};
+use crate::numa::NumaNode;
 
 /// Most mbufs that a thread's cache holds (`RTE_MEMPOOL_CACHE_MAX_SIZE`).
 const CACHE_MAX: u32 = 512;
@@ -69,6 +70,21 @@ pub enum MempoolError {
         /// DPDK's last words.
         log: String,
     },
+    /// The node that was asked for has no room for it; another may.
+    #[error(
+        "mempool {name} of {count} mbufs, about {mib} MiB, has no room on NUMA node {node}; {}",
+        node.more_hugepages(*mib)
+    )]
+    NoRoomOnNode {
+        /// Name of the pool.
+        name: String,
+        /// Mbufs asked for.
+        count: u32,
+        /// Memory that they take, MiB.
+        mib: u64,
+        /// Where.
+        node: NumaNode,
+    },
 }
 
 /// A pool of mbufs of one size. Clones are the same pool, and any thread may use any of them.
@@ -101,11 +117,34 @@ impl RawPool {
 }
 
 impl Mempool {
-    /// Makes a pool.
+    /// Makes a pool, where EAL has room for it: first on the node of its main core.
     ///
     /// # Errors
     /// A size that DPDK does not allow, a name that is taken, or too little memory in EAL.
     pub fn new(eal: &Eal, name: &str, config: MempoolConfig) -> Result<Self, MempoolError> {
+        Self::make(eal, name, config, None)
+    }
+
+    /// Makes a pool on this node and nowhere else. Ordinary pages are wherever the calling thread's policy puts them, see
+    /// [`crate::MemoryPolicy`].
+    ///
+    /// # Errors
+    /// As [`Mempool::new`]; [`MempoolError::NoRoomOnNode`] where another node may have the room.
+    pub fn on(
+        eal: &Eal,
+        node: NumaNode,
+        name: &str,
+        config: MempoolConfig,
+    ) -> Result<Self, MempoolError> {
+        Self::make(eal, name, config, Some(node))
+    }
+
+    fn make(
+        eal: &Eal,
+        name: &str,
+        config: MempoolConfig,
+        node: Option<NumaNode>,
+    ) -> Result<Self, MempoolError> {
         let c_name = CString::new(name)
             .ok()
             .filter(|_| (1..=NAME_MAX).contains(&name.len()))
@@ -121,13 +160,21 @@ impl Mempool {
                 config.cache,
                 0,
                 room,
-                ANY_SOCKET,
+                node.map_or(ANY_SOCKET, |node| i32::from(node.0)),
             )
         };
         let Some(raw) = NonNull::new(raw) else {
             let errno = Errno::last();
             let mib = (u64::from(config.count) * (u64::from(room) + OVERHEAD)).div_ceil(1 << 20);
             let (name, count, log) = (name.to_owned(), config.count, capture.text());
+            if let Some(node) = node.filter(|_| errno == Errno(libc::ENOMEM)) {
+                return Err(MempoolError::NoRoomOnNode {
+                    name,
+                    count,
+                    mib,
+                    node,
+                });
+            }
             return Err(MempoolError::Refused {
                 name,
                 count,

@@ -1,8 +1,8 @@
 //! EAL, a pool and a null port, in one process: what starts once and what returns to where it came from.
 
 use dmsc_dpdk::{
-    Burst, Device, Eal, EalConfig, EalError, Huge, Mempool, MempoolConfig, Port, PortConfig,
-    PortError, tsc, tsc_hz,
+    Burst, Device, Eal, EalConfig, EalError, Huge, Mempool, MempoolConfig, MempoolError, NumaNode,
+    Port, PortConfig, PortError, tsc, tsc_hz,
 };
 
 #[test]
@@ -42,6 +42,18 @@ fn null_port_receives_and_everything_returns() {
     };
     let error = Mempool::new(&eal, "huge", huge).unwrap_err().to_string();
     assert!(error.contains("give EAL more memory"), "{error}");
+    // Ordinary pages have no node, so every pool has room on each that DPDK knows of.
+    Mempool::on(&eal, NumaNode(0), "here", size).unwrap();
+    let nowhere = Mempool::on(&eal, NumaNode(1000), "there", size).unwrap_err();
+    assert!(
+        matches!(nowhere, MempoolError::NoRoomOnNode { .. }),
+        "{nowhere}"
+    );
+    assert!(nowhere.to_string().contains(
+        "NUMA node 1000; hugepages on node 1000: echo 2 > /sys/devices/system/node/node1000/hugepages/"
+    ), "{nowhere}");
+    // What was refused is not in the way of a second try.
+    Mempool::new(&eal, "there", size).unwrap();
 
     let null = Device::Null {
         size: 100,

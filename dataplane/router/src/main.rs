@@ -70,6 +70,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     if arguments.check {
+        for warning in dmsc_dataplane::start::placement_warnings(&config) {
+            tracing::warn!("{warning}");
+        }
         let (node, name, role, ports) = (
             config.node,
             &config.name,

@@ -1,6 +1,10 @@
 //! Brings a dataplane up from its configuration, runs it, and takes it down without a trace.
 
+mod cores;
 mod device;
+mod machine;
+mod memory;
+mod placement;
 mod ports;
 mod socket;
 
@@ -9,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use dmsc_daemon::process::{NotifyState, notify};
 use dmsc_dpdk::{Eal, EalConfig, Huge, LcoreGuard};
 use dmsc_fib::{Generation, qsbr};
@@ -33,6 +37,10 @@ use crate::rig::{Mounted, Rig};
 use crate::shared::{Shared, WorkerLink};
 use crate::traffic::{Collector, Exchange};
 use crate::worker::Worker;
+use cores::{check_cores, control_cores, go_first, settle, stay_off};
+use memory::ThreadMemory;
+use placement::Placement;
+pub use placement::placement_warnings;
 use ports::{OpenPorts, Opened};
 
 /// Frames that may wait for the kernel, and from it.
@@ -42,7 +50,7 @@ const CAPTURE_LANE: usize = 1024;
 /// Packets that may wait for the agent, and from it.
 const OWN_LANE: usize = 64;
 
-fn start_eal(config: &Config, take_over: bool) -> anyhow::Result<Eal> {
+fn start_eal(config: &Config, take_over: bool, main_core: Option<usize>) -> anyhow::Result<Eal> {
     let huge = match config.huge {
         HugePages::Auto => Huge::Auto,
         HugePages::Yes => Huge::Yes,
@@ -60,6 +68,7 @@ fn start_eal(config: &Config, take_over: bool) -> anyhow::Result<Eal> {
         file_prefix,
         memory_mb: config.memory_mb,
         huge,
+        main_core,
         no_pci: !config
             .ports
             .iter()
@@ -74,27 +83,6 @@ fn start_eal(config: &Config, take_over: bool) -> anyhow::Result<Eal> {
 /// Where a port is configured, in front of what is wrong with it.
 fn section(config: &Config, port: &PortConfig) -> String {
     format!("{}:{}: [[port]]", config.path.display(), port.line)
-}
-
-/// A core that is not there would only be found out by its worker, which then runs anywhere.
-fn check_cores(config: &Config) -> anyhow::Result<()> {
-    let Some(there) = core_affinity::get_core_ids() else {
-        return Ok(()); // the system does not say
-    };
-    let Some(missing) = config
-        .cores
-        .iter()
-        .find(|core| there.iter().all(|c| c.id != **core))
-    else {
-        return Ok(());
-    };
-    let there: Vec<_> = there.iter().map(|c| c.id.to_string()).collect();
-    bail!(
-        "{}:{}: workers.cores: core {missing} is not there, or this process may not run on it (taskset -p, cpuset); there are {}",
-        config.path.display(),
-        config.cores_line,
-        there.join(", ")
-    )
 }
 
 /// Runs the dataplane of `config` until `stop` resolves or another process takes over; with `take_over` in the place of the process that runs.
@@ -124,6 +112,8 @@ fn start(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     check_cores(&config)?;
+    let placement = Placement::here(&config);
+    placement.tell();
     let mut predecessor = None;
     let mut macs = Vec::new();
     if take_over {
@@ -131,9 +121,13 @@ fn start(
         macs = takeover.macs(&config)?;
         predecessor = Some(takeover);
     }
-    let eal = start_eal(&config, take_over)?;
+    let mut memory = ThreadMemory::unchanged();
+    memory.set(&placement.pages);
+    let eal = start_eal(&config, take_over, placement.main_core)?;
     let workers = config.cores.len().max(1) as u16;
-    let mut ports = OpenPorts::new(&eal, &config, workers, &macs)?;
+    let mut ports = OpenPorts::new(&eal, &config, workers, &macs, placement)?;
+    // Tables come from here on, made by this thread and by those that it starts.
+    memory.set(&ports.placement().tables);
     // Before the first frame comes in; undone when everything else is down.
     let mut hushed: Vec<Hushed> = config
         .ports
@@ -319,11 +313,12 @@ fn serve(
         generation,
     } = made;
     let Opened {
+        placement,
         pool,
         handles,
         queues,
     } = opened;
-    let control_cores = control_cores(&shared);
+    let control_cores = control_cores(&shared, &placement);
     let publisher = qsbr::channel_at(
         programmer.tables().clone(),
         shared.workers.len(),
@@ -357,9 +352,9 @@ fn serve(
             let named = |name: &str| thread::Builder::new().name(name.into());
             for (id, (reader, queues)) in readers.into_iter().zip(queues).enumerate() {
                 let (shared, pool, stopped) = (shared.clone(), pool.clone(), stopped.clone());
-                let gear = gears.pop();
+                let (placement, gear) = (&placement, gears.pop());
                 named(&format!("worker-{id}")).spawn_scoped(scope, move || {
-                    pin(&shared, id);
+                    settle(&shared, placement, id);
                     let _lcore = register(eal);
                     let mut worker = Worker::new(id, shared, reader, pool, queues);
                     worker.floor.gear = gear;
@@ -494,17 +489,6 @@ fn make_taps(shared: &Shared) -> anyhow::Result<Vec<Tap>> {
         .collect()
 }
 
-fn pin(shared: &Shared, worker: usize) {
-    if let Some(core) = shared.workers[worker].core
-        && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
-    {
-        tracing::error!(
-            core,
-            "the worker could not be pinned: is this core allowed for the process (taskset -p)?"
-        );
-    }
-}
-
 /// The calling thread as an lcore, for as long as what is returned lives.
 fn register(eal: &Eal) -> Option<LcoreGuard> {
     match eal.register_thread() {
@@ -513,46 +497,5 @@ fn register(eal: &Eal) -> Option<LcoreGuard> {
             tracing::warn!(%error, "the worker runs without an lcore id: its mempool cache is not used");
             None
         }
-    }
-}
-
-/// Cores for everything that is not a worker: those that no worker has. `None` where none is left or workers are not pinned.
-fn control_cores(shared: &Shared) -> Option<Vec<core_affinity::CoreId>> {
-    let data = &shared.config.cores;
-    if data.is_empty() {
-        return None;
-    }
-    let rest: Vec<_> = core_affinity::get_core_ids()?
-        .into_iter()
-        .filter(|core| !data.contains(&core.id))
-        .collect();
-    if rest.is_empty() {
-        tracing::warn!(
-            "no core is left beside the data cores: agent, publisher and exception path share them"
-        );
-        return None;
-    }
-    tracing::info!(data = ?data, control = ?rest.iter().map(|c| c.id).collect::<Vec<_>>(), "cores");
-    Some(rest)
-}
-
-fn stay_off(cores: &Option<Vec<core_affinity::CoreId>>) {
-    if let Some(first) = cores.as_ref().and_then(|c| c.first()) {
-        core_affinity::set_for_current(*first);
-    }
-}
-
-/// Niceness of the threads that bring transactions to the workers.
-const FIRST: i32 = -10;
-
-/// Has the calling thread woken before others of its core: a transaction of one route passes through two threads, and may wait for a whole
-/// time slice of another process before each. Only beside workers that have cores of their own, which this takes nothing from.
-fn go_first(cores: &Option<Vec<core_affinity::CoreId>>) {
-    if cores.is_none() {
-        return;
-    }
-    // Linux: the calling thread, not its process.
-    if let Err(error) = rustix::process::setpriority_process(None, FIRST) {
-        tracing::info!(%error, "agent and publisher run at ordinary priority: CAP_SYS_NICE would let transactions be visible sooner");
     }
 }

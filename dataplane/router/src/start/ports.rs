@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use anyhow::{Context, bail};
 use dmsc_dpdk::{
-    Burst, Device, Eal, Memory, Mempool, MempoolConfig, Port, PortConfig as DpdkPort, PortHandle,
-    StartedPort,
+    Burst, Device, Eal, Memory, Mempool, MempoolConfig, MempoolError, NumaNode, Port,
+    PortConfig as DpdkPort, PortHandle, StartedPort,
 };
 
 use super::device::{can_be_shared, device};
+use super::placement::Placement;
 use super::{section, socket};
 use crate::config::{Config, PortConfig};
 use crate::exception;
@@ -30,6 +31,7 @@ pub(super) struct OpenPorts<'a> {
     config: &'a Config,
     workers: u16,
     devices: Vec<Device>,
+    placement: Placement,
     pool: Mempool,
     /// By port number.
     open: Vec<Option<StartedPort>>,
@@ -39,6 +41,7 @@ pub(super) struct OpenPorts<'a> {
 
 /// What workers and control threads get.
 pub(super) struct Opened {
+    pub(super) placement: Placement,
     pub(super) pool: Mempool,
     pub(super) handles: Vec<PortHandle>,
     /// By worker.
@@ -52,6 +55,7 @@ impl<'a> OpenPorts<'a> {
         config: &'a Config,
         workers: u16,
         macs: &[(String, MacAddress)],
+        placement: Placement,
     ) -> anyhow::Result<OpenPorts<'a>> {
         let taken_over: Vec<Option<MacAddress>> = config
             .ports
@@ -68,17 +72,23 @@ impl<'a> OpenPorts<'a> {
             .zip(&taken_over)
             .map(|(port, mac)| device(port, workers, *mac))
             .collect();
-        let pool = make_pool(eal, config, &devices, "dmsc")?;
+        let pool = make_pool(eal, config, &devices, "dmsc", placement.buffers)?;
         let open = config.ports.iter().map(|_| None).collect();
         Ok(OpenPorts {
             eal,
             config,
             workers,
             devices,
+            placement,
             pool,
             open,
             taken_over,
         })
+    }
+
+    /// Where everything goes.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     fn open(&mut self, number: usize) -> anyhow::Result<()> {
@@ -90,6 +100,7 @@ impl<'a> OpenPorts<'a> {
                     self.config,
                     &self.devices,
                     &format!("xdp-{number}"),
+                    self.placement.ports[number].or(self.placement.buffers),
                 )
             })
             .transpose()?;
@@ -185,6 +196,7 @@ impl<'a> OpenPorts<'a> {
             handles.push(started.handle);
         }
         Opened {
+            placement: self.placement,
             pool: self.pool,
             handles,
             queues,
@@ -198,6 +210,7 @@ fn make_pool(
     config: &Config,
     devices: &[Device],
     name: &str,
+    node: Option<NumaNode>,
 ) -> anyhow::Result<Mempool> {
     let room = config
         .ports
@@ -216,24 +229,39 @@ fn make_pool(
         Memory::Ordinary => object.next_multiple_of(PAGE),
     };
     let count = (budget / u64::from(object)).clamp(512, 262_143) as u32;
-    Mempool::new(
-        eal,
-        name,
-        MempoolConfig {
-            count,
-            // Buffers that a ring of 256 gives back at once stay in the cache: through the pool's own ring all of them would take
-            // turns, and none would be in the processor's.
-            cache: 256.min(count / 8),
-            data_room: room,
-        },
-    )
-    .with_context(|| {
+    let size = MempoolConfig {
+        count,
+        // Buffers that a ring of 256 gives back at once stay in the cache: through the pool's own ring all of them would take
+        // turns, and none would be in the processor's.
+        cache: 256.min(count / 8),
+        data_room: room,
+    };
+    pool_near(eal, node, name, size).with_context(|| {
         format!(
             "{}: eal.memory_mb = {} is too little for {count} buffers of {room} bytes",
             config.path.display(),
             config.memory_mb
         )
     })
+}
+
+/// A pool on `node` if there is room, and elsewhere with a warning.
+fn pool_near(
+    eal: &Eal,
+    node: Option<NumaNode>,
+    name: &str,
+    size: MempoolConfig,
+) -> Result<Mempool, MempoolError> {
+    let Some(node) = node else {
+        return Mempool::new(eal, name, size);
+    };
+    match Mempool::on(eal, node, name, size) {
+        Err(error @ MempoolError::NoRoomOnNode { .. }) => {
+            tracing::warn!("{error}, and start again; until then it is on another node");
+            Mempool::new(eal, name, size)
+        }
+        made => made,
+    }
 }
 
 /// AF_XDP makes the pool its shared memory with the kernel and fills the kernel's ring from it: what other ports hold for a while
