@@ -43,6 +43,8 @@ struct Failed {
     failure: Failure,
     /// Whether a program may have got it.
     given: bool,
+    /// Whether it was lost with its connection, and no answer of its own is to blame.
+    lost: bool,
     /// The request, if nothing of it was sent.
     back: Option<Request<Upload>>,
     /// The instance, if others are to be asked for a while.
@@ -116,7 +118,7 @@ impl<'a> Attempts<'a> {
                 let what = "the body of the request broke off";
                 return Err(Failure::new(Reason::CallerLeft, what));
             }
-            let again = !failed.given || (repeatable && failed.failure.reason == Reason::Lost);
+            let again = !failed.given || (repeatable && failed.lost);
             if !again || Instant::now() >= self.deadline {
                 return Err(failed.failure);
             }
@@ -160,6 +162,7 @@ impl<'a> Attempts<'a> {
         let not_reached = |failure, head: Box<Head>, body, chosen| Failed {
             failure,
             given: false,
+            lost: false,
             back: Some(head.with(body)),
             chosen,
         };
@@ -196,6 +199,7 @@ impl<'a> Attempts<'a> {
             Err(Unanswered::Quiet(failure)) => Err(Failed {
                 failure,
                 given: true,
+                lost: false,
                 back: None,
                 chosen: None,
             }),
@@ -245,7 +249,8 @@ fn broken(SendError { why, back }: SendError, lent: Lent) -> Failed {
     // A stream that ended while it was idle says nothing of the instance.
     let avoid = not_given || !lent.quic().connection.is_open();
     let given = back.is_none() && !not_given && !why.is_not_processed();
-    let mut failure = Failure::broken(why.is_parse(), code, given);
+    let mut failure = Failure::broken(why.unreadable(), code, given);
+    let lost = failure.reason == Reason::Lost || why.is_of_all();
     if let Some(ended) = lent.quic().connection.ended() {
         // Nobody knows better than this end.
         failure.what = ended.to_string();
@@ -253,6 +258,7 @@ fn broken(SendError { why, back }: SendError, lent: Lent) -> Failed {
     Failed {
         failure,
         given,
+        lost,
         back,
         chosen: avoid.then(|| lent.into_chosen()),
     }

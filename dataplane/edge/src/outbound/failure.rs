@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::answer::Answer;
-use super::pool::DialError;
+use super::pool::{DialError, Unreadable};
 
 static DMSC_ERROR: HeaderName = HeaderName::from_static("dmsc-error");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -43,6 +43,8 @@ pub enum Reason {
     CallerLeft,
     /// The answer is no HTTP.
     BadAnswer,
+    /// The head of the answer is too long, or has too many fields.
+    LongAnswer,
 }
 
 impl Reason {
@@ -63,6 +65,7 @@ impl Reason {
             Self::SlowBody => "slow-body",
             Self::CallerLeft => "caller-left",
             Self::BadAnswer => "bad-answer",
+            Self::LongAnswer => "long-answer",
         }
     }
 
@@ -75,7 +78,7 @@ impl Reason {
             Self::LongHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NobodyServes | Self::NotReached => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Lost | Self::BadAnswer => StatusCode::BAD_GATEWAY,
+            Self::Lost | Self::BadAnswer | Self::LongAnswer => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
         }
@@ -91,7 +94,7 @@ impl Reason {
             Self::Timeout | Self::SlowHead | Self::SlowBody => 4,
             Self::CallerLeft => 1,
             Self::NobodyServes | Self::NotReached | Self::Lost => 14,
-            Self::BadAnswer => 13,
+            Self::BadAnswer | Self::LongAnswer => 13,
         }
     }
 
@@ -114,6 +117,7 @@ impl Reason {
             Self::SlowBody => "send the body faster",
             Self::CallerLeft => "send the whole body",
             Self::BadAnswer => "does the program speak the protocol that it was called with?",
+            Self::LongAnswer => "have the program say at most 100 fields, and at most 64 KiB",
         }
     }
 }
@@ -137,11 +141,11 @@ impl Failure {
     }
 
     /// Of a connection to an instance that broke under a call; `code` is what the instance said of it, `given` whether its program may have got the call,
-    /// `is_no_http` whether what came could not be read.
+    /// `unreadable` why what came could not be read.
     #[must_use]
-    pub fn broken(is_no_http: bool, code: Option<Code>, given: bool) -> Self {
-        if is_no_http {
-            return Self::new(Reason::BadAnswer, "the program's answer is no HTTP");
+    pub fn broken(unreadable: Option<Unreadable>, code: Option<Code>, given: bool) -> Self {
+        if let Some(unreadable) = unreadable {
+            return unreadable.into();
         }
         if given {
             let what = match code {
@@ -211,6 +215,24 @@ impl Failure {
         headers.insert(header::CONTENT_TYPE, plain);
         headers.insert(DMSC_ERROR.clone(), code);
         response
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(unreadable: Unreadable) -> Self {
+        let (reason, what) = match unreadable {
+            Unreadable::NoHttp => (Reason::BadAnswer, "the program's answer is no HTTP"),
+            Unreadable::NoHttp2 => (Reason::BadAnswer, "the program's answer is no HTTP/2"),
+            Unreadable::Long => (
+                Reason::LongAnswer,
+                "the head of the program's answer is too long",
+            ),
+            Unreadable::LongOrNoHttp => (
+                Reason::BadAnswer,
+                "the head of the program's answer is no HTTP/2, or longer than 64 KiB",
+            ),
+        };
+        Self::new(reason, what)
     }
 }
 

@@ -11,8 +11,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::flood::Flood;
+
 /// Bytes that are kept at most; more leave in the middle of a step.
 const FULL: usize = 32 << 10;
+/// Bytes of a flood that are read at once, and forgotten.
+const PIECE: usize = 4 << 10;
 
 /// A connection that keeps what is written until somebody says [`Gather::poll_push`]. Clones are the same connection: one for the library, one for who drives it.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ pub struct Gather<I>(Arc<Mutex<Gathered<I>>>);
 struct Gathered<I> {
     io: I,
     kept: BytesMut,
+    flood: Flood,
 }
 
 impl<I> Clone for Gather<I> {
@@ -33,8 +38,11 @@ impl<I> Clone for Gather<I> {
 impl<I> Gather<I> {
     /// Of a connection.
     pub fn new(io: I) -> Self {
-        let kept = BytesMut::new();
-        Self(Arc::new(Mutex::new(Gathered { io, kept })))
+        Self(Arc::new(Mutex::new(Gathered {
+            io,
+            kept: BytesMut::new(),
+            flood: Flood::new(),
+        })))
     }
 
     /// Nobody but the connection's own task ever asks: it never waits.
@@ -48,6 +56,30 @@ impl<I> Gather<I> {
         if gathered.kept.is_empty() {
             gathered.kept = BytesMut::new();
         }
+    }
+
+    /// Whether the program floods: from then on nothing more of it is read, and who drives the connection is to end it.
+    pub fn is_flooded(&self) -> bool {
+        self.lock().flood.is_over()
+    }
+}
+
+impl<I: AsyncRead + Unpin> Gather<I> {
+    /// Reads and forgets what comes, until it ends or so much has come.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn poll_forget(&self, left: &mut usize, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; PIECE];
+        while *left > 0 {
+            let mut buffer = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut self.lock().io).poll_read(context, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => break,
+                read => *left = left.saturating_sub(read),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -90,7 +122,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Gather<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().io).poll_read(context, buffer)
+        let mut gathered = self.lock();
+        // Nobody is woken: who drives it looks after each turn.
+        if gathered.flood.is_over() {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut gathered.io).poll_read(context, buffer))?;
+        gathered.flood.heard(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -101,11 +141,14 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Gather<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut gathered = self.lock();
-        if !ready!(gathered.poll_room(bytes.len(), context))? {
-            return Pin::new(&mut gathered.io).poll_write(context, bytes);
+        let mut length = bytes.len();
+        if ready!(gathered.poll_room(length, context))? {
+            gathered.kept.extend_from_slice(bytes);
+        } else {
+            length = ready!(Pin::new(&mut gathered.io).poll_write(context, bytes))?;
         }
-        gathered.kept.extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        gathered.flood.said(length);
+        Poll::Ready(Ok(length))
     }
 
     fn poll_write_vectored(
@@ -113,14 +156,16 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Gather<I> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = slices.iter().map(|slice| slice.len()).sum();
+        let mut length = slices.iter().map(|slice| slice.len()).sum();
         let mut gathered = self.lock();
-        if !ready!(gathered.poll_room(length, context))? {
-            return Pin::new(&mut gathered.io).poll_write_vectored(context, slices);
+        if ready!(gathered.poll_room(length, context))? {
+            for slice in slices {
+                gathered.kept.extend_from_slice(slice);
+            }
+        } else {
+            length = ready!(Pin::new(&mut gathered.io).poll_write_vectored(context, slices))?;
         }
-        for slice in slices {
-            gathered.kept.extend_from_slice(slice);
-        }
+        gathered.flood.said(length);
         Poll::Ready(Ok(length))
     }
 

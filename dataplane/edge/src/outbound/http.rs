@@ -33,8 +33,9 @@ pub const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 const BUFFER: usize = 128 << 10;
 /// What a program still sends that was told that it is refused is read so long and so far: who is cut off in the middle of it might not read why.
-const FAREWELL: Duration = Duration::from_secs(1);
-const FAREWELL_BYTES: u64 = 1 << 20;
+pub const FAREWELL: Duration = Duration::from_secs(1);
+/// As far as that.
+pub const FAREWELL_BYTES: usize = 1 << 20;
 
 /// Serves one connection of a program until it ends.
 pub async fn serve<I>(mut io: I, names: NameSource, context: Arc<Context>)
@@ -173,7 +174,7 @@ async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, failure: &Failure) {
         io.shutdown().await
     };
     if said.await.is_ok() {
-        let mut rest = io.take(FAREWELL_BYTES);
+        let mut rest = io.take(FAREWELL_BYTES as u64);
         let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
     }
 }

@@ -8,6 +8,8 @@ mod caller;
 mod exchange;
 mod failure;
 mod felt;
+mod flood;
+mod frames;
 mod gather;
 mod head;
 mod headers;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use h2::Reason;
 use h2::server::{Builder, Connection};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 use tokio::time::sleep_until;
@@ -24,7 +26,7 @@ use super::bell::Bell;
 use super::caller::Caller;
 use super::exchange;
 use super::gather::Gather;
-use super::http::MAX_HEAD;
+use super::http::{FAREWELL, FAREWELL_BYTES, MAX_HEAD};
 use super::pulse::Pulse;
 use crate::pod::{Context, Phase};
 use crate::tcp::Rewound;
@@ -75,8 +77,13 @@ where
         tokio::select! {
             biased;
             ended = poll_fn(|task| turns.poll(task)) => {
-                if let Err(error) = ended {
-                    debug!(%error, "an HTTP/2 connection ended");
+                let Err(over) = ended else { return };
+                debug!(error = %over, "an HTTP/2 connection ended");
+                if over.is_flood() {
+                    context.shared.stats.error("flood");
+                }
+                if matches!(over, Over::Flood) {
+                    let _ = tokio::time::timeout(FAREWELL, turns.part()).await;
                 }
                 return;
             }
@@ -94,6 +101,31 @@ where
                     look.as_mut().reset((Instant::now() + LEAVE).into());
                 }
             },
+        }
+    }
+}
+
+/// How a connection ended that did not come to its end.
+#[derive(Debug, Error)]
+enum Over {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] h2::Error),
+    /// It has not ended yet.
+    #[error("the program says nothing but settings and pings")]
+    Flood,
+}
+
+impl Over {
+    /// Of any kind: the library ends most by itself.
+    fn is_flood(&self) -> bool {
+        match self {
+            Self::Io(_) => false,
+            Self::Http(error) => {
+                error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+            }
+            Self::Flood => true,
         }
     }
 }
@@ -141,8 +173,8 @@ where
         }
     }
 
-    /// Until the connection has ended.
-    fn poll(&mut self, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+    /// Until the connection has ended, or is to be ended.
+    fn poll(&mut self, task: &mut Task<'_>) -> Poll<Result<(), Over>> {
         for bell in &self.bells {
             bell.begin(task.waker());
         }
@@ -151,10 +183,13 @@ where
             bell.end();
         }
         if let Poll::Ready(ended) = ended {
-            return Poll::Ready(ended.map_err(io::Error::other));
+            return Poll::Ready(ended.map_err(Over::from));
+        }
+        if self.gather.is_flooded() {
+            return Poll::Ready(Err(Over::Flood));
         }
         match self.gather.poll_push(task) {
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             Poll::Ready(Ok(())) if self.pulse.is_quiet() => self.gather.shrink(),
             _ => {}
         }
@@ -195,6 +230,17 @@ where
         // It is the turn of others.
         calls_waker.wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ends it with all of its calls, says why, and reads for a while what the program had under way.
+    async fn part(mut self) {
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.calls.clear();
+        let said = poll_fn(|task| self.connection.poll_closed(task)).await;
+        if said.is_ok() {
+            let mut left = FAREWELL_BYTES;
+            let _ = poll_fn(|task| self.gather.poll_forget(&mut left, task)).await;
+        }
     }
 }
 

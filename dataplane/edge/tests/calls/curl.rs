@@ -143,7 +143,8 @@ async fn a_hundred_megabytes_pass_in_little_memory() {
     assert!(grown < 50 << 20, "{} MiB more", grown >> 20);
 }
 
-fn resident() -> u64 {
+/// Bytes of memory that this process has.
+pub fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4_096

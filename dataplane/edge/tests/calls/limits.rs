@@ -7,7 +7,7 @@ use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::curl::curl;
+use crate::curl::{curl, resident};
 use crate::program::Program;
 use crate::rig::{LIMIT, edge};
 use crate::world::World;
@@ -153,14 +153,28 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+/// ENHANCE_YOUR_CALM.
+const CALM: u32 = 11;
 
-/// Sends until the other end closes; the kinds of the frames that came.
-async fn flood(mut stream: TcpStream, mut make: impl FnMut(u32) -> Vec<u8>, most: u32) -> Vec<u8> {
+/// What a flooder says, by its number.
+type Make = fn(u32) -> Vec<u8>;
+
+/// Whether a flooder reads what it is sent while it floods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    All,
+    Nothing,
+}
+
+/// Sends until the other end closes, `most` frames if it does not; the code of the GOAWAY that came, and how many frames before it.
+async fn flood(mut stream: TcpStream, reads: Reads, make: Make, most: u32) -> (Option<u32>, usize) {
     stream.write_all(PREFACE).await.unwrap();
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
     let (mut read, mut write) = stream.split();
@@ -172,24 +186,90 @@ async fn flood(mut stream: TcpStream, mut make: impl FnMut(u32) -> Vec<u8>, most
         }
         let _ = write.shutdown().await;
     };
-    let heard = async {
-        let mut bytes = Vec::new();
+    let mut bytes = Vec::new();
+    let both = async {
         // A reset is an end as well.
-        let _ = read.read_to_end(&mut bytes).await;
-        bytes
+        match reads {
+            Reads::All => {
+                let _ = tokio::join!(said, read.read_to_end(&mut bytes));
+            }
+            Reads::Nothing => {
+                said.await;
+                let _ = read.read_to_end(&mut bytes).await;
+            }
+        }
     };
-    let both = tokio::time::timeout(LIMIT, async { tokio::join!(said, heard) });
-    let ((), bytes) = both.await.expect("the flood ends");
-    let (mut kinds, mut at) = (Vec::new(), 0);
+    let ended = tokio::time::timeout(LIMIT, both).await;
+    ended.expect("the flood ends");
+    let (mut frames, mut at) = (0, 0);
     while let Some(head) = bytes.get(at..at + 9) {
-        kinds.push(head[3]);
-        at += 9 + u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        if head[3] == GOAWAY {
+            let code = bytes[at + 13..at + 17].try_into().unwrap();
+            return (Some(u32::from_be_bytes(code)), frames);
+        }
+        (frames, at) = (frames + 1, at + 9 + length);
     }
-    kinds
+    (None, frames)
 }
 
 /// `GET http://a/` in HPACK's static table, authority literal.
 const REQUEST: &[u8] = b"\x82\x86\x84\x41\x0ecart.shop.dmsc";
+
+fn rapid_reset(number: u32) -> Vec<u8> {
+    let stream = number * 2 + 1;
+    let mut out = frame(HEADERS, 0b101, stream, REQUEST);
+    out.extend(frame(RESET, 0, stream, &8_u32.to_be_bytes()));
+    out
+}
+
+fn head_without_end(number: u32, more: &[u8]) -> Vec<u8> {
+    match number {
+        0 => frame(HEADERS, 0b001, 1, REQUEST),
+        _ => frame(CONTINUATION, 0, 1, more),
+    }
+}
+
+fn continuation(number: u32) -> Vec<u8> {
+    let field = [b"\x40\x01a\x7f\x80\x01".as_slice(), &[b'b'; 255]].concat();
+    head_without_end(number, &field)
+}
+
+fn empty_continuation(number: u32) -> Vec<u8> {
+    head_without_end(number, &[])
+}
+
+fn empty_data(number: u32) -> Vec<u8> {
+    match number {
+        0 => frame(HEADERS, 0b100, 1, REQUEST),
+        _ => frame(DATA, 0, 1, &[]),
+    }
+}
+
+fn settings(_: u32) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])
+}
+
+fn ping(_: u32) -> Vec<u8> {
+    frame(PING, 0, 0, &[7; 8])
+}
+
+/// While a call goes on, which nobody answers.
+fn ping_beside_a_call(number: u32) -> Vec<u8> {
+    match number {
+        0 => frame(
+            HEADERS,
+            0b101,
+            1,
+            b"\x82\x86\x44\x08/silence\x41\x0ecart.shop.dmsc",
+        ),
+        _ => ping(number),
+    }
+}
+
+fn pong(_: u32) -> Vec<u8> {
+    frame(PING, 1, 0, &[7; 8])
+}
 
 #[tokio::test]
 async fn floods_end_their_connection_and_harm_nobody_else() {
@@ -197,30 +277,69 @@ async fn floods_end_their_connection_and_harm_nobody_else() {
     let program = Program::start("cart").await;
     let _server = edge(&world, "cart/a", &[("/shop/cart", program.at)]).await;
     let client = edge(&world, "web", &[]).await;
-    let rapid_reset = |number: u32| {
-        let stream = number * 2 + 1;
-        let mut out = frame(HEADERS, 0b101, stream, REQUEST);
-        out.extend(frame(RESET, 0, stream, &8_u32.to_be_bytes()));
-        out
+    let mut other = client.second().await;
+    // Each is under way on the other connection while a flood ends.
+    let mut call = || {
+        let request = Request::get(format!("http://{CART}/page")).body(Empty::new());
+        other.send_request(request.unwrap())
     };
-    let kinds = flood(client.connect().await, rapid_reset, 100_000).await;
-    assert!(kinds.contains(&GOAWAY), "{} frames", kinds.len());
-    let continuation = |number: u32| match number {
-        0 => frame(HEADERS, 0b001, 1, REQUEST),
-        _ => frame(
-            CONTINUATION,
-            0,
-            1,
-            &[b"\x40\x01a\x7f\x80\x01".as_slice(), &[b'b'; 255]].concat(),
-        ),
-    };
-    let kinds = flood(client.connect().await, continuation, 100_000).await;
-    assert!(kinds.contains(&GOAWAY), "{} frames", kinds.len());
-    let settings = |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]);
-    let kinds = flood(client.connect().await, settings, 50_000).await;
-    // Each is acknowledged, or the connection ends; nothing piles up.
-    assert!(kinds.len() <= 50_010, "{} frames", kinds.len());
+    assert_eq!(call().await.unwrap().status(), 200);
+    let before = resident();
+    // A flooder that reads nothing would be sent more than there is room for in the kernel.
+    let floods: [(&str, Reads, Make, u32); 10] = [
+        ("resets", Reads::All, rapid_reset, 100_000),
+        ("heads", Reads::All, continuation, 100_000),
+        ("empty heads", Reads::All, empty_continuation, 100_000),
+        ("empty data", Reads::All, empty_data, 100_000),
+        ("settings", Reads::All, settings, 1_000_000),
+        ("settings", Reads::Nothing, settings, 4_000_000),
+        ("pings", Reads::All, ping, 1_000_000),
+        ("pings", Reads::Nothing, ping, 4_000_000),
+        ("pings beside", Reads::All, ping_beside_a_call, 1_000_000),
+        ("pongs", Reads::All, pong, 1_000_000),
+    ];
+    for (what, reads, make, most) in floods {
+        let flooded = flood(client.connect().await, reads, make, most);
+        let ((code, frames), page) = tokio::join!(flooded, call());
+        assert_eq!(code, Some(CALM), "{what} {reads:?}: {frames} frames");
+        // What was read already is acknowledged, and nothing more.
+        assert!(frames < 5_000, "{what} {reads:?}: {frames} frames");
+        assert_eq!(page.unwrap().status(), 200, "{what}");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 50 << 20, "{} MiB more", grown >> 20);
     let page = curl(&client, CART, &[], "/page").await;
     assert_eq!(page, "cart GET /page");
-    assert_eq!(client.context.shared.stats.in_flight(), 0);
+    let stats = &client.context.shared.stats;
+    assert_eq!(stats.in_flight(), 0);
+    let counted = stats
+        .errors()
+        .into_iter()
+        .find(|(word, _)| *word == "flood");
+    assert_eq!(counted, Some(("flood", 10)));
+}
+
+#[tokio::test]
+async fn a_ping_for_each_answer_is_no_flood() {
+    let world = World::new().await;
+    let program = Program::start("cart").await;
+    let _server = edge(&world, "cart/a", &[("/shop/cart", program.at)]).await;
+    let client = edge(&world, "web", &[]).await;
+    let stream = client.connect().await;
+    let (mut sender, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    let calls = async {
+        for _ in 0..250 {
+            let request = Request::get(format!("http://{CART}/page")).body(());
+            let (answer, _) = sender.send_request(request.unwrap(), true).unwrap();
+            let mut body = answer.await.unwrap().into_body();
+            while let Some(piece) = body.data().await {
+                piece.unwrap();
+            }
+            pings.ping(h2::Ping::opaque()).await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIMIT, calls).await.unwrap();
+    assert!(client.context.shared.stats.errors().is_empty());
 }

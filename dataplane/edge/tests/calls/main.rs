@@ -1,5 +1,6 @@
 //! Pods' edges over a model gateway on loopback, with real programs on both sides.
 
+mod answers;
 mod curl;
 mod faults;
 #[path = "../../../pod/tests/model/gateway.rs"]

@@ -40,17 +40,24 @@ pub async fn edge_with(
     serves: &[(&str, SocketAddr)],
     timeout: Duration,
 ) -> Edge {
-    // Programs are looked at once, at the beginning.
-    edge_that_looks(world, identity, serves, timeout, Duration::from_secs(3_600)).await
+    let check = HealthCheck {
+        // Programs are looked at once, at the beginning.
+        every: Duration::from_secs(3_600),
+        ..HealthCheck::default()
+    };
+    let serves: Vec<_> = serves
+        .iter()
+        .map(|(prefix, to)| (*prefix, *to, check.clone()))
+        .collect();
+    edge_that_checks(world, identity, &serves, timeout).await
 }
 
-/// An edge that looks at its programs so often.
-pub async fn edge_that_looks(
+/// An edge that checks each program in its way.
+pub async fn edge_that_checks(
     world: &World,
     identity: &str,
-    serves: &[(&str, SocketAddr)],
+    serves: &[(&str, SocketAddr, HealthCheck)],
     timeout: Duration,
-    every: Duration,
 ) -> Edge {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let outbound = Outbound {
@@ -65,13 +72,10 @@ pub async fn edge_that_looks(
         timeout,
         class: dmsc_wire::Class(0),
     };
-    let serve = |(prefix, to): &(&str, SocketAddr)| Serve {
+    let serve = |(prefix, to, health): &(&str, SocketAddr, HealthCheck)| Serve {
         prefix: name(prefix),
         to: *to,
-        health: HealthCheck {
-            every,
-            ..HealthCheck::default()
-        },
+        health: health.clone(),
     };
     let config = PodConfig {
         identity: identity.into(),
@@ -90,7 +94,7 @@ pub async fn edge_that_looks(
     let http = sockets.http.as_ref().unwrap().local_addr().unwrap();
     let shared = Arc::new(Shared::new(config));
     shared.listen_on(sockets);
-    let prefixes: Vec<&str> = serves.iter().map(|(prefix, _)| *prefix).collect();
+    let prefixes: Vec<&str> = serves.iter().map(|(prefix, ..)| *prefix).collect();
     let proofs = prefixes
         .iter()
         .map(|prefix| world.proof(identity, prefix, |_| {}))

@@ -67,6 +67,19 @@ pub struct SendError {
     pub back: Option<Request<Upload>>,
 }
 
+/// Why an answer cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is not HTTP/1.1.
+    NoHttp,
+    /// What comes on the connection is not HTTP/2.
+    NoHttp2,
+    /// Its head is too long, or has too many fields.
+    Long,
+    /// One of both.
+    LongOrNoHttp,
+}
+
 /// What a connection broke of, under a call.
 #[derive(Debug)]
 pub enum Broken {
@@ -86,10 +99,25 @@ impl Broken {
         }
     }
 
-    /// Whether what came is no HTTP.
+    /// Why what came cannot be read, if that is why.
     #[must_use]
-    pub fn is_parse(&self) -> bool {
-        matches!(self, Self::First(error) if error.is_parse())
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        match self {
+            Self::First(error) if error.is_parse_too_large() => Some(Unreadable::Long),
+            Self::First(error) if error.is_parse() => Some(Unreadable::NoHttp),
+            // What is wrong with one answer alone: it does not say whether that is the length of its head.
+            Self::Second(error) if error.is_library() && error.is_reset() => {
+                Some(Unreadable::LongOrNoHttp)
+            }
+            Self::Second(error) if error.is_library() => Some(Unreadable::NoHttp2),
+            _ => None,
+        }
+    }
+
+    /// Whether it may have broken for other calls' sake, which share it.
+    #[must_use]
+    pub fn is_of_all(&self) -> bool {
+        matches!(self, Self::Second(error) if !error.is_reset())
     }
 }
 
