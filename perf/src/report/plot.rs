@@ -96,7 +96,7 @@ fn draw_on(area: &Area<'_>, plot: &Plot) -> Result<(), DrawingError> {
         .caption(&plot.title, ("sans-serif", 19))
         .margin(10)
         .x_label_area_size(44)
-        .y_label_area_size(72)
+        .y_label_area_size(92)
         .build_cartesian_2d(
             Axis {
                 range: (low - margin)..(high + margin),
