@@ -7,7 +7,7 @@ use clap::Args;
 use dmsc_proto::v1::{self, op::Op};
 use serde::Serialize;
 
-use crate::record::{Progress, Record, spread};
+use crate::record::{Progress, Record, VisibleMs, spread};
 use crate::rig::{
     Bench, Common, GapUs, Looped, Plan, Sampler, Samples, Traffic, apply_paced, domain, prefix,
     route,
@@ -41,14 +41,6 @@ pub struct ChurnArgs {
     pub quiet_seconds: u64,
     #[command(flatten)]
     pub common: Common,
-}
-
-/// Time until transactions were visible to all workers, ms.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct VisibleMs {
-    p50: f64,
-    p99: f64,
-    max: f64,
 }
 
 /// Updates between two quiet phases.
@@ -140,15 +132,10 @@ async fn all(
         bench.check()?;
         let after = silence(bench, args, &rig).await?;
         let time = applied.time.as_secs_f64();
-        let ms = |us: u64| us as f64 / 1000.0;
         let round = Round {
             quiet: [quiet, after],
             churning,
-            visible_ms: VisibleMs {
-                p50: ms(applied.visible_us.value_at_quantile(0.5)),
-                p99: ms(applied.visible_us.value_at_quantile(0.99)),
-                max: ms(applied.visible_us.max()),
-            },
+            visible_ms: VisibleMs::of(&applied.visible_us),
             updates_per_s: (applied.transactions * args.batch) as f64 / time,
             generations_per_s: applied.generations as f64 / time,
             dip_percent: 100.0 * (1.0 - 2.0 * churning.pps / (quiet.pps + after.pps).max(1.0)),
@@ -222,6 +209,7 @@ fn outcome(args: &ChurnArgs, rounds: &[Round], before_kib: u64) -> Outcome {
         .collect();
     let churning: Vec<GapUs> = rounds.iter().map(|round| round.churning.gap_us).collect();
     let (quiet, churning) = (GapUs::median(&quiet), GapUs::median(&churning));
+    let visible: Vec<VisibleMs> = rounds.iter().map(|round| round.visible_ms).collect();
     Outcome {
         prefixes: args.prefixes,
         batch: args.batch,
@@ -233,11 +221,7 @@ fn outcome(args: &ChurnArgs, rounds: &[Round], before_kib: u64) -> Outcome {
         gap_us: churning.less(&quiet),
         quiet_gap_us: quiet,
         churning_gap_us: churning,
-        visible_ms: VisibleMs {
-            p50: median(&|r| r.visible_ms.p50),
-            p99: median(&|r| r.visible_ms.p99),
-            max: rounds.iter().map(|r| r.visible_ms.max).fold(0.0, f64::max),
-        },
+        visible_ms: VisibleMs::median(&visible),
         memory_grown_percent: 100.0 * (last.memory_kib as f64 / before_kib.max(1) as f64 - 1.0),
         mpps: median(&|r| r.quiet[0].pps / 1e6),
     }
@@ -259,14 +243,11 @@ fn rows(result: &Outcome) -> Vec<Row> {
                 result.updates_per_s, result.batch, result.generations_per_s
             ),
         ),
-        Row::new(
-            "visible to all workers, p50, p99, max",
-            format!(
-                "{:.2}, {:.2}, {:.2} ms",
-                visible.p50, visible.p99, visible.max
-            ),
-        )
-        .at_most(visible.p99, limit, &format!("{text} at p99")),
+        Row::new("visible to all workers, p50, p99, max", visible.text()).at_most(
+            visible.p99,
+            limit,
+            &format!("{text} at p99"),
+        ),
         Row::new(
             "dip",
             format!(

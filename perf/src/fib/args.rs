@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+/// Prefixes if nothing else is said.
+const PREFIXES: u32 = 1_000_000;
+
 /// What is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Traffic {
@@ -78,4 +81,11 @@ pub struct FibArgs {
     /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
+}
+
+impl FibArgs {
+    /// Prefixes that are made up.
+    pub fn prefixes(&self) -> u32 {
+        self.prefixes.unwrap_or(PREFIXES)
+    }
 }

@@ -23,12 +23,21 @@ pub struct Sample {
     pub found: u64,
     /// CPU time of this thread, ns. Others that wanted the CPU do not count.
     pub cpu_ns: u64,
+    /// Lookups per second of CPU.
+    pub lookups_per_s: f64,
 }
 
 impl Sample {
-    /// Lookups per second of CPU.
-    pub fn per_second(&self) -> f64 {
-        self.lookups as f64 * 1e9 / self.cpu_ns.max(1) as f64
+    /// Of `lookups` that took `time` of CPU.
+    pub fn new(table: &'static str, lookups: u64, found: u64, time: Duration) -> Self {
+        let cpu_ns = time.as_nanos() as u64;
+        Self {
+            table,
+            lookups,
+            found,
+            cpu_ns,
+            lookups_per_s: lookups as f64 * 1e9 / cpu_ns.max(1) as f64,
+        }
     }
 
     /// Share of the names that was found.
@@ -40,6 +49,13 @@ impl Sample {
 /// CPU time of this thread.
 pub fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// What `work` gives, and the CPU time of this thread that it took, s.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = cpu_time();
+    let done = work();
+    (done, cpu_time().saturating_sub(start).as_secs_f64())
 }
 
 /// Keeps this thread on the last CPU that it may use: the first has the most interrupts. Returns which.
@@ -71,12 +87,7 @@ fn run(column: &mut dyn Column, time: Duration) -> Sample {
         bursts += BURSTS as u64;
         let passed = cpu_time().saturating_sub(start);
         if passed >= time {
-            return Sample {
-                table: column.word(),
-                lookups: bursts * BURST as u64,
-                found,
-                cpu_ns: passed.as_nanos() as u64,
-            };
+            return Sample::new(column.word(), bursts * BURST as u64, found, passed);
         }
     }
 }

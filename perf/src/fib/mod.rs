@@ -18,35 +18,44 @@ use dmsc_fib::{Fib, HashKey};
 
 pub use args::FibArgs;
 use args::{Peer, Traffic};
-use columns::{Column, Exact, Levels, LevelsColumn, Ours, TwoStage, TwoStageColumn, build};
+use columns::{Exact, Filled, Levels, LevelsColumn, Ours, TwoStage, TwoStageColumn, build};
 use draw::Draws;
-use measure::{cpu_time, pin, sample};
+use measure::{pin, sample, timed};
 use names::Names;
 use report::{Outcome, Round};
 
 use crate::record::{Progress, Record};
 
-/// Prefixes if nothing else is said.
-const PREFIXES: u32 = 1_000_000;
+/// Fewest prefixes of which some have every depth.
+const HOSTILE_PREFIXES: u32 = 100_000;
 /// Names that are checked against the plainest table before anything is measured.
 const CHECKED: usize = 100_000;
 
 /// Does what the arguments say.
+///
+/// # Errors
+/// When it cannot be run to its end; what was found until then is written.
 pub fn run(args: &FibArgs) -> anyhow::Result<ExitCode> {
+    if args.traffic == Traffic::Hostile
+        && (args.names.is_some() || args.prefixes() < HOSTILE_PREFIXES)
+    {
+        bail!(
+            "hostile traffic needs prefixes of every depth: {HOSTILE_PREFIXES} or more that are made up, so --prefixes N without --names"
+        );
+    }
     huge::begin()?;
     pin();
     let mut record = Record::<Round, Outcome>::new("fib");
-    if args.traffic == Traffic::Hostile {
-        hostile_run(args, &mut record)?;
-    } else {
-        ordinary_run(args, &mut record)?;
-    }
-    record.complete = true;
-    match &args.json {
-        Some(path) => record.write(path)?,
-        None => println!("{}", report::text(&record.result, &record.rounds)),
-    }
-    Ok(ExitCode::SUCCESS)
+    record.result.traffic = args.traffic.word().into();
+    let result = match args.traffic {
+        Traffic::Hostile => hostile_run(args, &mut record),
+        _ => ordinary_run(args, &mut record),
+    };
+    record.complete = result.is_ok();
+    record.leave(args.json.as_deref(), |record| {
+        report::text(&record.result, &record.rounds)
+    })?;
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
@@ -56,7 +65,7 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
         Some(file) => names::from_file(file, args.prefixes)?,
         None => {
             let mut prefixes = Names::default();
-            for i in 0..args.prefixes.unwrap_or(PREFIXES) {
+            for i in 0..args.prefixes() {
                 prefixes.push(dmsc_wire::Domain(1), names::made_up(i).as_name());
             }
             prefixes
@@ -66,39 +75,36 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
     let draws = draw::draw(&prefixes, args.traffic, args.extra, args.draws, args.seed);
     progress.step("the name table");
     let fib = fill(&prefixes, &mut record.result)?;
-    record.result.traffic = args.traffic.word().into();
 
     progress.step("the tables beside it");
-    let levels = Levels::new(&prefixes);
+    let (levels, levels_s) = timed(|| Levels::new(&prefixes));
     check(&fib, &levels, &draws)?;
     let two_stage = args
         .peers
         .contains(&Peer::TwoStage)
-        .then(|| TwoStage::new(&prefixes));
+        .then(|| timed(|| TwoStage::new(&prefixes)));
     let eal = match args.peers.contains(&Peer::RteHash) {
         true => Some(columns::eal_for(prefixes.len())?),
         false => None,
     };
-    let mut all: Vec<Box<dyn Column + '_>> = vec![Box::new(Ours::new("ours", &fib, &draws.names))];
+    let ours = Ours::new("ours", &fib, &draws.names);
+    let mut all = vec![Filled::new(ours, record.result.build_s)];
     if let Some(eal) = &eal {
-        all.push(Box::new(Exact::new(
-            eal,
-            prefixes.len(),
-            &draws.of,
-            args.seed,
-        )?));
+        let (exact, build_s) = Exact::new(eal, prefixes.len(), &draws.of, args.seed)?;
+        all.push(Filled::new(exact, build_s));
     }
     if args.peers.contains(&Peer::Levels) {
-        all.push(Box::new(LevelsColumn::new(&levels, &draws.names)));
+        let levels = LevelsColumn::new(&levels, &draws.names);
+        all.push(Filled::new(levels, levels_s));
     }
-    if let Some(two_stage) = &two_stage {
-        all.push(Box::new(TwoStageColumn::new(two_stage, &draws.names)));
+    if let Some((two_stage, build_s)) = &two_stage {
+        let two_stage = TwoStageColumn::new(two_stage, &draws.names);
+        all.push(Filled::new(two_stage, *build_s));
     }
     rounds(args, &mut all, record, &mut progress);
     let result = &mut record.result;
-    for (table, column) in result.tables.iter_mut().zip(&all) {
-        let per_prefix = |bytes: usize| bytes as f64 / prefixes.len() as f64;
-        table.bytes_per_prefix = column.bytes().map(per_prefix);
+    for (table, filled) in result.tables.iter_mut().zip(&all) {
+        table.fill(filled, prefixes.len());
     }
     if let Some(ratio) = report::ratio(&record.rounds, "ours", "rte_hash") {
         result.ratio = Some(ratio.median);
@@ -109,25 +115,23 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
 }
 
 fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
-    let prefixes = args.prefixes.unwrap_or(PREFIXES);
-    if args.names.is_some() || prefixes < 100_000 {
-        bail!(
-            "hostile traffic needs prefixes of every depth: 100000 or more that are made up, so --prefixes N without --names"
-        );
-    }
     let mut progress = Progress::start("fib, hostile", 2 + args.rounds as usize);
     progress.step("names, climbing");
     let draws = args.draws.min(1_000_000);
-    let hostile = hostile::prepare(prefixes, draws, args.seed)?;
+    let hostile = hostile::prepare(args.prefixes(), draws, args.seed)?;
     progress.step("the name table");
     let fib = fill(&hostile.prefixes, &mut record.result)?;
-    record.result.traffic = args.traffic.word().into();
-    let mut all: Vec<Box<dyn Column + '_>> =
-        vec![Box::new(Ours::new("ordinary", &fib, &hostile.ordinary))];
+    // One table, under different names.
+    let build_s = record.result.build_s;
+    let ordinary = Ours::new("ordinary", &fib, &hostile.ordinary);
+    let mut all = vec![Filled::new(ordinary, build_s)];
     for (word, names) in &hostile.attacks {
-        all.push(Box::new(Ours::new(word, &fib, names)));
+        all.push(Filled::new(Ours::new(word, &fib, names), build_s));
     }
     rounds(args, &mut all, record, &mut progress);
+    for (table, filled) in record.result.tables.iter_mut().zip(&all) {
+        table.fill(filled, hostile.prefixes.len());
+    }
     let worst = hostile
         .attacks
         .iter()
@@ -143,9 +147,9 @@ fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::R
 /// Builds the table and says what it takes.
 fn fill(prefixes: &Names, result: &mut Outcome) -> anyhow::Result<Fib> {
     let before = huge::resident();
-    let start = cpu_time();
-    let fib = build(prefixes, HashKey::random())?;
-    result.build_s = (cpu_time() - start).as_secs_f64();
+    let (fib, build_s) = timed(|| build(prefixes, HashKey::random()));
+    let fib = fib?;
+    result.build_s = build_s;
     let after = huge::resident();
     let per_prefix = |bytes: u64| bytes as f64 / prefixes.len() as f64;
     result.resident_bytes_per_prefix = per_prefix(after.bytes.saturating_sub(before.bytes));
@@ -177,7 +181,7 @@ fn check(fib: &Fib, levels: &Levels, draws: &Draws) -> anyhow::Result<()> {
 
 fn rounds(
     args: &FibArgs,
-    all: &mut [Box<dyn Column + '_>],
+    all: &mut [Filled<'_>],
     record: &mut Record<Round, Outcome>,
     progress: &mut Progress,
 ) {
@@ -187,7 +191,7 @@ fn rounds(
         let time = Duration::from_millis(args.milliseconds);
         let samples = all
             .iter_mut()
-            .map(|column| sample(column.as_mut(), time))
+            .map(|filled| sample(filled.column.as_mut(), time))
             .collect();
         record.rounds.push(Round { samples });
     }

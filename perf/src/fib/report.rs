@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use super::columns::{Account, Filled};
 use super::measure::Sample;
 use crate::record::{Spread, spread};
 
@@ -30,8 +31,31 @@ pub struct TableResult {
     pub cycles: f64,
     /// Share of the names that was found.
     pub found: f64,
-    /// Bytes by the table's own account, names included.
+    /// CPU time from nothing until all prefixes were in the table, s; memory of DPDK, which is there before, not included.
+    pub build_s: Option<f64>,
+    /// Bytes of the table, names or keys and free places included.
     pub bytes_per_prefix: Option<f64>,
+    /// How they are known.
+    pub bytes_account: Option<Account>,
+}
+
+impl TableResult {
+    /// What was known of a table of `prefixes` before the first round.
+    pub fn fill(&mut self, filled: &Filled<'_>, prefixes: usize) {
+        let bytes = filled.column.bytes();
+        self.build_s = Some(filled.build_s);
+        self.bytes_per_prefix = bytes.map(|bytes| bytes.count as f64 / prefixes.max(1) as f64);
+        self.bytes_account = bytes.map(|bytes| bytes.account);
+    }
+
+    /// Bytes for people.
+    fn bytes(&self) -> String {
+        match (self.bytes_per_prefix, self.bytes_account) {
+            (Some(bytes), Some(Account::Reckoned)) => format!("≈{bytes:.1}"),
+            (Some(bytes), _) => format!("{bytes:.1}"),
+            (None, _) => String::new(),
+        }
+    }
 }
 
 /// The result of a run; `ratio` and what else has no table's name is the name table's.
@@ -65,7 +89,7 @@ pub struct Outcome {
 pub fn ratio(rounds: &[Round], table: &str, base: &str) -> Option<Spread> {
     let of = |round: &Round, word: &str| {
         let sample = round.samples.iter().find(|sample| sample.table == word)?;
-        Some(sample.per_second())
+        Some(sample.lookups_per_s)
     };
     let ratios: Vec<f64> = rounds
         .iter()
@@ -84,7 +108,7 @@ pub fn tables(rounds: &[Round], tsc_hz: f64) -> Vec<TableResult> {
             let all = rounds.iter().flat_map(|round| &round.samples);
             all.filter(|sample| sample.table == word)
         };
-        let rates: Vec<f64> = samples().map(Sample::per_second).collect();
+        let rates: Vec<f64> = samples().map(|sample| sample.lookups_per_s).collect();
         let rate = spread(&rates)?;
         Some(TableResult {
             table: word.into(),
@@ -94,7 +118,7 @@ pub fn tables(rounds: &[Round], tsc_hz: f64) -> Vec<TableResult> {
             ns: 1e9 / rate.median,
             cycles: tsc_hz / rate.median,
             found: samples().next().map_or(0.0, Sample::found_share),
-            bytes_per_prefix: None,
+            ..TableResult::default()
         })
     };
     first
@@ -104,8 +128,31 @@ pub fn tables(rounds: &[Round], tsc_hz: f64) -> Vec<TableResult> {
         .collect()
 }
 
-/// A table for people.
+/// For people.
 pub fn text(outcome: &Outcome, rounds: &[Round]) -> String {
+    if outcome.prefixes == 0 {
+        return "the name table was not filled, so nothing was measured".into();
+    }
+    let measured = match outcome.tables.is_empty() {
+        true => "no round was measured".into(),
+        false => table(outcome, rounds),
+    };
+    format!(
+        "{} prefixes of {:.1} bytes and {:.1} components, traffic {}\n\
+         built in {:.2} s, {:.1} bytes per prefix, {:.1} by the kernel's account, {:.0} % in huge pages\n\n{measured}",
+        outcome.prefixes,
+        outcome.mean_name_bytes,
+        outcome.mean_components,
+        outcome.traffic,
+        outcome.build_s,
+        outcome.bytes_per_prefix,
+        outcome.resident_bytes_per_prefix,
+        outcome.huge_page_share * 100.0,
+    )
+}
+
+/// All tables, a row each.
+fn table(outcome: &Outcome, rounds: &[Round]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
@@ -115,6 +162,7 @@ pub fn text(outcome: &Outcome, rounds: &[Round]) -> String {
         "ns",
         "cycles",
         "found %",
+        "build s",
         "bytes/prefix",
         "ours is ×",
     ]);
@@ -133,8 +181,9 @@ pub fn text(outcome: &Outcome, rounds: &[Round]) -> String {
             format!("{:.0}", result.cycles),
             format!("{:.0}", result.found * 100.0),
             result
-                .bytes_per_prefix
-                .map_or(String::new(), |bytes| format!("{bytes:.1}")),
+                .build_s
+                .map_or(String::new(), |seconds| format!("{seconds:.2}")),
+            result.bytes(),
             ratio
                 .filter(|_| result.table != ours)
                 .map_or(String::new(), |r| {
@@ -148,31 +197,26 @@ pub fn text(outcome: &Outcome, rounds: &[Round]) -> String {
     let hostile = outcome.hostile_ratio.map_or(String::new(), |ratio| {
         format!("\nworst attack: {ratio:.2} × the time of an ordinary name of 16 components")
     });
-    format!(
-        "{} prefixes of {:.1} bytes and {:.1} components, traffic {}\n\
-         built in {:.2} s, {:.1} bytes per prefix, {:.1} by the kernel's account, {:.0} % in huge pages\n\n{table}{hostile}",
-        outcome.prefixes,
-        outcome.mean_name_bytes,
-        outcome.mean_components,
-        outcome.traffic,
-        outcome.build_s,
-        outcome.bytes_per_prefix,
-        outcome.resident_bytes_per_prefix,
-        outcome.huge_page_share * 100.0,
-    )
+    let is_reckoned = |table: &TableResult| table.bytes_account == Some(Account::Reckoned);
+    let reckoned = match outcome.tables.iter().any(is_reckoned) {
+        true => {
+            "\n≈: reckoned from what the table was made with, room for half as many again included; the others count"
+        }
+        false => "",
+    };
+    format!("{table}{hostile}{reckoned}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::columns::{Bytes, Column};
     use super::*;
 
     fn round(ours: u64, theirs: u64) -> Round {
-        let sample = |table, lookups| Sample {
-            table,
-            lookups,
-            found: lookups,
-            cpu_ns: 1_000_000_000,
-        };
+        let second = Duration::from_secs(1);
+        let sample = |table, lookups| Sample::new(table, lookups, lookups, second);
         Round {
             samples: vec![sample("ours", ours), sample("rte_hash", theirs)],
         }
@@ -187,10 +231,73 @@ mod tests {
         assert_eq!(tables.len(), 2);
         assert_eq!(tables[0].lookups_per_s, 80.0);
         let outcome = Outcome {
+            prefixes: 10,
             tables,
             ..Outcome::default()
         };
         let text = text(&outcome, &rounds);
         assert!(text.contains("0.90 (0.80–1.00)"), "{text}");
+    }
+
+    /// A table that only says what it takes.
+    struct Fixed(Option<Bytes>);
+
+    impl Column for Fixed {
+        fn word(&self) -> &'static str {
+            "fixed"
+        }
+
+        fn burst(&mut self) -> usize {
+            0
+        }
+
+        fn bytes(&self) -> Option<Bytes> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_a_table_takes_is_said_with_whose_account_it_is() {
+        let result = |bytes| {
+            let mut result = TableResult::default();
+            result.fill(&Filled::new(Fixed(bytes), 1.25), 100);
+            result
+        };
+        let tables = [
+            Some(Bytes::counted(4_000)),
+            Some(Bytes::reckoned(9_770)),
+            None,
+        ]
+        .map(result);
+        let value = serde_json::to_value(&tables).expect("JSON");
+        assert_eq!(value[0]["build_s"], 1.25);
+        assert_eq!(value[0]["bytes_per_prefix"], 40.0);
+        assert_eq!(value[0]["bytes_account"], "counted");
+        assert_eq!(value[1]["bytes_account"], "reckoned");
+        assert_eq!(value[2]["bytes_per_prefix"], serde_json::Value::Null);
+        let outcome = Outcome {
+            prefixes: 100,
+            tables: tables.to_vec(),
+            ..Outcome::default()
+        };
+        let text = text(&outcome, &[]);
+        for expected in ["40.0", "≈97.7", "1.25", "≈: reckoned"] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_failed_says_how_far_it_came() {
+        let empty = text(&Outcome::default(), &[]);
+        assert!(empty.contains("was not filled"), "{empty}");
+        let filled = Outcome {
+            prefixes: 7,
+            ..Outcome::default()
+        };
+        let filled = text(&filled, &[]);
+        assert!(
+            filled.contains("7 prefixes") && filled.contains("no round was measured"),
+            "{filled}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use crate::record::{Progress, Record, spread};
+use crate::record::{Progress, Record, VisibleMs, spread};
 use crate::rig::{Bench, Common, GapUs, Looped, Sampler, Samples, Traffic, apply_all, route};
 use crate::table::{self, Row};
 
@@ -43,6 +43,8 @@ struct Round {
     generations: u64,
     quiet: Samples,
     loading: Samples,
+    /// Of each transaction; all are due at the beginning, so these are mostly the time that others before it took.
+    visible_ms: VisibleMs,
     /// Resident memory, KiB, before and after.
     memory_kib: [u64; 2],
     /// Of the tables as the dataplane reckons it.
@@ -62,6 +64,15 @@ struct Outcome {
     loading_gap_us: GapUs,
     dip_percent: f64,
     mpps: f64,
+    /// From the beginning of the load, when all transactions were due.
+    visible_ms: VisibleMs,
+    /// Resident memory of the dataplane with those prefixes alone that traffic goes to, KiB.
+    memory_before_kib: f64,
+    /// With all of them, KiB.
+    memory_after_kib: f64,
+    /// What it grew by, for each prefix that was loaded meanwhile. Buffers of the transactions are in it, too.
+    resident_bytes_per_prefix: f64,
+    /// Of the tables as the dataplane reckons it.
     bytes_per_prefix: f64,
 }
 
@@ -92,9 +103,14 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
+/// Prefixes that are there before the load.
+fn hot(prefixes: u64) -> u64 {
+    HOT.min(prefixes / 2)
+}
+
 async fn round(bench: &Bench, args: &LoadArgs, number: u32) -> anyhow::Result<Round> {
     let traffic = Traffic {
-        prefixes: HOT.min(args.prefixes / 2),
+        prefixes: hot(args.prefixes),
         calls_per_s: CALLS,
     };
     let prepared = Instant::now();
@@ -119,6 +135,7 @@ async fn round(bench: &Bench, args: &LoadArgs, number: u32) -> anyhow::Result<Ro
         generations: applied.generations,
         quiet,
         loading,
+        visible_ms: VisibleMs::of(&applied.visible_us),
         memory_kib: [before_kib, rig.dataplane.rss_kib()?],
         table_bytes: rig.dataplane.table_bytes().await?,
     };
@@ -138,6 +155,9 @@ fn outcome(prefixes: u64, rounds: &[Round]) -> Outcome {
     let quiet: Vec<GapUs> = rounds.iter().map(|round| round.quiet.gap_us).collect();
     let loading: Vec<GapUs> = rounds.iter().map(|round| round.loading.gap_us).collect();
     let (quiet, loading) = (GapUs::median(&quiet), GapUs::median(&loading));
+    let visible: Vec<VisibleMs> = rounds.iter().map(|round| round.visible_ms).collect();
+    let loaded = (prefixes - hot(prefixes)) as f64;
+    let grown_kib = |round: &Round| round.memory_kib[1].saturating_sub(round.memory_kib[0]) as f64;
     Outcome {
         prefixes,
         load_s: load_s.median,
@@ -148,6 +168,10 @@ fn outcome(prefixes: u64, rounds: &[Round]) -> Outcome {
         loading_gap_us: loading,
         dip_percent: median(&|r| 100.0 * (1.0 - r.loading.pps / r.quiet.pps.max(1.0))),
         mpps: median(&|r| r.quiet.pps / 1e6),
+        visible_ms: VisibleMs::median(&visible),
+        memory_before_kib: median(&|r| r.memory_kib[0] as f64),
+        memory_after_kib: median(&|r| r.memory_kib[1] as f64),
+        resident_bytes_per_prefix: median(&|r| grown_kib(r) * 1024.0 / loaded),
         bytes_per_prefix: median(&|r| r.table_bytes as f64 / prefixes as f64),
     }
 }
@@ -166,6 +190,10 @@ fn rows(result: &Outcome) -> Vec<Row> {
             "3 s per million",
         ),
         Row::new(
+            "visible to all workers, p50, p99, max",
+            result.visible_ms.text(),
+        ),
+        Row::new(
             "longest gap in 10 ms, p99.9, added",
             format!("{:.0} µs", result.gap_us.p999),
         )
@@ -180,5 +208,68 @@ fn rows(result: &Outcome) -> Vec<Row> {
             "tables",
             format!("{:.0} bytes per prefix", result.bytes_per_prefix),
         ),
+        Row::new(
+            "resident memory, before and after",
+            format!(
+                "{:.0}, {:.0} MiB; {:.0} bytes per prefix",
+                result.memory_before_kib / 1024.0,
+                result.memory_after_kib / 1024.0,
+                result.resident_bytes_per_prefix
+            ),
+        ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(load_s: f64, memory_kib: [u64; 2]) -> Round {
+        Round {
+            load_s,
+            prepared_s: 0.1,
+            generations: 100,
+            quiet: Samples {
+                pps: 2e6,
+                ..Samples::default()
+            },
+            loading: Samples {
+                pps: 1e6,
+                ..Samples::default()
+            },
+            visible_ms: VisibleMs {
+                p50: load_s * 500.0,
+                p99: load_s * 990.0,
+                max: load_s * 1_000.0,
+            },
+            memory_kib,
+            table_bytes: 80_000_000,
+        }
+    }
+
+    #[test]
+    fn the_result_says_when_transactions_were_visible_and_what_memory_grew_by() {
+        let rounds = [
+            round(1.0, [100_000, 200_000]),
+            round(3.0, [110_000, 220_000]),
+            round(2.0, [120_000, 210_000]),
+        ];
+        let result = outcome(1_000_000, &rounds);
+        let visible = result.visible_ms;
+        assert_eq!(
+            (visible.p50, visible.p99, visible.max),
+            (1_000.0, 1_980.0, 3_000.0)
+        );
+        assert_eq!(result.memory_before_kib, 110_000.0);
+        assert_eq!(result.memory_after_kib, 210_000.0);
+        // 100,000 KiB over all prefixes but the 10,000 that were there.
+        assert!((result.resident_bytes_per_prefix - 103.43).abs() < 0.01);
+        assert_eq!(result.dip_percent, 50.0);
+        let value = serde_json::to_value(&result).expect("JSON");
+        assert_eq!(value["visible_ms"]["p99"], 1_980.0);
+        let texts: Vec<String> = rows(&result).iter().map(|row| format!("{row:?}")).collect();
+        let has = |text: &str| texts.iter().any(|row| row.contains(text));
+        assert!(has("1000.00, 1980.00, 3000.00 ms"), "{texts:?}");
+        assert!(has("107, 205 MiB; 103 bytes per prefix"), "{texts:?}");
+    }
 }

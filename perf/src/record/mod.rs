@@ -1,10 +1,11 @@
 //! What every measurement leaves behind: what was asked, on what machine, every round as it was measured, and what came out.
 //!
-//! `machine`: what it ran on; `statistics`: medians and ranges; `progress`: what people see meanwhile.
+//! `machine`: what it ran on; `statistics`: medians and ranges; `visible`: times of transactions; `progress`: what people see meanwhile.
 
 mod machine;
 mod progress;
 mod statistics;
+mod visible;
 
 use std::fmt;
 use std::path::Path;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use machine::{LINKING, Machine};
 pub use progress::Progress;
 pub use statistics::{Spread, ratio, spread};
+pub use visible::VisibleMs;
 
 /// Version of the JSON: a field that changes its meaning raises it.
 pub const SCHEMA: u32 = 1;

@@ -1,6 +1,7 @@
 //! One page, from the JSON of any measurements.
 //!
-//! `load`: the files; `figures`: results as rows of a table; `plots`: what is drawn of which measurement; `plot`: the drawing; `page`: HTML.
+//! `load`: the files; `figures`: results as rows of a table; `plots`: what is drawn of which measurement; `rounds`: what of
+//! its rounds; `plot`: the drawing; `page`: HTML.
 
 mod args;
 mod figures;
@@ -8,6 +9,7 @@ mod load;
 mod page;
 mod plot;
 mod plots;
+mod rounds;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ td, th { text-align: left; vertical-align: top; padding: .15em .9em .15em 0; bor
 td.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { background: #f4f4f4; padding: .1em .3em; overflow-wrap: anywhere; }
 h3 { font-size: 1em; margin-bottom: 0; } .wide { overflow-x: auto; font-size: 13px; } .wide td { white-space: nowrap; }
-.incomplete { color: #a40000; } svg { max-width: 100%; height: auto; }
+.incomplete { color: #a40000; } .left-out { font-size: 13px; } svg { max-width: 100%; height: auto; }
 ";
 
 /// The whole page.
@@ -86,8 +86,18 @@ fn section(number: usize, measurement: &Measurement) -> anyhow::Result<String> {
     for list in figures::lists(&measurement.result) {
         out.push_str(&list_table(&list));
     }
-    for plot in plots::of(measurement) {
-        out.push_str(&plot::draw(&plot)?);
+    let drawn = plots::of(measurement);
+    for plot in &drawn.plots {
+        out.push_str(&plot::draw(plot)?);
+    }
+    if !drawn.left_out.is_empty() {
+        let names: Vec<String> = drawn.left_out.iter().map(|name| escape(name)).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "<p class=\"left-out\">In the rounds, without a plot: {}.</p>",
+            names.join(", ")
+        );
     }
     let machine: Vec<Row> = measurement
         .machine

@@ -85,7 +85,7 @@ fn draw_on(area: &Area<'_>, plot: &Plot) -> Result<(), DrawingError> {
     let top = points().map(|(_, y)| *y).fold(0.0, f64::max);
     let bottom = points().map(|(_, y)| *y).fold(0.0, f64::min);
     // The legend stands above the points.
-    let share = 0.05 + 0.075 * plot.series.len().min(8) as f64;
+    let share = 0.05 + 0.075 * plot.series.len().min(14) as f64;
     let room = if top > bottom {
         (top - bottom) * share
     } else {
@@ -96,7 +96,7 @@ fn draw_on(area: &Area<'_>, plot: &Plot) -> Result<(), DrawingError> {
         .caption(&plot.title, ("sans-serif", 19))
         .margin(10)
         .x_label_area_size(44)
-        .y_label_area_size(72)
+        .y_label_area_size(92)
         .build_cartesian_2d(
             Axis {
                 range: (low - margin)..(high + margin),
@@ -126,14 +126,19 @@ fn draw_on(area: &Area<'_>, plot: &Plot) -> Result<(), DrawingError> {
         .filter(|series| !series.points.is_empty());
     for (number, series) in series.enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
+        // Those that come after all colours are rings.
+        let style = match number < COLOURS.len() {
+            true => colour.filled(),
+            false => colour.stroke_width(2),
+        };
         let places = || series.points.iter().map(|(x, y)| (at(*x), *y));
         if plot.joined {
             chart.draw_series(LineSeries::new(places(), colour.stroke_width(2)))?;
         }
         chart
-            .draw_series(places().map(|place| Circle::new(place, 4, colour.filled())))?
+            .draw_series(places().map(|place| Circle::new(place, 4, style)))?
             .label(&series.name)
-            .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.filled()));
+            .legend(move |(x, y)| Circle::new((x + 8, y), 5, style));
     }
     chart
         .configure_series_labels()

@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use super::load::Measurement;
 use super::plot::{Plot, Series};
-
-/// Most plots of single figures over rounds, per file.
-const MOST_OF_ROUNDS: usize = 8;
+use super::rounds;
 
 /// Forwarding rates against the number of prefixes, of all files of `forward`: a line for each mode, and the peer's; for each kind of
 /// ports and length of frames, if there are several.
@@ -76,17 +74,30 @@ fn middles(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// What is drawn of one file.
+#[derive(Debug, Clone, Default)]
+pub struct Drawn {
+    /// In the order of the page.
+    pub plots: Vec<Plot>,
+    /// Figures of the rounds that have no plot.
+    pub left_out: Vec<String>,
+}
+
 /// Of one file.
-pub fn of(measurement: &Measurement) -> Vec<Plot> {
+pub fn of(measurement: &Measurement) -> Drawn {
     let own = match measurement.name.as_str() {
         "rfc2544" => rfc2544(&measurement.result),
         "http" => http(&measurement.whole),
-        _ => rounds(&measurement.rounds),
+        _ => return rounds::of(measurement),
     };
-    own.into_iter().filter(|plot| !plot.is_empty()).collect()
+    Drawn {
+        plots: own.into_iter().filter(|plot| !plot.is_empty()).collect(),
+        left_out: Vec::new(),
+    }
 }
 
-fn number(value: &Value) -> Option<f64> {
+/// A figure that can be drawn.
+pub fn number(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.is_finite())
 }
 
@@ -173,65 +184,4 @@ fn http(whole: &Value) -> Vec<Plot> {
             series,
         })
         .collect()
-}
-
-/// Every figure of the rounds over their number; rounds of different kinds, told apart by their texts, in different colours.
-fn rounds(rounds: &[Value]) -> Vec<Plot> {
-    let mut plots: Vec<(String, BTreeMap<String, Vec<f64>>)> = Vec::new();
-    for round in rounds {
-        let Some(object) = round.as_object() else {
-            continue;
-        };
-        let texts = object.values().filter_map(Value::as_str);
-        let kind = texts.collect::<Vec<_>>().join(" ");
-        for (name, figure) in leaves("", round) {
-            if name == "round" {
-                continue;
-            }
-            let index = plots.iter().position(|(other, _)| *other == name);
-            let index = index.unwrap_or_else(|| {
-                plots.push((name, BTreeMap::new()));
-                plots.len() - 1
-            });
-            plots[index].1.entry(kind.clone()).or_default().push(figure);
-        }
-    }
-    plots
-        .into_iter()
-        .take(MOST_OF_ROUNDS)
-        .map(|(name, kinds)| Plot {
-            title: name.clone(),
-            x: "round".into(),
-            y: name,
-            log_x: false,
-            joined: false,
-            series: kinds
-                .into_iter()
-                .map(|(name, figures)| Series {
-                    name,
-                    points: (1..).map(f64::from).zip(figures).collect(),
-                })
-                .collect(),
-        })
-        .collect()
-}
-
-/// Numbers in a round, up to two levels deep, with their names.
-fn leaves(name: &str, value: &Value) -> Vec<(String, f64)> {
-    let Some(object) = value.as_object() else {
-        return Vec::new();
-    };
-    let mut all = Vec::new();
-    for (field, value) in object {
-        let full = match name {
-            "" => field.clone(),
-            name => format!("{name}.{field}"),
-        };
-        match number(value) {
-            Some(figure) => all.push((full, figure)),
-            None if name.is_empty() => all.extend(leaves(&full, value)),
-            None => {}
-        }
-    }
-    all
 }

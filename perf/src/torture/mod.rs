@@ -1,7 +1,7 @@
 //! Torture: valid and mutated frames into every kind of port of a real dataplane, and what must be right afterwards.
 //!
 //! `kind`, `site`, `tables`: what the dataplane is; `outer`, `valid`, `mutate`, `hello`: frames; `peer`, `generator`: who sends them;
-//! `stream`, `replay`: the two runs; `report`: what came out.
+//! `stream`, `replay`: the two runs; `report`: what came out; `outcome`: what is left of it for machines.
 
 pub mod capture;
 pub mod dataplane;
@@ -10,6 +10,7 @@ mod hello;
 mod kind;
 mod mutate;
 pub mod net;
+mod outcome;
 pub mod outer;
 mod peer;
 mod replay;
@@ -29,7 +30,10 @@ use dmsc_dpdk::{Device, Eal, EalConfig, Mempool, MempoolConfig, Port, PortConfig
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use kind::Kind;
+use outcome::{Outcome, Round};
 use report::Report;
+
+use crate::record::Record;
 
 /// What the command line says.
 #[derive(Debug)]
@@ -97,7 +101,8 @@ fn say(options: &Options, line: &str) {
 /// Runs all of it and prints the verdict.
 ///
 /// # Errors
-/// When it cannot be run; a router that does something wrong is no error but an exit status of 1.
+/// When it cannot be run to its end, what was found until then being written; a router that does something wrong is no error but an exit
+/// status of 1.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let options = Options {
         kinds: options.kinds.clone(),
@@ -106,6 +111,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         ..*options
     };
     say(&options, &format!("torture: seed {}", options.seed));
+    let mut record = Record::<Round, Outcome>::new("torture");
     // Before any other thread is there: they would stay in the old namespace.
     net::enter_namespace()?;
     let eal = Eal::init(&EalConfig {
@@ -125,11 +131,15 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(all(&context));
-    let keep = !context.interrupted.load(Relaxed)
-        && result
-            .as_ref()
-            .map_or(true, |report| !report.problems.is_empty());
+    let mut report = Report::default();
+    let result = runtime.block_on(all(&context, &mut record.rounds, &mut report.skipped));
+    for round in &record.rounds {
+        report.extend(round.report.clone());
+    }
+    record.complete = result.is_ok();
+    let error = result.as_ref().err();
+    record.result = Outcome::new(&context.options, &record.rounds, &report, error);
+    let keep = !context.interrupted.load(Relaxed) && !record.result.ok;
     if keep {
         context.say(&format!(
             "torture: configuration, log and last frames are in {}",
@@ -138,33 +148,23 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         let _ = std::fs::remove_dir_all(&context.dir); // what is left of it does no harm
     }
-    let report = result?;
-    show(&context, &report)?;
-    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
-}
-
-fn show(context: &Context, report: &Report) -> anyhow::Result<()> {
-    let verdict = report.verdict();
-    let text = serde_json::to_string_pretty(&serde_json::json!({
-        "ok": report.problems.is_empty(),
-        "seed": context.options.seed,
-        "seconds": context.options.seconds,
-        "rate": context.options.rate,
-        "verdict": verdict,
-        "report": report,
-    }))?;
-    match &context.options.json {
-        Some(path) if path.as_os_str() == "-" => println!("{text}"),
-        Some(path) => std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?,
-        None => {}
+    if let Some(path) = &context.options.json {
+        record.write(path)?;
     }
-    context.say(&report.table());
-    context.say(&verdict);
-    Ok(())
+    if !report.ports.is_empty() {
+        context.say(&report.table());
+    }
+    result?;
+    context.say(&record.result.verdict);
+    Ok(ExitCode::from(u8::from(!record.result.ok)))
 }
 
-async fn all(context: &Context) -> anyhow::Result<Report> {
+/// Runs everything, and tells round by round what came out, and what cannot run here.
+async fn all(
+    context: &Context,
+    rounds: &mut Vec<Round>,
+    skipped: &mut Vec<String>,
+) -> anyhow::Result<()> {
     let (mut term, mut int) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -174,7 +174,6 @@ async fn all(context: &Context) -> anyhow::Result<Report> {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
         interrupted.store(true, Relaxed);
     });
-    let mut report = Report::default();
     let mut kinds = context.options.kinds.clone();
     if kinds.contains(&Kind::AfXdp)
         && let Err(reason) = has_af_xdp(context)
@@ -183,7 +182,7 @@ async fn all(context: &Context) -> anyhow::Result<Report> {
         context.say(&format!(
             "torture: af_xdp cannot run here and is skipped: {reason}"
         ));
-        report.skipped.push(format!("af_xdp ({reason})"));
+        skipped.push(format!("af_xdp ({reason})"));
     }
     let Options { seconds, rate, .. } = context.options;
     let words = kinds
@@ -197,12 +196,13 @@ async fn all(context: &Context) -> anyhow::Result<Report> {
         ));
         for kind in kinds {
             context.say(&format!("torture: {}", kind.as_str()));
-            report.extend(match kind {
+            let report = match kind {
                 Kind::Pcap => replay::run(context).await?,
                 kind => stream::run(context, &[kind]).await?,
-            });
+            };
+            rounds.push(Round::new(kind.as_str(), report));
         }
-        return Ok(report);
+        return Ok(());
     }
     context.say(&format!(
         "torture: {words}: all at once for {seconds} s, {rate} frames/s into each"
@@ -216,10 +216,10 @@ async fn all(context: &Context) -> anyhow::Result<Report> {
             Ok(Report::default())
         }
     };
-    let (streams, replayed) = tokio::try_join!(stream::run(context, &kinds), replay)?;
-    report.extend(streams);
+    let (mut report, replayed) = tokio::try_join!(stream::run(context, &kinds), replay)?;
     report.extend(replayed);
-    Ok(report)
+    rounds.push(Round::new(&words, report));
+    Ok(())
 }
 
 /// Whether an AF_XDP port can be had: not every kernel and not every build of DPDK has it.

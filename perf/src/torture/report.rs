@@ -102,7 +102,7 @@ impl Memory {
 }
 
 /// Everything.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// By port.
     pub ports: Vec<Row>,

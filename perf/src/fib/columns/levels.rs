@@ -78,8 +78,4 @@ impl Column for LevelsColumn<'_> {
             .filter(|key| black_box(self.levels.lookup(key.domain, key.name)).is_some());
         found.count()
     }
-
-    fn bytes(&self) -> Option<usize> {
-        None
-    }
 }

@@ -5,6 +5,8 @@ mod levels;
 mod ours;
 mod two_stage;
 
+use serde::Serialize;
+
 pub use exact::{Exact, eal_for};
 pub use levels::{Levels, LevelsColumn};
 pub use ours::{Ours, build};
@@ -12,6 +14,39 @@ pub use two_stage::{TwoStage, TwoStageColumn};
 
 /// Lookups of one call: what a worker of the dataplane has in hand at once.
 pub const BURST: usize = 32;
+
+/// How it is known what a table takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// The table counts what it has allocated.
+    Counted,
+    /// From what it was made with; it does not count.
+    Reckoned,
+}
+
+/// Memory of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes {
+    /// All of it, free places included.
+    pub count: usize,
+    /// Who says so.
+    pub account: Account,
+}
+
+impl Bytes {
+    /// By the table's own account.
+    pub fn counted(count: usize) -> Self {
+        let account = Account::Counted;
+        Self { count, account }
+    }
+
+    /// By ours.
+    pub fn reckoned(count: usize) -> Self {
+        let account = Account::Reckoned;
+        Self { count, account }
+    }
+}
 
 /// A table under measurement.
 pub trait Column {
@@ -21,9 +56,25 @@ pub trait Column {
     /// Looks up the next [`BURST`] names, beginning again after the last; how many were found.
     fn burst(&mut self) -> usize;
 
-    /// Bytes that the table takes, by its own account; `None` where it does not tell.
-    fn bytes(&self) -> Option<usize> {
+    /// What the table takes; `None` where nobody knows.
+    fn bytes(&self) -> Option<Bytes> {
         None
+    }
+}
+
+/// A table, and what it took to fill it.
+pub struct Filled<'a> {
+    /// The table.
+    pub column: Box<dyn Column + 'a>,
+    /// CPU time from nothing until all prefixes were in it, s.
+    pub build_s: f64,
+}
+
+impl<'a> Filled<'a> {
+    /// Puts both together.
+    pub fn new(column: impl Column + 'a, build_s: f64) -> Self {
+        let column = Box::new(column);
+        Self { column, build_s }
     }
 }
 

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, Op, PrefixMatch, PrefixValue};
 
-use super::{BURST, Column, Round};
+use super::{BURST, Bytes, Column, Round};
 use crate::fib::names::Names;
 
 /// Prefixes of one transaction while the table is filled.
@@ -62,7 +62,7 @@ impl Column for Ours<'_> {
         black_box(&self.found).iter().flatten().count()
     }
 
-    fn bytes(&self) -> Option<usize> {
-        Some(self.fib.bytes())
+    fn bytes(&self) -> Option<Bytes> {
+        Some(Bytes::counted(self.fib.bytes()))
     }
 }

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use dmsc_fib::LookupKey;
 use dmsc_wire::{Domain, Name};
 
-use super::{Column, Round};
+use super::{Bytes, Column, Round};
 use crate::fib::names::Names;
 
 const NONE: u32 = u32::MAX;
@@ -196,8 +196,8 @@ impl Column for TwoStageColumn<'_> {
         found.count()
     }
 
-    fn bytes(&self) -> Option<usize> {
-        Some(self.table.bytes())
+    fn bytes(&self) -> Option<Bytes> {
+        Some(Bytes::counted(self.table.bytes()))
     }
 }
 
