@@ -148,13 +148,16 @@ Examples:
 
 Exit status: 0 measured, 1 frames were dropped meanwhile, 2 could not be run to its end.")]
     Forward(ForwardArgs),
-    /// What further workers bring, on null ports with a queue per worker
+    /// What further workers bring, on null ports with a queue per worker, beside what they bring testpmd
     ///
-    /// One dataplane per number of workers; in every round each is measured once, the others being stopped. With as many workers as
-    /// cores the agent and this program share the first one, which costs little: they wait.
+    /// One dataplane per number of workers, and one testpmd (mode mac) with as many forwarding cores and queues; in every round each is
+    /// measured once, the others being stopped. With as many workers as cores the agent and this program share the first one,
+    /// which costs little: they wait. `ratio` is the dataplane's scale over testpmd's, taken within each round. Needs huge pages, and
+    /// root for testpmd.
     #[command(after_help = "\
 Examples:
-  dmsc-perf scale                                       one worker and two, mode mac
+  dmsc-perf scale                                       one worker and two, mode mac, beside testpmd
+  dmsc-perf scale --peer none                           without testpmd
   dmsc-perf scale --mode gateway --json scale.json      transit
 
 Exit status: 0 measured, 2 could not be run to its end.")]
