@@ -69,15 +69,19 @@ Examples:
 The longest gap is that between two looks of the worker at its ports, in windows of 10 ms.
 Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
     Churn(ChurnArgs),
-    /// A next hop dies without a word, over veth: time, packets lost, flows moved
+    /// A next hop dies without a word: time, packets lost, flows moved, dip and gaps
     ///
-    /// One neighbour sends calls with sequence numbers, two receive; one of these stops saying hello and hears no more, right after
-    /// a hello, which is when it takes longest to be noticed. It comes back between two rounds. Needs root.
+    /// Two neighbours receive, and one of them stops saying hello, right after a hello, which is when it takes longest to be noticed; it
+    /// comes back between two rounds. veth: a third neighbour sends calls with sequence numbers. memif: the worker (core 1) is always
+    /// busy with packets that go round over one of its own links, the two are further next hops, and once the agent tells of the
+    /// death all gateways are programmed without the dead one. Needs root.
     #[command(after_help = "\
 Examples:
-  dmsc-perf failover                                    50,000 packets/s, five deaths
-  dmsc-perf failover --rate 100000 --rounds 20 --json f.json
+  dmsc-perf failover                                    50,000 packets/s over veth, and a full loop; five deaths each
+  dmsc-perf failover --rig veth --rate 100000 --rounds 20 --json f.json
+  dmsc-perf failover --rig memif                        dip and longest gaps only
 
+The longest gap is that between two looks of the worker at its ports, in windows of 10 ms.
 Exit status: 0 measured, 2 could not be run to its end; what was measured until then is shown.")]
     Failover(FailoverArgs),
     /// What a call over HTTP or gRPC costs: directly, through pairs of Envoy and haproxy, over names
@@ -148,13 +152,16 @@ Examples:
 
 Exit status: 0 measured, 1 frames were dropped meanwhile, 2 could not be run to its end.")]
     Forward(ForwardArgs),
-    /// What further workers bring, on null ports with a queue per worker
+    /// What further workers bring, on null ports with a queue per worker, beside what they bring testpmd
     ///
-    /// One dataplane per number of workers; in every round each is measured once, the others being stopped. With as many workers as
-    /// cores the agent and this program share the first one, which costs little: they wait.
+    /// One dataplane per number of workers, and one testpmd (mode mac) with as many forwarding cores and queues; in every round each is
+    /// measured once, the others being stopped. With as many workers as cores the agent and this program share the first one,
+    /// which costs little: they wait. `ratio` is the dataplane's scale over testpmd's, taken within each round. Needs huge pages, and
+    /// root for testpmd.
     #[command(after_help = "\
 Examples:
-  dmsc-perf scale                                       one worker and two, mode mac
+  dmsc-perf scale                                       one worker and two, mode mac, beside testpmd
+  dmsc-perf scale --peer none                           without testpmd
   dmsc-perf scale --mode gateway --json scale.json      transit
 
 Exit status: 0 measured, 2 could not be run to its end.")]
@@ -321,6 +328,24 @@ mod tests {
             let error = parse(bad).expect_err(bad).to_string();
             assert!(error.contains(says), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn both_rigs_of_failover_run_unless_one_is_named() {
+        let parse = |words: &str| {
+            let words = format!("dmsc-perf failover {words}");
+            match Cli::try_parse_from(words.split_whitespace()) {
+                Ok(cli) => match cli.command {
+                    Command::Failover(args) => Ok(args.rig),
+                    _ => panic!("another command"),
+                },
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(parse("").expect("good").len(), 2);
+        assert_eq!(parse("--rig memif").expect("good").len(), 1);
+        let error = parse("--rig tap").expect_err("no rig");
+        assert!(error.contains("veth, memif"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -207,9 +208,11 @@ pub fn version() -> anyhow::Result<String> {
     ))
 }
 
-/// One process of ours has one testpmd at a time; its own id makes the folder findable when both were killed.
+/// The id of this process makes the folder findable when both were killed; the number tells its testpmds apart.
 fn prefix() -> String {
-    format!("{}{}", OURS[0], std::process::id())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Relaxed);
+    format!("{}{}-{number}", OURS[0], std::process::id())
 }
 
 /// Removes what processes of this program left in `runtime` when they were killed: what is named after a process that is no more.
@@ -218,7 +221,8 @@ pub fn sweep(runtime: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let process = OURS.iter().find_map(|ours| name.strip_prefix(ours));
-        let Some(process) = process.and_then(|process| process.parse::<u32>().ok()) else {
+        let process = process.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let Some(process) = process else {
             continue;
         };
         if !Path::new("/proc").join(process.to_string()).exists() {
@@ -234,10 +238,10 @@ mod tests {
     #[test]
     fn folders_of_dead_processes_are_swept() {
         let dir = tempfile::tempdir().expect("a folder");
-        let alive = format!("dmsc-perf-{}", std::process::id());
+        let alive = [format!("dmsc-perf-{}", std::process::id()), prefix()];
         // Process ids end at 2²².
-        let dead = ["dmsc-testpmd-99999999", "dmsc-perf-99999998"];
-        let others = ["rte", "dmsc-sg1", "dmsc-testpmd-x", alive.as_str()];
+        let dead = ["dmsc-testpmd-99999999-1", "dmsc-perf-99999998"];
+        let others = ["rte", "dmsc-sg1", "dmsc-testpmd-x", &alive[0], &alive[1]];
         for name in dead.iter().chain(&others) {
             std::fs::create_dir(dir.path().join(name)).expect("made");
         }

@@ -169,7 +169,7 @@ impl<'a> Bench<'a> {
                     pmd: site.pmd,
                     size: site.frame,
                     main,
-                    core: args.core,
+                    cores: &[args.core],
                     ends: pair.as_ref().map(|pair| &pair.0),
                 };
                 let peer = testpmd(&plan)?;

@@ -29,8 +29,8 @@ pub struct Plan<'a> {
     pub size: Size,
     /// Core of its main thread.
     pub main: usize,
-    /// Core that forwards.
-    pub core: usize,
+    /// Cores that forward, each with a queue of its own of both ports.
+    pub cores: &'a [usize],
     /// Interfaces of the ports, where they stand on such.
     pub ends: Option<&'a Ends>,
 }
@@ -109,11 +109,16 @@ impl Plan<'_> {
     }
 
     fn eal(&self) -> Vec<String> {
+        // Two lcores may not share a CPU unless they are placed by hand.
+        let all = std::iter::once(&self.main).chain(self.cores);
+        let lcores: Vec<String> = all
+            .enumerate()
+            .map(|(lcore, core)| format!("{lcore}@{core}"))
+            .collect();
         let mut arguments = vec![
             "--in-memory".into(),
             "--single-file-segments".into(),
-            // Two lcores may not share a CPU unless they are placed by hand.
-            format!("--lcores=0@{},1@{}", self.main, self.core),
+            format!("--lcores={}", lcores.join(",")),
         ];
         let vdevs = self.vdevs().into_iter();
         arguments.extend(vdevs.map(|vdev| format!("--vdev={vdev}")));
@@ -127,7 +132,9 @@ impl Plan<'_> {
         };
         let mut arguments = vec![
             "--forward-mode=mac".into(),
-            "--nb-cores=1".into(),
+            format!("--nb-cores={}", self.cores.len()),
+            format!("--rxq={}", self.cores.len()),
+            format!("--txq={}", self.cores.len()),
             format!("--total-num-mbufs={buffers}"),
             format!("--mbuf-size={}", self.room() + HEADROOM),
         ];
@@ -248,7 +255,7 @@ mod tests {
             pmd: Pmd::AfPacket,
             size: Size::Bytes(9_000),
             main: 0,
-            core: 3,
+            cores: &[3],
             ends: Some(&ends),
         };
         let line = [plan.eal(), plan.own()].concat().join(" ");
@@ -257,6 +264,27 @@ mod tests {
             "net_af_packet1,iface=ft1,qpairs=1,blocksz=20480,framesz=10240",
             "--eth-peer=0,02:00:00:00:00:0b",
             "--mbuf-size=10368",
+            "--nb-cores=1 --rxq=1 --txq=1",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+
+    #[test]
+    fn each_core_has_a_queue() {
+        let plan = Plan {
+            dir: Path::new("/t"),
+            pmd: Pmd::Null,
+            size: Size::Bytes(192),
+            main: 0,
+            cores: &[1, 0],
+            ends: None,
+        };
+        let line = [plan.eal(), plan.own()].concat().join(" ");
+        for part in [
+            "--lcores=0@0,1@1,2@0",
+            "--vdev=net_null1,size=192",
+            "--nb-cores=2 --rxq=2 --txq=2",
         ] {
             assert!(line.contains(part), "{part}: {line}");
         }

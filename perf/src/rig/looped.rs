@@ -1,6 +1,7 @@
-//! The closed loop of `load` and `churn`: two memif ports of one dataplane are the two ends of one link, and the router is its own
+//! The closed loop of `load`, `churn` and `failover`: two memif ports of one dataplane are the two ends of one link, and the router is its own
 //! neighbour over it. A packet goes round until its hop limit is used up, so the worker is always busy, whatever else runs; what is
-//! lost that way is replaced by calls from a pod port, each of which is resolved by name.
+//! lost that way is replaced by calls from a pod port, each of which is resolved by name. Neighbours beside the loop, if there are any,
+//! are next hops like the link itself: of the calls, those whose flow is theirs leave there, and all others never come by them.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -16,7 +17,7 @@ use dmsc_proto::v1::{self, op::Op};
 use dmsc_wire::{Domain, FlowLabel, Kind, NameBuf, PacketBuilder};
 use tonic::transport::Channel;
 
-use super::{Bench, CONTROL_CORE, head, names, pin};
+use super::{Bench, CONTROL_CORE, Neighbour, Place, head, names, pin};
 use crate::prng::Prng;
 use crate::torture::dataplane::Dataplane;
 use crate::torture::outer::{self, Frame};
@@ -27,6 +28,10 @@ const GATEWAYS: u32 = 64;
 const FIRST_GATEWAY: u32 = 1_000;
 /// The dataplane's own node id: it is its own neighbour.
 const NODE: u32 = 1;
+/// The adjacencies of the link to itself, by both ends.
+const LINK: [u32; 2] = [1, 2];
+/// The port of the pod that calls. It answers nothing, so its attachment does not come up.
+const POD_PORT: &str = "c";
 /// Different calls that are sent in turn.
 const CALLS: usize = 16_384;
 /// Of a frame, bytes.
@@ -59,32 +64,52 @@ impl Looped {
     /// # Errors
     /// When it cannot be had.
     pub async fn start(bench: &Bench, name: &str, traffic: Traffic) -> anyhow::Result<Looped> {
+        let (looped, _) = Looped::start_beside(bench, name, traffic, &[]).await?;
+        Ok(looped)
+    }
+
+    /// As [`Looped::start`], with neighbours beside the loop, at the other ends of memif ports: every gateway is behind each of them, too.
+    /// From here on they are to be turned by whoever gets them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_beside(
+        bench: &Bench,
+        name: &str,
+        traffic: Traffic,
+        places: &[Place],
+    ) -> anyhow::Result<(Looped, Vec<Neighbour>)> {
         bench.unpin()?;
-        let text = configuration(&bench.dir, name);
+        let text = configuration(&bench.dir, name, places);
         let mut dataplane = Dataplane::start(&bench.program, &bench.dir, name, &text).await?;
         pin(CONTROL_CORE)?;
-        dataplane.apply(operations()).await?;
+        let mut neighbours = Vec::new();
+        for place in places {
+            let device = client(socket(&bench.dir, name, &place.name()), place.peer_mac());
+            neighbours.push(Neighbour::open(bench, *place, &device)?);
+            dataplane.apply(place.operations()).await?;
+        }
+        dataplane.apply(operations(&next_hops(places))).await?;
         for first in (0..traffic.prefixes).step_by(10_000) {
             let last = traffic.prefixes.min(first + 10_000);
             dataplane.apply((first..last).map(route).collect()).await?;
         }
-        let end = Instant::now() + PATIENCE;
-        loop {
-            dataplane.check()?;
-            let unready = dataplane.unready(&[], &["c"]).await?;
-            if unready.is_empty() {
-                break;
+        until_up(bench, &mut dataplane, || {
+            for neighbour in &mut neighbours {
+                neighbour.turn(Instant::now(), |_, _| {});
             }
-            if Instant::now() > end {
-                bail!(
-                    "the loop is not up within {PATIENCE:?}: {}",
-                    unready.join(", ")
-                );
-            }
-            bench.pause(Duration::from_millis(20)).await?;
-        }
+        })
+        .await?;
         let feeder = Feeder::start(bench, name, traffic)?;
-        Ok(Looped { dataplane, feeder })
+        Ok((Looped { dataplane, feeder }, neighbours))
+    }
+
+    /// Waits until the link and all neighbours, which somebody turns meanwhile, are up.
+    ///
+    /// # Errors
+    /// When that takes too long, and once a signal came.
+    pub async fn until_up(&mut self, bench: &Bench) -> anyhow::Result<()> {
+        until_up(bench, &mut self.dataplane, || {}).await
     }
 
     /// The agent.
@@ -102,9 +127,57 @@ impl Looped {
     }
 }
 
+/// Waits until everything but the pod, which says nothing, is up; `turn` is called now and then.
+async fn until_up(
+    bench: &Bench,
+    dataplane: &mut Dataplane,
+    mut turn: impl FnMut(),
+) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        dataplane.check()?;
+        turn();
+        let unready = dataplane.unready(&[], &[POD_PORT]).await?;
+        if unready.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!(
+                "the loop is not up within {PATIENCE:?}: {}",
+                unready.join(", ")
+            );
+        }
+        bench.pause(Duration::from_millis(20)).await?;
+    }
+}
+
 /// The operation that adds prefix number `index`.
 pub fn route(index: u64) -> v1::Op {
     names::put_prefix(&names::prefix(index), group_of(index))
+}
+
+/// The adjacencies of the loop and of neighbours beside it.
+pub fn next_hops(beside: &[Place]) -> Vec<u32> {
+    let beside = beside.iter().map(|place| u32::from(place.0));
+    LINK.into_iter().chain(beside).collect()
+}
+
+/// The operations that put all gateways behind these adjacencies, at equal cost.
+pub fn behind(next_hops: &[u32]) -> Vec<v1::Op> {
+    let of = |gateway| {
+        [0, 1].map(|topology| v1::Op {
+            op: Some(Op::PutGateway(v1::Gateway {
+                topology,
+                gateway,
+                metric: 10,
+                next_hops: next_hops.to_vec(),
+                ..v1::Gateway::default()
+            })),
+        })
+    };
+    (FIRST_GATEWAY..FIRST_GATEWAY + GATEWAYS)
+        .flat_map(of)
+        .collect()
 }
 
 /// The group that prefix number `index` belongs to.
@@ -118,7 +191,20 @@ fn socket(dir: &Path, name: &str, port: &str) -> String {
         .to_string()
 }
 
-fn configuration(dir: &Path, name: &str) -> String {
+/// The end of a memif link that comes to the dataplane's.
+fn client(socket: String, mac: MacAddr) -> Device {
+    Device::Memif {
+        role: MemifRole::Client,
+        socket,
+        id: 0,
+        ring_size_log2: 10,
+        buffer_size: 2048,
+        mac: Some(mac),
+        zero_copy: false,
+    }
+}
+
+fn configuration(dir: &Path, name: &str, beside: &[Place]) -> String {
     let mut text = head(dir, name, "block", 128);
     let (link, pods) = (socket(dir, name, "link"), socket(dir, name, "pods"));
     for (port, server, mac, address) in [
@@ -129,12 +215,19 @@ fn configuration(dir: &Path, name: &str) -> String {
             "[[port]]\nname = \"{port}\"\nkind = \"memif\"\nsocket = \"{link}\"\nserver = {server}\nmac = \"{mac}\"\naddresses = [\"{address}\"]\nexception = \"none\"\nrole = \"router\"\n\n"
         );
     }
+    for place in beside {
+        let device = format!(
+            "socket = \"{}\"\nserver = true",
+            socket(dir, name, &place.name())
+        );
+        text += &place.section("memif", &device);
+    }
     text + &format!(
-        "[[port]]\nname = \"c\"\nkind = \"memif\"\nsocket = \"{pods}\"\nserver = true\nmac = \"02:00:00:00:03:01\"\naddresses = [\"10.3.0.1/24\"]\nexception = \"none\"\nrole = \"pod\"\nbudget_pps = 10000000\nbudget_mbps = 100000\n"
+        "[[port]]\nname = \"{POD_PORT}\"\nkind = \"memif\"\nsocket = \"{pods}\"\nserver = true\nmac = \"02:00:00:00:03:01\"\naddresses = [\"10.3.0.1/24\"]\nexception = \"none\"\nrole = \"pod\"\nbudget_pps = 10000000\nbudget_mbps = 100000\n"
     )
 }
 
-fn operations() -> Vec<v1::Op> {
+fn operations(next_hops: &[u32]) -> Vec<v1::Op> {
     let adjacency = |id, port: &str, own: &str, peer: &str| {
         Op::PutAdjacency(v1::Adjacency {
             id,
@@ -147,19 +240,10 @@ fn operations() -> Vec<v1::Op> {
         })
     };
     let mut ops = vec![
-        adjacency(1, "a", "10.1.0.1", "10.1.0.2"),
-        adjacency(2, "b", "10.1.0.2", "10.1.0.1"),
+        adjacency(LINK[0], "a", "10.1.0.1", "10.1.0.2"),
+        adjacency(LINK[1], "b", "10.1.0.2", "10.1.0.1"),
     ];
     for number in 0..GATEWAYS {
-        for topology in [0, 1] {
-            ops.push(Op::PutGateway(v1::Gateway {
-                topology,
-                gateway: FIRST_GATEWAY + number,
-                metric: 10,
-                next_hops: vec![1, 2],
-                ..v1::Gateway::default()
-            }));
-        }
         let member = |number: u32| v1::Member {
             gateway: FIRST_GATEWAY + number % GATEWAYS,
             metric: 10,
@@ -173,7 +257,7 @@ fn operations() -> Vec<v1::Op> {
         }));
     }
     ops.push(Op::Attach(v1::Attachment {
-        port: "c".into(),
+        port: POD_PORT.into(),
         address: POD.0.to_string(),
         udp_port: u32::from(POD.1),
         domain: names::domain(),
@@ -181,7 +265,8 @@ fn operations() -> Vec<v1::Op> {
         owns: vec![caller().as_bytes().to_vec()],
         ..v1::Attachment::default()
     }));
-    ops.into_iter().map(|op| v1::Op { op: Some(op) }).collect()
+    let ops = ops.into_iter().map(|op| v1::Op { op: Some(op) });
+    ops.chain(behind(next_hops)).collect()
 }
 
 /// The pod that calls.
@@ -230,15 +315,8 @@ struct Feeder {
 
 impl Feeder {
     fn start(bench: &Bench, name: &str, traffic: Traffic) -> anyhow::Result<Feeder> {
-        let device = Device::Memif {
-            role: MemifRole::Client,
-            socket: socket(&bench.dir, name, "pods"),
-            id: 0,
-            ring_size_log2: 10,
-            buffer_size: 2048,
-            mac: Some(MacAddr([2, 0, 0, 0, 3, 2])),
-            zero_copy: false,
-        };
+        let mac = MacAddr([2, 0, 0, 0, 3, 2]);
+        let device = client(socket(&bench.dir, name, "pods"), mac);
         let port = Port::create(&bench.eal, &format!("calls-{name}"), &device)
             .and_then(|port| port.start(PortConfig::new(&bench.pool)))
             .context("the other end of the pod port cannot be had")?;
@@ -291,5 +369,26 @@ impl Drop for Feeder {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // its panic was printed
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_beside_the_loop_are_next_hops_of_every_gateway() {
+        assert_eq!(next_hops(&[]), LINK);
+        let hops = next_hops(&[Place(4), Place(5)]);
+        assert_eq!(hops, [1, 2, 4, 5]);
+        let ops = behind(&hops);
+        assert_eq!(ops.len(), 2 * GATEWAYS as usize);
+        let all_hops = |op: &v1::Op| match &op.op {
+            Some(Op::PutGateway(gateway)) => gateway.next_hops == hops,
+            _ => false,
+        };
+        assert!(ops.iter().all(all_hops));
+        let text = configuration(Path::new("/t"), "x", &[Place(4)]);
+        assert!(text.contains("socket = \"/t/x-r4.sock\"\nserver = true"));
     }
 }

@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use gaps::{GapUs, Sampler, Samples};
 pub use ground::Ground;
-pub use looped::{Looped, Traffic, route};
+pub use looped::{Looped, Traffic, behind, next_hops, route};
 pub use names::{domain, prefix, put_prefix};
 pub use neighbour::{Call, HELLO, Neighbour, Place, af_packet, gateway, number, until_up};
 pub use threads::CpuClock;

@@ -1,10 +1,12 @@
-//! One neighbour that sends, two that receive, one of which falls silent.
+//! Over real veth: one neighbour that sends packets with sequence numbers, two that receive, one of which falls silent.
 
 use std::time::{Duration, Instant};
 
 use dmsc_proto::v1::{self, op::Op};
+use serde::Serialize;
 
-use super::{BURST, FailoverArgs, Round};
+use super::FailoverArgs;
+use super::flows::{Arrivals, Flows};
 use crate::rig::{
     Bench, Call, HELLO, Neighbour, Place, af_packet, gateway, head, number, prefix, put_prefix,
     start_on_veth, until_up,
@@ -23,16 +25,35 @@ const AFTER: Duration = Duration::from_millis(400);
 /// A death that is not noticed at all.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Where the packets of a flow arrived.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    dying: u64,
-    living: u64,
+/// Largest burst of a worker.
+pub const BURST: f64 = 32.0;
+
+/// One death.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Round {
+    /// From the last hello until the last packet to the dead neighbour, ms.
+    pub detection_ms: f64,
+    /// In hello intervals.
+    pub detection_intervals: f64,
+    /// Sent after the death and not arrived at a living neighbour.
+    pub packets_lost: u64,
+    /// What went to the neighbour before it died, packets/s.
+    pub dead_rate: f64,
+    /// Rate × detection + one burst.
+    pub packets_lost_limit: f64,
+    /// Flows of the living neighbour that did not all stay there.
+    pub flows_moved: u64,
+    /// Flows of the dead one that came to the living one.
+    pub flows_rescued: u64,
+    /// Flows of the dead one.
+    pub flows_of_dead: u64,
+    /// Packets that were really sent, per second.
+    pub sent_per_s: f64,
 }
 
 /// What happened in one phase.
 struct Phase {
-    seen: Vec<Seen>,
+    seen: Arrivals,
     sent: u64,
     last_at_dying: Instant,
     took: Duration,
@@ -114,15 +135,9 @@ impl Rig {
         self.neighbours[1].silent = false;
         self.dataplane.check()?;
         let detection = after.last_at_dying.saturating_duration_since(death);
-        let (mut arrived, mut flows_moved, mut rescued, mut of_dead) = (0, 0, 0, 0);
-        for (early, late) in before.seen.iter().zip(&after.seen) {
-            arrived += late.living;
-            let lived = early.living > 0 && early.dying == 0;
-            flows_moved += u64::from(lived && (late.dying > 0 || late.living == 0));
-            of_dead += u64::from(early.dying > 0);
-            rescued += u64::from(early.dying > 0 && late.living > 0);
-        }
-        let to_dying: u64 = before.seen.iter().map(|seen| seen.dying).sum();
+        let flows = Flows::between(&before.seen, &after.seen);
+        let arrived: u64 = after.seen.values().map(|seen| seen.living).sum();
+        let to_dying: u64 = before.seen.values().map(|seen| seen.dying).sum();
         let dead_rate = to_dying as f64 / before.took.as_secs_f64();
         Ok(Round {
             detection_ms: detection.as_secs_f64() * 1000.0,
@@ -130,9 +145,9 @@ impl Rig {
             packets_lost: after.sent.saturating_sub(arrived),
             dead_rate,
             packets_lost_limit: dead_rate * detection.as_secs_f64() + BURST,
-            flows_moved,
-            flows_rescued: rescued,
-            flows_of_dead: of_dead,
+            flows_moved: flows.moved,
+            flows_rescued: flows.rescued,
+            flows_of_dead: flows.of_dead,
             sent_per_s: (before.sent + after.sent) as f64
                 / (before.took + after.took).as_secs_f64(),
         })
@@ -143,7 +158,7 @@ impl Rig {
     fn drive(&mut self, rate: u64, over: impl Fn(Instant, Duration, bool) -> bool) -> Phase {
         let start = Instant::now();
         let mut phase = Phase {
-            seen: vec![Seen::default(); self.calls.len()],
+            seen: Arrivals::with_capacity(self.calls.len()),
             sent: 0,
             last_at_dying: start,
             took: Duration::ZERO,
@@ -167,10 +182,10 @@ impl Rig {
             } = &mut phase;
             self.neighbours[0].turn(now, |_, _| {});
             let turn = self.neighbours[1].turn(now, |_, flow| {
-                seen[flow as usize].dying += 1;
+                seen.entry(flow).or_default().dying += 1;
                 *last_at_dying = now;
             });
-            self.neighbours[2].turn(now, |_, flow| seen[flow as usize].living += 1);
+            self.neighbours[2].turn(now, |_, flow| seen.entry(flow).or_default().living += 1);
             match end {
                 None if over(phase.last_at_dying, now.duration_since(start), turn.said) => {
                     phase.took = now.duration_since(start);
