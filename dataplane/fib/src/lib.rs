@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code)]
 
+mod audit;
 mod blocks;
 mod cow;
 mod delay_share;
@@ -55,6 +56,7 @@ mod stratified;
 mod sync;
 mod transaction;
 
+pub use audit::Fault;
 pub use delay_share::DelayShare;
 pub use fib::{Fib, GatewayEntry};
 pub use gateway::{Gateway, MAX_NEXT_HOPS, PathKind, Topology};
