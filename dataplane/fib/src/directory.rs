@@ -102,6 +102,25 @@ impl<P: Page> Directory<P> {
         })
     }
 
+    /// Whether each page has as many entries as its depth says, one behind the other.
+    pub(crate) fn is_sound(&self) -> bool {
+        let end = 1 << self.depth;
+        let mut at = 0;
+        while at < end {
+            let page = self.pages.arc(at);
+            if page.depth() > self.depth {
+                return false;
+            }
+            let count = 1 << (self.depth - page.depth());
+            let is_its = |entry| Arc::ptr_eq(self.pages.arc(entry), page);
+            if at % count != 0 || !(at..at + count).all(is_its) {
+                return false;
+            }
+            at += count;
+        }
+        true
+    }
+
     /// Bytes of all pages and the directory.
     pub(crate) fn bytes(&self) -> usize {
         self.pages().count() * size_of::<P>() + self.pages.len() * size_of::<Arc<P>>()

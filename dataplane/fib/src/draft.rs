@@ -247,6 +247,7 @@ mod tests {
     }
 
     fn has(table: &NameTable, prefixes: std::ops::Range<u32>, with: u32) -> bool {
+        assert_eq!(crate::audit::names::audit(table).err(), None);
         let names: Vec<NameBuf> = prefixes.clone().map(name).collect();
         let found = names.iter().zip(prefixes).all(|(name, i)| {
             let key = LookupKey::new(DOMAIN, name.as_name());

@@ -6,6 +6,7 @@ use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
 use crate::hash::HashKey;
 use crate::idmap::IdMap;
+use crate::lookup::{Pass, unmarked};
 use crate::names::{LookupKey, NameTable, PrefixEntry, PrefixMatch, PrefixValue};
 use crate::{GroupId, RecordId};
 
@@ -58,12 +59,24 @@ impl Fib {
     /// [`Fib::lookup`] of several keys, [`crate::MAX_BURST`] at a time, with the waits for memory shared.
     /// `out[i]` becomes the match of `keys[i]`; keys without a place in `out` are not looked up.
     pub fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
+        self.lookup_burst_with(keys, out, unmarked);
+    }
+
+    /// [`Fib::lookup_burst`] that says when a pass over some of the keys is over: everything since the last call of `mark` was that pass. What
+    /// comes after the last call is [`Pass::Find`], too.
+    #[inline]
+    pub fn lookup_burst_with(
+        &self,
+        keys: &[LookupKey<'_>],
+        out: &mut [Option<PrefixMatch>],
+        mark: impl Fn(Pass) + Copy,
+    ) {
         for (keys, out) in keys
             .chunks(crate::MAX_BURST)
             .zip(out.chunks_mut(crate::MAX_BURST))
         {
             self.names
-                .lookup_burst(&keys[..keys.len().min(out.len())], out);
+                .lookup_burst(&keys[..keys.len().min(out.len())], out, mark);
         }
     }
 

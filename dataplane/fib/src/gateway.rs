@@ -85,6 +85,12 @@ impl Gateway {
         }
     }
 
+    /// Whether it has a next hop or an alternate.
+    pub(crate) fn has_way(&self) -> bool {
+        let alternate = self.node_protecting.or(self.link_protecting);
+        !self.next_hops.is_empty() || alternate.is_some()
+    }
+
     /// The way for a flow: one of the usable next hops by rendezvous, so that only the flows of a dead one
     /// move; else the node-protecting, else the link-protecting alternate.
     ///

@@ -275,6 +275,39 @@ impl Group {
         (word >> (place % 64) & ones) as usize
     }
 
+    /// Whether what the choice reads fits the members.
+    pub(crate) fn is_sound(&self) -> bool {
+        let inner = &*self.inner;
+        let count = inner.primaries.len();
+        let mut members: Vec<u8> = inner.primaries.iter().map(|&(index, _)| index).collect();
+        members.extend(&inner.backups);
+        members.sort_unstable();
+        let is_each_once = members
+            .iter()
+            .map(|&m| usize::from(m))
+            .eq(0..inner.members.len());
+        let is_in_order = inner.members.is_sorted_by(|a, b| a.gateway < b.gateway);
+        if !is_each_once || !is_in_order {
+            return false;
+        }
+        let gateways = self.primaries().map(|member| member.gateway);
+        let is_near = gateways
+            .chain(std::iter::repeat(NodeId::NONE))
+            .take(NEAR)
+            .eq(inner.near);
+        let bits = match count {
+            0 | 1 => 0,
+            2 => 1,
+            3..=4 => 2,
+            5..=16 => 4,
+            _ => 8,
+        };
+        let has_slots = inner.slots.len() == bits * BITS
+            && (bits == 0 || Slot::all().all(|slot| self.primary(slot) < count));
+        let by_delay = self.primaries().any(|member| member.delay_weight > 0);
+        is_near && has_slots && by_delay == inner.some_by_delay
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         let inner = &*self.inner;

@@ -1,5 +1,8 @@
 //! A persistent map from 32-bit ids: one probe of one page to look up, one page copied to write.
 
+use std::ptr;
+
+use crate::audit::{Fault, same};
 use crate::directory::{Directory, Page};
 use crate::raw;
 
@@ -165,6 +168,25 @@ impl<V: Clone> IdMap<V> {
         self.directory.pages().flat_map(IdPage::entries)
     }
 
+    /// Whether every entry is found, and counted once.
+    pub(crate) fn audit(&self, what: &'static str) -> Result<(), Fault> {
+        if !self.directory.is_sound() {
+            return Err(Fault::Directory(what));
+        }
+        let mut found = 0;
+        for page in self.directory.pages() {
+            let before = found;
+            for (id, value) in page.entries() {
+                if !self.get(id).is_some_and(|other| ptr::eq(other, value)) {
+                    return Err(Fault::Id { what, id });
+                }
+                found += 1;
+            }
+            same(what, page.used, found - before)?;
+        }
+        same(what, self.len, found)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.directory.bytes()
     }
@@ -207,6 +229,24 @@ mod tests {
             }
             prop_assert_eq!(content(&map), model);
         }
+    }
+
+    #[test]
+    fn what_a_lookup_does_not_find_and_what_is_counted_twice_is_told() {
+        let mut map = IdMap::new();
+        for id in 0..1_000u32 {
+            map.put(id, id);
+        }
+        assert_eq!(map.audit("ids"), Ok(()));
+        let mut counted = map.clone();
+        counted.len += 1;
+        assert!(matches!(counted.audit("ids"), Err(Fault::Count { .. })));
+        // An id that belongs to a page of another half of the hashes.
+        let stranger = (1_000..).find(|id| mix(*id) >> 31 != mix(7) >> 31);
+        let stranger = stranger.unwrap_or_default();
+        map.directory.update(mix(7), |page| page.put(stranger, 0));
+        let (what, id) = ("ids", stranger);
+        assert_eq!(map.audit("ids"), Err(Fault::Id { what, id }));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! is reached by the generation before it and by older ones only, so it waits in a list with that era, and is free when
 //! nobody else holds the era any more. If an old generation is kept, only what that one reaches goes on waiting.
 
+mod audit;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -110,6 +112,12 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) fn used_pages(&self) -> usize {
         self.leaves.len()
+    }
+
+    /// Frees a page that somebody may use: for tests of who has to notice.
+    #[cfg(test)]
+    pub(crate) fn free_wrongly(&mut self, page: u32) {
+        self.free_pages.push(page);
     }
 
     /// Begins a transaction.

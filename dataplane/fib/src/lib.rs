@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code)]
 
+mod audit;
 mod blocks;
 mod cow;
 mod delay_share;
@@ -55,12 +56,13 @@ mod stratified;
 mod sync;
 mod transaction;
 
+pub use audit::Fault;
 pub use delay_share::DelayShare;
 pub use fib::{Fib, GatewayEntry};
 pub use gateway::{Gateway, MAX_NEXT_HOPS, PathKind, Topology};
 pub use group::{Group, GroupError, GroupPolicy, MAX_MEMBERS, Member, SLOTS, Slot};
 pub use hash::HashKey;
 pub use ids::{AdjacencyId, Generation, GroupId, LocalSetId, RecordId};
-pub use lookup::MAX_BURST;
+pub use lookup::{MAX_BURST, Pass};
 pub use names::{LookupKey, PrefixEntry, PrefixMatch, PrefixValue};
 pub use transaction::{Op, OpError, TransactionError};

@@ -17,6 +17,19 @@ use crate::records::{self, Record};
 /// Most keys of one [`crate::Fib::lookup_burst`].
 pub const MAX_BURST: usize = 32;
 
+/// A part of a burst of lookups, for who measures where the time goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Hashes of prefixes are reckoned. Names that lie in no window of a packet or are longer than it have their filters read in the same pass.
+    Hash,
+    /// Everything else: filters, buckets, records.
+    Find,
+}
+
+/// Marks nothing. One function for all who do not measure, so that there is the code of their lookups once.
+#[inline(always)]
+pub(crate) fn unmarked(_: Pass) {}
+
 /// Keys of a burst that go through the stages of a lookup together.
 const GROUP: usize = 16;
 /// Most probes of them.
@@ -91,7 +104,7 @@ impl NameTable {
     /// The longest match of one name.
     pub(crate) fn lookup(&self, key: &LookupKey<'_>) -> Option<PrefixMatch> {
         let mut found = [None];
-        self.lookup_burst(std::slice::from_ref(key), &mut found);
+        self.lookup_burst(std::slice::from_ref(key), &mut found, unmarked);
         found[0]
     }
 
@@ -101,7 +114,15 @@ impl NameTable {
     /// the longest prefix that its filter lets through, and for the record there. So groups of names go through three stages one behind
     /// the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
     /// absent prefix through, or an equal hash, is rare: that name begins again.
-    pub(crate) fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
+    ///
+    /// `mark` is told of every pass when it is over, but of the last one. It is handed on by value, so that one which does nothing is nothing in
+    /// the code either.
+    pub(crate) fn lookup_burst(
+        &self,
+        keys: &[LookupKey<'_>],
+        out: &mut [Option<PrefixMatch>],
+        mark: impl Fn(Pass) + Copy,
+    ) {
         let keys = &keys[..keys.len().min(MAX_BURST).min(out.len())];
         let mut burst = Burst::new();
         let groups = keys.len().div_ceil(GROUP);
@@ -119,7 +140,7 @@ impl NameTable {
         }
         for step in 0..groups + 2 {
             if step < groups {
-                self.choose(keys, range(step), &mut burst);
+                self.choose(keys, range(step), &mut burst, mark);
             }
             if (1..=groups).contains(&step) {
                 self.open(range(step - 1), &mut burst);
@@ -132,7 +153,13 @@ impl NameTable {
 
     /// Finds the longest prefixes of some keys that may be there, and asks for their buckets.
     #[inline(always)]
-    fn choose(&self, keys: &[LookupKey<'_>], range: Range<usize>, burst: &mut Burst<'_>) {
+    fn choose(
+        &self,
+        keys: &[LookupKey<'_>],
+        range: Range<usize>,
+        burst: &mut Burst<'_>,
+        mark: impl Fn(Pass) + Copy,
+    ) {
         const NOTHING: &[u8; WINDOW] = &[0; WINDOW];
         let (Some(keys), Some(candidates)) = (
             keys.get(range.clone()),
@@ -146,10 +173,12 @@ impl NameTable {
             is_short &= key.window.is_some() & (key.name.as_bytes().len() <= WINDOW);
             *window = key.window.unwrap_or(NOTHING);
         }
+        mark(Pass::Find);
         if is_short {
-            self.choose_short(keys, &windows, candidates, &mut burst.known);
+            self.choose_short(keys, &windows, candidates, &mut burst.known, mark);
         } else {
             self.choose_any(keys, candidates, &mut burst.known);
+            mark(Pass::Hash);
         }
         for candidate in candidates {
             if candidate.end.len() != 0 {
@@ -202,6 +231,7 @@ impl NameTable {
         windows: &[&[u8; WINDOW]; GROUP],
         candidates: &mut [Candidate],
         known: &mut Option<(Domain, u16, Sum)>,
+        mark: impl Fn(Pass),
     ) {
         let hasher = Hasher::new(self.key);
         let mut sums = [[hasher.start(Domain(0)); WINDOW_BLOCKS]; GROUP];
@@ -234,6 +264,7 @@ impl NameTable {
             let key = end.key() % GROUP;
             *hash = hasher.prefix(&sums[key], windows[key], end.len());
         }
+        mark(Pass::Hash);
         for (&hash, page) in hashes.iter().zip(&mut pages).take(ends.len()) {
             *page = self.index.page(hash);
             raw::prefetch(self.filter(*page, hash));

@@ -104,7 +104,8 @@ pub struct PrefixEntry {
 /// How many prefixes a domain has of each number of components, so that absent ones are not probed.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Depths {
-    counts: [u32; MAX_COMPONENTS],
+    /// Prefixes of one component, of two, and so on.
+    pub(crate) counts: [u32; MAX_COMPONENTS],
     /// Bit i: there are prefixes of i + 1 components.
     pub(crate) present: u16,
 }

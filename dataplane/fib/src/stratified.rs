@@ -31,7 +31,6 @@ impl Slot {
     }
 
     /// Every one.
-    #[cfg(test)]
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..(BLOCK * BLOCKS) as u16).map(Self)
     }

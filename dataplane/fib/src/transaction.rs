@@ -192,13 +192,7 @@ impl Draft {
                 node,
                 gateway,
             } => {
-                let Gateway {
-                    next_hops,
-                    node_protecting,
-                    link_protecting,
-                    ..
-                } = gateway;
-                if next_hops.is_empty() && node_protecting.or(*link_protecting).is_none() {
+                if !gateway.has_way() {
                     return Err(OpError::NoNextHop(*node));
                 }
                 self.gateways[topology.index()].put(node.0, gateway.clone());

@@ -1,5 +1,6 @@
 //! The tables against a plain map over long random sequences: names up to 16 components and 255 bytes, deletions, and
-//! generations that must stay what they were.
+//! generations that must stay what they were. Every so many transactions ([`Run::audited`]) the newest generation and the older ones that are held
+//! are walked over as a whole, too.
 
 use std::collections::HashMap;
 
@@ -8,21 +9,41 @@ use dmsc_wire::{Domain, Name, NameBuf};
 
 type Model = HashMap<(Domain, NameBuf), LocalSetId>;
 
+/// A long sequence of changes and lookups.
+struct Run {
+    /// Changes and lookups.
+    operations: usize,
+    seed: u64,
+    /// Most components of a name.
+    components: usize,
+    /// Most changes of a transaction.
+    changes: usize,
+    /// Transactions from one audit to the next: an audit costs some ten microseconds per prefix and generation in a debug build.
+    audited: usize,
+}
+
+/// Older generations that are held, beside the one that is compared with its model.
+const HELD: usize = 3;
+
 /// SplitMix64 by Steele, Lea and Flood.
-struct Random(u64);
+struct Random {
+    state: u64,
+    /// Most components of a name.
+    components: usize,
+}
 
 impl Random {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
     }
 
-    /// One of some thousand names, most of them prefixes of others, every tenth as long as names may be.
+    /// One of some thousand names (with 16 components), most of them prefixes of others, every tenth as long as names may be.
     fn name(&mut self) -> NameBuf {
-        let components = 1 + self.below(16);
+        let components = 1 + self.below(self.components);
         let long = self.below(10) == 0;
         let mut left = 255;
         let parts = (0..components).map(|i| {
@@ -87,15 +108,21 @@ fn look(fib: &Fib, model: &Model, random: &mut Random) {
     }
 }
 
-/// `operations` changes and lookups.
-fn run(operations: usize, seed: u64) {
-    let mut random = Random(seed);
+fn run(run: Run) {
+    let Run {
+        seed, components, ..
+    } = run;
+    let mut random = Random {
+        state: seed,
+        components,
+    };
     let (mut fib, mut model) = (Fib::with_key(HashKey::fixed([seed, !seed])), Model::new());
     let mut kept = (fib.clone(), model.clone());
-    let mut done = 0;
-    while done < operations {
+    let mut held: [Fib; HELD] = std::array::from_fn(|_| fib.clone());
+    let (mut done, mut transactions) = (0, 0);
+    while done < run.operations {
         let mut ops = Vec::new();
-        for _ in 0..1 + random.below(64) {
+        for _ in 0..1 + random.below(run.changes) {
             let (domain, name) = (random.domain(), random.name());
             let known = model.contains_key(&(domain, name.clone()));
             if known && random.below(2) == 0 {
@@ -112,7 +139,16 @@ fn run(operations: usize, seed: u64) {
                 });
             }
         }
+        if random.below(8) == 0 {
+            held[random.below(HELD)] = fib.clone();
+        }
         fib = fib.apply(&ops).expect("what the model allows");
+        transactions += 1;
+        if transactions % run.audited == 0 {
+            for generation in [&fib, &kept.0].into_iter().chain(&held) {
+                assert_eq!(generation.audit(), Ok(()), "transaction {transactions}");
+            }
+        }
         look(&fib, &model, &mut random);
         done += ops.len() + 2 * MAX_BURST;
         assert_eq!(fib.len(), model.len());
@@ -133,14 +169,39 @@ fn run(operations: usize, seed: u64) {
     assert!(model.is_empty(), "prefixes are missing");
 }
 
+/// Some hundred prefixes: every generation is audited, with the older ones that are held then. Few changes at a time, so that pages which a held
+/// generation has are replaced long after it, too.
+#[test]
+fn every_generation_of_a_small_table() {
+    run(Run {
+        operations: 25_000,
+        seed: 3,
+        components: 6,
+        changes: 8,
+        audited: 1,
+    });
+}
+
 #[test]
 fn two_hundred_thousand_random_operations() {
-    run(200_000, 1);
+    run(Run {
+        operations: 200_000,
+        seed: 1,
+        components: 16,
+        changes: 64,
+        audited: 32,
+    });
 }
 
 /// For `make deep`: `cargo test -p dmsc-fib --release --test differential -- --ignored`
 #[test]
 #[ignore = "takes minutes; run by `make differential`, part of `make deep`"]
 fn ten_million_random_operations() {
-    run(10_000_000, 2);
+    run(Run {
+        operations: 10_000_000,
+        seed: 2,
+        components: 16,
+        changes: 64,
+        audited: 64,
+    });
 }

@@ -78,6 +78,9 @@ fn a_burst_sees_one_generation() {
         let next = publisher.current().apply(&ops).expect("valid");
         publisher.publish(next);
         publisher.reclaim();
+        if turn % 256 == 0 {
+            assert_eq!(publisher.current().audit(), Ok(()), "turn {turn}");
+        }
         if turn % 64 == 0 {
             std::thread::yield_now(); // one core is enough for this test
         }

@@ -1,10 +1,11 @@
 //! The tables against a naive model, over random sequences of transactions.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use dmsc_fib::{
-    AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, HashKey, LocalSetId, LookupKey, Member,
-    Op, OpError, PrefixMatch, PrefixValue, Topology,
+    AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, HashKey, LocalSetId, LookupKey,
+    MAX_BURST, Member, Op, OpError, Pass, PrefixMatch, PrefixValue, Topology,
 };
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 use proptest::prelude::*;
@@ -223,13 +224,19 @@ proptest! {
         let kept = kept.index(transactions.len());
         let mut old = None;
         for (i, ops) in transactions.iter().enumerate() {
-            match (fib.apply(ops), model.apply(ops)) {
+            let applied = (fib.apply(ops), model.apply(ops));
+            prop_assert_eq!(fib.audit(), Ok(()), "the generation before transaction {}", i);
+            match applied {
                 (Ok(next), Ok(expected)) => (fib, model) = (next, expected),
                 (Err(error), Err(index)) => prop_assert_eq!(error.index, index),
                 (got, expected) => prop_assert!(false, "{got:?} instead of {expected:?}"),
             }
             if i == kept {
                 old = Some((fib.clone(), model.clone()));
+            }
+            let kept = old.as_ref().map(|(fib, _)| fib);
+            for generation in kept.into_iter().chain([&fib]) {
+                prop_assert_eq!(generation.audit(), Ok(()), "after transaction {}", i);
             }
         }
         let stored = model.prefixes.keys().map(|(domain, name)| (*domain, NameBuf::from_components(name).unwrap()));
@@ -281,6 +288,7 @@ fn a_large_table_grows_and_shrinks() {
         .collect();
     let half = full.apply(&even).unwrap();
     assert_eq!(half.len(), count as usize / 2);
+    assert_eq!((full.audit(), half.audit()), (Ok(()), Ok(())));
     for i in 0..count {
         let longer =
             NameBuf::from_components(name(i).as_name().components().chain([&b"more"[..]])).unwrap();
@@ -303,6 +311,8 @@ fn a_large_table_grows_and_shrinks() {
         })
         .collect();
     let refilled = half.apply(&again).unwrap();
+    assert_eq!(refilled.audit(), Ok(()));
+    assert_eq!((full.audit(), half.audit()), (Ok(()), Ok(())));
     assert!(
         refilled.bytes() <= full.bytes(),
         "lines of removed prefixes are used again"
@@ -339,6 +349,18 @@ fn a_burst_of_any_length() {
             "{n}"
         );
         fib.lookup_burst(&keys, &mut found); // fewer places than keys
+        let (hashed, rest) = (Cell::new(0), Cell::new(0));
+        let mut marked = vec![stale; n];
+        fib.lookup_burst_with(&keys, &mut marked, |pass| {
+            let count = match pass {
+                Pass::Hash => &hashed,
+                Pass::Find => &rest,
+            };
+            count.set(count.get() + 1);
+        });
+        assert_eq!(marked, found, "who measures finds the same");
+        assert!(hashed.get() >= n.div_ceil(MAX_BURST) && hashed.get() <= n);
+        assert_eq!(hashed, rest, "before every pass of hashes is another one");
     }
 }
 
@@ -357,7 +379,7 @@ fn refusals_name_the_change_and_leave_the_tables() {
     let fib = Fib::new().apply(&[group.clone(), put(1)]).unwrap();
     let refused = |ops: &[Op]| {
         let error = fib.apply(ops).unwrap_err();
-        assert_eq!(fib.len(), 1);
+        assert_eq!((fib.len(), fib.audit()), (1, Ok(())));
         (error.index, error.to_string())
     };
     assert_eq!(

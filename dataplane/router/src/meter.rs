@@ -1,50 +1,60 @@
 //! Where a worker's time goes, by station: only in builds with the feature `cycles`. In all others every call is nothing.
 
+use dmsc_fib::{Fib, LookupKey, PrefixMatch};
+
 /// A part of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Station {
-    /// The PMD's receive, with counters and what a measurement stamps.
-    Receive,
-    /// Cross-connection: new MAC addresses.
-    Cross,
     /// Outer and DMSC header read and checked.
     Parse,
-    /// Hashes of names, and the longest prefixes.
+    /// Hashes of the prefixes of names.
+    Hash,
+    /// Names asked for in the packets, and the longest prefixes of them.
     Lookup,
-    /// Group and member, gateway and next hop, and the new outer header.
+    /// Group and member.
+    Group,
+    /// Gateway and next hop, the new headers, and what is counted of calls.
     Rewrite,
+    /// The PMDs' receive and transmit, with counters.
+    Io,
+    /// Cross-connection: new MAC addresses.
+    Cross,
     /// The stages, for packets that are not as most are.
     Stages,
-    /// The PMD's transmit, with counters.
-    Transmit,
+    /// What a measurement does with received frames.
+    Rig,
     /// Timers, parcels, generations, pace.
     Rest,
 }
 
 impl Station {
     /// All, in the order of their numbers.
-    pub const ALL: [Station; 8] = [
-        Station::Receive,
-        Station::Cross,
+    pub const ALL: [Station; 10] = [
         Station::Parse,
+        Station::Hash,
         Station::Lookup,
+        Station::Group,
         Station::Rewrite,
+        Station::Io,
+        Station::Cross,
         Station::Stages,
-        Station::Transmit,
+        Station::Rig,
         Station::Rest,
     ];
 
     /// Its word.
     pub fn name(self) -> &'static str {
         match self {
-            Station::Receive => "receive",
-            Station::Cross => "cross",
             Station::Parse => "parse",
+            Station::Hash => "hash",
             Station::Lookup => "lookup",
+            Station::Group => "group",
             Station::Rewrite => "rewrite",
+            Station::Io => "io",
+            Station::Cross => "cross",
             Station::Stages => "stages",
-            Station::Transmit => "transmit",
+            Station::Rig => "rig",
             Station::Rest => "rest",
         }
     }
@@ -75,6 +85,21 @@ impl Meter {
         }
         #[cfg(not(feature = "cycles"))]
         let _ = station;
+    }
+
+    /// [`Fib::lookup_burst`], of which hashes are a station and the rest is another one.
+    #[inline(always)]
+    pub fn lookup_burst(&self, fib: &Fib, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
+        #[cfg(feature = "cycles")]
+        fib.lookup_burst_with(keys, out, |pass| {
+            self.mark(match pass {
+                dmsc_fib::Pass::Hash => Station::Hash,
+                dmsc_fib::Pass::Find => Station::Lookup,
+            });
+        });
+        #[cfg(not(feature = "cycles"))]
+        fib.lookup_burst(keys, out);
+        self.mark(Station::Lookup);
     }
 
     /// Cycles of a station so far; `None` in a build that does not measure.

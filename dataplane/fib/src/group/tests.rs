@@ -273,3 +273,21 @@ fn the_share_by_delay_is_the_same_by_slot_by_flow_and_by_gateway() {
     assert!(group.share_by_delay(NodeId(6)).is_none());
     assert!(group.share_by_delay(NodeId(4)).is_none());
 }
+
+#[test]
+fn a_choice_that_does_not_fit_the_members_is_seen() {
+    let two = weighted(&[member(4, 10, 10), member(5, 10, 10), member(6, 10, 0)]);
+    let many: Vec<Member> = (1..30).map(|id| member(id, 10, 10)).collect();
+    let empty = Group::new(Vec::new(), GroupPolicy::Nearest).unwrap();
+    assert!(two.is_sound() && weighted(&many).is_sound() && empty.is_sound());
+    let damaged = |damage: fn(&mut Inner<[u64]>)| {
+        let mut group = weighted(&many);
+        damage(Arc::get_mut(&mut group.inner).unwrap());
+        !group.is_sound()
+    };
+    assert!(damaged(|inner| inner.near[3] = NodeId(77)));
+    assert!(damaged(|inner| inner.slots[100] = u64::MAX));
+    assert!(damaged(|inner| inner.backups.push(3)));
+    assert!(damaged(|inner| inner.some_by_delay = true));
+    assert!(damaged(|inner| inner.members.swap(0, 1)));
+}

@@ -189,7 +189,7 @@ impl Floor {
         counters.meter.mark(Station::Rest);
         for port in 0..self.queues.len() {
             let received = self.receive(&env, port);
-            counters.meter.mark(Station::Receive);
+            counters.meter.mark(Station::Io);
             if received == 0 {
                 continue;
             }
@@ -215,7 +215,7 @@ impl Floor {
         self.run_timers(&env);
         counters.meter.mark(Station::Rest);
         self.flush_all(&env);
-        counters.meter.mark(Station::Transmit);
+        counters.meter.mark(Station::Io);
         total
     }
 

@@ -45,7 +45,9 @@ impl Floor {
             return 0;
         }
         if let Some(gear) = gear {
+            env.counters.meter.mark(Station::Io);
             gear.received(port, received);
+            env.counters.meter.mark(Station::Rig);
         }
         let count = received.len();
         let bytes: u64 = received.iter().map(|mbuf| mbuf.len() as u64).sum();

@@ -74,7 +74,7 @@ impl Floor {
         if left > 0 {
             self.keep_received(env, out, from, captured);
         }
-        env.counters.meter.mark(Station::Transmit);
+        env.counters.meter.mark(Station::Io);
     }
 
     /// Puts all that was received into the transmit burst of a port.

@@ -32,11 +32,8 @@ pub(super) fn run<F: Frame>(env: &Env<'_>, frames: &[F], looks: &mut [Look]) -> 
             keys.push(key);
         }
     }
-    env.chooser
-        .tables
-        .fib
-        .lookup_burst(&keys, &mut matches[..keys.len()]);
-    env.counters.meter.mark(Station::Lookup);
+    let (fib, meter) = (&env.chooser.tables.fib, &env.counters.meter);
+    meter.lookup_burst(fib, &keys, &mut matches[..keys.len()]);
     // Group by group there is a line of gateways and one with the slot of the flow, far from those of the others.
     let mut groups: [Option<(&Group, Slot)>; BATCH] = [None; BATCH];
     let calls = looks.iter_mut().filter(|look| look.by_name);
@@ -58,5 +55,6 @@ pub(super) fn run<F: Frame>(env: &Env<'_>, frames: &[F], looks: &mut [Look]) -> 
             }
         }
     }
+    meter.mark(Station::Group);
     matches
 }
