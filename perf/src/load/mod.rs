@@ -7,7 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::record::{Progress, Record, VisibleMs, spread};
-use crate::rig::{Bench, Common, GapUs, Looped, Sampler, Samples, Traffic, apply_all, route};
+use crate::rig::{
+    Bench, Common, GapUs, Looped, Occupied, Sampler, Samples, Traffic, apply_all, route,
+};
 use crate::table::{self, Row};
 
 /// Prefixes that traffic goes to before the others are there.
@@ -42,6 +44,8 @@ struct Round {
     prepared_s: f64,
     generations: u64,
     quiet: Samples,
+    /// Without updates, the other core busy with something else.
+    occupied: Samples,
     loading: Samples,
     /// Of each transaction; all are due at the beginning, so these are mostly the time that others before it took.
     visible_ms: VisibleMs,
@@ -61,6 +65,8 @@ struct Outcome {
     /// While loading, less the same without.
     gap_us: GapUs,
     quiet_gap_us: GapUs,
+    /// Without updates, while the core of everything but the worker is busy as it is in a load: what of the gaps is the machine's.
+    occupied_gap_us: GapUs,
     loading_gap_us: GapUs,
     dip_percent: f64,
     mpps: f64,
@@ -126,6 +132,11 @@ async fn round(bench: &Bench, args: &LoadArgs, number: u32) -> anyhow::Result<Ro
     let sampler = Sampler::start(rig.client());
     bench.pause(Duration::from_secs(args.quiet_seconds)).await?;
     let quiet = sampler.stop().await?;
+    let busy = Occupied::start(2 * Duration::from_secs(args.quiet_seconds))?;
+    let sampler = Sampler::start(rig.client());
+    bench.pause(Duration::from_secs(args.quiet_seconds)).await?;
+    let occupied = sampler.stop().await?;
+    drop(busy);
     let sampler = Sampler::start(rig.client());
     let applied = apply_all(rig.client(), transactions).await?;
     let loading = sampler.stop().await?;
@@ -134,6 +145,7 @@ async fn round(bench: &Bench, args: &LoadArgs, number: u32) -> anyhow::Result<Ro
         prepared_s,
         generations: applied.generations,
         quiet,
+        occupied,
         loading,
         visible_ms: VisibleMs::of(&applied.visible_us),
         memory_kib: [before_kib, rig.dataplane.rss_kib()?],
@@ -155,6 +167,7 @@ fn outcome(prefixes: u64, rounds: &[Round]) -> Outcome {
     let quiet: Vec<GapUs> = rounds.iter().map(|round| round.quiet.gap_us).collect();
     let loading: Vec<GapUs> = rounds.iter().map(|round| round.loading.gap_us).collect();
     let (quiet, loading) = (GapUs::median(&quiet), GapUs::median(&loading));
+    let occupied: Vec<GapUs> = rounds.iter().map(|round| round.occupied.gap_us).collect();
     let visible: Vec<VisibleMs> = rounds.iter().map(|round| round.visible_ms).collect();
     let loaded = (prefixes - hot(prefixes)) as f64;
     let grown_kib = |round: &Round| round.memory_kib[1].saturating_sub(round.memory_kib[0]) as f64;
@@ -165,6 +178,7 @@ fn outcome(prefixes: u64, rounds: &[Round]) -> Outcome {
         load_s_max: load_s.max,
         gap_us: loading.less(&quiet),
         quiet_gap_us: quiet,
+        occupied_gap_us: GapUs::median(&occupied),
         loading_gap_us: loading,
         dip_percent: median(&|r| 100.0 * (1.0 - r.loading.pps / r.quiet.pps.max(1.0))),
         mpps: median(&|r| r.quiet.pps / 1e6),
@@ -202,6 +216,13 @@ fn rows(result: &Outcome) -> Vec<Row> {
             "  without updates, while loading",
             GapUs::both(&result.quiet_gap_us, &result.loading_gap_us),
         ),
+        Row::new(
+            "  without updates, the other core busy",
+            format!(
+                "p99.9 {:.0} µs; max {:.0} µs",
+                result.occupied_gap_us.p999, result.occupied_gap_us.max
+            ),
+        ),
         Row::new("throughput", format!("{:.2} Mpps", result.mpps)),
         Row::new("dip while loading", format!("{:.1} %", result.dip_percent)),
         Row::new(
@@ -233,6 +254,7 @@ mod tests {
                 pps: 2e6,
                 ..Samples::default()
             },
+            occupied: Samples::default(),
             loading: Samples {
                 pps: 1e6,
                 ..Samples::default()
