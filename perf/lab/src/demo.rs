@@ -26,6 +26,7 @@ pub mod stream;
 mod two;
 mod under;
 mod upgrade;
+mod wrk;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -9,6 +9,7 @@ use super::failures::bound;
 use super::report::Report;
 use super::stream::{HttpSpec, Outcome, Stream};
 use super::upgrade::dark_ms;
+use super::wrk::SocketErrors;
 use crate::file::Program;
 use crate::lab::Lab;
 use crate::wait::{self, monotonic_ns};
@@ -95,8 +96,7 @@ pub fn run(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         report.detail(&format!("by {instance}"), count);
         report.require(count > 0, || format!("nothing was answered by {instance}"));
     }
-    of_wrk(report, &told);
-    Ok(())
+    of_wrk(report, &told)
 }
 
 /// One after the other, each mended before the next.
@@ -212,19 +212,24 @@ fn judge(report: &mut Report, failure: &Failure, two: &Outcome, only: &Outcome) 
     }
 }
 
-/// wrk tells of requests without an answer, and of answers that are errors: these are clear ones, and counted.
-fn of_wrk(report: &mut Report, text: &str) {
+/// wrk tells of answers that are errors: these are clear ones, and counted. Of requests without an answer there are none, whatever is replaced or dies:
+///
+/// * An edge that is replaced hands on its listening sockets, so `connect` and `write` find somebody. It says `Connection: close` with the next answer on each
+///   connection, after which wrk connects anew and counts nothing, and closes by itself only what was not used for a second after that; wrk has a
+///   request under way on each connection all the time. A kept-alive connection that ends in any other way has cut a request, and counts as `read`.
+/// * What dies is the other end's edge or program. The caller's own edge then asks the other instance, because GET may be repeated, or answers with an error.
+fn of_wrk(report: &mut Report, text: &str) -> anyhow::Result<()> {
     let total = number_after(text, "Requests/sec:").unwrap_or(0.0);
     report.figure("wrk requests/s", total.round());
     let errors = number_after(text, "Non-2xx or 3xx responses:").unwrap_or(0.0);
     report.figure("wrk: answers that are errors", errors);
     report.require(total > 0.0, || format!("wrk: {text}"));
-    let late = text
-        .lines()
-        .find(|l| l.trim_start().starts_with("Socket errors"))
-        .and_then(|line| number_after(line, "timeout"))
-        .unwrap_or(0.0);
-    report.require(late == 0.0, || {
+    let cut = SocketErrors::of(text)?;
+    for (kind, count) in cut.kinds() {
+        report.figure(&format!("wrk: {kind} errors"), count);
+    }
+    report.require(cut == SocketErrors::default(), || {
         format!("wrk: requests without an answer: {text}")
     });
+    Ok(())
 }
