@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::report::Report;
 use super::stream::Outcome;
 use crate::lab::Lab;
+use crate::net;
 use crate::process::{Process, Share};
 
 /// Pod of the callers.
@@ -62,6 +63,18 @@ pub fn each_call_ends(report: &mut Report, what: &str, outcome: &Outcome) {
             outcome.by_instance()
         )
     });
+}
+
+/// What the edge of `node` tells its operator: `what` is "connections" or "services".
+///
+/// # Errors
+/// When it does not answer, or not with a list of those.
+pub fn shown(lab: &Lab, node: &str, what: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+    let socket = lab.paths().edge_operator(node).display().to_string();
+    let ctl = lab.programs.path("dmscctl");
+    let text = net::run(&ctl, &["--edge", &socket, "show", what, "--json"])?;
+    let list = json(&text)?[what].as_array().cloned();
+    list.with_context(|| format!("no {what} in {text:.200}"))
 }
 
 /// From a JSON document that a program printed.

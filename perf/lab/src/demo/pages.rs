@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use dmsc_wire::NameBuf;
+use serde_json::Value;
 
 use super::call::path_to;
-use super::edge::{CALLER, json, run};
+use super::edge::{CALLER, json, run, shown};
 use super::report::Report;
 use crate::lab::{Lab, page};
 use crate::net;
@@ -19,6 +20,10 @@ const NAME: &str = "/shop/web";
 /// Fetches over one connection.
 const FETCHES: usize = 200;
 const LIMIT: Duration = Duration::from_secs(20);
+/// Datagrams of the connection under these fetches have more bytes than this at both ends, where every link takes frames of 9,000.
+const WIDE: u64 = 8_000;
+/// Discovery takes some round trips, or begins anew after ten seconds where an end came into shared memory late.
+const WIDE_LIMIT: Duration = Duration::from_secs(15);
 /// What the caller says of its trace (W3C trace context).
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -103,17 +108,12 @@ pub fn curl(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// What the operator sees of it: connections and services, and the access log with the caller's trace.
-fn seen(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let socket = lab.paths().edge_operator("sg1").display().to_string();
-    let ctl = lab.programs.path("dmscctl");
-    for what in ["connections", "services"] {
-        let text = net::run(&ctl, &["--edge", &socket, "show", what, "--json"])?;
-        let count = text.matches("/shop/web").count();
-        json(&text)?;
-        report.require(count > 0, || {
-            format!("`dmscctl show {what}` knows nothing of /shop/web: {text:.300}")
-        });
-    }
+fn seen(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
+    wide(lab, report)?;
+    let services = shown(lab, "sg1", "services")?;
+    report.require(services.iter().any(|one| one["name"] == NAME), || {
+        format!("`dmscctl show services` knows nothing of {NAME}: {services:.300?}")
+    });
     let log = lab.logs.join("sg1.access.log");
     let line = wait::until(
         "the fetch in the access log",
@@ -125,6 +125,29 @@ fn seen(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     )?;
     let record = json(&line)?;
     report.detail("access log", record);
+    Ok(())
+}
+
+/// As both edges tell it: their connection has large datagrams, and both meet their gateways in shared memory.
+fn wide(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
+    for (node, pod, direction) in [("sg1", "pod1/edge", "out"), ("sg4", "pod4/edge", "in")] {
+        let what = format!("{pod} to have datagrams of more than {WIDE} bytes in shared memory");
+        let bytes = wait::until(&what, WIDE_LIMIT, || {
+            let mut open = shown(lab, node, "connections")?;
+            open.retain(|one| {
+                one["pod"] == pod && one["direction"] == direction && one["name"] == NAME
+            });
+            let bytes = |one: &Value| one["mtu_bytes"].as_u64().filter(|bytes| *bytes > WIDE);
+            let wide = open.iter().filter(|one| one["by"] == "shared");
+            if let Some(bytes) = wide.filter_map(bytes).max() {
+                return Ok(Some(bytes));
+            }
+            // Discovery goes on with what is sent.
+            fetch(lab, PAGE)?;
+            bail!("its connections are {}", Value::from(open));
+        })?;
+        report.figure(&format!("bytes per datagram of {pod}"), bytes);
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::edge::json;
+use super::edge::{json, shown};
 use super::failures::bound;
 use super::report::Report;
 use crate::lab::{Lab, PYTHON};
@@ -130,12 +130,7 @@ struct End {
 
 impl End {
     fn is_open(&self, lab: &Lab) -> anyhow::Result<bool> {
-        let socket = lab.paths().edge_operator(self.node).display().to_string();
-        let ctl = lab.programs.path("dmscctl");
-        let text = net::run(&ctl, &["--edge", &socket, "show", "connections", "--json"])?;
-        let all = json(&text)?;
-        let list = all["connections"].as_array().or(all.as_array());
-        let list = list.with_context(|| format!("no connections in {text:.200}"))?;
+        let list = shown(lab, self.node, "connections")?;
         Ok(list.iter().any(|one| {
             one["pod"] == self.pod
                 && one["name"] == self.name
