@@ -2,14 +2,17 @@
 
     greeter.py serve PORT
     greeter.py call TARGET CALLS IN_FLIGHT MESSAGES
+    greeter.py pace TARGET RATE SECONDS DEADLINE RECORDS
     greeter.py hold TARGET
 
 The client makes CALLS unary calls, IN_FLIGHT at a time, then one bidirectional stream of MESSAGES, each sent after the answer to the one before.
-It prints what became of them as JSON. `hold` keeps one stream open after its first message, says "open", and prints how it ended.
+It prints what became of them as JSON. `pace` makes RATE unary calls a second, whatever became of those before, gives each DEADLINE seconds, and writes a
+line for each to RECORDS, as dmsc-lab's other generators do. `hold` keeps one stream open after its first message, says "open", and prints how it ended.
 """
 
 import json
 import queue
+import re
 import sys
 import threading
 import time
@@ -127,6 +130,50 @@ def converse(chat, count):
     return outcome
 
 
+def pace(target, rate, seconds, deadline, path):
+    """Open loop: a call that hangs keeps none of the others."""
+    channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+    codec = dict(request_serializer=HelloRequest.SerializeToString, response_deserializer=HelloReply.FromString)
+    hello = channel.unary_unary(f"/{SERVICE}/Hello", **codec)
+    ended, send_late = {}, 0
+
+    def done(answer, index, due):
+        latency = time.monotonic_ns() - due
+        ended[index] = (latency, fate(answer, index))
+
+    begin = time.monotonic_ns()
+    print(f"started {begin}", file=sys.stderr, flush=True)
+    dues = [begin + int(index * 1e9 / rate) for index in range(int(rate * seconds))]
+    for index, due in enumerate(dues):
+        time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+        send_late = max(send_late, time.monotonic_ns() - due)
+        answer = hello.future(HelloRequest(name=f"caller-{index}"), timeout=deadline)
+        answer.add_done_callback(lambda answer, index=index, due=due: done(answer, index, due))
+    # The library ends a call at its deadline. One that is not over a second later hangs.
+    last = time.monotonic() + deadline + 1.0
+    while len(ended) < len(dues) and time.monotonic() < last:
+        time.sleep(0.01)
+    with open(path, "w") as records:
+        for index, due in enumerate(dues):
+            latency, outcome = ended.get(index, (0, "late"))
+            print(index, due, latency, outcome, 0, 0, "-", file=records)
+    print(json.dumps({"send_late_max_us": send_late / 1e3}))
+    channel.close()
+
+
+def fate(answer, index):
+    """As of the lab's HTTP client: an error is clear if it has the edge's reason; one that this end's own clock made is an answer that did not come."""
+    code = answer.code()
+    if code is grpc.StatusCode.OK:
+        return "ok" if answer.result().message == f"Hello caller-{index}" else "broken:answer-to-another-call"
+    reason = dict(answer.trailing_metadata() or ()).get("dmsc-error")
+    if reason:
+        return f"error:{code.name}:{reason}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "late"
+    return re.sub(r"\s", "-", f"broken:{code.name}: {answer.details()}")
+
+
 def hold(target):
     """A stream with nothing to say after its first message, until somebody ends it."""
     channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
@@ -150,5 +197,7 @@ if __name__ == "__main__":
         serve(int(rest[0]))
     elif command == "hold":
         hold(rest[0])
+    elif command == "pace":
+        pace(rest[0], int(rest[1]), float(rest[2]), float(rest[3]), rest[4])
     else:
         call(rest[0], *map(int, rest[1:]))

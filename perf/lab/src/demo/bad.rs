@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::edge::{CALLER, each_call_ends, json, start};
 use super::failures::bound;
+use super::grpc;
 use super::report::Report;
 use super::stream::{HttpSpec, Outcome, Stream};
 use crate::http::bad::Ended;
@@ -20,6 +21,11 @@ use crate::wire::settings::Change;
 /// On the only shortest way from pod 1 to pod 4.
 const LINK: &str = "sr1-sr3";
 const HOST: &str = "web.shop.dmsc";
+/// A Python gRPC server, in pod 4 as well.
+const GRPC_HOST: &str = "quotes.shop.dmsc:80";
+/// Calls/s of each kind, and for how long, s.
+const RATE: u32 = 100;
+const SECONDS: f64 = 3.0;
 
 fn stream(lab: &mut Lab, seconds: f64, post: bool) -> anyhow::Result<Stream> {
     Stream::http(
@@ -27,7 +33,7 @@ fn stream(lab: &mut Lab, seconds: f64, post: bool) -> anyhow::Result<Stream> {
         &HttpSpec {
             pod: CALLER,
             host: HOST,
-            rate: 100,
+            rate: RATE,
             seconds,
             post,
             owners: &["pod4"],
@@ -35,7 +41,7 @@ fn stream(lab: &mut Lab, seconds: f64, post: bool) -> anyhow::Result<Stream> {
     )
 }
 
-/// Loss of 1 % and 5 %, and jitter of 50 ms, one after the other; requests that may and that may not be repeated.
+/// Loss of 1 % and 5 %, and jitter of 50 ms, one after the other; requests that may and that may not be repeated, and unary calls of gRPC with a deadline.
 pub fn link(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let loss = |loss| Change {
         loss: Some(loss),
@@ -52,15 +58,21 @@ pub fn link(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     ] {
         lab.mend_wire(LINK)?;
         lab.set_wire(LINK, change)?;
-        let get = stream(lab, 3.0, false)?;
-        let post = stream(lab, 3.0, true)?;
-        for (kind, stream) in [("GET", get), ("POST", post)] {
+        let get = stream(lab, SECONDS, false)?;
+        let post = stream(lab, SECONDS, true)?;
+        let unary = grpc::pace(lab, GRPC_HOST, RATE, SECONDS)?;
+        for (kind, stream) in [("GET", get), ("POST", post), ("gRPC", unary)] {
             let outcome = stream.finish()?;
             each_call_ends(report, &format!("{what}, {kind}"), &outcome);
+            report.require(outcome.ended("ok") > 0, || {
+                format!("{what}, {kind}: nothing was answered")
+            });
             if kind == "GET" {
                 report.milliseconds(&format!("{what}: p50"), outcome.percentile_ms(50.0));
                 report.milliseconds(&format!("{what}: p99"), outcome.percentile_ms(99.0));
             }
+            let slowest = outcome.percentile_ms(100.0).round();
+            report.detail(&format!("{what}, {kind}: slowest ms"), slowest);
         }
     }
     lab.mend_wire(LINK)?;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::edge::{json, run};
+use super::edge::{json, run, start};
 use super::report::Report;
+use super::stream::{PATIENCE, Stream};
 use crate::lab::{Lab, PYTHON};
+use crate::wait::monotonic_ns;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,4 +71,25 @@ fn of(lab: &mut Lab, report: &mut Report, calls: &Calls) -> anyhow::Result<()> {
         && stream["failed"].is_null();
     report.require(whole, || format!("the stream to {to}: {stream}"));
     Ok(())
+}
+
+/// Unary calls from pod 1 to a Python server, each with a deadline, at a steady rate whatever became of those before. Answers do not say who gave them.
+///
+/// # Errors
+/// When they do not start.
+pub fn pace(lab: &mut Lab, host: &str, rate: u32, seconds: f64) -> anyhow::Result<Stream> {
+    let script = lab.script("greeter.py").display().to_string();
+    let records = lab.path().join(format!("records-{}", monotonic_ns()));
+    let command = [
+        PYTHON,
+        &script,
+        "pace",
+        host,
+        &rate.to_string(),
+        &seconds.to_string(),
+        &PATIENCE.to_string(),
+        &records.display().to_string(),
+    ];
+    let process = start(lab, "grpc", &command)?;
+    Stream::started(process, records, seconds, vec!["-".into()])
 }

@@ -78,8 +78,8 @@ pub struct HttpSpec<'a> {
     pub owners: &'a [&'a str],
 }
 
-/// A call over HTTP that takes longer than this has no answer; edges of a lab give up after 7 s and say so.
-const HTTP_TIMEOUT: &str = "8s";
+/// A call over HTTP or gRPC that takes longer than this, in seconds, has no answer; edges of a lab give up after 7 s and say so.
+pub const PATIENCE: u32 = 8;
 
 /// A stream that runs.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Stream {
             "--seconds",
             &spec.seconds.to_string(),
             "--timeout",
-            HTTP_TIMEOUT,
+            &format!("{PATIENCE}s"),
             "--records",
             &records.display().to_string(),
         ]
@@ -204,7 +204,10 @@ impl Stream {
     }
 
     /// Waits until the generator says when its first call is due.
-    fn started(
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn started(
         mut process: Client,
         records: PathBuf,
         seconds: f64,
