@@ -25,10 +25,14 @@ pub async fn run(listener: Listener, context: Arc<Context>) {
     }
 }
 
-/// Takes the streams of one caller; when it is time, the caller is told to go elsewhere.
+/// Takes the streams of one caller. When it is time, the caller is told to go elsewhere; and when its program falls ill, because the caller keeps streams
+/// for the calls to come, which no refusal of new streams would meet.
 async fn serve(connection: Connection, context: Arc<Context>) {
     let drain = async {
-        context.until(Phase::Draining).await;
+        tokio::select! {
+            () = context.until(Phase::Draining) => {}
+            () = falls_ill(&connection, &context) => {}
+        }
         if let Err(error) = connection.drain().await {
             debug!(caller = connection.peer_identity(), %error, "a caller's connection is over already");
         }
@@ -38,6 +42,14 @@ async fn serve(connection: Connection, context: Arc<Context>) {
     tokio::select! {
         () = streams(&connection, &context) => {}
         () = drain => {}
+    }
+}
+
+/// Returns when the program falls ill that the caller of this connection calls.
+async fn falls_ill(connection: &Connection, context: &Context) {
+    match context.serving(connection.name()) {
+        Some(served) => served.falls_ill().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the main thread, too, may look at of a pod.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::watch;
 
 use super::Context;
 use crate::config::{PodConfig, Serve};
@@ -16,19 +17,27 @@ pub struct Served {
     pub serve: Serve,
     /// Its counters.
     pub stats: Arc<NameStats>,
-    healthy: AtomicBool,
+    healthy: watch::Sender<bool>,
 }
 
 impl Served {
     /// Whether its program is well; it is taken to be until a check says otherwise.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Relaxed)
+        *self.healthy.borrow()
     }
 
     /// What a check says.
     pub fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Relaxed);
+        self.healthy.send_replace(healthy);
+    }
+
+    /// Returns when its program is not well any more. While it is ill already: when it falls ill again.
+    pub async fn falls_ill(&self) {
+        let mut healthy = self.healthy.subscribe();
+        // The sender lives as long as this does.
+        let _ = healthy.wait_for(|well| *well).await;
+        let _ = healthy.wait_for(|well| !*well).await;
     }
 }
 
@@ -58,7 +67,7 @@ impl Shared {
             Arc::new(Served {
                 serve: serve.clone(),
                 stats: stats.of(Direction::In, Some(&serve.prefix)),
-                healthy: AtomicBool::new(true),
+                healthy: watch::Sender::new(true),
             })
         };
         Self {
