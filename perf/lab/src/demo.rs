@@ -9,6 +9,7 @@ mod fabric;
 mod failures;
 mod flaps;
 mod grpc;
+mod illness;
 mod learn;
 mod noise;
 mod old;

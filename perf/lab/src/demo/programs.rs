@@ -1,8 +1,9 @@
-//! Step `programs`: wrk, h2load, a WebSocket pair and iperf3, as they come.
+//! Step `programs`: wrk, h2load, a WebSocket pair and iperf3, as they come; and nginx that says it is not well.
 
 use std::time::Duration;
 
 use super::edge::{json, number_after, run};
+use super::illness;
 use super::report::Report;
 use crate::lab::{Lab, PYTHON};
 
@@ -27,7 +28,8 @@ pub fn all(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
         "http://fast.shop.dmsc/page",
     )?;
     websocket(lab, report)?;
-    iperf(lab, report)
+    iperf(lab, report)?;
+    illness::ill_and_well(lab, report)
 }
 
 fn wrk(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use crate::plan::Middle;
 use crate::routes::{self, Changes};
 use crate::wait;
 
-/// Perfect wires, carrier everywhere, every process alive, the lab file's routes, all adjacencies up and all services registered.
+/// Perfect wires, carrier everywhere, every process alive and well, the lab file's routes, all adjacencies up and all services registered.
 ///
 /// # Errors
 /// What could not be restored.
@@ -51,6 +51,9 @@ pub fn restore(lab: &mut Lab) -> anyhow::Result<()> {
         wait_for_attachments(lab)?;
     }
     if lab.has_edges() {
+        for pod in &lab.plan.pods {
+            lab.set_ill(&pod.name, false)?;
+        }
         lab.start_edges()?;
     }
     lab.wait_for_convergence(Duration::from_secs(20))

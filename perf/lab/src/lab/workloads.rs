@@ -24,6 +24,9 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("banner.py", include_str!("../../programs/banner.py")),
 ];
 
+/// nginx is not well while this file is in its folder.
+const ILL: &str = "ill";
+
 /// A program in a pod, and the ports on which it listens: nginx has one process for HTTP/1.1 and HTTP/2.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Listens {
@@ -112,6 +115,25 @@ impl Lab {
         Ok(())
     }
 
+    fn nginx_folder(&self, pod: &str) -> PathBuf {
+        self.path().join(format!("{pod}.nginx"))
+    }
+
+    /// Makes nginx in `pod`, which goes on running and answering, say to whoever checks it that it is not well; or that it is.
+    ///
+    /// # Errors
+    /// When that cannot be written down for it.
+    pub fn set_ill(&self, pod: &str, ill: bool) -> anyhow::Result<()> {
+        let file = self.nginx_folder(pod).join(ILL);
+        if ill {
+            std::fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))
+        } else if file.exists() {
+            std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))
+        } else {
+            Ok(())
+        }
+    }
+
     fn runs(&mut self, name: &str) -> bool {
         self.workloads.get_mut(name).is_some_and(Process::alive)
     }
@@ -172,7 +194,7 @@ impl Lab {
         };
         Ok(match kind {
             Program::Nginx | Program::Nginx2 => {
-                let folder = self.path().join(format!("{name}.nginx"));
+                let folder = self.nginx_folder(&name);
                 write_nginx(&folder, &name, listens)?;
                 let folder = folder.display().to_string();
                 ["nginx", "-e", "stderr", "-p", &folder, "-c", "nginx.conf"]
@@ -251,7 +273,9 @@ fn workload(pod: &str, kind: Program) -> String {
 }
 
 /// One process that keeps everything in its folder: a page, and an echo of what was asked for and by whom it was answered.
-fn nginx(pod: &str, listens: &Listens) -> anyhow::Result<String> {
+fn nginx(folder: &Path, pod: &str, listens: &Listens) -> anyhow::Result<String> {
+    let ill = folder.join(ILL);
+    let ill = ill.display();
     let mut listen = String::new();
     for port in &listens.ports {
         writeln!(listen, "    listen 127.0.0.1:{port} backlog=1024;")?;
@@ -277,7 +301,7 @@ http {{
   scgi_temp_path scgi;
   server {{
 {listen}    root html;
-    location = / {{ return 200 \"well\\n\"; }}
+    location = / {{ if (-f {ill}) {{ return 503; }} return 200 \"well\\n\"; }}
     location = /page {{ try_files /page =404; }}
     location /echo/ {{ return 200 \"$request_uri {pod}\\n\"; }}
   }}
@@ -289,7 +313,7 @@ http {{
 fn write_nginx(folder: &Path, pod: &str, listens: &Listens) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder.join("html"))?;
     std::fs::write(folder.join("html/page"), page(pod))?;
-    std::fs::write(folder.join("nginx.conf"), nginx(pod, listens)?)?;
+    std::fs::write(folder.join("nginx.conf"), nginx(folder, pod, listens)?)?;
     Ok(())
 }
 
@@ -303,10 +327,11 @@ mod tests {
             ports: vec![8080],
             http2: vec![8082],
         };
-        let text = nginx("pod4", &listens).unwrap();
+        let text = nginx(Path::new("/lab/pod4.nginx"), "pod4", &listens).unwrap();
         assert!(text.contains("listen 127.0.0.1:8080 backlog"), "{text}");
         assert!(text.contains("listen 127.0.0.1:8082 http2"), "{text}");
         assert!(text.contains("$request_uri pod4"), "{text}");
+        assert!(text.contains("-f /lab/pod4.nginx/ill)"), "{text}");
         assert_eq!(text.matches('{').count(), text.matches('}').count());
     }
 }
