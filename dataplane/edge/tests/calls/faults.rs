@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::curl::curl;
 use crate::program::Program;
-use crate::rig::{edge, edge_with};
+use crate::rig::{LIMIT, edge, edge_with};
 use crate::world::World;
 
 const CART: &str = "cart.shop.dmsc";
@@ -51,6 +51,33 @@ async fn what_no_program_got_goes_to_another_instance_whatever_it_is() {
         }
     }
     assert_eq!(program.calls(), 40);
+}
+
+#[tokio::test]
+async fn a_program_that_falls_ill_loses_callers_that_keep_streams_to_it() {
+    let world = World::new().await;
+    let (ill, well) = (Program::start("ill").await, Program::start("well").await);
+    let first = edge(&world, "cart/a", &[("/shop/cart", ill.at)]).await;
+    let _second = edge(&world, "cart/b", &[("/shop/cart", well.at)]).await;
+    let client = edge(&world, "web", &[]).await;
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        // It has calls, again in the second round; then it has none, although it would answer.
+        for (healthy, row) in [(true, 1), (false, 20)] {
+            first.context.shared.served[0].set_healthy(healthy);
+            let wanted = if healthy {
+                "ill GET /page"
+            } else {
+                "well GET /page"
+            };
+            let (mut in_a_row, began) = (0, Instant::now());
+            while in_a_row < row {
+                let page = curl(&client, CART, &[version], "/page").await;
+                assert!(page.ends_with(" GET /page"), "{page}");
+                in_a_row = if page == wanted { in_a_row + 1 } else { 0 };
+                assert!(began.elapsed() < LIMIT, "{version}, well: {healthy}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
