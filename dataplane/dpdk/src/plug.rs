@@ -21,13 +21,14 @@ pub(crate) fn plug_in(
     let _one_at_a_time = eal.control();
     let capture = Capture::start();
     let create = |errno, capture: Capture| {
-        let hint = hint(device, errno);
+        let log = capture.text();
+        let hint = hint(device, errno, &log);
         Err(PortError::Create {
             port: name.to_owned(),
             kind: device.kind(),
             errno,
             hint,
-            log: capture.text(),
+            log,
         })
     };
     let strings = (
@@ -73,7 +74,11 @@ fn port_of(dev: &CStr) -> Option<u16> {
 }
 
 /// What is mostly behind a failure.
-fn hint(device: &Device, errno: Errno) -> &'static str {
+fn hint(device: &Device, errno: Errno, log: &str) -> &'static str {
+    if log.contains("PACKET_FANOUT") {
+        return " (DPDK numbers the sockets of a port by process id and interface, and a process beside this one has the same number for another interface; \
+                start it again, under another id)";
+    }
     if errno.0 == libc::EEXIST {
         return " (a port of this name exists)";
     }

@@ -249,7 +249,7 @@ fn broken(SendError { why, back }: SendError, lent: Lent) -> Failed {
     // A stream that ended while it was idle says nothing of the instance.
     let avoid = not_given || !lent.quic().connection.is_open();
     let given = back.is_none() && !not_given && !why.is_not_processed();
-    let mut failure = Failure::broken(why.unreadable(), code, given);
+    let mut failure = Failure::broken(lent.unreadable(&why), code, given);
     let lost = failure.reason == Reason::Lost || why.is_of_all();
     if let Some(ended) = lent.quic().connection.ended() {
         // Nobody knows better than this end.

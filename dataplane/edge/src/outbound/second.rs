@@ -113,7 +113,7 @@ enum Over {
     #[error(transparent)]
     Http(#[from] h2::Error),
     /// It has not ended yet.
-    #[error("the program says nothing but settings and pings")]
+    #[error("the program says too many settings and pings")]
     Flood,
 }
 

@@ -7,7 +7,7 @@ use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::curl::{curl, resident};
+use crate::curl::{MEMORY, curl, resident};
 use crate::program::Program;
 use crate::rig::{LIMIT, edge};
 use crate::world::World;
@@ -284,6 +284,7 @@ async fn floods_end_their_connection_and_harm_nobody_else() {
         other.send_request(request.unwrap())
     };
     assert_eq!(call().await.unwrap().status(), 200);
+    let _alone = MEMORY.lock().await;
     let before = resident();
     // A flooder that reads nothing would be sent more than there is room for in the kernel.
     let floods: [(&str, Reads, Make, u32); 10] = [

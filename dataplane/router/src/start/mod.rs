@@ -126,8 +126,6 @@ fn start(
     let eal = start_eal(&config, take_over, placement.main_core)?;
     let workers = config.cores.len().max(1) as u16;
     let mut ports = OpenPorts::new(&eal, &config, workers, &macs, placement)?;
-    // Tables come from here on, made by this thread and by those that it starts.
-    memory.set(&ports.placement().tables);
     // Before the first frame comes in; undone when everything else is down.
     let mut hushed: Vec<Hushed> = config
         .ports
@@ -136,11 +134,13 @@ fn start(
         .collect();
     let Some(takeover) = predecessor else {
         ports.open_rest()?;
+        // Tables come from here on, made by this thread and by those that it starts.
+        memory.set(&ports.placement().tables);
         let made = assemble(&config, ports.states(), None)?;
         return serve(&eal, made, ports.finish(), None, &mut hushed, rig, stop);
     };
     ports.open_shared()?;
-    let (made, takeover) = follow(&config, takeover, &mut ports, &mut hushed)?;
+    let (made, takeover) = follow(&config, takeover, &mut ports, &mut memory, &mut hushed)?;
     serve(&eal, made, ports.finish(), takeover, &mut hushed, rig, stop)
 }
 
@@ -149,9 +149,11 @@ fn follow(
     config: &Config,
     mut takeover: Takeover,
     ports: &mut OpenPorts<'_>,
+    memory: &mut ThreadMemory,
     hushed: &mut Vec<Hushed>,
 ) -> anyhow::Result<(Made, Option<Takeover>)> {
     let state = takeover.state()?;
+    memory.set(&ports.placement().tables);
     let mut made = assemble(config, ports.states(), Some(&state))?;
     ports.drain();
     // systemd would take the end of the other process for the end of the service.
@@ -165,7 +167,10 @@ fn follow(
         left = Some(takeover);
     } else {
         hushed.push(Hushed::adopt(settings(takeover.released()?)));
+        // Ports may bring buffers of their own.
+        memory.set(&ports.placement().pages);
         ports.open_rest()?;
+        memory.set(&ports.placement().tables);
         let states = ports.states();
         let same = states
             .iter()

@@ -100,8 +100,7 @@ impl Broken {
     }
 
     /// Why what came cannot be read, if that is why.
-    #[must_use]
-    pub fn unreadable(&self) -> Option<Unreadable> {
+    fn unreadable(&self) -> Option<Unreadable> {
         match self {
             Self::First(error) if error.is_parse_too_large() => Some(Unreadable::Long),
             Self::First(error) if error.is_parse() => Some(Unreadable::NoHttp),
@@ -140,6 +139,16 @@ impl Lent {
         }
     }
 
+    /// Why what came under a call that `why` ended cannot be read, if that is why. A connection that has brought answers speaks HTTP/2: the answer
+    /// that ended it may be that of another call, which nobody can tell.
+    #[must_use]
+    pub fn unreadable(&self, why: &Broken) -> Option<Unreadable> {
+        why.unreadable().filter(|unreadable| match &self.held {
+            Held::Shared(shared, _) => *unreadable != Unreadable::NoHttp2 || !shared.has_answered(),
+            Held::One(_) => true,
+        })
+    }
+
     /// Sends a request; the answer's head.
     ///
     /// # Errors
@@ -165,7 +174,9 @@ impl Lent {
                     Box::new(SendError { why, back })
                 };
                 let sent = call::send(&mut shared.sender, request).map_err(failed)?;
-                sent.answer().await.map_err(failed)
+                let answer = sent.answer().await.map_err(failed)?;
+                shared.answers();
+                Ok(answer)
             }
         }
     }

@@ -38,12 +38,26 @@ pub struct Load {
     calls: AtomicU32,
     /// What the program takes at a time.
     limit: AtomicUsize,
+    /// An answer has come: it speaks HTTP/2.
+    answered: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Shared {
     pub fn is_good(&self) -> bool {
         !self.load.ended.load(Relaxed) && self.quic.connection.is_open()
+    }
+
+    /// The head of an answer came.
+    pub fn answers(&self) {
+        if !self.load.answered.load(Relaxed) {
+            self.load.answered.store(true, Relaxed);
+        }
+    }
+
+    /// Whether any has come so far.
+    pub fn has_answered(&self) -> bool {
+        self.load.answered.load(Relaxed)
     }
 
     /// Another handle for one call. `None`: the program takes no more calls on this connection.
@@ -102,6 +116,7 @@ pub async fn dial(
     let load = Arc::new(Load {
         calls: AtomicU32::new(0),
         limit: AtomicUsize::new(connection.max_concurrent_send_streams()),
+        answered: AtomicBool::new(false),
         ended: AtomicBool::new(false),
     });
     tokio::spawn(drive(connection, Arc::clone(&load)));

@@ -130,30 +130,15 @@ impl Dataplane {
         prefix: String,
         more: &[&str],
     ) -> Dataplane {
-        // However this process ends, the dataplane ends with it.
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "ip", "netns", "exec", netns, PROGRAM])
-            .args(more)
-            .args(["--log-json", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("setpriv (util-linux)");
-        let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().expect("piped");
-        std::thread::spawn({
-            let log = log.clone();
-            move || {
-                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    log.lines.lock().expect("log").0.push(line);
-                    log.more.notify_all();
-                }
-                log.lines.lock().expect("log").1 = true;
-                log.more.notify_all();
-            }
-        });
-        if !log.wait("\"ready\"") {
+        let (mut child, mut log) = spawn(netns, &config, more);
+        let mut is_up = log.wait("\"ready\"");
+        if !is_up && log.text().contains("start it again, under another id") {
+            // Ids of processes and interfaces that make one number, which no process can choose; supervisors start it again, too.
+            let _ = child.wait();
+            (child, log) = spawn(netns, &config, more);
+            is_up = log.wait("\"ready\"");
+        }
+        if !is_up {
             let _ = child.kill();
             let _ = child.wait();
             panic!("the dataplane did not come up:\n{}", log.text());
@@ -223,4 +208,32 @@ impl Log {
     fn text(&self) -> String {
         self.lines.lock().expect("log").0.join("\n")
     }
+}
+
+/// Starts the program, whose log is read from then on.
+fn spawn(netns: &str, config: &Path, more: &[&str]) -> (Child, Arc<Log>) {
+    // However this process ends, the dataplane ends with it.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "ip", "netns", "exec", netns, PROGRAM])
+        .args(more)
+        .args(["--log-json", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv (util-linux)");
+    let log = Arc::new(Log::default());
+    let stderr = child.stderr.take().expect("piped");
+    std::thread::spawn({
+        let log = log.clone();
+        move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                log.lines.lock().expect("log").0.push(line);
+                log.more.notify_all();
+            }
+            log.lines.lock().expect("log").1 = true;
+            log.more.notify_all();
+        }
+    });
+    (child, log)
 }
