@@ -144,8 +144,10 @@ fn was_not_processed(error: &hyper::Error) -> bool {
 }
 
 /// Callers of HTTP/2 that share one connection after the other, each until the edge sends GOAWAY.
+/// What an edge did not look at is asked again on the next one.
 async fn second(at: SocketAddr, tally: Arc<Tally>, stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
+    let mut again = Vec::new();
+    while !*stop.borrow() || !again.is_empty() {
         let Ok(sender) = dial(at).await else {
             tally.fail("HTTP/2: no connection");
             continue;
@@ -158,25 +160,30 @@ async fn second(at: SocketAddr, tally: Arc<Tally>, stop: watch::Receiver<bool>) 
                 Arc::clone(&tally),
                 stop.clone(),
                 number,
+                again.pop(),
             ));
         }
-        callers.join_all().await;
+        again = callers.join_all().await.into_iter().flatten().collect();
     }
 }
 
+/// Asks until the edge says that it goes; what is to be asked again, first `again`.
 async fn share(
     mut sender: Sender,
     tally: Arc<Tally>,
     stop: watch::Receiver<bool>,
     mut number: u32,
-) {
-    while !*stop.borrow() {
+    mut again: Option<Method>,
+) -> Option<Method> {
+    while again.is_some() || !*stop.borrow() {
         // Told to go: the next connection.
         if sender.ready().await.is_err() {
-            return;
+            return again;
         }
-        number += 1;
-        let method = method(number);
+        let method = again.take().unwrap_or_else(|| {
+            number += 1;
+            method(number)
+        });
         let request = Request::builder()
             .method(method.clone())
             .version(Version::HTTP_2)
@@ -186,12 +193,15 @@ async fn share(
         let response = match sender.try_send_request(request).await {
             Ok(response) => response,
             // Not sent, for the same reason.
-            Err(error) if error.message().is_some() => return,
+            Err(error) if error.message().is_some() => return Some(method),
             Err(error) if was_not_processed(error.error()) => {
                 tally.not_processed.fetch_add(1, Relaxed);
-                return;
+                return Some(method);
             }
-            Err(error) => return tally.fail(&format!("HTTP/2: {:?}", error.error())),
+            Err(error) => {
+                tally.fail(&format!("HTTP/2: {:?}", error.error()));
+                return None;
+            }
         };
         let status = response.status();
         let body = response.into_body().collect().await;
@@ -200,9 +210,13 @@ async fn share(
                 tally.second.fetch_add(1, Relaxed);
             }
             Ok(_) => tally.fail(&format!("HTTP/2: {status}")),
-            Err(error) => return tally.fail(&format!("HTTP/2: {status}, then {error:?}")),
+            Err(error) => {
+                tally.fail(&format!("HTTP/2: {status}, then {error:?}"));
+                return None;
+            }
         }
     }
+    None
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
