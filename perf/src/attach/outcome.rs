@@ -30,8 +30,9 @@ impl Point {
     /// Of a load and its cost.
     pub fn new(seen: Seen, cost: &Cost) -> Point {
         let each = |ns: u64| ns as f64 / 1_000.0 / seen.done.max(1) as f64;
-        let of = |part| each(cost.parts.get(&part).map_or(0, |usage| usage.cpu_ns));
-        let sleeps: u64 = cost.parts.values().map(|usage| usage.sleeps).sum();
+        let parts = cost.parts();
+        let of = |part| each(parts.get(&part).map_or(0, |usage| usage.cpu_ns));
+        let sleeps: u64 = parts.values().map(|usage| usage.sleeps).sum();
         Point {
             seen,
             gateway_us: of(Part::Gateway),

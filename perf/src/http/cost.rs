@@ -104,41 +104,41 @@ impl Snapshot {
 
     /// What was used from `before` until now.
     pub fn since(&self, before: &Self) -> Cost {
-        let mut parts: BTreeMap<Part, Usage> = BTreeMap::new();
         let mut ends: BTreeMap<(Part, Side), Usage> = BTreeMap::new();
         for ((part, side, now), (.., then)) in self.usage.iter().zip(&before.usage) {
-            let used = now.since(*then);
-            parts.entry(*part).or_default().add(used);
-            ends.entry((*part, *side)).or_default().add(used);
+            let end = ends.entry((*part, *side)).or_default();
+            end.add(now.since(*then));
         }
         let wall_ns = self.at_ns - before.at_ns;
         Cost {
-            wall_ns,
             busy_ns: (wall_ns * self.cores).saturating_sub(self.idle_ns - before.idle_ns),
-            parts,
             ends,
         }
     }
 }
 
 /// What was used between two moments.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Cost {
-    /// Time between them, ns.
-    pub wall_ns: u64,
     /// Time in which cores were not idle, ns, whoever used it.
     pub busy_ns: u64,
-    /// By part.
-    pub parts: BTreeMap<Part, Usage>,
     /// By part and end, which are one process each, but for what the kernel runs.
-    #[serde(skip)]
     pub ends: BTreeMap<(Part, Side), Usage>,
 }
 
 impl Cost {
     /// Of all processes on the path, ns.
     pub fn cpu_ns(&self) -> u64 {
-        self.parts.values().map(|usage| usage.cpu_ns).sum()
+        self.ends.values().map(|usage| usage.cpu_ns).sum()
+    }
+
+    /// By part, both ends together.
+    pub fn parts(&self) -> BTreeMap<Part, Usage> {
+        let mut parts: BTreeMap<Part, Usage> = BTreeMap::new();
+        for ((part, _), usage) in &self.ends {
+            parts.entry(*part).or_default().add(*usage);
+        }
+        parts
     }
 
     /// Share of the busy time that nobody on the path used.
@@ -262,7 +262,7 @@ mod tests {
         }
         let cost = Snapshot::take(&[member, member], &[0]).since(&before);
         assert!(cost.cpu_ns() >= 10_000_000, "{cost:?}");
-        assert_eq!(cost.parts.len(), 1);
+        assert_eq!(cost.parts().len(), 1);
         assert!(cost.foreign() <= 1.0);
     }
 

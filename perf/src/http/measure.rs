@@ -99,7 +99,7 @@ impl Point {
             busy_us: per(cost.busy_ns),
             foreign: cost.foreign(),
             parts: cost
-                .parts
+                .parts()
                 .iter()
                 .map(|(part, usage)| (*part, per_answer(usage)))
                 .collect(),
@@ -233,15 +233,16 @@ mod tests {
             sleeps,
         };
         let cost = Cost {
-            wall_ns: 1_000_000_000,
             busy_ns: 50_000_000,
-            parts: [
-                (Part::Client, usage(10_000_000, 4_000_000, 500)),
-                (Part::Proxy, usage(30_000_000, 99_000_000, 2_000)),
-            ]
-            .into(),
             ends: [
-                ((Part::Proxy, Side::Near), usage(20_000_000, 0, 1_500)),
+                (
+                    (Part::Client, Side::Near),
+                    usage(10_000_000, 4_000_000, 500),
+                ),
+                (
+                    (Part::Proxy, Side::Near),
+                    usage(20_000_000, 99_000_000, 1_500),
+                ),
                 ((Part::Proxy, Side::Far), usage(10_000_000, 0, 500)),
             ]
             .into(),
@@ -257,8 +258,9 @@ mod tests {
         assert!((point.foreign - 0.2).abs() < 1e-9);
         let proxy = point.parts[&Part::Proxy];
         assert!((proxy.kernel_us - 30.0).abs() < 1e-9, "never more than all");
+        assert!((proxy.cpu_us - 30.0).abs() < 1e-9, "both ends");
         assert!((proxy.wake_ups - 2.0).abs() < 1e-9);
-        let [near, far] = &point.processes[..] else {
+        let [_client, near, far] = &point.processes[..] else {
             panic!("{:?}", point.processes)
         };
         assert_eq!((near.side, far.side), (Side::Near, Side::Far));
