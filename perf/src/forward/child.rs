@@ -137,7 +137,11 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<ExitCode> {
     let path = args.dir.join("dataplane.toml");
     std::fs::write(&path, configuration(args))?;
     let config = Config::load(&path)?;
-    let belt = Arc::new(Belt::new(args.frame, args.pmd == Pmd::Null));
+    let belt = Arc::new(Belt::new(
+        args.frame,
+        args.pmd == Pmd::Null,
+        config.udp_port,
+    ));
     let workers = args.cores.len().max(1);
     let turnstile = Arc::new(Turnstile::default());
     let gear = |number| -> Box<dyn Gear> {

@@ -41,7 +41,7 @@ impl Control<'_> {
     /// # Errors
     /// When neighbours do not come up or frames cannot be put in.
     pub fn set(&self, mode: Mode, stamp: bool) -> anyhow::Result<()> {
-        self.drain();
+        self.drain()?;
         self.adjacent()?;
         let view = self.publishing.view();
         let mut wires = Vec::new();
@@ -77,23 +77,35 @@ impl Control<'_> {
     }
 
     /// Takes all frames out; what of them was lost on the way is not waited for.
-    fn drain(&self) {
+    fn drain(&self) -> anyhow::Result<()> {
         if self.belt.endless {
-            return;
+            return Ok(());
         }
+        let end = Instant::now() + PATIENCE;
         self.belt.draining.store(true, Relaxed);
         self.is_on.store(true, Relaxed);
-        let mut before = u64::MAX;
-        // No event tells that nothing more comes: two looks that find the same do.
+        let look = || {
+            (
+                self.belt.drained.load(Relaxed),
+                self.belt.empty.load(Relaxed),
+            )
+        };
+        let mut before = look();
+        // No event tells that nothing more comes: a while in which the workers looked and found nothing does. That they looked matters,
+        // for this process was just woken.
         loop {
             std::thread::sleep(Duration::from_millis(20));
-            let now = self.belt.drained.load(Relaxed);
-            if now == before {
+            let now = look();
+            if now.0 == before.0 && now.1 != before.1 {
                 break;
+            }
+            if Instant::now() > end {
+                bail!("frames do not stop coming out of the loop");
             }
             before = now;
         }
         self.belt.draining.store(false, Relaxed);
+        Ok(())
     }
 
     /// Waits until hellos have brought both adjacencies up; null ports have nobody to hear, so they are told.

@@ -1,6 +1,6 @@
 //! A cross-connected port: frames leave by another port with new MAC addresses, and nothing else of them is read or changed.
 //!
-//! Hellos and address resolution stay this router's, so that its neighbours see it as always. Only measurements connect ports so: it is
+//! Hellos, probes between neighbours and address resolution stay this router's, so that its neighbours see it as always. Only measurements connect ports so: it is
 //! what a router can cost at least, and what DPDK's testpmd does in its mode `mac`.
 
 use crate::frame::Frame;
@@ -9,6 +9,8 @@ use crate::net::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// First byte of a hello: version 1, type 5.
 const HELLO: u8 = dmsc_wire::VERSION << 4 | 5;
+/// First byte of a probe: type 6. Two ports that are one link would pass it to and fro for ever.
+const PROBE: u8 = dmsc_wire::VERSION << 4 | 6;
 /// Where the DMSC header of an untagged frame is, by carrier.
 const BEHIND_ETHERNET: usize = 14;
 const BEHIND_UDP4: usize = 42;
@@ -42,12 +44,12 @@ pub fn is_kept<F: Frame>(frame: &F, udp_port: u16) -> bool {
     let Some(head) = bytes.first_chunk::<14>() else {
         return true;
     };
-    let hello_at = |at: usize| bytes.get(at) == Some(&HELLO);
+    let own_at = |at: usize| matches!(bytes.get(at), Some(&(HELLO | PROBE)));
     match u16::from_be_bytes([head[12], head[13]]) {
         ETHERTYPE_ARP => true,
-        dmsc_wire::ETHERTYPE => hello_at(BEHIND_ETHERNET),
-        ETHERTYPE_IPV4 => hello_at(BEHIND_UDP4) && is_to(bytes, BEHIND_UDP4, udp_port),
-        ETHERTYPE_IPV6 => hello_at(BEHIND_UDP6) && is_to(bytes, BEHIND_UDP6, udp_port),
+        dmsc_wire::ETHERTYPE => own_at(BEHIND_ETHERNET),
+        ETHERTYPE_IPV4 => own_at(BEHIND_UDP4) && is_to(bytes, BEHIND_UDP4, udp_port),
+        ETHERTYPE_IPV6 => own_at(BEHIND_UDP6) && is_to(bytes, BEHIND_UDP6, udp_port),
         _ => false,
     }
 }
@@ -84,9 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn only_hellos_and_address_resolution_stay() {
+    fn only_hellos_probes_and_address_resolution_stay() {
         let new = addresses(THERE, HERE);
         assert!(!run(&mut udp(0x15, 35029), 35029, &new), "a hello");
+        assert!(!run(&mut udp(0x16, 35029), 35029, &new), "a probe");
         assert!(run(&mut udp(0x10, 35029), 35029, &new), "a request");
         assert!(run(&mut udp(0x15, 53), 35029, &new), "another port");
         let mut arp = vec![0xff; 42];
