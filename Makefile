@@ -27,7 +27,7 @@ TORTURE_SECONDS := 600
 
 # Recipes of parts are quiet about themselves, not about what they do.
 .PHONY: help setup restore build demo names test deep fmt clean \
-	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector stamp deny examples run-demo run-names run-perf-http perf-static cycles cycles-baseline torture differential valgrind miri sanitize docker package unit-long
+	lab run-lab perf-http fmt-check clippy doc unit loom fuzz fuzz-long dissector stamp deny examples run-demo run-names run-perf-http perf-static perf-stations cycles cycles-baseline torture differential valgrind miri sanitize docker package unit-long
 
 help: ## what can be made
 	@echo "DMSC service router. Targets:"
@@ -157,6 +157,11 @@ cycles-baseline: ## take perf/baseline.json anew: when the path got faster, or s
 perf-static: ## dmsc-perf-static, with DPDK linked statically, for `dmsc-perf forward --static-build target/release/dmsc-perf-static`
 	@$(CARGO) build --release --locked -p dmsc-perf --features static
 	@mv $(BIN)/dmsc-perf $(BIN)/dmsc-perf-static
+	@$(CARGO) build --release --locked -p dmsc-perf
+
+perf-stations: ## dmsc-perf-stations, which counts cycles by station, for `dmsc-perf cycles --stations-build target/release/dmsc-perf-stations`
+	@$(CARGO) build --release --locked -p dmsc-perf --features cycles
+	@mv $(BIN)/dmsc-perf $(BIN)/dmsc-perf-stations
 	@$(CARGO) build --release --locked -p dmsc-perf
 
 torture: build

@@ -175,7 +175,8 @@ Examples:
   dmsc-perf cycles                                      instructions per packet
   dmsc-perf cycles --gate perf/baseline.json            and whether they are more than they were
   dmsc-perf cycles --baseline perf/baseline.json        from here on
-  dmsc-perf cycles --stations                           cycles; needs cargo build --features cycles
+  dmsc-perf cycles --stations-build target/release/dmsc-perf-stations
+                                                        and cycles by station, of what `make perf-stations` builds
 
 Exit status: 0 measured, 1 more than the baseline and 3 %, 2 could not be run to its end.")]
     Cycles(CyclesArgs),

@@ -12,7 +12,6 @@ use dmsc_wire::Domain;
 pub(crate) const MAX_NAME: usize = 255;
 /// Most components of a name (design §3).
 pub(crate) const MAX_COMPONENTS: usize = 16;
-const BLOCK: usize = 16;
 
 /// The secret of a table's hash, 128 bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,10 +36,17 @@ impl std::fmt::Debug for HashKey {
     }
 }
 
+/// Bytes that a name is hashed in.
+pub(crate) const BLOCK: usize = 16;
 /// Bytes of a name that are read at once: names up to this length are the fast ones.
-pub(crate) const WINDOW: usize = 64;
-/// Blocks of a window.
-pub(crate) const WINDOW_BLOCKS: usize = WINDOW / BLOCK;
+pub(crate) const WINDOW: usize = NARROW * BLOCK;
+/// Blocks of a window of that length.
+pub(crate) const NARROW: usize = 4;
+/// Blocks of a window for longer names.
+pub(crate) const WIDE: usize = 8;
+
+/// A name and what lies behind it, block by block.
+pub(crate) type Window<const BLOCKS: usize> = [[u8; BLOCK]; BLOCKS];
 
 /// Masks that keep the first n bytes of a block.
 const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
@@ -74,30 +80,32 @@ impl Hasher {
         self.0.start(domain)
     }
 
-    /// What has come of a name before each block of its first window; before the first that is `start`. All blocks are
+    /// What has come of a name before each block of its window; before the first that is `start`. All blocks are
     /// hashed, whatever the length of the name: wrong guesses of the CPU when to stop cost more.
     #[inline(always)]
-    pub(crate) fn window(&self, start: Sum, window: &[u8; WINDOW]) -> [Sum; WINDOW_BLOCKS] {
-        let mut sums = [start; WINDOW_BLOCKS];
-        let (blocks, _) = window.as_chunks::<BLOCK>();
-        for at in 1..sums.len() {
-            sums[at] = self.0.absorb(sums[at - 1], &blocks[at - 1]);
+    pub(crate) fn window<const BLOCKS: usize>(
+        &self,
+        start: Sum,
+        window: &Window<BLOCKS>,
+    ) -> [Sum; BLOCKS] {
+        let mut sums = [start; BLOCKS];
+        for at in 1..BLOCKS {
+            sums[at] = self.0.absorb(sums[at - 1], &window[at - 1]);
         }
         sums
     }
 
-    /// The hash of the first `len` bytes of a name within its first window.
+    /// The hash of the first `len` bytes of a name within its window.
     #[inline(always)]
-    pub(crate) fn prefix(
+    pub(crate) fn prefix<const BLOCKS: usize>(
         &self,
-        sums: &[Sum; WINDOW_BLOCKS],
-        window: &[u8; WINDOW],
+        sums: &[Sum; BLOCKS],
+        window: &Window<BLOCKS>,
         len: u8,
     ) -> u32 {
-        let (blocks, _) = window.as_chunks::<BLOCK>();
         // Names that are not canonical may end anywhere; their hashes mean nothing.
-        let last = usize::from(len).wrapping_sub(1) % WINDOW;
-        self.last(sums[last / BLOCK], &blocks[last / BLOCK], last % BLOCK + 1)
+        let last = usize::from(len).wrapping_sub(1) % (BLOCKS * BLOCK);
+        self.last(sums[last / BLOCK], &window[last / BLOCK], last % BLOCK + 1)
     }
 
     /// Calls `each` with components, hash and bytes of encoding for the prefixes of a name of any length of which `wanted`
@@ -267,14 +275,24 @@ mod tests {
         let each = |components, hash, len| found.push((components, hash, len));
         hasher.prefixes(hasher.start(domain), name, wanted, each);
         // Those that lie within a window hash the same there, whatever is behind them.
-        let mut window = [0xdd; WINDOW];
-        let short = name.len().min(WINDOW);
-        window[..short].copy_from_slice(&name[..short]);
+        hash_the_same::<NARROW>(&hasher, domain, name, &found);
+        hash_the_same::<WIDE>(&hasher, domain, name, &found);
+        found
+    }
+
+    fn hash_the_same<const BLOCKS: usize>(
+        hasher: &Hasher,
+        domain: Domain,
+        name: &[u8],
+        found: &[(u8, u32, u8)],
+    ) {
+        let mut window = [[0xdd; BLOCK]; BLOCKS];
+        let short = name.len().min(BLOCKS * BLOCK);
+        window.as_flattened_mut()[..short].copy_from_slice(&name[..short]);
         let sums = hasher.window(hasher.start(domain), &window);
         for &(_, hash, len) in found.iter().filter(|prefix| usize::from(prefix.2) <= short) {
             assert_eq!(hasher.prefix(&sums, &window, len), hash);
         }
-        found
     }
 
     #[test]

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use dmsc_wire::Domain;
 
 use crate::RecordId;
-use crate::hash::{Hasher, MAX_COMPONENTS, Sum, WINDOW, WINDOW_BLOCKS};
+use crate::hash::{BLOCK, Hasher, MAX_COMPONENTS, NARROW, Sum, WIDE, WINDOW, Window};
 use crate::names::{LookupKey, NameTable, PrefixMatch};
 use crate::page::{BUCKETS, Bucket, may_have};
 use crate::raw;
@@ -20,7 +20,7 @@ pub const MAX_BURST: usize = 32;
 /// A part of a burst of lookups, for who measures where the time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Hashes of prefixes are reckoned. Names that lie in no window of a packet or are longer than it have their filters read in the same pass.
+    /// Hashes of prefixes are reckoned. Very long names have their filters read in the same pass.
     Hash,
     /// Everything else: filters, buckets, records.
     Find,
@@ -34,6 +34,9 @@ pub(crate) fn unmarked(_: Pass) {}
 const GROUP: usize = 16;
 /// Most probes of them.
 const MOST_PROBES: usize = GROUP * MAX_COMPONENTS;
+/// Names of no more components are first looked for as they are: most calls name what was registered, and of these one prefix is hashed and
+/// looked for instead of all. Of longer names all prefixes are looked for at once: otherwise the worst would cost more than twice as much as the best.
+const FEW: u32 = 8;
 
 /// The longest prefix of a key that may be in the table.
 #[derive(Clone, Copy, Default)]
@@ -50,8 +53,26 @@ struct Burst<'a> {
     candidates: [Candidate; MAX_BURST],
     /// What each candidate's bucket has first.
     records: [Option<(u32, Record<'a>)>; MAX_BURST],
+    known: Known,
+}
+
+/// What one group of a burst tells the next.
+struct Known {
     /// The last domain, its depths and the start of its hashes.
-    known: Option<(Domain, u16, Sum)>,
+    domain: Option<(Domain, u16, Sum)>,
+    /// Most names of it are in the table as they are.
+    are_whole: bool,
+}
+
+impl Known {
+    /// Of the first group.
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            domain: None,
+            are_whole: true,
+        }
+    }
 }
 
 /// Where a prefix of a key ends, in one word: its bytes, its components, and which key of the burst it is of.
@@ -64,8 +85,16 @@ impl End {
 
     /// Before the first component of a key.
     #[inline(always)]
-    fn of(key: usize) -> u32 {
-        (key as u32) << 16
+    fn of(key: usize) -> Self {
+        Self((key as u32) << 16)
+    }
+
+    /// Over the next component of the name in `window`.
+    #[inline(always)]
+    fn step<const BLOCKS: usize>(&mut self, window: &Window<BLOCKS>) {
+        let at = usize::from(self.len()) % (BLOCKS * BLOCK);
+        let length = window[at / BLOCK][at % BLOCK];
+        self.0 += Self::COMPONENT + 1 + u32::from(length);
     }
 
     #[inline(always)]
@@ -89,13 +118,31 @@ impl End {
     }
 }
 
+/// The names of a group of keys.
+type Windows<'a, const BLOCKS: usize> = [&'a Window<BLOCKS>; GROUP];
+
+/// A group of names that fit into their windows.
+struct Short<'a, const BLOCKS: usize> {
+    hasher: Hasher,
+    windows: &'a Windows<'a, BLOCKS>,
+    /// Bytes of the names.
+    lens: [u8; GROUP],
+    /// Numbers of components that prefixes of their domains have.
+    presents: [u16; GROUP],
+    /// What has come of the names before each block.
+    sums: [[Sum; BLOCKS]; GROUP],
+}
+
+/// Of no bucket.
+static NO_FILTER: AtomicU64 = AtomicU64::new(0);
+
 impl Burst<'_> {
     #[inline(always)]
     fn new() -> Self {
         Self {
             candidates: [Candidate::default(); MAX_BURST],
             records: [None; MAX_BURST],
-            known: None,
+            known: Known::new(),
         }
     }
 }
@@ -160,7 +207,7 @@ impl NameTable {
         burst: &mut Burst<'_>,
         mark: impl Fn(Pass) + Copy,
     ) {
-        const NOTHING: &[u8; WINDOW] = &[0; WINDOW];
+        const NOTHING: &Window<NARROW> = &[[0; BLOCK]; NARROW];
         let (Some(keys), Some(candidates)) = (
             keys.get(range.clone()),
             burst.candidates.get_mut(range.clone()),
@@ -168,16 +215,23 @@ impl NameTable {
             return;
         };
         let mut windows = [NOTHING; GROUP];
-        let mut is_short = true;
+        let (mut is_short, mut longest) = (true, 0);
         for (key, window) in keys.iter().zip(&mut windows) {
-            is_short &= key.window.is_some() & (key.name.as_bytes().len() <= WINDOW);
-            *window = key.window.unwrap_or(NOTHING);
+            let len = key.name.as_bytes().len();
+            longest = longest.max(len);
+            is_short &= key.window.is_some();
+            *window = key.window.map_or(NOTHING, |window| {
+                window.as_chunks().0.first_chunk().unwrap_or(NOTHING)
+            });
         }
         mark(Pass::Find);
-        if is_short {
-            self.choose_short(keys, &windows, candidates, &mut burst.known, mark);
+        let known = &mut burst.known;
+        if is_short && longest <= WINDOW {
+            self.choose_short(keys, &windows, candidates, known, mark);
+        } else if longest <= WIDE * BLOCK {
+            self.choose_copies(keys, candidates, known, mark);
         } else {
-            self.choose_any(keys, candidates, &mut burst.known);
+            self.choose_any(keys, candidates, known);
             mark(Pass::Hash);
         }
         for candidate in candidates {
@@ -206,17 +260,12 @@ impl NameTable {
 
     /// Which numbers of components prefixes of this domain have, and the start of their hashes.
     #[inline(always)]
-    fn domain(
-        &self,
-        hasher: &Hasher,
-        domain: Domain,
-        known: &mut Option<(Domain, u16, Sum)>,
-    ) -> (u16, Sum) {
-        match *known {
+    fn domain(&self, hasher: &Hasher, domain: Domain, known: &mut Known) -> (u16, Sum) {
+        match known.domain {
             Some((same, present, start)) if same == domain => (present, start),
             _ => {
                 let found = (self.depths(domain), hasher.start(domain));
-                *known = Some((domain, found.0, found.1));
+                known.domain = Some((domain, found.0, found.1));
                 found
             }
         }
@@ -225,44 +274,143 @@ impl NameTable {
     /// [`NameTable::choose`] for names that fit into their windows, in passes without jumps that depend on a name: most of them the CPU would
     /// guess wrongly.
     #[inline(never)]
-    fn choose_short(
+    fn choose_short<const BLOCKS: usize>(
         &self,
         keys: &[LookupKey<'_>],
-        windows: &[&[u8; WINDOW]; GROUP],
+        windows: &Windows<'_, BLOCKS>,
         candidates: &mut [Candidate],
-        known: &mut Option<(Domain, u16, Sum)>,
-        mark: impl Fn(Pass),
+        known: &mut Known,
+        mark: impl Fn(Pass) + Copy,
     ) {
         let hasher = Hasher::new(self.key);
-        let mut sums = [[hasher.start(Domain(0)); WINDOW_BLOCKS]; GROUP];
-        let mut ends = [End::default(); MOST_PROBES];
-        let (mut count, mut end_of) = (0u32, End::of(0));
-        for ((key, window), sums) in keys.iter().zip(windows).zip(&mut sums) {
+        let mut group = Short {
+            hasher,
+            windows,
+            lens: [0; GROUP],
+            presents: [0; GROUP],
+            sums: [[hasher.start(Domain(0)); BLOCKS]; GROUP],
+        };
+        for (number, key) in keys.iter().enumerate().take(GROUP) {
             let (present, start) = self.domain(&hasher, key.domain, known);
-            *sums = hasher.window(start, window);
-            let len = key.name.as_bytes().len() as u8;
-            let (mut left, mut end) = (u32::from(present), End(end_of));
+            group.lens[number] = key.name.as_bytes().len() as u8;
+            group.presents[number] = present;
+            group.sums[number] = hasher.window(start, windows[number]);
+        }
+        let mut others: [u8; GROUP] = std::array::from_fn(|number| number as u8);
+        let mut count = keys.len().min(GROUP);
+        if known.are_whole {
+            count = self.choose_whole(&group, candidates, &mut others, mark);
+            known.are_whole = count <= keys.len() / 2;
+        } else {
+            mark(Pass::Hash);
+        }
+        if let Some(others @ [_, ..]) = others.get(..count) {
+            self.choose_others(&group, others, candidates, mark);
+        }
+    }
+
+    /// Chooses names that may be in the table as they are, with all of their components, or as many as any prefix of their domain has. The
+    /// numbers of the others come first in `others`; how many there are.
+    #[inline(always)]
+    fn choose_whole<const BLOCKS: usize>(
+        &self,
+        group: &Short<'_, BLOCKS>,
+        candidates: &mut [Candidate],
+        others: &mut [u8; GROUP],
+        mark: impl Fn(Pass) + Copy,
+    ) -> usize {
+        let lens = group.lens.iter().zip(&group.presents);
+        let all = candidates.iter_mut().zip(lens).zip(group.windows);
+        for ((candidate, (&len, &present)), window) in all {
+            let present = u32::from(present);
+            let (mut left, mut end) = (present & ((1 << FEW) - 1), End::default());
+            let mut longest = End::default();
             while left != 0 {
                 let is_there = end.len() < len;
-                let length = window[usize::from(end.len()) % WINDOW];
-                end.0 += End::COMPONENT + 1 + u32::from(length);
+                end.step(window);
                 // The same for all names of a domain, so the CPU guesses it.
                 if left & 1 == 1 {
-                    // Written in any case, counted if it is there.
+                    longest = select_unpredictable(is_there, end, longest);
+                }
+                left >>= 1;
+            }
+            let is_longest = present >> FEW == 0 || end.len() >= len;
+            candidate.end = select_unpredictable(is_longest, longest, End::default());
+        }
+        // Passes of their own, because one would have more to remember than the CPU has registers.
+        let all = candidates.iter_mut().zip(&group.sums).zip(group.windows);
+        for ((candidate, sums), window) in all {
+            candidate.hash = group.hasher.prefix(sums, window, candidate.end.len());
+        }
+        mark(Pass::Hash);
+        let mut filters = [&NO_FILTER; GROUP];
+        for (candidate, filter) in candidates.iter_mut().zip(&mut filters) {
+            candidate.page = self.index.page(candidate.hash);
+            *filter = self.filter(candidate.page, candidate.hash);
+            raw::prefetch(*filter);
+        }
+        let mut count = 0;
+        for (number, (candidate, filter)) in (0..).zip(candidates.iter_mut().zip(filters)) {
+            let may_be = may_have(filter, candidate.hash) & (candidate.end.len() != 0);
+            candidate.end = select_unpredictable(may_be, candidate.end, End::default());
+            // Written in any case, counted if it is one.
+            others[count % GROUP] = number;
+            count += usize::from(!may_be);
+        }
+        count
+    }
+
+    /// [`NameTable::choose_short`] for names that are longer than a window, or at the end of what may be read: they are copied.
+    #[inline(never)]
+    fn choose_copies(
+        &self,
+        keys: &[LookupKey<'_>],
+        candidates: &mut [Candidate],
+        known: &mut Known,
+        mark: impl Fn(Pass) + Copy,
+    ) {
+        let mut copies = [[[0; BLOCK]; WIDE]; GROUP];
+        for (key, copy) in keys.iter().zip(&mut copies) {
+            let name = key.name.as_bytes();
+            if let Some(room) = copy.as_flattened_mut().get_mut(..name.len()) {
+                room.copy_from_slice(name);
+            }
+        }
+        self.choose_short(keys, &copies.each_ref(), candidates, known, mark);
+    }
+
+    /// Chooses among all prefixes of those names that have these numbers.
+    #[inline(never)]
+    fn choose_others<const BLOCKS: usize>(
+        &self,
+        group: &Short<'_, BLOCKS>,
+        others: &[u8],
+        candidates: &mut [Candidate],
+        mark: impl Fn(Pass),
+    ) {
+        let mut ends = [End::default(); MOST_PROBES];
+        let mut count = 0u32;
+        for number in others.iter().map(|number| usize::from(*number) % GROUP) {
+            let (len, window) = (group.lens[number], group.windows[number]);
+            let (mut left, mut end) = (group.presents[number], End::of(number));
+            while left != 0 {
+                let is_there = end.len() < len;
+                end.step(window);
+                if left & 1 == 1 {
                     ends[count as usize % MOST_PROBES] = end;
                     count += u32::from(is_there);
                 }
                 left >>= 1;
             }
-            end_of += End::of(1);
         }
-        // Passes of their own, because one would have more to remember than the CPU has registers.
         let ends = &ends[..(count as usize).min(MOST_PROBES)];
         let mut hashes = [0; MOST_PROBES];
         let mut pages = [0; MOST_PROBES];
+        mark(Pass::Find);
         for (hash, end) in hashes.iter_mut().zip(ends) {
             let key = end.key() % GROUP;
-            *hash = hasher.prefix(&sums[key], windows[key], end.len());
+            let (sums, window) = (&group.sums[key], group.windows[key]);
+            *hash = group.hasher.prefix(sums, window, end.len());
         }
         mark(Pass::Hash);
         for (&hash, page) in hashes.iter().zip(&mut pages).take(ends.len()) {
@@ -292,12 +440,7 @@ impl NameTable {
 
     /// [`NameTable::choose`] for any names.
     #[inline(never)]
-    fn choose_any(
-        &self,
-        keys: &[LookupKey<'_>],
-        candidates: &mut [Candidate],
-        known: &mut Option<(Domain, u16, Sum)>,
-    ) {
+    fn choose_any(&self, keys: &[LookupKey<'_>], candidates: &mut [Candidate], known: &mut Known) {
         let hasher = Hasher::new(self.key);
         for (key, candidate) in keys.iter().zip(candidates) {
             let (present, start) = self.domain(&hasher, key.domain, known);
@@ -388,7 +531,7 @@ impl NameTable {
     /// Hashes and ends of the prefixes of a name that there may be, the shortest first.
     fn probes(&self, key: &LookupKey<'_>) -> ArrayVec<(u32, End), MAX_COMPONENTS> {
         let hasher = Hasher::new(self.key);
-        let (present, start) = self.domain(&hasher, key.domain, &mut None);
+        let (present, start) = self.domain(&hasher, key.domain, &mut Known::new());
         let mut probes = ArrayVec::new();
         let name = key.name.as_bytes();
         hasher.prefixes(start, name, present, |components, hash, len| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use comfy_table::Table;
 use dmsc_dataplane::meter::Station;
 use dmsc_lab::wait;
@@ -16,7 +16,7 @@ use super::baseline::{Baseline, taken_with};
 use super::child::RouterArgs;
 use super::router::{Router, words};
 use super::{Carrier, Folder, Mode, Pmd, Size, Traffic, WARM_MS, other_core};
-use crate::record::{Progress, Record};
+use crate::record::{Progress, Record, spread};
 
 /// Frames that are counted.
 const FRAMES: u64 = 200_000;
@@ -31,6 +31,7 @@ const MODES: [Mode; 3] = [Mode::Mac, Mode::Gateway, Mode::Name];
 
 /// Arguments of `cycles`.
 #[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("measured").args(["stations", "stations_build"]))]
 pub struct CyclesArgs {
     /// Compare with the instructions in FILE; more than 3 % above is a failure
     #[arg(long, value_name = "FILE", conflicts_with = "stations")]
@@ -41,15 +42,21 @@ pub struct CyclesArgs {
     /// Cycles by station instead of instructions; needs a build with `--features cycles`
     #[arg(long)]
     stations: bool,
-    /// Kind of both ports, with --stations
-    #[arg(long, default_value_t = Pmd::Memif, requires = "stations")]
+    /// Cycles by station beside the instructions, of the build in FILE, which `make perf-stations` makes: target/release/dmsc-perf-stations
+    #[arg(long, value_name = "FILE")]
+    stations_build: Option<PathBuf>,
+    /// Kind of both ports while cycles are counted
+    #[arg(long, default_value_t = Pmd::Memif, requires = "measured")]
     pmd: Pmd,
-    /// Prefixes in the table, with --stations
-    #[arg(long, default_value_t = 1_000_000, requires = "stations")]
+    /// Prefixes in the table while cycles are counted
+    #[arg(long, default_value_t = 1_000_000, requires = "measured")]
     prefixes: usize,
-    /// Core that forwards, with --stations
-    #[arg(long, default_value_t = 1, requires = "stations")]
+    /// Core that forwards while cycles are counted
+    #[arg(long, default_value_t = 1, requires = "measured")]
     core: usize,
+    /// Times that each mode's cycles are counted for a second; medians are shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..), requires = "measured")]
+    rounds: u64,
     /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
@@ -77,8 +84,10 @@ struct Outcome {
     instructions: BTreeMap<String, f64>,
     /// Those of the baseline.
     baseline: BTreeMap<String, f64>,
-    /// Cycles per packet by mode and station.
+    /// Cycles per packet by mode and station, medians.
     cycles: BTreeMap<String, BTreeMap<&'static str, f64>>,
+    /// Nanoseconds per packet of the build that measures, by mode, medians.
+    ns: BTreeMap<String, f64>,
     /// Nothing is more than 3 % above the baseline.
     within: Option<bool>,
 }
@@ -92,9 +101,12 @@ pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
     let mut record = Record::<Round, Outcome>::new("cycles");
     wait::catch_signals()?;
     if args.stations {
-        stations(args, &mut record)?;
+        stations(args, &std::env::current_exe()?, &mut record)?;
     } else {
         instructions(&mut record)?;
+    }
+    if let Some(program) = &args.stations_build {
+        stations(args, program, &mut record)?;
     }
     record.complete = true;
     let found = record.result.instructions.clone();
@@ -193,73 +205,94 @@ fn instructions_of(mode: Mode, dir: &Path, core: usize) -> anyhow::Result<f64> {
     Ok(total as f64 / FRAMES as f64)
 }
 
-fn stations(args: &CyclesArgs, record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
+fn stations(
+    args: &CyclesArgs,
+    program: &Path,
+    record: &mut Record<Round, Outcome>,
+) -> anyhow::Result<()> {
     other_core(&[args.core])?;
     let dir = Folder::new()?;
-    let mut progress = Progress::start("cycles", 1 + MODES.len());
+    let mut progress = Progress::start("cycles", 1 + args.rounds as usize * MODES.len());
     progress.step(&format!("loading {} prefixes", args.prefixes));
     let started = router(dir.0.join("router"), args.pmd, args.prefixes, args.core);
-    let (mut router, _) = Router::start(&started)?;
+    let (mut router, _) = Router::start_by(program, &started)
+        .with_context(|| format!("{} does not start", program.display()))?;
+    for round in 1..=args.rounds {
+        for mode in MODES {
+            progress.step(&format!("round {round}, mode {mode}"));
+            router.set(mode, true)?;
+            router.measure(WARM_MS)?;
+            let count = router.measure(1_000)?;
+            let Some(cycles) = count.stations else {
+                bail!(
+                    "{} does not measure stations: `make perf-stations` builds target/release/dmsc-perf-stations, which does",
+                    program.display()
+                );
+            };
+            let packets = count.packets.max(1) as f64;
+            let cycles = Station::ALL
+                .iter()
+                .zip(cycles)
+                .map(|(station, cycles)| (station.name(), cycles as f64 / packets))
+                .collect();
+            record.rounds.push(Round {
+                mode,
+                instructions: None,
+                cycles,
+                ns: Some(count.ns as f64 / packets),
+            });
+        }
+    }
     for mode in MODES {
-        progress.step(&format!("mode {mode}"));
-        router.set(mode, true)?;
-        router.measure(WARM_MS)?;
-        let count = router.measure(1_000)?;
-        let Some(cycles) = count.stations else {
-            bail!(
-                "this build does not measure stations: cargo build --release -p dmsc-perf --features cycles"
-            );
+        let rounds = record.rounds.iter().filter(|round| round.mode == mode);
+        let median_of = |what: &dyn Fn(&Round) -> Option<f64>| {
+            let all: Vec<f64> = rounds.clone().filter_map(what).collect();
+            spread(&all).map_or(0.0, |all| all.median)
         };
-        let packets = count.packets.max(1) as f64;
-        let cycles: BTreeMap<_, _> = Station::ALL
-            .iter()
-            .zip(cycles)
-            .map(|(station, cycles)| (station.name(), cycles as f64 / packets))
-            .collect();
-        record
-            .result
-            .cycles
-            .insert(mode.to_string(), cycles.clone());
-        record.rounds.push(Round {
-            mode,
-            instructions: None,
-            cycles,
-            ns: Some(count.ns as f64 / packets),
+        let by_station = Station::ALL.map(|station| {
+            let name = station.name();
+            (name, median_of(&|round| round.cycles.get(name).copied()))
         });
+        let ns = median_of(&|round| round.ns);
+        let of = mode.to_string();
+        let result = &mut record.result;
+        result.cycles.insert(of.clone(), by_station.into());
+        result.ns.insert(of, ns);
     }
     Ok(())
 }
 
 fn table(record: &Record<Round, Outcome>) -> Table {
+    let result = &record.result;
+    let (counted, measured) = (!result.instructions.is_empty(), !result.cycles.is_empty());
     let mut table = Table::new();
-    let is_stations = record.rounds.iter().any(|round| round.ns.is_some());
-    if is_stations {
-        let names = Station::ALL.map(Station::name);
-        table.set_header(
-            ["mode, cycles per packet"]
-                .iter()
-                .chain(&names)
-                .chain(&["ns"]),
-        );
-        for round in &record.rounds {
-            let mut row = vec![round.mode.to_string()];
-            row.extend(names.map(|name| format!("{:.1}", round.cycles.get(name).unwrap_or(&0.0))));
-            row.push(format!("{:.1}", round.ns.unwrap_or(0.0)));
-            table.add_row(row);
-        }
-        return table;
+    let mut head = vec!["mode"];
+    if counted {
+        head.extend(["instructions per packet", "baseline", ""]);
     }
-    table.set_header(["mode", "instructions per packet", "baseline", ""]);
-    for (mode, found) in &record.result.instructions {
-        let baseline = record.result.baseline.get(mode);
-        table.add_row([
-            mode.clone(),
-            format!("{found:.1}"),
-            baseline.map_or(String::new(), |n| format!("{n:.1}")),
-            baseline.map_or(String::new(), |n| {
+    if measured {
+        head.push("cycles per packet:");
+        head.extend(Station::ALL.map(Station::name));
+        head.push("ns");
+    }
+    table.set_header(head);
+    for mode in MODES.map(|mode| mode.to_string()) {
+        let mut row = vec![mode.clone()];
+        if counted {
+            let found = result.instructions.get(&mode).copied().unwrap_or(0.0);
+            let baseline = result.baseline.get(&mode);
+            row.push(format!("{found:.1}"));
+            row.push(baseline.map_or(String::new(), |n| format!("{n:.1}")));
+            row.push(baseline.map_or(String::new(), |n| {
                 format!("{:+.2} %", (found / n - 1.0) * 100.0)
-            }),
-        ]);
+            }));
+        }
+        if let Some(cycles) = result.cycles.get(&mode) {
+            row.push(format!("{:.1}", cycles.values().sum::<f64>()));
+            row.extend(Station::ALL.map(|station| format!("{:.1}", cycles[station.name()])));
+            row.push(format!("{:.1}", result.ns.get(&mode).unwrap_or(&0.0)));
+        }
+        table.add_row(row);
     }
     table
 }

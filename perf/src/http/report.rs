@@ -58,6 +58,8 @@ pub struct Report {
     pub schema: u32,
     /// How it was started.
     pub command: String,
+    /// The subcommand.
+    pub name: &'static str,
     /// All rounds were measured.
     pub complete: bool,
     /// What it ran on.
@@ -224,6 +226,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             command: setting.command.clone(),
+            name: "http",
             complete,
             machine: setting.machine.clone(),
             setting,

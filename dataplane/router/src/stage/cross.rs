@@ -16,25 +16,78 @@ const BEHIND_ETHERNET: usize = 14;
 const BEHIND_UDP4: usize = 42;
 const BEHIND_UDP6: usize = 62;
 
-/// Destination and source address as they stand in a frame.
-#[inline]
-pub fn addresses(destination: MacAddress, source: MacAddress) -> [u8; 12] {
-    let [a, b, c, d, e, f] = destination.0;
-    let [g, h, i, j, k, l] = source.0;
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+/// Destination and source address as they stand in a frame, in two numbers that stay in registers.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    front: u64,
+    rest: u32,
+}
+
+impl Addresses {
+    /// Of frames to `destination` from `source`.
+    #[inline]
+    pub fn new(destination: MacAddress, source: MacAddress) -> Addresses {
+        let [a, b, c, d, e, f] = destination.0;
+        let [g, h, i, j, k, l] = source.0;
+        Addresses {
+            front: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            rest: u32::from_ne_bytes([i, j, k, l]),
+        }
+    }
+
+    #[inline(always)]
+    fn put(self, frame: &mut [u8; 12]) {
+        let (front, rest) = frame.split_at_mut(8);
+        front.copy_from_slice(&self.front.to_ne_bytes());
+        rest.copy_from_slice(&self.rest.to_ne_bytes());
+    }
+}
+
+/// [`run`] for all frames of a burst; how many of them are this router's. A loop of its own, which keeps what it needs in registers.
+#[inline(never)]
+pub fn run_all<F: Frame>(frames: &mut [F], udp_port: u16, addresses: Addresses) -> usize {
+    let mut kept = 0;
+    for frame in frames {
+        if !run(frame, udp_port, addresses) {
+            kept += 1;
+        }
+    }
+    kept
 }
 
 /// Puts the new addresses in; false, and nothing changed, if the frame is this router's or no Ethernet frame.
 #[inline(always)]
-pub fn run<F: Frame>(frame: &mut F, udp_port: u16, addresses: &[u8; 12]) -> bool {
+pub fn run<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -> bool {
+    // One look is enough for most.
+    if let Some(front) = frame.bytes_mut().first_chunk_mut::<{ BEHIND_UDP4 + 1 }>()
+        && [front[12], front[13]] == ETHERTYPE_IPV4.to_be_bytes()
+        && !is_own(front[BEHIND_UDP4])
+        && let Some(place) = front.first_chunk_mut()
+    {
+        addresses.put(place);
+        return true;
+    }
+    run_otherwise(frame, udp_port, addresses)
+}
+
+/// Another carrier, a shorter frame, or perhaps one of this router.
+#[cold]
+#[inline(never)]
+fn run_otherwise<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -> bool {
     if is_kept(frame, udp_port) {
         return false;
     }
-    let Some(place) = frame.bytes_mut().first_chunk_mut::<12>() else {
+    let Some(place) = frame.bytes_mut().first_chunk_mut() else {
         return false;
     };
-    *place = *addresses;
+    addresses.put(place);
     true
+}
+
+/// Whether a packet that begins with this byte is between neighbours.
+#[inline(always)]
+fn is_own(first: u8) -> bool {
+    matches!(first, HELLO | PROBE)
 }
 
 /// Whether a frame is for this router itself, or too short for Ethernet.
@@ -44,7 +97,7 @@ pub fn is_kept<F: Frame>(frame: &F, udp_port: u16) -> bool {
     let Some(head) = bytes.first_chunk::<14>() else {
         return true;
     };
-    let own_at = |at: usize| matches!(bytes.get(at), Some(&(HELLO | PROBE)));
+    let own_at = |at: usize| bytes.get(at).is_some_and(|first| is_own(*first));
     match u16::from_be_bytes([head[12], head[13]]) {
         ETHERTYPE_ARP => true,
         dmsc_wire::ETHERTYPE => own_at(BEHIND_ETHERNET),
@@ -87,17 +140,17 @@ mod tests {
 
     #[test]
     fn only_hellos_probes_and_address_resolution_stay() {
-        let new = addresses(THERE, HERE);
-        assert!(!run(&mut udp(0x15, 35029), 35029, &new), "a hello");
-        assert!(!run(&mut udp(0x16, 35029), 35029, &new), "a probe");
-        assert!(run(&mut udp(0x10, 35029), 35029, &new), "a request");
-        assert!(run(&mut udp(0x15, 53), 35029, &new), "another port");
+        let new = Addresses::new(THERE, HERE);
+        assert!(!run(&mut udp(0x15, 35029), 35029, new), "a hello");
+        assert!(!run(&mut udp(0x16, 35029), 35029, new), "a probe");
+        assert!(run(&mut udp(0x10, 35029), 35029, new), "a request");
+        assert!(run(&mut udp(0x15, 53), 35029, new), "another port");
         let mut arp = vec![0xff; 42];
         arp[12..14].copy_from_slice(&ETHERTYPE_ARP.to_be_bytes());
-        assert!(!run(&mut PlainFrame::new(&arp), 35029, &new));
-        assert!(!run(&mut PlainFrame::new(&[0; 13]), 35029, &new));
+        assert!(!run(&mut PlainFrame::new(&arp), 35029, new));
+        assert!(!run(&mut PlainFrame::new(&[0; 13]), 35029, new));
         let mut any = PlainFrame::new(&[7; 64]);
-        assert!(run(&mut any, 35029, &new));
+        assert!(run(&mut any, 35029, new));
         assert_eq!(any.bytes()[..6], THERE.0);
         assert_eq!(any.bytes()[6..12], HERE.0);
         assert_eq!(any.bytes()[12..], [7; 52]);

@@ -9,6 +9,7 @@ use crate::counters::EventKind;
 use crate::meter::Station;
 use crate::packet::Context;
 use crate::port::Cross;
+use crate::stage::cross::Addresses;
 use crate::stage::{Env, cross, express};
 
 impl Floor {
@@ -73,13 +74,8 @@ impl Floor {
         let Some(out) = env.chooser.ports.get(usize::from(to.port)) else {
             return;
         };
-        let mut kept = 0;
-        let addresses = cross::addresses(to.destination, out.mac);
-        for mbuf in self.received.iter_mut() {
-            if !cross::run(mbuf, env.udp_port, &addresses) {
-                kept += 1;
-            }
-        }
+        let addresses = Addresses::new(to.destination, out.mac);
+        let kept = cross::run_all(self.received.as_mut_slice(), env.udp_port, addresses);
         env.counters.meter.mark(Station::Cross);
         if kept == 0 {
             let bytes = self.received_bytes;
