@@ -101,9 +101,9 @@ impl Hasher {
         &self,
         sums: &[Sum; BLOCKS],
         window: &Window<BLOCKS>,
-        len: u8,
+        len: u16,
     ) -> u32 {
-        // Names that are not canonical may end anywhere; their hashes mean nothing.
+        // Of no bytes, or of more than the window has, the hash means nothing.
         let last = usize::from(len).wrapping_sub(1) % (BLOCKS * BLOCK);
         self.last(sums[last / BLOCK], &window[last / BLOCK], last % BLOCK + 1)
     }
@@ -291,7 +291,7 @@ mod tests {
         window.as_flattened_mut()[..short].copy_from_slice(&name[..short]);
         let sums = hasher.window(hasher.start(domain), &window);
         for &(_, hash, len) in found.iter().filter(|prefix| usize::from(prefix.2) <= short) {
-            assert_eq!(hasher.prefix(&sums, &window, len), hash);
+            assert_eq!(hasher.prefix(&sums, &window, len.into()), hash);
         }
     }
 

@@ -20,7 +20,8 @@ pub const MAX_BURST: usize = 32;
 /// A part of a burst of lookups, for who measures where the time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Hashes of prefixes are reckoned. Very long names have their filters read in the same pass.
+    /// Hashes of prefixes are reckoned, and where names end that are looked for as they are. Very long names have their filters read in the
+    /// same pass.
     Hash,
     /// Everything else: filters, buckets, records.
     Find,
@@ -60,7 +61,7 @@ struct Burst<'a> {
 struct Known {
     /// The last domain, its depths and the start of its hashes.
     domain: Option<(Domain, u16, Sum)>,
-    /// Most names of it are in the table as they are.
+    /// Most names of the last group are in the table as they are; a burst begins as if.
     are_whole: bool,
 }
 
@@ -75,18 +76,19 @@ impl Known {
     }
 }
 
-/// Where a prefix of a key ends, in one word: its bytes, its components, and which key of the burst it is of.
+/// Where a prefix of a key ends, in one word: its bytes, its components, and which key of the burst it is of. Steps go on behind the end of a
+/// name, over bytes that its sender chose: there is room for the bytes of all of them, so that what is behind the end stays there.
 #[derive(Clone, Copy, Default)]
 struct End(u32);
 
 impl End {
     /// To be added for one component more.
-    const COMPONENT: u32 = 1 << 8;
+    const COMPONENT: u32 = 1 << 16;
 
     /// Before the first component of a key.
     #[inline(always)]
     fn of(key: usize) -> Self {
-        Self((key as u32) << 16)
+        Self((key as u32) << 24)
     }
 
     /// Over the next component of the name in `window`.
@@ -102,21 +104,25 @@ impl End {
         Self(u32::from(components) * Self::COMPONENT + u32::from(len))
     }
 
+    /// At most 255 where there is a prefix.
     #[inline(always)]
-    fn len(self) -> u8 {
-        self.0 as u8
+    fn len(self) -> u16 {
+        self.0 as u16
     }
 
     #[inline(always)]
     fn components(self) -> u8 {
-        (self.0 >> 8) as u8
+        (self.0 >> 16) as u8
     }
 
     #[inline(always)]
     fn key(self) -> usize {
-        (self.0 >> 16) as usize
+        (self.0 >> 24) as usize
     }
 }
+
+// The longest way: as many steps as there are components, each over the longest of them.
+const _: () = assert!(MAX_COMPONENTS * (1 + u8::MAX as usize) <= u16::MAX as usize);
 
 /// The names of a group of keys.
 type Windows<'a, const BLOCKS: usize> = [&'a Window<BLOCKS>; GROUP];
@@ -126,7 +132,7 @@ struct Short<'a, const BLOCKS: usize> {
     hasher: Hasher,
     windows: &'a Windows<'a, BLOCKS>,
     /// Bytes of the names.
-    lens: [u8; GROUP],
+    lens: [u16; GROUP],
     /// Numbers of components that prefixes of their domains have.
     presents: [u16; GROUP],
     /// What has come of the names before each block.
@@ -157,7 +163,7 @@ impl NameTable {
 
     /// The longest matches of up to [`MAX_BURST`] names.
     ///
-    /// A name waits for memory three times: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
+    /// A name waits for memory three times, and those that are not there as they are once more: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
     /// the longest prefix that its filter lets through, and for the record there. So groups of names go through three stages one behind
     /// the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
     /// absent prefix through, or an equal hash, is rare: that name begins again.
@@ -292,7 +298,7 @@ impl NameTable {
         };
         for (number, key) in keys.iter().enumerate().take(GROUP) {
             let (present, start) = self.domain(&hasher, key.domain, known);
-            group.lens[number] = key.name.as_bytes().len() as u8;
+            group.lens[number] = key.name.as_bytes().len() as u16;
             group.presents[number] = present;
             group.sums[number] = hasher.window(start, windows[number]);
         }
@@ -396,6 +402,7 @@ impl NameTable {
             while left != 0 {
                 let is_there = end.len() < len;
                 end.step(window);
+                // Written in any case, counted if it is there.
                 if left & 1 == 1 {
                     ends[count as usize % MOST_PROBES] = end;
                     count += u32::from(is_there);

@@ -47,7 +47,7 @@ pub struct Tuning {
     cross: AtomicU64,
 }
 
-/// Where a cross-connected port leads: everything but hellos and address resolution leaves by another port unread.
+/// Where a cross-connected port leads: everything but hellos, probes and address resolution leaves by another port unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cross {
     /// Number of the port that frames leave by.

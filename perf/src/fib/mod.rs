@@ -71,6 +71,13 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
             prefixes
         }
     };
+    // What may be missing is asked for before anybody waits for tables.
+    let eal = match args.peers.contains(&Peer::RteHash) {
+        true => Some(columns::eal_for(prefixes.len())?),
+        false => None,
+    };
+    // DPDK puts the thread that starts it on a core of its choice.
+    pin();
     progress.step("draws");
     let draws = draw::draw(&prefixes, args.traffic, args.extra, args.draws, args.seed);
     progress.step("the name table");
@@ -83,10 +90,6 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
         .peers
         .contains(&Peer::TwoStage)
         .then(|| timed(|| TwoStage::new(&prefixes)));
-    let eal = match args.peers.contains(&Peer::RteHash) {
-        true => Some(columns::eal_for(prefixes.len())?),
-        false => None,
-    };
     let ours = Ours::new("ours", &fib, &draws.names);
     let mut all = vec![Filled::new(ours, record.result.build_s)];
     if let Some(eal) = &eal {

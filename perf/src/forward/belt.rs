@@ -46,7 +46,7 @@ pub struct Belt {
     pub draining: AtomicBool,
     /// Taken out so far.
     pub drained: AtomicU64,
-    /// Rounds of workers so far that began while frames were taken out and in which nothing came in.
+    /// Looks so far, one a port and round, in which a worker found nothing more to take out.
     pub empty: AtomicU64,
     /// UDP port of DMSC packets.
     udp_port: u16,

@@ -100,6 +100,7 @@ impl Control<'_> {
                 break;
             }
             if Instant::now() > end {
+                self.belt.draining.store(false, Relaxed);
                 bail!("frames do not stop coming out of the loop");
             }
             before = now;

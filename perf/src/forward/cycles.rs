@@ -16,7 +16,7 @@ use super::baseline::{Baseline, taken_with};
 use super::child::RouterArgs;
 use super::router::{Router, words};
 use super::{Carrier, Folder, Mode, Pmd, Size, Traffic, WARM_MS, other_core};
-use crate::record::{Progress, Record, spread};
+use crate::record::{Progress, Record, Spread, spread};
 
 /// Frames that are counted.
 const FRAMES: u64 = 200_000;
@@ -55,7 +55,7 @@ pub struct CyclesArgs {
     #[arg(long, default_value_t = 1, requires = "measured")]
     core: usize,
     /// Times that each mode's cycles are counted for a second; medians are shown
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..), requires = "measured")]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000), requires = "measured")]
     rounds: u64,
     /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
@@ -84,10 +84,10 @@ struct Outcome {
     instructions: BTreeMap<String, f64>,
     /// Those of the baseline.
     baseline: BTreeMap<String, f64>,
-    /// Cycles per packet by mode and station, medians.
-    cycles: BTreeMap<String, BTreeMap<&'static str, f64>>,
-    /// Nanoseconds per packet of the build that measures, by mode, medians.
-    ns: BTreeMap<String, f64>,
+    /// Cycles per packet by mode and station.
+    cycles: BTreeMap<String, BTreeMap<&'static str, Spread>>,
+    /// Nanoseconds per packet of the build that measures, by mode.
+    ns: BTreeMap<String, Spread>,
     /// Nothing is more than 3 % above the baseline.
     within: Option<bool>,
 }
@@ -100,21 +100,24 @@ pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
     let baseline = args.gate.as_deref().map(Baseline::read).transpose()?;
     let mut record = Record::<Round, Outcome>::new("cycles");
     wait::catch_signals()?;
-    if args.stations {
-        stations(args, &std::env::current_exe()?, &mut record)?;
-    } else {
-        instructions(&mut record)?;
+    if let Some(program) = args
+        .stations_build
+        .as_deref()
+        .filter(|file| !file.is_file())
+    {
+        bail!(
+            "--stations-build {}: there is no such file; `make perf-stations` makes target/release/dmsc-perf-stations",
+            program.display()
+        );
     }
-    if let Some(program) = &args.stations_build {
-        stations(args, program, &mut record)?;
-    }
-    record.complete = true;
+    let result = measure(args, &mut record);
+    record.complete = result.is_ok();
     let found = record.result.instructions.clone();
     let taken_with = taken_with(&record.machine);
     let is_within = baseline.as_ref().map(|b| b.judge(&found, &taken_with));
     record.result.within = is_within;
     record.result.baseline = baseline.map_or_else(BTreeMap::new, |b| b.instructions);
-    if let Some(path) = &args.baseline {
+    if let Some(path) = args.baseline.as_ref().filter(|_| record.complete) {
         let baseline = Baseline {
             instructions: found,
             taken_with,
@@ -122,7 +125,19 @@ pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
         baseline.write(path)?;
     }
     record.leave(args.json.as_deref(), table)?;
+    result?;
     Ok(ExitCode::from(u8::from(is_within == Some(false))))
+}
+
+fn measure(args: &CyclesArgs, record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
+    if args.stations {
+        return stations(args, &std::env::current_exe()?, record);
+    }
+    instructions(record)?;
+    match &args.stations_build {
+        Some(program) => stations(args, program, record),
+        None => Ok(()),
+    }
 }
 
 fn router(dir: PathBuf, pmd: Pmd, prefixes: usize, core: usize) -> RouterArgs {
@@ -245,19 +260,18 @@ fn stations(
     }
     for mode in MODES {
         let rounds = record.rounds.iter().filter(|round| round.mode == mode);
-        let median_of = |what: &dyn Fn(&Round) -> Option<f64>| {
+        let all_of = |what: &dyn Fn(&Round) -> Option<f64>| {
             let all: Vec<f64> = rounds.clone().filter_map(what).collect();
-            spread(&all).map_or(0.0, |all| all.median)
+            spread(&all)
         };
-        let by_station = Station::ALL.map(|station| {
+        let by_station = Station::ALL.iter().filter_map(|station| {
             let name = station.name();
-            (name, median_of(&|round| round.cycles.get(name).copied()))
+            Some((name, all_of(&|round| round.cycles.get(name).copied())?))
         });
-        let ns = median_of(&|round| round.ns);
-        let of = mode.to_string();
-        let result = &mut record.result;
-        result.cycles.insert(of.clone(), by_station.into());
-        result.ns.insert(of, ns);
+        let (cycles, ns) = (by_station.collect(), all_of(&|round| round.ns));
+        let (of, result) = (mode.to_string(), &mut record.result);
+        result.cycles.insert(of.clone(), cycles);
+        result.ns.extend(ns.map(|ns| (of, ns)));
     }
     Ok(())
 }
@@ -271,7 +285,7 @@ fn table(record: &Record<Round, Outcome>) -> Table {
         head.extend(["instructions per packet", "baseline", ""]);
     }
     if measured {
-        head.push("cycles per packet:");
+        head.push("cycles per packet");
         head.extend(Station::ALL.map(Station::name));
         head.push("ns");
     }
@@ -288,9 +302,15 @@ fn table(record: &Record<Round, Outcome>) -> Table {
             }));
         }
         if let Some(cycles) = result.cycles.get(&mode) {
-            row.push(format!("{:.1}", cycles.values().sum::<f64>()));
-            row.extend(Station::ALL.map(|station| format!("{:.1}", cycles[station.name()])));
-            row.push(format!("{:.1}", result.ns.get(&mode).unwrap_or(&0.0)));
+            let show = |figure: Option<&Spread>| {
+                figure.map_or(String::new(), |f| format!("{:.1}", f.median))
+            };
+            row.push(format!(
+                "{:.1}",
+                cycles.values().map(|of| of.median).sum::<f64>()
+            ));
+            row.extend(Station::ALL.map(|station| show(cycles.get(station.name()))));
+            row.push(show(result.ns.get(&mode)));
         }
         table.add_row(row);
     }

@@ -56,7 +56,7 @@ pub fn understand(file: &str, whole: Value) -> anyhow::Result<Measurement> {
         Some(_) => {}
     }
     let command = whole["command"].as_str().unwrap_or_default().to_owned();
-    // Records of `http` have no name.
+    // Older records of `http` have no name.
     let name = match whole["name"].as_str() {
         Some(name) => name.to_owned(),
         None => command.split(' ').nth(1).unwrap_or("?").to_owned(),

@@ -1,16 +1,18 @@
 //! A cross-connected port: frames leave by another port with new MAC addresses, and nothing else of them is read or changed.
 //!
-//! Hellos, probes between neighbours and address resolution stay this router's, so that its neighbours see it as always. Only measurements connect ports so: it is
+//! Hellos, probes and address resolution stay this router's, so that its neighbours see it as always. Only measurements connect ports so: it is
 //! what a router can cost at least, and what DPDK's testpmd does in its mode `mac`.
+
+use dmsc_wire::Kind;
 
 use crate::frame::Frame;
 use crate::mac::MacAddress;
 use crate::net::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// First byte of a hello: version 1, type 5.
-const HELLO: u8 = dmsc_wire::VERSION << 4 | 5;
-/// First byte of a probe: type 6. Two ports that are one link would pass it to and fro for ever.
-const PROBE: u8 = dmsc_wire::VERSION << 4 | 6;
+const HELLO: u8 = dmsc_wire::VERSION << 4 | Kind::Hello.code();
+/// First byte of a probe: type 6. Two ports that are one link would pass those of the link to and fro for ever.
+const PROBE: u8 = dmsc_wire::VERSION << 4 | Kind::Probe.code();
 /// Where the DMSC header of an untagged frame is, by carrier.
 const BEHIND_ETHERNET: usize = 14;
 const BEHIND_UDP4: usize = 42;
@@ -59,19 +61,23 @@ pub fn run_all<F: Frame>(frames: &mut [F], udp_port: u16, addresses: Addresses) 
 #[inline(always)]
 pub fn run<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -> bool {
     // One look is enough for most.
-    if let Some(front) = frame.bytes_mut().first_chunk_mut::<{ BEHIND_UDP4 + 1 }>()
-        && [front[12], front[13]] == ETHERTYPE_IPV4.to_be_bytes()
-        && !is_own(front[BEHIND_UDP4])
-        && let Some(place) = front.first_chunk_mut()
-    {
-        addresses.put(place);
-        return true;
+    if let Some(front) = frame.bytes_mut().first_chunk_mut::<{ BEHIND_UDP4 + 1 }>() {
+        let first = match u16::from_be_bytes([front[12], front[13]]) {
+            ETHERTYPE_IPV4 => front[BEHIND_UDP4],
+            dmsc_wire::ETHERTYPE => front[BEHIND_ETHERNET],
+            _ => HELLO,
+        };
+        if !is_own(first)
+            && let Some(place) = front.first_chunk_mut()
+        {
+            addresses.put(place);
+            return true;
+        }
     }
     run_otherwise(frame, udp_port, addresses)
 }
 
 /// Another carrier, a shorter frame, or perhaps one of this router.
-#[cold]
 #[inline(never)]
 fn run_otherwise<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -> bool {
     if is_kept(frame, udp_port) {
@@ -84,7 +90,7 @@ fn run_otherwise<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -
     true
 }
 
-/// Whether a packet that begins with this byte is between neighbours.
+/// Whether a packet that begins with this byte is a hello or a probe.
 #[inline(always)]
 fn is_own(first: u8) -> bool {
     matches!(first, HELLO | PROBE)
