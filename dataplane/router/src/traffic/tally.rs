@@ -22,6 +22,8 @@ const NAMES: usize = SLOTS * 48;
 const SAMPLES: usize = 16_384;
 /// Names of which it is known for which prefix they are counted, though their packets need no look-up.
 const KNOWN: usize = 4_096;
+/// With so many slots in use, a target whose places are taken shows that there is no room.
+const NEARLY_ALL: usize = SLOTS / 16 * 15;
 /// In the place of a slot: counted as other.
 const NOWHERE: u16 = u16::MAX;
 
@@ -147,6 +149,10 @@ struct Place {
 #[derive(Debug)]
 pub struct Tally {
     sets: Box<[Set]>,
+    /// By first set: bits of the targets that have a slot, there or further on. Most that have none are told by these alone.
+    filters: Box<[Cell<u64>]>,
+    /// There is no room for further targets in this span.
+    is_full: Cell<bool>,
     known: Box<[Place]>,
     /// Of what is known.
     key: DefaultHashBuilder,
@@ -173,6 +179,8 @@ impl Default for Tally {
     fn default() -> Tally {
         Tally {
             sets: vec![Set::default(); SETS].into(),
+            filters: vec![Cell::default(); SETS].into(),
+            is_full: Cell::default(),
             known: vec![Place::default(); KNOWN].into(),
             key: DefaultHashBuilder::default(),
             rows: RefCell::new(Rows {
@@ -192,13 +200,27 @@ fn spread(key: u64) -> u64 {
     key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// The set in which most targets are, of the first 2,048.
-#[inline(always)]
-fn first(to: Target) -> usize {
-    let key = to.key();
-    // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits. The next hop is laid over bits of the record,
-    // so that the ways to one member do not fill one set.
-    (spread(key ^ key >> 29 ^ u64::from(to.next_hop.0) << 48) >> 53) as usize
+/// Where a target is, most of the time.
+#[derive(Clone, Copy)]
+struct First {
+    /// Number of the set.
+    set: usize,
+    /// In the filter of that set.
+    bit: u64,
+}
+
+impl First {
+    #[inline(always)]
+    fn of(to: Target) -> First {
+        let key = to.key();
+        // The gateway is in the lower half, the record in the upper: folded, so that both reach the upper bits. The next hop is laid over bits of the record,
+        // so that the ways to one member do not fill one set.
+        let mixed = spread(key ^ key >> 29 ^ u64::from(to.next_hop.0) << 48);
+        First {
+            set: (mixed >> 53) as usize % SETS,
+            bit: 1 << (mixed >> 47 & 63),
+        }
+    }
 }
 
 /// Where others begin.
@@ -217,10 +239,15 @@ impl Tally {
         is_request: bool,
         label: impl FnOnce() -> Option<Label<'a>>,
     ) {
-        for slot in &self.sets[first(to) % SETS].0 {
-            if slot.is_of(to) {
-                return slot.add(bytes, is_request);
+        let first = First::of(to);
+        if self.filters[first.set].get() & first.bit != 0 {
+            for slot in &self.sets[first.set].0 {
+                if slot.is_of(to) {
+                    return slot.add(bytes, is_request);
+                }
             }
+        } else if self.is_full.get() {
+            return self.other.add(bytes, is_request);
         }
         self.count_first(to, bytes, is_request, label);
     }
@@ -247,7 +274,7 @@ impl Tally {
     /// The slot of a target, taken into use if it is not; [`NOWHERE`] without room.
     fn slot<'a>(&self, to: Target, label: impl FnOnce() -> Option<Label<'a>>) -> u16 {
         // Nothing is freed within a span, so no target is elsewhere while its first set has room.
-        let set = first(to) % SETS;
+        let set = First::of(to).set;
         let mut near = self.sets[set].0.iter().enumerate();
         match near.find(|(_, slot)| slot.is_of(to) || slot.is_free()) {
             Some((way, slot)) if slot.is_of(to) => (set * WAYS + way) as u16,
@@ -270,7 +297,11 @@ impl Tally {
         let free = all().find(|slot| self.at(*slot).is_free());
         match free {
             Some(slot) => self.open(slot, to, label),
-            None => NOWHERE,
+            None => {
+                let used = self.rows.try_borrow().map_or(0, |rows| rows.used.len());
+                self.is_full.set(self.is_full.get() || used >= NEARLY_ALL);
+                NOWHERE
+            }
         }
     }
 
@@ -285,6 +316,7 @@ impl Tally {
         let name = label.prefix.as_bytes();
         let start = rows.names.len();
         if rows.used.len() == SLOTS || start + name.len() > NAMES {
+            self.is_full.set(true);
             return NOWHERE;
         }
         rows.names.extend_from_slice(name);
@@ -300,6 +332,9 @@ impl Tally {
             // A name has at most 255 bytes.
             length: name.len() as u8,
         });
+        let first = First::of(to);
+        let filter = &self.filters[first.set];
+        filter.set(filter.get() | first.bit);
         let taken = self.at(slot);
         taken.key.set(to.key());
         taken.next_hop.set(to.next_hop);
@@ -398,6 +433,8 @@ impl Tally {
         }
         rows.names.clear();
         rows.samples.clear();
+        self.filters.iter().for_each(|filter| filter.set(0));
+        self.is_full.set(false);
         for place in &self.known {
             place.hash.set(0);
         }

@@ -172,17 +172,28 @@ fn what_finds_no_room_is_counted_as_other() {
     let (prefix, mut seed) = (name("/a/prefix/of/usual/length"), 7);
     for round in 0..3 {
         let all = 3 * SLOTS as u64;
+        // Until the table is full nobody is turned away.
+        let mut again = [target(0, 1, 0); SLOTS / 2];
         for record in 0..all as u32 {
             let (gateway, hop) = (bits(&mut seed) as u32 % 3, bits(&mut seed) as u16 % 3);
             let to = target(record.wrapping_mul(5), 1 + gateway, hop);
             let of = || Some(label(&prefix));
             tally.count(to, 10, true, of);
+            if let Some(place) = again.get_mut(record as usize) {
+                *place = to;
+            }
         }
         let found: u64 = tally.sums().iter().map(|one| one.sum.packets).sum();
         let other = tally.other();
         assert_eq!(found + other.packets, all, "round {round}");
         assert_eq!(other.bytes, 10 * other.packets);
         assert!(found * 10 > SLOTS as u64 * 9, "{found} of {SLOTS}");
+        // Who has a slot keeps it, wherever it is.
+        for one in again {
+            tally.count(one, 10, true, || None);
+        }
+        let more: u64 = tally.sums().iter().map(|one| one.sum.packets).sum();
+        assert_eq!((more - found, tally.other()), (again.len() as u64, other));
         tally.clear();
         assert!(tally.sums().is_empty() && tally.other() == Sum::default());
     }
