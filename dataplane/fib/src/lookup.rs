@@ -61,7 +61,7 @@ struct Burst<'a> {
 struct Known {
     /// The last domain, its depths and the start of its hashes.
     domain: Option<(Domain, u16, Sum)>,
-    /// Most names of the last group are in the table as they are; a burst begins as if.
+    /// No group of the burst had mostly names that are not in the table as they are.
     are_whole: bool,
 }
 
@@ -163,8 +163,8 @@ impl NameTable {
 
     /// The longest matches of up to [`MAX_BURST`] names.
     ///
-    /// A name waits for memory three times, and those that are not there as they are once more: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
-    /// the longest prefix that its filter lets through, and for the record there. So groups of names go through three stages one behind
+    /// A name waits for memory three times: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
+    /// the longest prefix that its filter lets through, and for the record there. Names that are not there as they are wait for filters twice. So groups of names go through three stages one behind
     /// the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
     /// absent prefix through, or an equal hash, is rare: that name begins again.
     ///

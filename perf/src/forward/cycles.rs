@@ -114,7 +114,8 @@ pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
     record.complete = result.is_ok();
     let found = record.result.instructions.clone();
     let taken_with = taken_with(&record.machine);
-    let is_within = baseline.as_ref().map(|b| b.judge(&found, &taken_with));
+    let counted = baseline.as_ref().filter(|_| found.len() == MODES.len());
+    let is_within = counted.map(|b| b.judge(&found, &taken_with));
     record.result.within = is_within;
     record.result.baseline = baseline.map_or_else(BTreeMap::new, |b| b.instructions);
     if let Some(path) = args.baseline.as_ref().filter(|_| record.complete) {
@@ -124,8 +125,9 @@ pub fn run(args: &CyclesArgs) -> anyhow::Result<ExitCode> {
         };
         baseline.write(path)?;
     }
-    record.leave(args.json.as_deref(), table)?;
+    let left = record.leave(args.json.as_deref(), table);
     result?;
+    left?;
     Ok(ExitCode::from(u8::from(is_within == Some(false))))
 }
 
@@ -293,11 +295,11 @@ fn table(record: &Record<Round, Outcome>) -> Table {
     for mode in MODES.map(|mode| mode.to_string()) {
         let mut row = vec![mode.clone()];
         if counted {
-            let found = result.instructions.get(&mode).copied().unwrap_or(0.0);
-            let baseline = result.baseline.get(&mode);
-            row.push(format!("{found:.1}"));
-            row.push(baseline.map_or(String::new(), |n| format!("{n:.1}")));
-            row.push(baseline.map_or(String::new(), |n| {
+            let found = result.instructions.get(&mode).copied();
+            let baseline = result.baseline.get(&mode).copied();
+            let show = |figure: Option<f64>| figure.map_or(String::new(), |n| format!("{n:.1}"));
+            row.extend([show(found), show(baseline)]);
+            row.push(found.zip(baseline).map_or(String::new(), |(found, n)| {
                 format!("{:+.2} %", (found / n - 1.0) * 100.0)
             }));
         }

@@ -65,7 +65,7 @@ pub fn run<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -> bool
         let first = match u16::from_be_bytes([front[12], front[13]]) {
             ETHERTYPE_IPV4 => front[BEHIND_UDP4],
             dmsc_wire::ETHERTYPE => front[BEHIND_ETHERNET],
-            _ => HELLO,
+            _ => HELLO, // one look does not tell
         };
         if !is_own(first)
             && let Some(place) = front.first_chunk_mut()

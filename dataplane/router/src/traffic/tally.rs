@@ -151,7 +151,7 @@ pub struct Tally {
     sets: Box<[Set]>,
     /// By first set: bits of the targets that have a slot, there or further on. Most that have none are told by these alone.
     filters: Box<[Cell<u64>]>,
-    /// There is no room for further targets in this span.
+    /// No room is looked for any more in this span: nearly all slots are in use, or the names are full.
     is_full: Cell<bool>,
     known: Box<[Place]>,
     /// Of what is known.
@@ -240,7 +240,7 @@ impl Tally {
         label: impl FnOnce() -> Option<Label<'a>>,
     ) {
         let first = First::of(to);
-        if self.filters[first.set].get() & first.bit != 0 {
+        if self.has(first) {
             for slot in &self.sets[first.set].0 {
                 if slot.is_of(to) {
                     return slot.add(bytes, is_request);
@@ -250,6 +250,12 @@ impl Tally {
             return self.other.add(bytes, is_request);
         }
         self.count_first(to, bytes, is_request, label);
+    }
+
+    /// A target that is there first may have a slot.
+    #[inline(always)]
+    fn has(&self, first: First) -> bool {
+        self.filters[first.set].get() & first.bit != 0
     }
 
     #[cold]
@@ -360,7 +366,11 @@ impl Tally {
 
     /// A call to `to` was answered after so many cycles.
     pub(super) fn latency(&self, to: Target, label: Label<'_>, cycles: u64) {
-        let slot = self.slot(to, || Some(label));
+        // Who was turned away is so as a whole, calls and their latencies.
+        let slot = match self.is_full.get() && !self.has(First::of(to)) {
+            true => NOWHERE,
+            false => self.slot(to, || Some(label)),
+        };
         let room = self.rows.try_borrow_mut().ok();
         let room = room.filter(|rows| slot != NOWHERE && rows.samples.len() < SAMPLES);
         match room {

@@ -194,6 +194,20 @@ fn what_finds_no_room_is_counted_as_other() {
         }
         let more: u64 = tally.sums().iter().map(|one| one.sum.packets).sum();
         assert_eq!((more - found, tally.other()), (again.len() as u64, other));
+        // Calls and their latencies find room, or neither do.
+        let rows = tally.sums().len();
+        for record in 0..1_000 {
+            let to = target(u32::MAX - record, 9, 1);
+            tally.count(to, 10, true, || Some(label(&prefix)));
+            tally.latency(to, label(&prefix), 1);
+        }
+        let (matched, crowded) = (tally.answers().matched, tally.answers().crowded);
+        assert_eq!(
+            (matched + crowded, tally.other().packets),
+            (1_000, other.packets + crowded)
+        );
+        assert_eq!(tally.sums().len(), rows + matched as usize);
+        assert!(matched < 500, "{matched} found room");
         tally.clear();
         assert!(tally.sums().is_empty() && tally.other() == Sum::default());
     }
