@@ -36,7 +36,8 @@ const GROUP: usize = 16;
 /// Most probes of them.
 const MOST_PROBES: usize = GROUP * MAX_COMPONENTS;
 /// Names of no more components are first looked for as they are: most calls name what was registered, and of these one prefix is hashed and
-/// looked for instead of all. Of longer names all prefixes are looked for at once: otherwise the worst would cost more than twice as much as the best.
+/// looked for instead of all. Of longer names all prefixes are looked for at once: by instructions reckoned, the worst would otherwise cost more than
+/// twice as much as the best of as many components.
 const FEW: u32 = 8;
 
 /// The longest prefix of a key that may be in the table.
@@ -164,8 +165,8 @@ impl NameTable {
     /// The longest matches of up to [`MAX_BURST`] names.
     ///
     /// A name waits for memory three times: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
-    /// the longest prefix that its filter lets through, and for the record there. Names that are not there as they are wait for filters twice. So groups of names go through three stages one behind
-    /// the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
+    /// the longest prefix that its filter lets through, and for the record there. Names that are not there as they are wait for filters twice.
+    /// So groups of names go through three stages one behind the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
     /// absent prefix through, or an equal hash, is rare: that name begins again.
     ///
     /// `mark` is told of every pass when it is over, but of the last one. It is handed on by value, so that one which does nothing is nothing in
