@@ -2,6 +2,7 @@
 
 use dmsc_wire::{Domain, Name, NodeId};
 
+use crate::first_hops::Edition;
 use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
 use crate::hash::HashKey;
@@ -21,6 +22,8 @@ pub struct Fib {
     /// How many prefixes refer to each group.
     pub(crate) references: IdMap<u32>,
     pub(crate) gateways: [IdMap<Gateway>; 2],
+    /// Of `gateways`.
+    pub(crate) edition: Edition,
 }
 
 /// A gateway, for dumps.
@@ -47,6 +50,7 @@ impl Fib {
             groups: IdMap::new(),
             references: IdMap::new(),
             gateways: [IdMap::new(), IdMap::new()],
+            edition: Edition::fresh(),
         }
     }
 

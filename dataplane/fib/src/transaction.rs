@@ -3,6 +3,7 @@
 use dmsc_wire::{Domain, NameBuf, NodeId};
 
 use crate::draft::NameDraft;
+use crate::first_hops::Edition;
 use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
 use crate::idmap::IdMap;
@@ -130,6 +131,7 @@ impl Fib {
             groups: self.groups.clone(),
             references: self.references.clone(),
             gateways: self.gateways.clone(),
+            edition: self.edition,
         };
         for (index, op) in ops.iter().enumerate() {
             if let Err(error) = draft.apply_one(op) {
@@ -142,6 +144,7 @@ impl Fib {
             groups: draft.groups,
             references: draft.references,
             gateways: draft.gateways,
+            edition: draft.edition,
         })
     }
 }
@@ -152,6 +155,7 @@ struct Draft {
     groups: IdMap<Group>,
     references: IdMap<u32>,
     gateways: [IdMap<Gateway>; 2],
+    edition: Edition,
 }
 
 impl Draft {
@@ -195,10 +199,12 @@ impl Draft {
                 if !gateway.has_way() {
                     return Err(OpError::NoNextHop(*node));
                 }
+                self.edition = Edition::fresh();
                 self.gateways[topology.index()].put(node.0, gateway.clone());
                 Ok(())
             }
             Op::DeleteGateway { topology, node } => {
+                self.edition = Edition::fresh();
                 let old = self.gateways[topology.index()].remove(node.0);
                 old.map(drop).ok_or(OpError::UnknownGateway {
                     topology: *topology,

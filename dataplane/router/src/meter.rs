@@ -6,7 +6,9 @@ use dmsc_fib::{Fib, LookupKey, PrefixMatch};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Station {
-    /// Outer and DMSC header read and checked.
+    /// Packets whose gateway is known: headers read and checked, next hop, new headers.
+    Through,
+    /// Outer and DMSC header of others read and checked.
     Parse,
     /// Hashes of the prefixes of names.
     Hash,
@@ -30,7 +32,8 @@ pub enum Station {
 
 impl Station {
     /// All, in the order of their numbers.
-    pub const ALL: [Station; 10] = [
+    pub const ALL: [Station; 11] = [
+        Station::Through,
         Station::Parse,
         Station::Hash,
         Station::Lookup,
@@ -46,6 +49,7 @@ impl Station {
     /// Its word.
     pub fn name(self) -> &'static str {
         match self {
+            Station::Through => "through",
             Station::Parse => "parse",
             Station::Hash => "hash",
             Station::Lookup => "lookup",

@@ -111,6 +111,8 @@ pub struct World {
     pub now: u64,
     /// None to begin with.
     pub class_rules: Vec<crate::class_rule::ClassRule>,
+    /// What the worker remembers of the gateway table.
+    pub first_hops: std::cell::RefCell<dmsc_fib::FirstHops>,
 }
 
 /// What became of a packet.
@@ -215,6 +217,7 @@ impl World {
             now: 1_000,
             class_rules: Vec::new(),
             ports,
+            first_hops: Default::default(),
         };
         world.apply(&[
             adjacency(1, 5),
@@ -307,8 +310,10 @@ impl World {
     /// Gives frames of one port to the express; how many it did, and the ports they leave by.
     pub fn express(&self, port: usize, frames: &mut [PlainFrame]) -> Vec<u8> {
         let mut exits = vec![0; frames.len()];
-        let done = super::express::run(&self.env(), &self.ports[port], frames, &mut exits);
-        exits.truncate(done);
+        let mut hops = self.first_hops.borrow_mut();
+        let (env, port) = (self.env(), &self.ports[port]);
+        let done = super::express::run(&env, port, &mut hops, frames, &mut exits);
+        exits.truncate(done.frames);
         exits
     }
 

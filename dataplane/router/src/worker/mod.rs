@@ -14,6 +14,7 @@ pub use queue::Queue;
 use std::sync::Arc;
 
 use dmsc_dpdk::{Burst, Mbuf, Mempool, tsc};
+use dmsc_fib::FirstHops;
 use dmsc_fib::qsbr::Reader;
 
 use crate::bucket::Bucket;
@@ -54,6 +55,7 @@ pub struct Floor {
     /// Packets that this router made during the round: errors, echo replies.
     pub(crate) made: Batch<Mbuf>,
     received: Burst,
+    first_hops: FirstHops,
     /// Bytes of what came last.
     received_bytes: u64,
     /// Dropped frames, freed in bulk.
@@ -111,6 +113,7 @@ impl Worker {
                 batch: Batch::default(),
                 made: Batch::default(),
                 received: Burst::new(),
+                first_hops: FirstHops::new(),
                 received_bytes: 0,
                 trash: Burst::new(),
                 error_rate: (0..ports)

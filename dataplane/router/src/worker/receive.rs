@@ -101,13 +101,17 @@ impl Floor {
             return;
         }
         let mut exits = [0; Burst::CAPACITY];
-        let done = express::run(env, state, self.received.as_mut_slice(), &mut exits);
-        let count = self.received.len();
+        let frames = self.received.as_mut_slice();
+        let ready = express::run(env, state, &mut self.first_hops, frames, &mut exits);
+        let (done, count) = (ready.frames, self.received.len());
         if done == 0 {
             return;
         }
         if done == count && exits[1..count].iter().all(|exit| *exit == exits[0]) {
-            let bytes = self.received.iter().map(|mbuf| mbuf.len() as u64).sum();
+            let bytes = match ready.are_as_long {
+                true => self.received_bytes,
+                false => self.received.iter().map(|mbuf| mbuf.len() as u64).sum(),
+            };
             return self.send_received(env, usize::from(exits[0]), port, bytes);
         }
         let mut burst = std::mem::take(&mut self.received);

@@ -90,15 +90,11 @@ pub(super) struct Seen {
 /// Looks at the frames of a burst, up to the first one that is not as most are.
 #[inline(never)] // on its own it keeps what it needs in registers
 pub(super) fn run<F: Frame>(
-    env: &Env<'_>,
-    port: &PortState,
+    looker: &mut Looker<'_>,
     frames: &[F],
     looks: &mut [Look; BATCH],
 ) -> Seen {
     let mut seen = Seen::default();
-    let Some(mut looker) = Looker::of(env, port) else {
-        return seen;
-    };
     let mut names = [GlancedNames::default(); BATCH];
     for (index, ((frame, look), names)) in
         frames.iter().zip(&mut *looks).zip(&mut names).enumerate()
@@ -123,7 +119,7 @@ pub(super) fn run<F: Frame>(
 }
 
 /// Looks at the frames of one port.
-struct Looker<'a> {
+pub(super) struct Looker<'a> {
     port: &'a PortState,
     neighbours: &'a [Arc<Adjacency>],
     /// Who sent the last one: most bursts are from one neighbour.
@@ -134,7 +130,7 @@ struct Looker<'a> {
 impl<'a> Looker<'a> {
     /// `None` where no frame of the port is as most are.
     #[inline]
-    fn of(env: &Env<'a>, port: &'a PortState) -> Option<Looker<'a>> {
+    pub fn of(env: &Env<'a>, port: &'a PortState) -> Option<Looker<'a>> {
         let neighbours = env.chooser.tables.adjacencies.on_port(port.number);
         let last = neighbours.first()?;
         (port.config.vlan == 0).then_some(Looker {
@@ -143,6 +139,35 @@ impl<'a> Looker<'a> {
             last,
             node: env.chooser.node,
         })
+    }
+
+    /// The adjacency that the last frame came over.
+    #[inline(always)]
+    pub fn came(&self) -> AdjacencyId {
+        self.last.config.id
+    }
+
+    /// ECN bits of a plain outer header of a frame of `length` bytes, from whichever neighbour; `None` for everything else.
+    #[inline(always)]
+    pub fn look_plain(&mut self, head: &[u8; Plain::LEN], length: usize) -> Option<u8> {
+        let (ttl, mtu) = (self.last.config.minimum_ttl, self.port.config.mtu);
+        let outer = &self.last.outer;
+        outer
+            .look_plain(head, length, ttl, mtu)
+            .or_else(|| self.look_plain_otherwise(head, length))
+    }
+
+    /// From another neighbour than the one before.
+    #[cold]
+    fn look_plain_otherwise(&mut self, head: &[u8; Plain::LEN], length: usize) -> Option<u8> {
+        let mtu = self.port.config.mtu;
+        let (came, ecn) = self.neighbours.iter().find_map(|came| {
+            let ttl = came.config.minimum_ttl;
+            let ecn = came.outer.look_plain(head, length, ttl, mtu)?;
+            Some((came, ecn))
+        })?;
+        self.last = came;
+        Some(ecn)
     }
 
     /// `None` where a frame is not as most are. The names are to be checked yet.

@@ -7,12 +7,13 @@
 
 mod look;
 mod place;
+mod through;
 mod way;
 
 #[cfg(test)]
 mod tests;
 
-use dmsc_fib::{Gateway, PathKind, PrefixMatch};
+use dmsc_fib::{FirstHops, FirstHopsOf, PathKind, PrefixMatch};
 use dmsc_wire::{AttachmentId, NodeId, patch};
 
 use super::Env;
@@ -24,25 +25,69 @@ use crate::outer::Plain;
 use crate::packet::BATCH;
 use crate::port::PortState;
 use crate::traffic::{Label, Target};
-use look::{Look, Seen};
+use look::{Look, Looker, Seen};
 use place::Matches;
 use way::{Way, Ways};
 
-/// Makes the first frames of a burst of a router port ready to leave, in order, up to the first one that needs the stages; returns
-/// how many. `exits` gets the port number for each of them; no other frame is changed.
+/// What of a burst is ready to leave.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ready {
+    /// Its first frames.
+    pub frames: usize,
+    /// All of these are as long as they came.
+    pub are_as_long: bool,
+}
+
+/// Makes the first frames of a burst of a router port ready to leave, in order, up to the first one that needs the stages.
+/// `exits` gets the port number for each of them; no other frame is changed.
 #[inline]
-pub fn run<F: Frame>(env: &Env<'_>, port: &PortState, frames: &mut [F], exits: &mut [u8]) -> usize {
+pub fn run<F: Frame>(
+    env: &Env<'_>,
+    port: &PortState,
+    hops: &mut FirstHops,
+    frames: &mut [F],
+    exits: &mut [u8],
+) -> Ready {
+    let Some(mut looker) = Looker::of(env, port) else {
+        return Ready::default();
+    };
+    let (mut ways, mut hops) = (Ways::new(), hops.of(&env.chooser.tables.fib));
+    let through = through::run(env, &mut looker, &mut ways, &mut hops, frames, exits);
+    env.counters.meter.mark(Station::Through);
+    let (frames, exits) = (&mut frames[through..], &mut exits[through..]);
+    if frames.is_empty() {
+        return Ready {
+            frames: through,
+            are_as_long: true,
+        };
+    }
+    let others = run_others(env, port, &mut looker, &mut ways, &mut hops, frames, exits);
+    Ready {
+        frames: through + others,
+        are_as_long: others == 0,
+    }
+}
+
+/// From the first one on that has no gateway, or leaves in another way than most.
+#[inline(never)]
+fn run_others<'a, F: Frame>(
+    env: &Env<'a>,
+    port: &PortState,
+    looker: &mut Looker<'a>,
+    ways: &mut Ways<'a>,
+    hops: &mut FirstHopsOf<'_>,
+    frames: &mut [F],
+    exits: &mut [u8],
+) -> usize {
     let mut looks = [Look::NONE; BATCH];
     let Seen {
         frames: seen,
         by_name,
-    } = look::run(env, port, frames, &mut looks);
+    } = look::run(looker, frames, &mut looks);
     let looks = &mut looks[..seen];
     env.counters.meter.mark(Station::Parse);
     let matches = by_name.then(|| place::run(env, frames, looks));
-    let mut gateways = [None; BATCH];
-    find_gateways(env, looks, &mut gateways);
-    let done = leave_all(env, frames, looks, &gateways, matches.as_ref(), exits);
+    let done = leave_all(env, frames, looks, ways, hops, matches.as_ref(), exits);
     if let Some(matches) = &matches {
         count(env, frames, &looks[..done.frames], matches);
     }
@@ -68,34 +113,27 @@ struct Done {
     alternates: u64,
 }
 
-/// The gateway table's entries of all packets. A loop of its own: entries lie far apart, and it waits for many of them at once.
-#[inline(never)]
-fn find_gateways<'a>(env: &Env<'a>, looks: &[Look], gateways: &mut [Option<&'a Gateway>; BATCH]) {
-    for (gateway, look) in gateways.iter_mut().zip(looks) {
-        if look.gateway.is_some() {
-            *gateway = env.chooser.gateway(look.gateway, look.topology);
-        }
-    }
-}
-
 /// Finds the way of every packet and makes it ready to leave, up to the first one that needs the stages.
 #[inline(never)]
-fn leave_all<F: Frame>(
-    env: &Env<'_>,
+fn leave_all<'a, F: Frame>(
+    env: &Env<'a>,
     frames: &mut [F],
     looks: &mut [Look],
-    gateways: &[Option<&Gateway>; BATCH],
+    ways: &mut Ways<'a>,
+    hops: &mut FirstHopsOf<'_>,
     matches: Option<&Matches>,
     exits: &mut [u8],
 ) -> Done {
-    let mut ways = Ways::new();
     let mut done = Done::default();
-    for (((look, frame), gateway), exit) in looks.iter_mut().zip(frames).zip(gateways).zip(exits) {
+    for ((look, frame), exit) in looks.iter_mut().zip(frames).zip(exits) {
         // Packets without a gateway before this one, which have all left.
         let place = done.resolved as usize % BATCH;
-        let found = gateway.and_then(|gateway| ways.find(env, gateway, look));
-        let (gateway, (way, path)) = match found {
-            Some(found) => (look.gateway, found),
+        let mut found = None;
+        if look.gateway.is_some() {
+            found = ways.find(env, hops, look);
+        }
+        let (at, path) = match found {
+            Some(found) => found,
             None => {
                 // Rare: the member that the flow belongs to is away.
                 let found = matches.and_then(|matches| matches[place].as_ref());
@@ -104,17 +142,18 @@ fn leave_all<F: Frame>(
                     break;
                 };
                 look.place(member.gateway, member.by_delay);
-                let entry = env.chooser.gateway(member.gateway, look.topology);
-                let Some(found) = entry.and_then(|gateway| ways.find(env, gateway, look)) else {
+                let Some(found) = ways.find(env, hops, look) else {
                     break;
                 };
-                (member.gateway, found)
+                found
             }
         };
-        if !leave(frame, look, look.by_name.then_some(gateway), way) {
+        let Some(way) = ways.get(at) else { break };
+        let resolved = look.by_name.then_some(look.gateway);
+        if !leave(frame, look, resolved, way) {
             break;
         }
-        *exit = way.out.config.port as u8;
+        *exit = way.port;
         done.frames += 1;
         done.resolved += u64::from(look.by_name);
         done.alternates += u64::from(path != PathKind::Primary);

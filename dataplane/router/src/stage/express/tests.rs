@@ -9,7 +9,7 @@ use dmsc_wire::{Domain, Flags, FlowLabel, Kind, PacketBuilder};
 use super::*;
 use crate::frame::PlainFrame;
 use crate::packet::Verdict;
-use crate::stage::testing::{World, name, op};
+use crate::stage::testing::{PEER_MAC, World, name, op};
 use crate::traffic::{Counted, Traffic};
 
 fn from_router(world: &World, port: usize, packet: &[u8]) -> PlainFrame {
@@ -177,27 +177,80 @@ fn what_it_does_the_stages_would_have_done() {
     assert!(has(1) && has(2), "{all:?}");
 }
 
+/// With a second neighbour on the first port, by adjacency 3.
+fn with_a_third() -> World {
+    let mut world = World::new();
+    world.apply(&[op(v1::op::Op::PutAdjacency(v1::Adjacency {
+        id: 3,
+        peer: 7,
+        port: "p0".into(),
+        local_address: "10.0.0.1".into(),
+        remote_address: "10.0.0.3".into(),
+        ..Default::default()
+    }))]);
+    let third = world.programmer.tables().adjacencies.get(AdjacencyId(3));
+    let third = third.expect("there");
+    third.live.state.store(2, Relaxed);
+    third.neighbour.learn(PEER_MAC, 1);
+    world
+}
+
+fn way_to_4(next_hops: &[u32]) -> v1::Op {
+    op(v1::op::Op::PutGateway(v1::Gateway {
+        gateway: 4,
+        metric: 30,
+        next_hops: next_hops.to_vec(),
+        ..Default::default()
+    }))
+}
+
+#[test]
+fn what_is_remembered_of_gateways_is_that_of_these_tables_and_neighbours() {
+    let mut world = with_a_third();
+    let to_4 = |world: &World, from: &str, port: usize| {
+        let (to, by) = (name("/far"), name("/id/2"));
+        let packet = PacketBuilder::new(Kind::Request)
+            .source(by.as_name())
+            .destination(to.as_name())
+            .domain(Domain(1))
+            .destination_gateway(NodeId(4));
+        let own = format!("10.0.{port}.1");
+        world.frame(
+            port,
+            (from, 50_000),
+            &own,
+            &packet.to_vec().expect("packet"),
+        )
+    };
+    // The last byte of the address that a frame goes to.
+    let goes_to = |frame: &PlainFrame| frame.bytes()[33];
+    for next_hop in [1, 3, 1] {
+        world.apply(&[way_to_4(&[next_hop])]);
+        let mut frames = [(); 3].map(|()| to_4(&world, "10.0.1.2", 1));
+        assert_eq!(world.express(1, &mut frames), [0; 3]);
+        let expected = if next_hop == 3 { 3 } else { 2 };
+        assert!(frames.iter().all(|frame| goes_to(frame) == expected));
+    }
+    // From both neighbours of the first port, by the second one: never back to whom it came from.
+    world.apply(&[way_to_4(&[1])]);
+    let mut frames = ["10.0.0.3", "10.0.0.2", "10.0.0.3"].map(|from| to_4(&world, from, 0));
+    let before = frames[1].clone();
+    assert_eq!(
+        world.express(0, &mut frames),
+        [0],
+        "then one for the stages"
+    );
+    assert_eq!(goes_to(&frames[0]), 2);
+    assert_eq!(frames[1].bytes(), before.bytes());
+    world.apply(&[way_to_4(&[2])]);
+    let mut frames = ["10.0.0.3", "10.0.0.2", "10.0.0.3"].map(|from| to_4(&world, from, 0));
+    assert_eq!(world.express(0, &mut frames), [1; 3]);
+}
+
 #[test]
 fn in_a_burst_each_call_is_counted_for_the_way_that_it_takes() {
-    let mut world = World::new();
-    world.apply(&[
-        op(v1::op::Op::PutAdjacency(v1::Adjacency {
-            id: 3,
-            peer: 7,
-            port: "p0".into(),
-            local_address: "10.0.0.1".into(),
-            remote_address: "10.0.0.3".into(),
-            ..Default::default()
-        })),
-        op(v1::op::Op::PutGateway(v1::Gateway {
-            gateway: 4,
-            metric: 30,
-            next_hops: vec![1, 3],
-            ..Default::default()
-        })),
-    ]);
-    let third = world.programmer.tables().adjacencies.get(AdjacencyId(3));
-    third.expect("there").live.state.store(2, Relaxed);
+    let mut world = with_a_third();
+    world.apply(&[way_to_4(&[1, 3])]);
     let mut by_stages = Traffic::default();
     let mut seed = 0x9E37_79B9_7F4A_7C15;
     for _ in 0..100 {
