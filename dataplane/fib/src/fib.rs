@@ -7,7 +7,7 @@ use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
 use crate::hash::HashKey;
 use crate::idmap::IdMap;
-use crate::lookup::{Pass, unmarked};
+use crate::lookup::{Habit, Pass, unmarked};
 use crate::names::{LookupKey, NameTable, PrefixEntry, PrefixMatch, PrefixValue};
 use crate::{GroupId, RecordId};
 
@@ -63,14 +63,25 @@ impl Fib {
     /// [`Fib::lookup`] of several keys, [`crate::MAX_BURST`] at a time, with the waits for memory shared.
     /// `out[i]` becomes the match of `keys[i]`; keys without a place in `out` are not looked up.
     pub fn lookup_burst(&self, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
-        self.lookup_burst_with(keys, out, unmarked);
+        self.lookup_burst_as(&mut Habit::default(), keys, out);
     }
 
-    /// [`Fib::lookup_burst`] that says when a pass over some of the keys is over: everything since the last call of `mark` was that pass. What
+    /// [`Fib::lookup_burst`] for who looks up burst after burst: names that are like those before are found sooner.
+    pub fn lookup_burst_as(
+        &self,
+        habit: &mut Habit,
+        keys: &[LookupKey<'_>],
+        out: &mut [Option<PrefixMatch>],
+    ) {
+        self.lookup_burst_with(habit, keys, out, unmarked);
+    }
+
+    /// [`Fib::lookup_burst_as`] that says when a pass over some of the keys is over: everything since the last call of `mark` was that pass. What
     /// comes after the last call is [`Pass::Find`], too.
     #[inline]
     pub fn lookup_burst_with(
         &self,
+        habit: &mut Habit,
         keys: &[LookupKey<'_>],
         out: &mut [Option<PrefixMatch>],
         mark: impl Fn(Pass) + Copy,
@@ -79,8 +90,8 @@ impl Fib {
             .chunks(crate::MAX_BURST)
             .zip(out.chunks_mut(crate::MAX_BURST))
         {
-            self.names
-                .lookup_burst(&keys[..keys.len().min(out.len())], out, mark);
+            let keys = &keys[..keys.len().min(out.len())];
+            self.names.lookup_burst(habit, keys, out, mark);
         }
     }
 

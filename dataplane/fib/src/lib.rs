@@ -65,6 +65,6 @@ pub use gateway::{Gateway, MAX_NEXT_HOPS, PathKind, Topology};
 pub use group::{Group, GroupError, GroupPolicy, MAX_MEMBERS, Member, SLOTS, Slot};
 pub use hash::HashKey;
 pub use ids::{AdjacencyId, Generation, GroupId, LocalSetId, RecordId};
-pub use lookup::{MAX_BURST, Pass};
+pub use lookup::{Habit, MAX_BURST, Pass};
 pub use names::{LookupKey, PrefixEntry, PrefixMatch, PrefixValue};
 pub use transaction::{Op, OpError, TransactionError};

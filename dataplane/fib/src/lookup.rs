@@ -33,6 +33,8 @@ pub(crate) fn unmarked(_: Pass) {}
 
 /// Keys of a burst that go through the stages of a lookup together.
 const GROUP: usize = 16;
+/// Groups of a burst.
+const GROUPS: usize = MAX_BURST / GROUP;
 /// Most probes of them.
 const MOST_PROBES: usize = GROUP * MAX_COMPONENTS;
 /// Names of no more components are first looked for as they are: most calls name what was registered, and of these one prefix is hashed and
@@ -50,11 +52,39 @@ struct Candidate {
     end: End,
 }
 
+/// What the last names of who looks up were like: most of them are in the table as they are, until they prove to be others. The answer does
+/// not depend on it, but how soon it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habit {
+    are_whole: bool,
+}
+
+impl Default for Habit {
+    fn default() -> Self {
+        Self { are_whole: true }
+    }
+}
+
+impl Habit {
+    /// Most names are longer than their prefixes in the table, or have none.
+    pub fn of_longer_names() -> Self {
+        Self { are_whole: false }
+    }
+
+    /// Of so many names so many were in the table as they are, by all that was seen of it.
+    #[inline(always)]
+    fn learn(&mut self, whole: usize, all: usize) {
+        self.are_whole = 2 * whole >= all;
+    }
+}
+
 /// A burst of lookups on its way.
 struct Burst<'a> {
     candidates: [Candidate; MAX_BURST],
     /// What each candidate's bucket has first.
     records: [Option<(u32, Record<'a>)>; MAX_BURST],
+    /// Which groups were looked for as they are, filters unasked.
+    unasked: [bool; GROUPS],
     known: Known,
 }
 
@@ -62,20 +92,22 @@ struct Burst<'a> {
 struct Known {
     /// The last domain, its depths and the start of its hashes.
     domain: Option<(Domain, u16, Sum)>,
-    /// No group of the burst had mostly names that are not in the table as they are.
-    are_whole: bool,
+    habit: Habit,
 }
 
 impl Known {
     /// Of the first group.
     #[inline(always)]
-    fn new() -> Self {
+    fn new(habit: Habit) -> Self {
         Self {
             domain: None,
-            are_whole: true,
+            habit,
         }
     }
 }
+
+/// Keys of a group by their numbers.
+type Numbers = ArrayVec<u8, GROUP>;
 
 /// Where a prefix of a key ends, in one word: its bytes, its components, and which key of the burst it is of. Steps go on behind the end of a
 /// name, over bytes that its sender chose: there is room for the bytes of all of them, so that what is behind the end stays there.
@@ -140,16 +172,14 @@ struct Short<'a, const BLOCKS: usize> {
     sums: [[Sum; BLOCKS]; GROUP],
 }
 
-/// Of no bucket.
-static NO_FILTER: AtomicU64 = AtomicU64::new(0);
-
 impl Burst<'_> {
     #[inline(always)]
-    fn new() -> Self {
+    fn new(habit: Habit) -> Self {
         Self {
             candidates: [Candidate::default(); MAX_BURST],
             records: [None; MAX_BURST],
-            known: Known::new(),
+            unasked: [false; GROUPS],
+            known: Known::new(habit),
         }
     }
 }
@@ -158,27 +188,30 @@ impl NameTable {
     /// The longest match of one name.
     pub(crate) fn lookup(&self, key: &LookupKey<'_>) -> Option<PrefixMatch> {
         let mut found = [None];
-        self.lookup_burst(std::slice::from_ref(key), &mut found, unmarked);
+        let habit = &mut Habit::default();
+        self.lookup_burst(habit, std::slice::from_ref(key), &mut found, unmarked);
         found[0]
     }
 
     /// The longest matches of up to [`MAX_BURST`] names.
     ///
-    /// A name waits for memory three times: for the filters of its prefixes, which are asked for while others are hashed, for the bucket of
-    /// the longest prefix that its filter lets through, and for the record there. Names that are not there as they are wait for filters twice.
-    /// So groups of names go through three stages one behind the other: while a group is hashed, the buckets and records that those before it wait for are on their way. A filter that let an
-    /// absent prefix through, or an equal hash, is rare: that name begins again.
+    /// A name that is in the table as it is waits for memory twice: for its bucket and for the record there. Of names that are not, all prefixes are
+    /// looked for: they wait for the filters of these, for the bucket of the longest prefix that its filter lets through, and for the record; if most
+    /// names were so lately, they begin with that. So groups of names go through three stages one behind the other: while a group is hashed, the buckets and records that
+    /// those before it wait for are on their way. A filter that let an absent prefix through, an equal hash, or an entry that has no room in its bucket is rare: that
+    /// name begins again.
     ///
     /// `mark` is told of every pass when it is over, but of the last one. It is handed on by value, so that one which does nothing is nothing in
     /// the code either.
     pub(crate) fn lookup_burst(
         &self,
+        habit: &mut Habit,
         keys: &[LookupKey<'_>],
         out: &mut [Option<PrefixMatch>],
         mark: impl Fn(Pass) + Copy,
     ) {
         let keys = &keys[..keys.len().min(MAX_BURST).min(out.len())];
-        let mut burst = Burst::new();
+        let mut burst = Burst::new(*habit);
         let groups = keys.len().div_ceil(GROUP);
         let range = |group: usize| {
             let start = group * GROUP;
@@ -194,23 +227,29 @@ impl NameTable {
         }
         for step in 0..groups + 2 {
             if step < groups {
-                self.choose(keys, range(step), &mut burst, mark);
+                self.choose(keys, range(step), None, &mut burst, mark);
             }
             if (1..=groups).contains(&step) {
-                self.open(range(step - 1), &mut burst);
+                let others = self.open(range(step - 1), &mut burst);
+                if !others.is_empty() {
+                    self.open_others(keys, range(step - 1), &others, &mut burst, mark);
+                }
             }
             if step >= 2 {
                 self.finish(keys, range(step - 2), &burst, out);
             }
         }
+        *habit = burst.known.habit;
     }
 
-    /// Finds the longest prefixes of some keys that may be there, and asks for their buckets.
+    /// Finds the longest prefixes of some keys that may be there, and asks for their buckets. With `others`: of these of them only, which are not
+    /// there as they are.
     #[inline(always)]
     fn choose(
         &self,
         keys: &[LookupKey<'_>],
         range: Range<usize>,
+        others: Option<&Numbers>,
         burst: &mut Burst<'_>,
         mark: impl Fn(Pass) + Copy,
     ) {
@@ -233,14 +272,16 @@ impl NameTable {
         }
         mark(Pass::Find);
         let known = &mut burst.known;
+        let mut unasked = false;
         if is_short && longest <= WINDOW {
-            self.choose_short(keys, &windows, candidates, known, mark);
+            unasked = self.choose_short(keys, &windows, others, candidates, known, mark);
         } else if longest <= WIDE * BLOCK {
-            self.choose_copies(keys, candidates, known, mark);
+            unasked = self.choose_copies(keys, others, candidates, known, mark);
         } else {
             self.choose_any(keys, candidates, known);
             mark(Pass::Hash);
         }
+        burst.unasked[range.start / GROUP % GROUPS] = unasked;
         for candidate in candidates {
             if candidate.end.len() != 0 {
                 self.bucket(candidate).prefetch();
@@ -279,16 +320,17 @@ impl NameTable {
     }
 
     /// [`NameTable::choose`] for names that fit into their windows, in passes without jumps that depend on a name: most of them the CPU would
-    /// guess wrongly.
+    /// guess wrongly. True if they are chosen as they are, filters unasked.
     #[inline(never)]
     fn choose_short<const BLOCKS: usize>(
         &self,
         keys: &[LookupKey<'_>],
         windows: &Windows<'_, BLOCKS>,
+        others: Option<&Numbers>,
         candidates: &mut [Candidate],
         known: &mut Known,
         mark: impl Fn(Pass) + Copy,
-    ) {
+    ) -> bool {
         let hasher = Hasher::new(self.key);
         let mut group = Short {
             hasher,
@@ -297,35 +339,50 @@ impl NameTable {
             presents: [0; GROUP],
             sums: [[hasher.start(Domain(0)); BLOCKS]; GROUP],
         };
-        for (number, key) in keys.iter().enumerate().take(GROUP) {
+        let mut take = |number: usize, key: &LookupKey<'_>| {
             let (present, start) = self.domain(&hasher, key.domain, known);
             group.lens[number] = key.name.as_bytes().len() as u16;
             group.presents[number] = present;
             group.sums[number] = hasher.window(start, windows[number]);
-        }
-        let mut others: [u8; GROUP] = std::array::from_fn(|number| number as u8);
-        let mut count = keys.len().min(GROUP);
-        if known.are_whole {
-            count = self.choose_whole(&group, candidates, &mut others, mark);
-            known.are_whole = count <= keys.len() / 2;
-        } else {
+        };
+        if let Some(others) = others {
+            for number in others.iter().map(|number| usize::from(*number) % GROUP) {
+                if let Some(key) = keys.get(number) {
+                    take(number, key);
+                }
+            }
             mark(Pass::Hash);
-        }
-        if let Some(others @ [_, ..]) = others.get(..count) {
             self.choose_others(&group, others, candidates, mark);
+            return false;
         }
+        for (number, key) in keys.iter().enumerate().take(GROUP) {
+            take(number, key);
+        }
+        if known.habit.are_whole {
+            let deep = self.choose_whole(&group, candidates);
+            mark(Pass::Hash);
+            if !deep.is_empty() {
+                self.choose_others(&group, &deep, candidates, mark);
+            }
+            return true;
+        }
+        mark(Pass::Hash);
+        let all: Numbers = (0..keys.len().min(GROUP) as u8).collect();
+        self.choose_others(&group, &all, candidates, mark);
+        let chosen = candidates.iter().zip(&group.lens);
+        let whole = chosen.filter(|(candidate, len)| candidate.end.len() == **len);
+        known.habit.learn(whole.count(), keys.len());
+        false
     }
 
-    /// Chooses names that may be in the table as they are, with all of their components, or as many as any prefix of their domain has. The
-    /// numbers of the others come first in `others`; how many there are.
+    /// Chooses names as they are, with all of their components, or as many as any prefix of their domain has. The numbers of those that have too many
+    /// for that.
     #[inline(always)]
     fn choose_whole<const BLOCKS: usize>(
         &self,
         group: &Short<'_, BLOCKS>,
         candidates: &mut [Candidate],
-        others: &mut [u8; GROUP],
-        mark: impl Fn(Pass) + Copy,
-    ) -> usize {
+    ) -> Numbers {
         let lens = group.lens.iter().zip(&group.presents);
         let all = candidates.iter_mut().zip(lens).zip(group.windows);
         for ((candidate, (&len, &present)), window) in all {
@@ -344,27 +401,15 @@ impl NameTable {
             let is_longest = present >> FEW == 0 || end.len() >= len;
             candidate.end = select_unpredictable(is_longest, longest, End::default());
         }
-        // Passes of their own, because one would have more to remember than the CPU has registers.
+        // A pass of its own, because one would have more to remember than the CPU has registers.
         let all = candidates.iter_mut().zip(&group.sums).zip(group.windows);
         for ((candidate, sums), window) in all {
             candidate.hash = group.hasher.prefix(sums, window, candidate.end.len());
-        }
-        mark(Pass::Hash);
-        let mut filters = [&NO_FILTER; GROUP];
-        for (candidate, filter) in candidates.iter_mut().zip(&mut filters) {
             candidate.page = self.index.page(candidate.hash);
-            *filter = self.filter(candidate.page, candidate.hash);
-            raw::prefetch(*filter);
         }
-        let mut count = 0;
-        for (number, (candidate, filter)) in (0..).zip(candidates.iter_mut().zip(filters)) {
-            let may_be = may_have(filter, candidate.hash) & (candidate.end.len() != 0);
-            candidate.end = select_unpredictable(may_be, candidate.end, End::default());
-            // Written in any case, counted if it is one.
-            others[count % GROUP] = number;
-            count += usize::from(!may_be);
-        }
-        count
+        let numbers = (0..).zip(candidates.iter());
+        let deep = numbers.filter(|(_, candidate)| candidate.end.len() == 0);
+        deep.map(|(number, _)| number).take(GROUP).collect()
     }
 
     /// [`NameTable::choose_short`] for names that are longer than a window, or at the end of what may be read: they are copied.
@@ -372,10 +417,11 @@ impl NameTable {
     fn choose_copies(
         &self,
         keys: &[LookupKey<'_>],
+        others: Option<&Numbers>,
         candidates: &mut [Candidate],
         known: &mut Known,
         mark: impl Fn(Pass) + Copy,
-    ) {
+    ) -> bool {
         let mut copies = [[[0; BLOCK]; WIDE]; GROUP];
         for (key, copy) in keys.iter().zip(&mut copies) {
             let name = key.name.as_bytes();
@@ -383,7 +429,7 @@ impl NameTable {
                 room.copy_from_slice(name);
             }
         }
-        self.choose_short(keys, &copies.each_ref(), candidates, known, mark);
+        self.choose_short(keys, &copies.each_ref(), others, candidates, known, mark)
     }
 
     /// Chooses among all prefixes of those names that have these numbers.
@@ -463,22 +509,62 @@ impl NameTable {
         }
     }
 
-    /// Finds records for some keys, and asks for them.
+    /// Finds records for some keys, and asks for them. The numbers of keys that were chosen as they are, and are not there.
     #[inline(never)]
-    fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) {
+    fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) -> Numbers {
+        let mut others = Numbers::new();
+        let unasked = burst.unasked[range.start / GROUP % GROUPS];
         let candidates = burst.candidates.get(range.clone()).unwrap_or_default();
-        let records = burst.records.get_mut(range).unwrap_or_default();
-        for (candidate, record) in candidates.iter().zip(records) {
+        let records = burst.records.get_mut(range.clone()).unwrap_or_default();
+        for (number, (candidate, record)) in (0..).zip(candidates.iter().zip(records)) {
             if candidate.end.len() == 0 {
                 continue;
             }
             let bucket = self.bucket(candidate);
             let mask = bucket.matches(candidate.hash);
             if mask != 0 {
-                let id = bucket.record(mask.trailing_zeros());
-                let its = records::at(&self.units, id);
-                its.prefetch(usize::from(candidate.end.len()));
-                *record = Some((id, its));
+                *record = Some(self.record(bucket, mask, candidate));
+            } else if unasked && !bucket.is_full() {
+                // There are no more than keys of a group.
+                let _ = others.try_push(number);
+            }
+        }
+        if unasked {
+            let all = range.len();
+            burst.known.habit.learn(all - others.len(), all);
+        }
+        others
+    }
+
+    #[inline(always)]
+    fn record(&self, bucket: Bucket<'_>, mask: u32, candidate: &Candidate) -> (u32, Record<'_>) {
+        let id = bucket.record(mask.trailing_zeros());
+        let its = records::at(&self.units, id);
+        its.prefetch(usize::from(candidate.end.len()));
+        (id, its)
+    }
+
+    /// [`NameTable::choose`] and [`NameTable::open`] for names of a group that are not there as they are.
+    #[inline(never)]
+    fn open_others<'a>(
+        &'a self,
+        keys: &[LookupKey<'_>],
+        range: Range<usize>,
+        others: &Numbers,
+        burst: &mut Burst<'a>,
+        mark: impl Fn(Pass) + Copy,
+    ) {
+        for number in others {
+            burst.candidates[(range.start + usize::from(*number)) % MAX_BURST].end = End::default();
+        }
+        self.choose(keys, range.clone(), Some(others), burst, mark);
+        for number in others {
+            let at = (range.start + usize::from(*number)) % MAX_BURST;
+            let candidate = &burst.candidates[at];
+            let bucket = self.bucket(candidate);
+            let mask = bucket.matches(candidate.hash);
+            if mask != 0 && candidate.end.len() != 0 {
+                burst.records[at] = Some(self.record(bucket, mask, candidate));
             }
         }
     }
@@ -539,7 +625,8 @@ impl NameTable {
     /// Hashes and ends of the prefixes of a name that there may be, the shortest first.
     fn probes(&self, key: &LookupKey<'_>) -> ArrayVec<(u32, End), MAX_COMPONENTS> {
         let hasher = Hasher::new(self.key);
-        let (present, start) = self.domain(&hasher, key.domain, &mut Known::new());
+        let known = &mut Known::new(Habit::default());
+        let (present, start) = self.domain(&hasher, key.domain, known);
         let mut probes = ArrayVec::new();
         let name = key.name.as_bytes();
         hasher.prefixes(start, name, present, |components, hash, len| {

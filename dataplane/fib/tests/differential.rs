@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
+use dmsc_fib::{Fib, Habit, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
 use dmsc_wire::{Domain, Name, NameBuf};
 
 type Model = HashMap<(Domain, NameBuf), LocalSetId>;
@@ -98,6 +98,9 @@ fn look(fib: &Fib, model: &Model, random: &mut Random) {
         .collect();
     let mut found = [None; MAX_BURST];
     fib.lookup_burst(&keys, &mut found);
+    let mut others = [None; MAX_BURST];
+    fib.lookup_burst_as(&mut Habit::of_longer_names(), &keys, &mut others);
+    assert_eq!(found, others, "whatever was looked up before");
     for (asked, found) in asked.iter().zip(found) {
         let (domain, name) = key(asked);
         let found = found.and_then(|found| Some((found.value.local?, found.components)));

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use dmsc_fib::{
-    AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, HashKey, LocalSetId, LookupKey,
+    AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, Habit, HashKey, LocalSetId, LookupKey,
     MAX_BURST, Member, Op, OpError, Pass, PrefixMatch, PrefixValue, Topology,
 };
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
@@ -124,6 +124,9 @@ fn check(fib: &Fib, model: &Model, names: &[(Domain, NameBuf)]) -> Result<(), Te
         .collect();
     let mut found = vec![None; keys.len()];
     fib.lookup_burst(&keys, &mut found);
+    let mut others = vec![None; keys.len()];
+    fib.lookup_burst_as(&mut Habit::of_longer_names(), &keys, &mut others);
+    prop_assert_eq!(&found, &others, "whatever was looked up before");
     for (key, found) in keys.iter().zip(found) {
         let expected = model.lookup(key.domain, key.name);
         prop_assert_eq!(
@@ -351,7 +354,7 @@ fn a_burst_of_any_length() {
         fib.lookup_burst(&keys, &mut found); // fewer places than keys
         let (hashed, rest) = (Cell::new(0), Cell::new(0));
         let mut marked = vec![stale; n];
-        fib.lookup_burst_with(&keys, &mut marked, |pass| {
+        fib.lookup_burst_with(&mut Habit::default(), &keys, &mut marked, |pass| {
             let count = match pass {
                 Pass::Hash => &hashed,
                 Pass::Find => &rest,

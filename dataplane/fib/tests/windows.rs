@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dmsc_fib::{Fib, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
+use dmsc_fib::{Fib, Habit, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
 use dmsc_wire::{Domain, Name};
 
 /// Most components of prefixes, by domain.
@@ -137,6 +137,9 @@ fn what_is_behind_a_name_does_not_matter() {
             .collect();
         let mut found = vec![None; keys.len()];
         fib.lookup_burst(&keys, &mut found);
+        let mut others = vec![None; keys.len()];
+        fib.lookup_burst_as(&mut Habit::of_longer_names(), &keys, &mut others);
+        assert_eq!(found, others, "whatever was looked up before");
         for ((domain, len, packet), found) in asked.iter().zip(found) {
             let found = found.and_then(|found| Some((found.value.local?, found.components)));
             let name = &packet[..*len];

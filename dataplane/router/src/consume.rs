@@ -623,6 +623,7 @@ impl Floor {
             },
             counters: &counters,
             traffic,
+            habit: &Default::default(),
             class_rules: &shared.config.class_rules,
             udp_port: shared.config.udp_port,
             now: dmsc_dpdk::tsc(),

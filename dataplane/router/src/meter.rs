@@ -1,6 +1,6 @@
 //! Where a worker's time goes, by station: only in builds with the feature `cycles`. In all others every call is nothing.
 
-use dmsc_fib::{Fib, LookupKey, PrefixMatch};
+use dmsc_fib::{Fib, Habit, LookupKey, PrefixMatch};
 
 /// A part of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,18 +91,24 @@ impl Meter {
         let _ = station;
     }
 
-    /// [`Fib::lookup_burst`], of which hashes are a station and the rest is another one.
+    /// [`Fib::lookup_burst_as`], of which hashes are a station and the rest is another one.
     #[inline(always)]
-    pub fn lookup_burst(&self, fib: &Fib, keys: &[LookupKey<'_>], out: &mut [Option<PrefixMatch>]) {
+    pub fn lookup_burst(
+        &self,
+        fib: &Fib,
+        habit: &mut Habit,
+        keys: &[LookupKey<'_>],
+        out: &mut [Option<PrefixMatch>],
+    ) {
         #[cfg(feature = "cycles")]
-        fib.lookup_burst_with(keys, out, |pass| {
+        fib.lookup_burst_with(habit, keys, out, |pass| {
             self.mark(match pass {
                 dmsc_fib::Pass::Hash => Station::Hash,
                 dmsc_fib::Pass::Find => Station::Lookup,
             });
         });
         #[cfg(not(feature = "cycles"))]
-        fib.lookup_burst(keys, out);
+        fib.lookup_burst_as(habit, keys, out);
         self.mark(Station::Lookup);
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use dmsc_dpdk::tsc;
-use dmsc_fib::{Fib, HashKey, LookupKey, MAX_BURST};
+use dmsc_fib::{Fib, Habit, HashKey, LookupKey, MAX_BURST};
 
 pub use args::FibArgs;
 use args::{Peer, Traffic};
@@ -167,9 +167,10 @@ fn fill(prefixes: &Names, result: &mut Outcome) -> anyhow::Result<Fib> {
 /// The name table must say what the plainest one says, asked as it is when it is measured.
 fn check(fib: &Fib, levels: &Levels, draws: &Draws) -> anyhow::Result<()> {
     let all: Vec<LookupKey<'_>> = draws.names.iter().take(CHECKED).collect();
+    let mut habit = Habit::default();
     for keys in all.chunks(MAX_BURST) {
         let mut burst = [None; MAX_BURST];
-        fib.lookup_burst(keys, &mut burst);
+        fib.lookup_burst_as(&mut habit, keys, &mut burst);
         for (key, found) in keys.iter().zip(burst) {
             let found = found.and_then(|found| Some((found.value.local?.0, found.components)));
             let expected = levels.lookup(key.domain, key.name);

@@ -170,7 +170,7 @@ fn look_up(table: &NameTable, prefixes: &[PrefixEntry]) -> Result<(), Fault> {
             .map(|prefix| LookupKey::new(prefix.domain, prefix.name.as_name()))
             .collect();
         let mut found = [None; MAX_BURST];
-        table.lookup_burst(&keys, &mut found, unmarked);
+        table.lookup_burst(&mut Default::default(), &keys, &mut found, unmarked);
         for (prefix, found) in prefixes.iter().zip(found) {
             let is_it = found.is_some_and(|found| {
                 found.record == prefix.record

@@ -18,6 +18,10 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
+
+use dmsc_fib::Habit;
+
 use crate::choose::Chooser;
 use crate::class_rule::ClassRule;
 use crate::clock::Clock;
@@ -33,6 +37,8 @@ pub struct Env<'a> {
     pub counters: &'a Counters,
     /// What this worker counts of calls.
     pub traffic: &'a Traffic,
+    /// What the last names that this worker looked up were like.
+    pub habit: &'a Cell<Habit>,
     /// Which calls get another class than the pod gave them.
     pub class_rules: &'a [ClassRule],
     /// UDP port of DMSC.

@@ -45,10 +45,9 @@ pub fn run<F: Frame>(env: &Env<'_>, batch: &mut Batch<F>) {
         }
         // Every packet that gets here has a destination name: parse refuses named kinds without one.
         if keys.len() == by_name.len() {
-            env.chooser
-                .tables
-                .fib
-                .lookup_burst(&keys, &mut found[..keys.len()]);
+            let (fib, mut habit) = (&env.chooser.tables.fib, env.habit.get());
+            fib.lookup_burst_as(&mut habit, &keys, &mut found[..keys.len()]);
+            env.habit.set(habit);
         }
     }
     for (&index, found) in by_name.iter().zip(found) {

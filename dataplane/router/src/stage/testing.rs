@@ -113,6 +113,8 @@ pub struct World {
     pub class_rules: Vec<crate::class_rule::ClassRule>,
     /// What the worker remembers of the gateway table.
     pub first_hops: std::cell::RefCell<dmsc_fib::FirstHops>,
+    /// What the last names were like.
+    pub habit: std::cell::Cell<dmsc_fib::Habit>,
 }
 
 /// What became of a packet.
@@ -218,6 +220,7 @@ impl World {
             class_rules: Vec::new(),
             ports,
             first_hops: Default::default(),
+            habit: Default::default(),
         };
         world.apply(&[
             adjacency(1, 5),
@@ -299,6 +302,7 @@ impl World {
             },
             counters: &self.counters,
             traffic: &self.traffic,
+            habit: &self.habit,
             class_rules: &self.class_rules,
             udp_port: dmsc_wire::UDP_PORT,
             now: self.now,

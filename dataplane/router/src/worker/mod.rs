@@ -11,11 +11,12 @@ mod transmit;
 
 pub use queue::Queue;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use dmsc_dpdk::{Burst, Mbuf, Mempool, tsc};
-use dmsc_fib::FirstHops;
 use dmsc_fib::qsbr::Reader;
+use dmsc_fib::{FirstHops, Habit};
 
 use crate::bucket::Bucket;
 use crate::choose::Chooser;
@@ -42,6 +43,7 @@ pub struct Worker {
     pub(crate) floor: Floor,
     /// Beside the floor: stages read where to count while the floor is changed.
     traffic: Traffic,
+    habit: Cell<Habit>,
 }
 
 /// All of a worker but its view of the tables: borrowed apart, because the view lives through a round.
@@ -134,6 +136,7 @@ impl Worker {
                 shared,
             },
             traffic: Traffic::default(),
+            habit: Cell::default(),
         };
         for port in 0..ports {
             worker.floor.note_waiting(port);
@@ -148,8 +151,9 @@ impl Worker {
         let (shared, counters) = (self.floor.shared.clone(), self.floor.counters.clone());
         let mut now = tsc();
         while shared.is_running() {
-            let (tables, traffic) = (self.reader.enter(), &self.traffic);
-            let received = self.floor.round(&shared, &counters, traffic, tables, now);
+            let own = (&self.traffic, &self.habit);
+            let tables = self.reader.enter();
+            let received = self.floor.round(&shared, &counters, own, tables, now);
             self.reader.quiescent();
             let link = &shared.workers[self.floor.id];
             link.tallies.trade(&mut self.traffic.tally);
@@ -169,7 +173,7 @@ impl Floor {
         &mut self,
         shared: &Shared,
         counters: &Counters,
-        traffic: &Traffic,
+        (traffic, habit): (&Traffic, &Cell<Habit>),
         tables: &Tables,
         now: u64,
     ) -> usize {
@@ -182,6 +186,7 @@ impl Floor {
             chooser,
             counters,
             traffic,
+            habit,
             class_rules: &shared.config.class_rules,
             udp_port: shared.config.udp_port,
             now,

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, Op, PrefixMatch, PrefixValue};
+use dmsc_fib::{Fib, Habit, HashKey, LocalSetId, LookupKey, Op, PrefixMatch, PrefixValue};
 
 use super::{BURST, Bytes, Column, Round};
 use crate::fib::names::Names;
@@ -35,6 +35,7 @@ pub struct Ours<'a> {
     fib: &'a Fib,
     keys: Vec<LookupKey<'a>>,
     found: [Option<PrefixMatch>; BURST],
+    habit: Habit,
     round: Round,
 }
 
@@ -46,6 +47,7 @@ impl<'a> Ours<'a> {
             fib,
             keys: names.iter().collect(),
             found: [None; BURST],
+            habit: Habit::default(),
             round: Round::new(names.len()),
         }
     }
@@ -58,7 +60,8 @@ impl Column for Ours<'_> {
 
     fn burst(&mut self) -> usize {
         let keys = &self.keys[self.round.next()];
-        self.fib.lookup_burst(keys, &mut self.found);
+        let habit = &mut self.habit;
+        self.fib.lookup_burst_as(habit, keys, &mut self.found);
         black_box(&self.found).iter().flatten().count()
     }
 

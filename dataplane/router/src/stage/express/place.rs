@@ -33,7 +33,9 @@ pub(super) fn run<F: Frame>(env: &Env<'_>, frames: &[F], looks: &mut [Look]) -> 
         }
     }
     let (fib, meter) = (&env.chooser.tables.fib, &env.counters.meter);
-    meter.lookup_burst(fib, &keys, &mut matches[..keys.len()]);
+    let mut habit = env.habit.get();
+    meter.lookup_burst(fib, &mut habit, &keys, &mut matches[..keys.len()]);
+    env.habit.set(habit);
     // Group by group there is a line of gateways and one with the slot of the flow, far from those of the others.
     let mut groups: [Option<(&Group, Slot)>; BATCH] = [None; BATCH];
     let calls = looks.iter_mut().filter(|look| look.by_name);
