@@ -18,7 +18,7 @@ pub enum Traffic {
     Miss,
     /// Prefixes of the table with another last component
     WrongTail,
-    /// What an attacker would send: three kinds, beside ordinary names of as many components
+    /// What an attacker would send: four kinds, beside ordinary names of as many components
     Hostile,
 }
 
@@ -63,6 +63,9 @@ pub struct FibArgs {
     /// Components that names have behind their prefix (uniform and zipf)
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
     pub extra: u8,
+    /// Components of all names that are looked up (hostile)
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(2..=16))]
+    pub components: u8,
     /// Tables beside ours; only rte-hash is compared with in `ratio`
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PEER,…", default_values_t = [Peer::RteHash, Peer::Levels, Peer::TwoStage])]
     pub peers: Vec<Peer>,

@@ -1,7 +1,8 @@
-//! Names that an attacker would send, and ordinary ones of as many components beside them.
+//! Names that an attacker would send, and ordinary ones of as many components beside them: 16, or fewer if that is asked for.
 //!
-//! * `deep`: 16 components and 255 bytes under a registered prefix of one component;
-//! * `nested`: all but the last of 16 components are the deepest of 15 prefixes that are nested in each other;
+//! * `deep`: as many components and 255 bytes under a registered prefix of one component;
+//! * `nested`: all but the last of its components are the deepest of 15 (or fewer) prefixes that are nested in each other;
+//! * `mixed`: each either `nested` or ordinary, so that nothing can be learned from the one before;
 //! * `climbed`: names that cost most in a table with another hash key, found by hill climbing on
 //!   [`Fib::lookup_cost`]. Whoever can measure a router may find names that are bad for it; the key is to make them
 //!   useless elsewhere and after a restart.
@@ -13,8 +14,10 @@ use super::columns::build;
 use super::names::{Names, random};
 use crate::prng::Prng;
 
-/// Components of all names that are looked up.
-const COMPONENTS: usize = 16;
+/// Most components of a name, and of a prefix in the table.
+pub const COMPONENTS: usize = 16;
+/// Bytes of the longest name.
+const LONGEST: usize = 255;
 /// Bytes of a component of an ordinary name, without its length.
 const COMPONENT: usize = 8;
 /// Chains of nested prefixes.
@@ -25,14 +28,14 @@ const DOMAIN: Domain = Domain(1);
 pub struct Hostile {
     /// The prefixes.
     pub prefixes: Names,
-    /// Prefixes of 16 components.
+    /// Prefixes of as many components as the attacks have.
     pub ordinary: Names,
-    /// The three attacks.
-    pub attacks: [(&'static str, Names); 3],
+    /// The attacks.
+    pub attacks: [(&'static str, Names); 4],
 }
 
-/// Makes up the prefixes and the names.
-pub fn prepare(prefixes: u32, draws: u32, seed: u64) -> anyhow::Result<Hostile> {
+/// Makes up the prefixes, and the names: of so many components, at least 2.
+pub fn prepare(prefixes: u32, draws: u32, components: usize, seed: u64) -> anyhow::Result<Hostile> {
     let mut prng = Prng::new(seed, 3);
     let mut names = Names::default();
     let root = NameBuf::from_components(["x"])?;
@@ -43,56 +46,64 @@ pub fn prepare(prefixes: u32, draws: u32, seed: u64) -> anyhow::Result<Hostile> 
         for depth in 1..COMPONENTS {
             names.push(DOMAIN, chain.as_name().prefix(depth));
         }
-        deepest.push(chain);
+        deepest.push(NameBuf::from_components(
+            chain.as_name().components().take(components - 1),
+        )?);
     }
-    let mut of_16 = Vec::new();
+    let mut as_many = Vec::new();
     while names.len() < prefixes as usize {
-        let components = 1 + names.len() % COMPONENTS;
-        if components == COMPONENTS {
-            of_16.push(names.len());
+        let its = 1 + names.len() % COMPONENTS;
+        if its == components {
+            as_many.push(names.len());
         }
-        names.push(DOMAIN, random(&mut prng, components, COMPONENT).as_name());
+        names.push(DOMAIN, random(&mut prng, its, COMPONENT).as_name());
     }
-    let (mut ordinary, mut deep, mut nested) =
-        (Names::default(), Names::default(), Names::default());
+    let [mut ordinary, mut deep, mut nested, mut mixed] = [(); 4].map(|()| Names::default());
     for _ in 0..draws {
-        let key = names.get(*prng.pick(&of_16));
+        let key = names.get(*prng.pick(&as_many));
         ordinary.push(DOMAIN, key.name);
-        deep.push(DOMAIN, under(&root, &mut prng)?.as_name());
+        deep.push(DOMAIN, under(&root, components, &mut prng)?.as_name());
         let tail = random(&mut prng, 1, COMPONENT);
-        let tail = &tail.as_bytes()[1..];
-        nested.push(DOMAIN, prng.pick(&deepest).child(tail)?.as_name());
+        let name = prng.pick(&deepest).child(&tail.as_bytes()[1..])?;
+        nested.push(DOMAIN, name.as_name());
+        let either = [key.name, name.as_name()];
+        mixed.push(DOMAIN, either[prng.below(2)]);
     }
     let other = build(&names, HashKey::random())?;
-    let climbed = climb(&other, draws, &mut prng);
+    let climbed = climb(&other, draws, components, &mut prng);
     Ok(Hostile {
         prefixes: names,
         ordinary,
-        attacks: [("deep", deep), ("nested", nested), ("climbed", climbed)],
+        attacks: [
+            ("deep", deep),
+            ("nested", nested),
+            ("mixed", mixed),
+            ("climbed", climbed),
+        ],
     })
 }
 
-/// A name of 16 components and 255 bytes below `root`, which has two bytes.
-fn under(root: &NameBuf, prng: &mut Prng) -> anyhow::Result<NameBuf> {
+/// A name of 255 bytes below `root`.
+fn under(root: &NameBuf, components: usize, prng: &mut Prng) -> anyhow::Result<NameBuf> {
     let mut name = root.clone();
-    for at in 1..COMPONENTS {
-        // 15 components share 253 bytes, lengths included: 13 of 17 bytes and two of 16.
-        let length = if at <= 13 { 16 } else { 15 };
+    for left in (1..components).rev() {
+        // What is left is shared evenly, lengths included.
+        let length = (LONGEST - name.as_name().as_bytes().len()) / left - 1;
         name = name.child(&random(prng, 1, length).as_bytes()[1..])?;
     }
     Ok(name)
 }
 
 /// Names whose lookup costs most in `fib`: each is changed a component at a time, and keeps what made it worse.
-fn climb(fib: &Fib, count: u32, prng: &mut Prng) -> Names {
+fn climb(fib: &Fib, count: u32, components: usize, prng: &mut Prng) -> Names {
     const STEPS: usize = 12;
     let mut climbed = Names::default();
     for _ in 0..count {
-        let mut best = random(prng, COMPONENTS, COMPONENT);
+        let mut best = random(prng, components, COMPONENT);
         let mut cost = fib.lookup_cost(DOMAIN, best.as_name());
         for _ in 0..STEPS {
             // The last components are cheapest to vary: all before them stay as bad as they are.
-            let at = COMPONENTS - 1 - prng.below(4);
+            let at = components - 1 - prng.below(components.min(4));
             let fresh = random(prng, 1, COMPONENT);
             let changed = best
                 .as_name()
@@ -118,31 +129,44 @@ mod tests {
 
     #[test]
     fn attacks_are_what_they_say() {
-        let hostile = prepare(70_000, 200, 1).expect("made");
+        for components in [16, 8, 2] {
+            let hostile = prepare(70_000, 200, components, 1).expect("made");
+            let fib = build(&hostile.prefixes, HashKey::random()).expect("built");
+            // How many components of each name are found.
+            let found = |names: &Names| -> Vec<usize> {
+                let one = |key: dmsc_fib::LookupKey<'_>| {
+                    assert_eq!(key.name.component_count(), components);
+                    let found = fib.lookup(key.domain, key.name);
+                    found.map_or(0, |found| usize::from(found.components))
+                };
+                names.iter().map(one).collect()
+            };
+            let [(_, deep), (_, nested), (_, mixed), (_, climbed)] = &hostile.attacks;
+            assert_eq!(found(&hostile.ordinary), [components; 200]);
+            assert_eq!(found(deep), [1; 200]);
+            assert_eq!(found(nested), [components - 1; 200]);
+            assert!(found(climbed).iter().all(|found| *found < 2));
+            let whole = found(mixed).iter().filter(|n| **n == components).count();
+            assert!((50..150).contains(&whole), "{whole}");
+            assert!(deep.iter().all(|key| key.name.as_bytes().len() == LONGEST));
+        }
+    }
+
+    #[test]
+    fn climbing_gets_somewhere_under_its_own_key() {
+        let hostile = prepare(70_000, 1, COMPONENTS, 1).expect("made");
         let fib = build(&hostile.prefixes, HashKey::random()).expect("built");
-        let cost = |fib: &Fib, names: &Names| -> usize {
+        let cost = |names: &Names| -> usize {
             let costs = names
                 .iter()
                 .map(|key| fib.lookup_cost(key.domain, key.name));
             costs.sum()
         };
-        let found = |names: &Names, components: usize| {
-            names.iter().all(|key| {
-                let found = fib.lookup(key.domain, key.name);
-                key.name.component_count() == COMPONENTS
-                    && found.map_or(0, |found| usize::from(found.components)) == components
-            })
-        };
-        let [(_, deep), (_, nested), (_, climbed)] = &hostile.attacks;
-        assert!(found(&hostile.ordinary, 16) && found(deep, 1) && found(nested, 15));
-        assert!(found(climbed, 0));
-        assert!(deep.iter().all(|key| key.name.as_bytes().len() == 255));
-        // Climbing got somewhere under its own key, so the names are not just random ones.
         let mut prng = Prng::new(9, 9);
         let mut plain = Names::default();
         (0..200).for_each(|_| plain.push(DOMAIN, random(&mut prng, 16, COMPONENT).as_name()));
-        let again = climb(&fib, 200, &mut prng);
-        let (bad, usual) = (cost(&fib, &again), cost(&fib, &plain));
+        let climbed = climb(&fib, 200, COMPONENTS, &mut prng);
+        let (bad, usual) = (cost(&climbed), cost(&plain));
         assert!(bad > usual, "{bad} of {usual}");
     }
 }

@@ -121,7 +121,8 @@ fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::R
     let mut progress = Progress::start("fib, hostile", 2 + args.rounds as usize);
     progress.step("names, climbing");
     let draws = args.draws.min(1_000_000);
-    let hostile = hostile::prepare(args.prefixes(), draws, args.seed)?;
+    let components = usize::from(args.components);
+    let hostile = hostile::prepare(args.prefixes(), draws, components, args.seed)?;
     progress.step("the name table");
     let fib = fill(&hostile.prefixes, &mut record.result)?;
     // One table, under different names.
@@ -141,6 +142,7 @@ fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::R
         .filter_map(|(word, _)| report::ratio(&record.rounds, "ordinary", word))
         .max_by(|a, b| a.median.total_cmp(&b.median));
     let result = &mut record.result;
+    result.hostile_components = Some(args.components);
     result.hostile_ratio = worst.map(|worst| worst.median);
     result.hostile_ratio_min = worst.map(|worst| worst.min);
     result.hostile_ratio_max = worst.map(|worst| worst.max);

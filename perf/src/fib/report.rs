@@ -80,6 +80,8 @@ pub struct Outcome {
     pub huge_page_share: f64,
     /// Time of a hostile lookup over that of an ordinary one of as many components, the worst kind's median.
     pub hostile_ratio: Option<f64>,
+    /// How many those are.
+    pub hostile_components: Option<u8>,
     pub hostile_ratio_min: Option<f64>,
     pub hostile_ratio_max: Option<f64>,
     pub tables: Vec<TableResult>,
@@ -194,8 +196,11 @@ fn table(outcome: &Outcome, rounds: &[Round]) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    let components = outcome.hostile_components.unwrap_or_default();
     let hostile = outcome.hostile_ratio.map_or(String::new(), |ratio| {
-        format!("\nworst attack: {ratio:.2} × the time of an ordinary name of 16 components")
+        format!(
+            "\nworst attack: {ratio:.2} × the time of an ordinary name of {components} components"
+        )
     });
     let is_reckoned = |table: &TableResult| table.bytes_account == Some(Account::Reckoned);
     let reckoned = match outcome.tables.iter().any(is_reckoned) {
