@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use dmsc_fib::{Fib, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
+use dmsc_fib::{Fib, Habit, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
 use dmsc_wire::{Domain, Name, NameBuf};
 
 const HELP: &str = "usage: lookup [PREFIXES]    (default 1000000)
@@ -108,8 +108,9 @@ fn main() {
         let keys: Vec<LookupKey<'_>> = ends.windows(2).map(key).collect();
         let mut found = [None; MAX_BURST];
         let mut bursts = keys.chunks_exact(MAX_BURST).cycle();
+        let mut habit = Habit::default();
         let burst = rate(MAX_BURST, || {
-            fib.lookup_burst(bursts.next().unwrap_or_default(), &mut found);
+            fib.lookup_burst_as(&mut habit, bursts.next().unwrap_or_default(), &mut found);
             hits += black_box(&found).iter().flatten().count();
         });
         println!("{kind:<6} lookup_burst {burst:.1} M/s");

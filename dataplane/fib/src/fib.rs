@@ -5,9 +5,10 @@ use dmsc_wire::{Domain, Name, NodeId};
 use crate::first_hops::Edition;
 use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
+use crate::habit::Habit;
 use crate::hash::HashKey;
 use crate::idmap::IdMap;
-use crate::lookup::{Habit, Pass, unmarked};
+use crate::lookup::{Pass, unmarked};
 use crate::names::{LookupKey, NameTable, PrefixEntry, PrefixMatch, PrefixValue};
 use crate::{GroupId, RecordId};
 
@@ -95,7 +96,7 @@ impl Fib {
         }
     }
 
-    /// How many buckets and records [`Fib::lookup`] of this name reads: a gauge for tests and benchmarks, because
+    /// How many buckets and records a lookup of this name reads that asks the filters of all prefixes first: a gauge for tests and benchmarks, because
     /// every one of them may be a wait for memory.
     pub fn lookup_cost(&self, domain: Domain, name: Name<'_>) -> usize {
         self.names.lookup_cost(&LookupKey::new(domain, name))

@@ -96,7 +96,7 @@ impl FirstHopsOf<'_> {
         flow: FlowLabel,
     ) -> Option<AdjacencyId> {
         let key = FILLED | (topology.index() as u64) << TOPOLOGY | u64::from(node.0);
-        let found = self.places[place(node)];
+        let found = self.places[place(topology, node)];
         if found & KEY == key {
             return Some(AdjacencyId((found >> HOP) as u16));
         }
@@ -113,16 +113,16 @@ impl FirstHopsOf<'_> {
     ) -> Option<AdjacencyId> {
         let gateway = self.fib.gateway(topology, node)?;
         if let [only] = gateway.next_hops.as_slice() {
-            self.places[place(node)] = key | u64::from(only.0) << HOP;
+            self.places[place(topology, node)] = key | u64::from(only.0) << HOP;
         }
         gateway.first(flow)
     }
 }
 
-/// Ids that are given in sequence, or in steps, lie apart.
+/// Ids that are given in sequence, or in steps, lie apart, and so do both topologies.
 #[inline(always)]
-fn place(node: NodeId) -> usize {
-    (node.0.wrapping_mul(0x9E37_79B1) >> (32 - PLACE_BITS)) as usize
+fn place(topology: Topology, node: NodeId) -> usize {
+    (node.0.wrapping_mul(0x9E37_79B1) >> (32 - PLACE_BITS)) as usize ^ topology.index()
 }
 
 #[cfg(test)]
@@ -204,6 +204,9 @@ mod tests {
             name: dmsc_wire::NameBuf::parse("/a").expect("name"),
             value: crate::PrefixValue::default(),
         };
+        let (topology, node) = (Topology::Metric, NodeId(7));
+        let gone = with.apply(&[Op::DeleteGateway { topology, node }]);
+        assert_ne!(gone.expect("there").edition, with.edition);
         let more = with.apply(&[prefix]).expect("prefix");
         assert_eq!(more.edition, with.edition);
         assert_ne!(Fib::new().edition, Fib::new().edition);

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 use dmsc_wire::Domain;
 
 use crate::RecordId;
+use crate::habit::Habit;
 use crate::hash::{BLOCK, Hasher, MAX_COMPONENTS, NARROW, Sum, WIDE, WINDOW, Window};
 use crate::names::{LookupKey, NameTable, PrefixMatch};
 use crate::page::{BUCKETS, Bucket, may_have};
@@ -20,7 +21,7 @@ pub const MAX_BURST: usize = 32;
 /// A part of a burst of lookups, for who measures where the time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Hashes of prefixes are reckoned, and where names end that are looked for as they are. Very long names have their filters read in the
+    /// Hashes of prefixes are reckoned, and where names end and what pages they have that are looked for as they are. Very long names have their filters read in the
     /// same pass.
     Hash,
     /// Everything else: filters, buckets, records.
@@ -52,39 +53,13 @@ struct Candidate {
     end: End,
 }
 
-/// What the last names of who looks up were like: most of them are in the table as they are, until they prove to be others. The answer does
-/// not depend on it, but how soon it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Habit {
-    are_whole: bool,
-}
-
-impl Default for Habit {
-    fn default() -> Self {
-        Self { are_whole: true }
-    }
-}
-
-impl Habit {
-    /// Most names are longer than their prefixes in the table, or have none.
-    pub fn of_longer_names() -> Self {
-        Self { are_whole: false }
-    }
-
-    /// Of so many names so many were in the table as they are, by all that was seen of it.
-    #[inline(always)]
-    fn learn(&mut self, whole: usize, all: usize) {
-        self.are_whole = 2 * whole >= all;
-    }
-}
-
 /// A burst of lookups on its way.
 struct Burst<'a> {
     candidates: [Candidate; MAX_BURST],
     /// What each candidate's bucket has first.
     records: [Option<(u32, Record<'a>)>; MAX_BURST],
-    /// Which groups were looked for as they are, filters unasked.
-    unasked: [bool; GROUPS],
+    /// Of each group, bit by bit, which keys are looked for as they are, filters unasked.
+    unasked: [u16; GROUPS],
     known: Known,
 }
 
@@ -178,7 +153,7 @@ impl Burst<'_> {
         Self {
             candidates: [Candidate::default(); MAX_BURST],
             records: [None; MAX_BURST],
-            unasked: [false; GROUPS],
+            unasked: [0; GROUPS],
             known: Known::new(habit),
         }
     }
@@ -197,9 +172,9 @@ impl NameTable {
     ///
     /// A name that is in the table as it is waits for memory twice: for its bucket and for the record there. Of names that are not, all prefixes are
     /// looked for: they wait for the filters of these, for the bucket of the longest prefix that its filter lets through, and for the record; if most
-    /// names were so lately, they begin with that. So groups of names go through three stages one behind the other: while a group is hashed, the buckets and records that
-    /// those before it wait for are on their way. A filter that let an absent prefix through, an equal hash, or an entry that has no room in its bucket is rare: that
-    /// name begins again.
+    /// names were so lately, they begin with that. So groups of names go through three stages one behind the other: while a group is hashed,
+    /// the buckets and records that those before it wait for are on their way. A filter that let an absent prefix through, an equal hash, or an
+    /// entry that had no room in its bucket is rare: that name begins again.
     ///
     /// `mark` is told of every pass when it is over, but of the last one. It is handed on by value, so that one which does nothing is nothing in
     /// the code either.
@@ -272,7 +247,7 @@ impl NameTable {
         }
         mark(Pass::Find);
         let known = &mut burst.known;
-        let mut unasked = false;
+        let mut unasked = 0;
         if is_short && longest <= WINDOW {
             unasked = self.choose_short(keys, &windows, others, candidates, known, mark);
         } else if longest <= WIDE * BLOCK {
@@ -320,7 +295,7 @@ impl NameTable {
     }
 
     /// [`NameTable::choose`] for names that fit into their windows, in passes without jumps that depend on a name: most of them the CPU would
-    /// guess wrongly. True if they are chosen as they are, filters unasked.
+    /// guess wrongly. Bit by bit, which are chosen as they are, filters unasked.
     #[inline(never)]
     fn choose_short<const BLOCKS: usize>(
         &self,
@@ -330,7 +305,7 @@ impl NameTable {
         candidates: &mut [Candidate],
         known: &mut Known,
         mark: impl Fn(Pass) + Copy,
-    ) -> bool {
+    ) -> u16 {
         let hasher = Hasher::new(self.key);
         let mut group = Short {
             hasher,
@@ -353,26 +328,25 @@ impl NameTable {
             }
             mark(Pass::Hash);
             self.choose_others(&group, others, candidates, mark);
-            return false;
+            return 0;
         }
         for (number, key) in keys.iter().enumerate().take(GROUP) {
             take(number, key);
         }
-        if known.habit.are_whole {
+        if known.habit.are_whole() {
             let deep = self.choose_whole(&group, candidates);
             mark(Pass::Hash);
             if !deep.is_empty() {
                 self.choose_others(&group, &deep, candidates, mark);
+                known.habit.learn(0, deep.len());
             }
-            return true;
+            return deep.iter().fold(u16::MAX, |all, deep| all & !(1 << deep));
         }
         mark(Pass::Hash);
         let all: Numbers = (0..keys.len().min(GROUP) as u8).collect();
-        self.choose_others(&group, &all, candidates, mark);
-        let chosen = candidates.iter().zip(&group.lens);
-        let whole = chosen.filter(|(candidate, len)| candidate.end.len() == **len);
-        known.habit.learn(whole.count(), keys.len());
-        false
+        let whole = self.choose_others(&group, &all, candidates, mark);
+        known.habit.learn(whole, all.len() - whole);
+        0
     }
 
     /// Chooses names as they are, with all of their components, or as many as any prefix of their domain has. The numbers of those that have too many
@@ -387,18 +361,21 @@ impl NameTable {
         let all = candidates.iter_mut().zip(lens).zip(group.windows);
         for ((candidate, (&len, &present)), window) in all {
             let present = u32::from(present);
-            let (mut left, mut end) = (present & ((1 << FEW) - 1), End::default());
-            let mut longest = End::default();
-            while left != 0 {
+            let are_deep = present >> FEW != 0;
+            // The same for all names of a domain, so the CPU guesses it.
+            let steps = match are_deep {
+                true => FEW,
+                false => u32::BITS - present.leading_zeros(),
+            };
+            let (mut end, mut longest) = (End::default(), End::default());
+            for depth in 0..steps {
                 let is_there = end.len() < len;
                 end.step(window);
-                // The same for all names of a domain, so the CPU guesses it.
-                if left & 1 == 1 {
+                if present >> depth & 1 == 1 {
                     longest = select_unpredictable(is_there, end, longest);
                 }
-                left >>= 1;
             }
-            let is_longest = present >> FEW == 0 || end.len() >= len;
+            let is_longest = !are_deep || end.len() >= len;
             candidate.end = select_unpredictable(is_longest, longest, End::default());
         }
         // A pass of its own, because one would have more to remember than the CPU has registers.
@@ -421,7 +398,7 @@ impl NameTable {
         candidates: &mut [Candidate],
         known: &mut Known,
         mark: impl Fn(Pass) + Copy,
-    ) -> bool {
+    ) -> u16 {
         let mut copies = [[[0; BLOCK]; WIDE]; GROUP];
         for (key, copy) in keys.iter().zip(&mut copies) {
             let name = key.name.as_bytes();
@@ -432,7 +409,7 @@ impl NameTable {
         self.choose_short(keys, &copies.each_ref(), others, candidates, known, mark)
     }
 
-    /// Chooses among all prefixes of those names that have these numbers.
+    /// Chooses among all prefixes of those names that have these numbers. How many are chosen that are found as they are, too.
     #[inline(never)]
     fn choose_others<const BLOCKS: usize>(
         &self,
@@ -440,7 +417,9 @@ impl NameTable {
         others: &[u8],
         candidates: &mut [Candidate],
         mark: impl Fn(Pass),
-    ) {
+    ) -> usize {
+        // Of each key: how many probes there are with its last one.
+        let mut lasts = [0; GROUP];
         let mut ends = [End::default(); MOST_PROBES];
         let mut count = 0u32;
         for number in others.iter().map(|number| usize::from(*number) % GROUP) {
@@ -456,6 +435,7 @@ impl NameTable {
                 }
                 left >>= 1;
             }
+            lasts[number] = count;
         }
         let ends = &ends[..(count as usize).min(MOST_PROBES)];
         let mut hashes = [0; MOST_PROBES];
@@ -490,6 +470,11 @@ impl NameTable {
                 };
             }
         }
+        let is_whole = |(longest, last): &(&u32, &u32)| {
+            let end = ends.get(longest.wrapping_sub(1) as usize);
+            longest == last && end.is_some_and(|end| u32::from(end.components()) <= FEW)
+        };
+        longest.iter().zip(&lasts).filter(is_whole).count()
     }
 
     /// [`NameTable::choose`] for any names.
@@ -512,7 +497,7 @@ impl NameTable {
     /// Finds records for some keys, and asks for them. The numbers of keys that were chosen as they are, and are not there.
     #[inline(never)]
     fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) -> Numbers {
-        let mut others = Numbers::new();
+        let (mut others, mut whole) = (Numbers::new(), 0);
         let unasked = burst.unasked[range.start / GROUP % GROUPS];
         let candidates = burst.candidates.get(range.clone()).unwrap_or_default();
         let records = burst.records.get_mut(range.clone()).unwrap_or_default();
@@ -522,18 +507,23 @@ impl NameTable {
             }
             let bucket = self.bucket(candidate);
             let mask = bucket.matches(candidate.hash);
+            let is_unasked = unasked >> number & 1 != 0;
             if mask != 0 {
                 *record = Some(self.record(bucket, mask, candidate));
-            } else if unasked && !bucket.is_full() {
+                whole += usize::from(is_unasked);
+            } else if is_unasked && !self.is_beyond(bucket, candidate) {
                 // There are no more than keys of a group.
                 let _ = others.try_push(number);
             }
         }
-        if unasked {
-            let all = range.len();
-            burst.known.habit.learn(all - others.len(), all);
-        }
+        burst.known.habit.learn(whole, others.len());
         others
+    }
+
+    /// Whether a prefix that is not in its bucket may be in the next one.
+    #[inline(always)]
+    fn is_beyond(&self, bucket: Bucket<'_>, candidate: &Candidate) -> bool {
+        bucket.is_full() && may_have(self.filter(candidate.page, candidate.hash), candidate.hash)
     }
 
     #[inline(always)]
@@ -635,7 +625,7 @@ impl NameTable {
         probes
     }
 
-    /// Buckets and records that a lookup reads.
+    /// Buckets and records that a lookup reads which asks filters first.
     pub(crate) fn lookup_cost(&self, key: &LookupKey<'_>) -> usize {
         let mut cost = 0;
         for (hash, end) in self.probes(key).into_iter().rev() {

@@ -311,13 +311,16 @@ impl World {
         }
     }
 
-    /// Gives frames of one port to the express; how many it did, and the ports they leave by.
+    /// Gives frames of one port to the express; the ports that those leave by that it did.
     pub fn express(&self, port: usize, frames: &mut [PlainFrame]) -> Vec<u8> {
+        let before: Vec<usize> = frames.iter().map(|frame| frame.bytes().len()).collect();
         let mut exits = vec![0; frames.len()];
         let mut hops = self.first_hops.borrow_mut();
         let (env, port) = (self.env(), &self.ports[port]);
-        let done = super::express::run(&env, port, &mut hops, frames, &mut exits);
-        exits.truncate(done.frames);
+        let ready = super::express::run(&env, port, &mut hops, frames, &mut exits);
+        exits.truncate(ready.frames);
+        let mut done = before.iter().zip(&*frames).take(ready.frames);
+        assert!(!ready.are_as_long || done.all(|(before, frame)| *before == frame.bytes().len()));
         exits
     }
 

@@ -76,7 +76,7 @@ impl Look {
 }
 
 /// Frames whose data is asked for ahead.
-const AHEAD: usize = 4;
+pub(super) const AHEAD: usize = 4;
 
 /// How far a burst is as most are.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,9 +1,10 @@
-//! What most packets between routers need, in one look: a call or answer from a neighbour, without options, that leaves by another
+//! What most packets between routers need: a call or answer from a neighbour, without options, that leaves by another
 //! adjacency. Everything else is left to the stages, which do the same for every packet there is; a test compares the two.
 //!
 //! What is malformed is left to the stages, too, names included: every router drops it and counts why.
 //!
-//! A burst goes through short loops one behind the other: what one packet waits for, the next one waits for meanwhile.
+//! Packets whose gateway is known go [`through`] one loop. From the first one on that has none, a burst goes through short loops one behind the
+//! other: what one packet waits for, the next one waits for meanwhile.
 
 mod look;
 mod place;
@@ -68,7 +69,7 @@ pub fn run<F: Frame>(
     }
 }
 
-/// From the first one on that has no gateway, or leaves in another way than most.
+/// From the first one on that has no gateway, or comes or leaves in another way than most.
 #[inline(never)]
 fn run_others<'a, F: Frame>(
     env: &Env<'a>,

@@ -4,14 +4,11 @@
 use dmsc_fib::{FirstHopsOf, Topology};
 use dmsc_wire::patch;
 
-use super::look::Looker;
+use super::look::{AHEAD, Looker};
 use super::way::Ways;
 use crate::frame::Frame;
 use crate::outer::Plain;
 use crate::stage::Env;
-
-/// Frames whose data is asked for ahead.
-const AHEAD: usize = 4;
 
 /// Makes the first frames of a burst ready to leave, up to the first one that is not as most are; returns how many. Nothing of the
 /// others is changed.
