@@ -334,13 +334,15 @@ impl NameTable {
             take(number, key);
         }
         if known.habit.are_whole() {
-            let deep = self.choose_whole(&group, candidates);
+            let whole = self.choose_whole(&group, candidates);
             mark(Pass::Hash);
-            if !deep.is_empty() {
+            if whole.count_ones() as usize != keys.len() {
+                let all = 0..keys.len().min(GROUP) as u8;
+                let deep: Numbers = all.filter(|number| whole >> number & 1 == 0).collect();
                 self.choose_others(&group, &deep, candidates, mark);
                 known.habit.learn(0, deep.len());
             }
-            return deep.iter().fold(u16::MAX, |all, deep| all & !(1 << deep));
+            return whole;
         }
         mark(Pass::Hash);
         let all: Numbers = (0..keys.len().min(GROUP) as u8).collect();
@@ -349,33 +351,32 @@ impl NameTable {
         0
     }
 
-    /// Chooses names as they are, with all of their components, or as many as any prefix of their domain has. The numbers of those that have too many
-    /// for that.
+    /// Chooses names as they are, with all of their components, or as many as any prefix of their domain has. Bit by bit, which do not have too many for
+    /// that.
     #[inline(always)]
     fn choose_whole<const BLOCKS: usize>(
         &self,
         group: &Short<'_, BLOCKS>,
         candidates: &mut [Candidate],
-    ) -> Numbers {
+    ) -> u16 {
         let lens = group.lens.iter().zip(&group.presents);
         let all = candidates.iter_mut().zip(lens).zip(group.windows);
         for ((candidate, (&len, &present)), window) in all {
             let present = u32::from(present);
-            let are_deep = present >> FEW != 0;
-            // The same for all names of a domain, so the CPU guesses it.
-            let steps = match are_deep {
-                true => FEW,
-                false => u32::BITS - present.leading_zeros(),
-            };
+            let are_deep = u32::from(present >> FEW != 0);
+            // With deeper prefixes as many steps as there may be, or the last one.
+            let mut left = present & ((1 << FEW) - 1) | are_deep << FEW;
             let (mut end, mut longest) = (End::default(), End::default());
-            for depth in 0..steps {
+            while left > are_deep {
                 let is_there = end.len() < len;
                 end.step(window);
-                if present >> depth & 1 == 1 {
+                // The same for all names of a domain, so the CPU guesses it.
+                if left & 1 == 1 {
                     longest = select_unpredictable(is_there, end, longest);
                 }
+                left >>= 1;
             }
-            let is_longest = !are_deep || end.len() >= len;
+            let is_longest = are_deep == 0 || end.len() >= len;
             candidate.end = select_unpredictable(is_longest, longest, End::default());
         }
         // A pass of its own, because one would have more to remember than the CPU has registers.
@@ -384,9 +385,10 @@ impl NameTable {
             candidate.hash = group.hasher.prefix(sums, window, candidate.end.len());
             candidate.page = self.index.page(candidate.hash);
         }
-        let numbers = (0..).zip(candidates.iter());
-        let deep = numbers.filter(|(_, candidate)| candidate.end.len() == 0);
-        deep.map(|(number, _)| number).take(GROUP).collect()
+        let all = (0..).zip(candidates.iter()).take(GROUP);
+        all.fold(0, |whole, (number, candidate)| {
+            whole | u16::from(candidate.end.len() != 0) << number
+        })
     }
 
     /// [`NameTable::choose_short`] for names that are longer than a window, or at the end of what may be read: they are copied.
@@ -497,7 +499,7 @@ impl NameTable {
     /// Finds records for some keys, and asks for them. The numbers of keys that were chosen as they are, and are not there.
     #[inline(never)]
     fn open<'a>(&'a self, range: Range<usize>, burst: &mut Burst<'a>) -> Numbers {
-        let (mut others, mut whole) = (Numbers::new(), 0);
+        let mut others = Numbers::new();
         let unasked = burst.unasked[range.start / GROUP % GROUPS];
         let candidates = burst.candidates.get(range.clone()).unwrap_or_default();
         let records = burst.records.get_mut(range.clone()).unwrap_or_default();
@@ -507,15 +509,14 @@ impl NameTable {
             }
             let bucket = self.bucket(candidate);
             let mask = bucket.matches(candidate.hash);
-            let is_unasked = unasked >> number & 1 != 0;
             if mask != 0 {
                 *record = Some(self.record(bucket, mask, candidate));
-                whole += usize::from(is_unasked);
-            } else if is_unasked && !self.is_beyond(bucket, candidate) {
+            } else if unasked >> number & 1 != 0 && !self.is_beyond(bucket, candidate) {
                 // There are no more than keys of a group.
                 let _ = others.try_push(number);
             }
         }
+        let whole = unasked.count_ones() as usize - others.len();
         burst.known.habit.learn(whole, others.len());
         others
     }
