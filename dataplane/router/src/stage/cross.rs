@@ -13,9 +13,9 @@ use crate::net::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 const HELLO: u8 = dmsc_wire::VERSION << 4 | Kind::Hello.code();
 /// First byte of a probe: type 6. Two ports that are one link would pass those of the link to and fro for ever.
 const PROBE: u8 = dmsc_wire::VERSION << 4 | Kind::Probe.code();
-/// EtherTypes as they stand in a frame.
-const IPV4: [u8; 2] = ETHERTYPE_IPV4.to_be_bytes();
-const DMSC: [u8; 2] = dmsc_wire::ETHERTYPE.to_be_bytes();
+/// EtherTypes as a machine reads them where they stand.
+const IPV4: u16 = ETHERTYPE_IPV4.to_be();
+const DMSC: u16 = dmsc_wire::ETHERTYPE.to_be();
 /// Where the DMSC header of an untagged frame is, by carrier.
 const BEHIND_ETHERNET: usize = 14;
 const BEHIND_UDP4: usize = 42;
@@ -65,7 +65,7 @@ pub fn run_all<F: Frame>(frames: &mut [F], udp_port: u16, addresses: Addresses) 
 pub fn run<F: Frame>(frame: &mut F, udp_port: u16, addresses: Addresses) -> bool {
     // One look is enough for most.
     if let Some(front) = frame.bytes_mut().first_chunk_mut::<{ BEHIND_UDP4 + 1 }>() {
-        let first = match [front[12], front[13]] {
+        let first = match u16::from_ne_bytes([front[12], front[13]]) {
             IPV4 => front[BEHIND_UDP4],
             DMSC => front[BEHIND_ETHERNET],
             _ => HELLO, // one look does not tell
