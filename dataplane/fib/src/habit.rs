@@ -8,7 +8,7 @@ pub struct Habit {
     more: i8,
 }
 
-/// Names that a habit is made of.
+/// How far a habit goes: as many names of the other kind change it.
 const MEMORY: i8 = 32;
 
 impl Habit {
@@ -87,6 +87,9 @@ mod tests {
         ] {
             assert_eq!(after(most, fib, name, 32, 4), least, "{name}");
         }
+        // Nothing is learned where there are no prefixes at all.
+        assert_eq!(after(most, &Fib::new(), "/nobody/there", 32, 4), most);
+        assert_eq!(after(least, &Fib::new(), "/nobody/there", 32, 4), least);
         // A few others change nothing.
         let still = after(most, &fib, "/nobody/there", 1, 5);
         assert!(still.are_whole() && still != most);

@@ -147,6 +147,14 @@ struct Short<'a, const BLOCKS: usize> {
     sums: [[Sum; BLOCKS]; GROUP],
 }
 
+impl<const BLOCKS: usize> Short<'_, BLOCKS> {
+    /// Of which of these names anything can be learned.
+    fn in_domains_with_prefixes(&self, numbers: &Numbers) -> usize {
+        let present = |number: &&u8| self.presents[usize::from(**number) % GROUP] != 0;
+        numbers.iter().filter(present).count()
+    }
+}
+
 impl Burst<'_> {
     #[inline(always)]
     fn new(habit: Habit) -> Self {
@@ -340,14 +348,15 @@ impl NameTable {
                 let all = 0..keys.len().min(GROUP) as u8;
                 let deep: Numbers = all.filter(|number| whole >> number & 1 == 0).collect();
                 self.choose_others(&group, &deep, candidates, mark);
-                known.habit.learn(0, deep.len());
+                known.habit.learn(0, group.in_domains_with_prefixes(&deep));
             }
             return whole;
         }
         mark(Pass::Hash);
         let all: Numbers = (0..keys.len().min(GROUP) as u8).collect();
         let whole = self.choose_others(&group, &all, candidates, mark);
-        known.habit.learn(whole, all.len() - whole);
+        let asked = group.in_domains_with_prefixes(&all);
+        known.habit.learn(whole, asked - whole);
         0
     }
 

@@ -19,11 +19,6 @@ const RAMP_START: Duration = Duration::from_micros(50);
 const RAMP_END: Duration = Duration::from_millis(1);
 /// Shortest time asleep while frames wait for their port: to wake costs about as much.
 const SHORTEST: Duration = Duration::from_micros(20);
-/// Busy rounds that take fewer cycles together have one look at the clock, which takes as long as a packet where a hypervisor is between. Less
-/// than what is counted as a gap.
-const UNREAD: u64 = 1 << 13;
-/// Most of these rounds, as a power of two.
-const MOST_UNREAD: u32 = 3;
 /// Longest time asleep.
 const LONGEST: Duration = Duration::from_millis(100);
 
@@ -36,10 +31,6 @@ pub struct Pacer {
     empty: u32,
     ramp: Duration,
     last: u64,
-    /// Busy rounds to come before the next look at the clock.
-    unread: u32,
-    /// Rounds from one look to the next, as a power of two.
-    stride: u32,
 }
 
 impl Pacer {
@@ -51,49 +42,31 @@ impl Pacer {
             empty: 0,
             ramp: RAMP_START,
             last: tsc(),
-            unread: 0,
-            stride: 0,
         }
     }
 
     /// After a round that received `received` packets: accounts its time, and sleeps when that is due. Returns the TSC at which the
-    /// next round begins, or, of short busy rounds, a little less: at most [`UNREAD`], if the next ones are like those before.
+    /// next round begins.
     #[inline]
     pub fn pace(&mut self, received: usize, reader: &mut Reader<Tables>, floor: &mut Floor) -> u64 {
+        let now = tsc();
         let worker = &floor.counters.worker;
+        let cycles = now.saturating_sub(self.last);
+        self.last = now;
+        worker.gaps.add(cycles);
         if received > 0 {
             worker.packets.add(received as u64);
             worker.bursts.add(1);
+            worker.busy_cycles.add(cycles);
             self.empty = 0;
             self.ramp = RAMP_START;
             if self.armed {
                 self.disarm(floor);
             }
-            if self.unread > 0 {
-                self.unread -= 1;
-                return self.last;
-            }
-        }
-        let now = tsc();
-        let cycles = now.saturating_sub(self.last);
-        self.last = now;
-        let worker = &floor.counters.worker;
-        worker.gaps.add(cycles);
-        if received > 0 {
-            worker.busy_cycles.add(cycles);
-            self.stride = stride(cycles >> self.stride);
-            self.unread = (1 << self.stride) - 1;
             return now;
         }
-        // With busy rounds in it that ended before the clock was to be read.
-        let was_busy = self.stride > 0;
-        (self.stride, self.unread) = (0, 0);
         worker.empty_polls.add(1);
-        if was_busy {
-            worker.busy_cycles.add(cycles);
-        } else {
-            worker.idle_cycles.add(cycles);
-        }
+        worker.idle_cycles.add(cycles);
         self.empty += 1;
         if floor.shared.polls.load(Relaxed) || self.empty < EMPTY_ROUNDS {
             return now;
@@ -185,36 +158,5 @@ impl Pacer {
             self.empty = 0;
         }
         woke
-    }
-}
-
-/// Busy rounds from one look at the clock to the next, as a power of two, where one takes this many cycles.
-#[inline(always)]
-fn stride(cycles: u64) -> u32 {
-    (UNREAD / cycles.max(1)).max(1).ilog2().min(MOST_UNREAD)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounds_between_two_looks_at_the_clock_are_no_gap() {
-        for cycles in [
-            0,
-            1,
-            100,
-            1_023,
-            1_024,
-            1_025,
-            3_000,
-            8_192,
-            9_000,
-            u64::MAX,
-        ] {
-            let rounds = 1 << stride(cycles);
-            assert!(rounds == 1 || cycles * rounds <= UNREAD, "{cycles}");
-        }
-        assert_eq!([0, 1_024, 2_500, 9_000].map(stride), [3, 3, 1, 0]);
     }
 }
