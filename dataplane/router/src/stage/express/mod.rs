@@ -3,7 +3,7 @@
 //!
 //! What is malformed is left to the stages, too, names included: every router drops it and counts why.
 //!
-//! Packets whose gateway is known go [`through`] one loop. From the first one on that has none, a burst goes through short loops one behind the
+//! Packets whose gateway is known go through one loop. From the first one on that has none, a burst goes through short loops one behind the
 //! other: what one packet waits for, the next one waits for meanwhile.
 
 mod look;
