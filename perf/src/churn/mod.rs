@@ -48,6 +48,8 @@ pub struct ChurnArgs {
 struct Round {
     /// Before, and after.
     quiet: [Samples; 2],
+    /// Without updates, the other core busy with something else.
+    occupied: Samples,
     churning: Samples,
     visible_ms: VisibleMs,
     updates_per_s: f64,
@@ -71,6 +73,8 @@ struct Outcome {
     /// While updates come, less the same without.
     gap_us: GapUs,
     quiet_gap_us: GapUs,
+    /// Without updates, while the core of everything but the worker is busy with an empty loop: what of the gaps is the machine's.
+    occupied_gap_us: GapUs,
     churning_gap_us: GapUs,
     visible_ms: VisibleMs,
     /// From before the first update to the end.
@@ -113,9 +117,11 @@ async fn all(
         per_s: args.updates_per_s as f64 / args.batch as f64,
         count: (args.updates_per_s as f64 * seconds / args.batch as f64).ceil() as u64,
     };
-    let mut quiet = silence(bench, args, &rig).await?;
+    let time = Duration::from_secs(args.quiet_seconds);
+    let mut quiet = rig.quiet(bench, time).await?;
     let mut done = 0;
     for number in 0..args.common.rounds {
+        let occupied = rig.occupied(bench, time).await?;
         let sampler = Sampler::start(rig.client());
         let mut updates = Updates {
             next: done,
@@ -130,14 +136,15 @@ async fn all(
         let churning = sampler.stop().await?;
         let memory_kib = rig.dataplane.rss_kib()?;
         bench.check()?;
-        let after = silence(bench, args, &rig).await?;
-        let time = applied.time.as_secs_f64();
+        let after = rig.quiet(bench, time).await?;
+        let took = applied.time.as_secs_f64();
         let round = Round {
             quiet: [quiet, after],
+            occupied,
             churning,
             visible_ms: VisibleMs::of(&applied.visible_us),
-            updates_per_s: (applied.transactions * args.batch) as f64 / time,
-            generations_per_s: applied.generations as f64 / time,
+            updates_per_s: (applied.transactions * args.batch) as f64 / took,
+            generations_per_s: applied.generations as f64 / took,
             dip_percent: 100.0 * (1.0 - 2.0 * churning.pps / (quiet.pps + after.pps).max(1.0)),
             memory_kib,
         };
@@ -153,12 +160,6 @@ async fn all(
         quiet = after;
     }
     rig.stop().await
-}
-
-async fn silence(bench: &Bench, args: &ChurnArgs, rig: &Looped) -> anyhow::Result<Samples> {
-    let sampler = Sampler::start(rig.client());
-    bench.pause(Duration::from_secs(args.quiet_seconds)).await?;
-    sampler.stop().await
 }
 
 /// Deletes and inserts by turns: every prefix is deleted once until all have been, and comes back [`AWAY`] updates later.
@@ -208,6 +209,7 @@ fn outcome(args: &ChurnArgs, rounds: &[Round], before_kib: u64) -> Outcome {
         .flat_map(|round| round.quiet.map(|q| q.gap_us))
         .collect();
     let churning: Vec<GapUs> = rounds.iter().map(|round| round.churning.gap_us).collect();
+    let occupied: Vec<GapUs> = rounds.iter().map(|round| round.occupied.gap_us).collect();
     let (quiet, churning) = (GapUs::median(&quiet), GapUs::median(&churning));
     let visible: Vec<VisibleMs> = rounds.iter().map(|round| round.visible_ms).collect();
     Outcome {
@@ -220,6 +222,7 @@ fn outcome(args: &ChurnArgs, rounds: &[Round], before_kib: u64) -> Outcome {
         dip_percent_max: dip.max,
         gap_us: churning.less(&quiet),
         quiet_gap_us: quiet,
+        occupied_gap_us: GapUs::median(&occupied),
         churning_gap_us: churning,
         visible_ms: VisibleMs::median(&visible),
         memory_grown_percent: 100.0 * (last.memory_kib as f64 / before_kib.max(1) as f64 - 1.0),
@@ -264,6 +267,10 @@ fn rows(result: &Outcome) -> Vec<Row> {
         Row::new(
             "  without updates, with them",
             GapUs::both(&result.quiet_gap_us, &result.churning_gap_us),
+        ),
+        Row::new(
+            "  without updates, the other core busy",
+            result.occupied_gap_us.text(),
         ),
         Row::new(
             "memory grown",

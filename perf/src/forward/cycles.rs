@@ -51,6 +51,9 @@ pub struct CyclesArgs {
     /// Prefixes in the table while cycles are counted
     #[arg(long, default_value_t = 1_000_000, requires = "measured")]
     prefixes: usize,
+    /// How often names are called while cycles are counted
+    #[arg(long, default_value_t = Traffic::Uniform, requires = "measured")]
+    traffic: Traffic,
     /// Core that forwards while cycles are counted
     #[arg(long, default_value_t = 1, requires = "measured")]
     core: usize,
@@ -231,7 +234,8 @@ fn stations(
     let dir = Folder::new()?;
     let mut progress = Progress::start("cycles", 1 + args.rounds as usize * MODES.len());
     progress.step(&format!("loading {} prefixes", args.prefixes));
-    let started = router(dir.0.join("router"), args.pmd, args.prefixes, args.core);
+    let mut started = router(dir.0.join("router"), args.pmd, args.prefixes, args.core);
+    started.traffic = args.traffic;
     let (mut router, _) = Router::start_by(program, &started)
         .with_context(|| format!("{} does not start", program.display()))?;
     for round in 1..=args.rounds {

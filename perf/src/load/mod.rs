@@ -7,9 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::record::{Progress, Record, VisibleMs, spread};
-use crate::rig::{
-    Bench, Common, GapUs, Looped, Occupied, Sampler, Samples, Traffic, apply_all, route,
-};
+use crate::rig::{Bench, Common, GapUs, Looped, Sampler, Samples, Traffic, apply_all, route};
 use crate::table::{self, Row};
 
 /// Prefixes that traffic goes to before the others are there.
@@ -129,14 +127,9 @@ async fn round(bench: &Bench, args: &LoadArgs, number: u32) -> anyhow::Result<Ro
     let rig = Looped::start(bench, &format!("load{number}"), traffic).await?;
     bench.pause(WARM_UP).await?;
     let before_kib = rig.dataplane.rss_kib()?;
-    let sampler = Sampler::start(rig.client());
-    bench.pause(Duration::from_secs(args.quiet_seconds)).await?;
-    let quiet = sampler.stop().await?;
-    let busy = Occupied::start(2 * Duration::from_secs(args.quiet_seconds))?;
-    let sampler = Sampler::start(rig.client());
-    bench.pause(Duration::from_secs(args.quiet_seconds)).await?;
-    let occupied = sampler.stop().await?;
-    drop(busy);
+    let time = Duration::from_secs(args.quiet_seconds);
+    let quiet = rig.quiet(bench, time).await?;
+    let occupied = rig.occupied(bench, time).await?;
     let sampler = Sampler::start(rig.client());
     let applied = apply_all(rig.client(), transactions).await?;
     let loading = sampler.stop().await?;
@@ -218,10 +211,7 @@ fn rows(result: &Outcome) -> Vec<Row> {
         ),
         Row::new(
             "  without updates, the other core busy",
-            format!(
-                "p99.9 {:.0} µs; max {:.0} µs",
-                result.occupied_gap_us.p999, result.occupied_gap_us.max
-            ),
+            result.occupied_gap_us.text(),
         ),
         Row::new("throughput", format!("{:.2} Mpps", result.mpps)),
         Row::new("dip while loading", format!("{:.1} %", result.dip_percent)),

@@ -56,6 +56,11 @@ impl GapUs {
         }
     }
 
+    /// One phase, for a table.
+    pub fn text(&self) -> String {
+        format!("p99.9 {:.0} µs; max {:.0} µs", self.p999, self.max)
+    }
+
     /// Two phases side by side, for a table.
     pub fn both(quiet: &GapUs, busy: &GapUs) -> String {
         format!(

@@ -17,7 +17,7 @@ use dmsc_proto::v1::{self, op::Op};
 use dmsc_wire::{Domain, FlowLabel, Kind, NameBuf, PacketBuilder};
 use tonic::transport::Channel;
 
-use super::{Bench, CONTROL_CORE, Neighbour, Place, head, names, pin};
+use super::{Bench, CONTROL_CORE, Neighbour, Occupied, Place, Sampler, Samples, head, names, pin};
 use crate::prng::Prng;
 use crate::torture::dataplane::Dataplane;
 use crate::torture::outer::{self, Frame};
@@ -115,6 +115,25 @@ impl Looped {
     /// The agent.
     pub fn client(&self) -> DataplaneAgentClient<Channel> {
         self.dataplane.client()
+    }
+
+    /// Samples for so long while nobody changes anything.
+    ///
+    /// # Errors
+    /// When the dataplane does not answer, and once a signal came.
+    pub async fn quiet(&self, bench: &Bench, time: Duration) -> anyhow::Result<Samples> {
+        let sampler = Sampler::start(self.client());
+        bench.pause(time).await?;
+        sampler.stop().await
+    }
+
+    /// As [`Looped::quiet`], while the control core runs an empty loop: what of the gaps is the machine's.
+    ///
+    /// # Errors
+    /// As there, and when the loop cannot be started.
+    pub async fn occupied(&self, bench: &Bench, time: Duration) -> anyhow::Result<Samples> {
+        let _busy = Occupied::start(2 * time)?;
+        self.quiet(bench, time).await
     }
 
     /// Ends it.

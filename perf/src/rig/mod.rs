@@ -27,7 +27,7 @@ pub use ground::Ground;
 pub use looped::{Looped, Traffic, behind, next_hops, route};
 pub use names::{domain, prefix, put_prefix};
 pub use neighbour::{Call, HELLO, Neighbour, Place, af_packet, gateway, number, until_up};
-pub use occupied::Occupied;
+use occupied::Occupied;
 pub use threads::CpuClock;
 pub use transactions::{Plan, apply_all, apply_paced};
 

@@ -125,7 +125,7 @@ fn service(((domain, name), account): (&(Domain, NameBuf), &Account)) -> v1::Ser
     }
 }
 
-fn next_hop(((gateway, hop), sum): (&(NodeId, NextHop), &Sum)) -> v1::NextHopCount {
+fn next_hop(((gateway, hop), sum): &((NodeId, NextHop), Sum)) -> v1::NextHopCount {
     v1::NextHopCount {
         gateway: gateway.0,
         adjacency: hop.adjacency.0.into(),

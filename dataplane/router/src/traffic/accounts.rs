@@ -7,7 +7,7 @@ use dmsc_fib::AdjacencyId;
 use dmsc_proto::Latency;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
-use super::Tally;
+use super::{Sums, Tally};
 use crate::clock::Clock;
 
 /// Most prefixes that are remembered; the traffic of further ones is counted as other.
@@ -33,7 +33,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, other: Sum) {
+    pub(super) fn add(&mut self, other: Sum) {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.requests += other.requests;
@@ -76,18 +76,11 @@ pub struct Account {
     /// Over all members.
     pub sum: Sum,
     /// By member.
-    pub members: BTreeMap<NodeId, Sum>,
+    pub members: Sums<NodeId>,
     /// By member and next hop.
-    pub ways: BTreeMap<(NodeId, NextHop), Sum>,
+    pub ways: Sums<(NodeId, NextHop)>,
     /// From request to response.
     pub latency: Latency,
-}
-
-/// Adds to what there is of `key`, or begins it where there is room.
-fn add_to<K: Ord>(all: &mut BTreeMap<K, Sum>, most: usize, key: K, sum: Sum) {
-    if all.len() < most || all.contains_key(&key) {
-        all.entry(key).or_default().add(sum);
-    }
 }
 
 /// Everything.
@@ -122,9 +115,9 @@ impl Accounts {
                 continue;
             };
             account.sum.add(sum);
-            add_to(&mut account.members, MEMBERS, counted.gateway, sum);
+            account.members.add(MEMBERS, counted.gateway, sum);
             let way = (counted.gateway, counted.next_hop);
-            add_to(&mut account.ways, WAYS, way, sum);
+            account.ways.add(WAYS, way, sum);
         }
         for (domain, name, cycles) in tally.latencies() {
             if let Some(account) = self.account(domain, &name) {

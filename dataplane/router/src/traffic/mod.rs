@@ -19,6 +19,7 @@ mod accounts;
 mod calls;
 mod collector;
 mod exchange;
+mod sums;
 mod tally;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use accounts::{Account, Accounts, Answers, NextHop, Sum};
 pub use calls::SAMPLED;
 pub use collector::Collector;
 pub use exchange::Exchange;
+pub use sums::Sums;
 pub use tally::{Counted, Known, Label, SLOTS, Tally};
 
 use dmsc_fib::{AdjacencyId, PrefixMatch, RecordId};
