@@ -128,6 +128,14 @@ fn bursts(pool: &Mempool) {
     other.clear();
     assert_eq!(pool.in_use(), 0);
 
+    for n in 0..11 {
+        assert_eq!(burst.bytes(), (0..n).sum::<u64>());
+        let mut mbuf = pool.alloc().unwrap();
+        mbuf.append(n as usize).unwrap();
+        burst.push(mbuf).unwrap();
+    }
+    burst.clear();
+
     // A pool runs empty without an accident, and nothing is lost.
     let mut all = Vec::new();
     while let Some(mbuf) = pool.alloc() {

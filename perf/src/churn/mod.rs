@@ -36,9 +36,9 @@ pub struct ChurnArgs {
     /// Updates go on so long, all rounds together; between two rounds and around them it is quiet
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
-    /// Each phase without updates, s
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub quiet_seconds: u64,
+    /// Each phase without updates, s [default: as long as the updates of a round]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub quiet_seconds: Option<u64>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -117,7 +117,9 @@ async fn all(
         per_s: args.updates_per_s as f64 / args.batch as f64,
         count: (args.updates_per_s as f64 * seconds / args.batch as f64).ceil() as u64,
     };
-    let time = Duration::from_secs(args.quiet_seconds);
+    // The longest of more windows is longer, so all phases have as many.
+    let asked = args.quiet_seconds.map(Duration::from_secs);
+    let time = asked.unwrap_or(Duration::from_secs_f64(seconds));
     let mut quiet = rig.quiet(bench, time).await?;
     let mut done = 0;
     for number in 0..args.common.rounds {

@@ -53,9 +53,11 @@ pub fn run(args: &PcapArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if let Some(router) = router {
+        // The neighbour takes as much as the longest frame needs, or the router would say that it is too big.
+        let mtu = args.frame.iter().map(|size| size.mtu()).max();
         for (link, to) in LINKS.into_iter().zip([args.to, args.to_out]) {
             let path = args.dir.join(format!("hello-{}.pcap", link.port));
-            write_hellos(&path, link, router, 1_800, HELLOS, to)?;
+            write_hellos(&path, link, router, mtu.unwrap_or(1_800), HELLOS, to)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,8 +9,8 @@ use crate::transit::{Idle, Mode, Pmd, Size};
 /// Highest rates without and with little loss, and latency below them, through a real router
 ///
 /// Starts dmsc-dataplane with one worker and two links, and sends from this process: in by one link, out by the other. NDR is the highest
-/// rate at which nothing is lost, PDR that at which at most 0.5 % is; both by the rules of RFC 9971 (MLRsearch): the first trial is
-/// a warm-up, what could not be sent counts as lost, and a load is good or bad when trials of --sum seconds say so. Latency
+/// rate at which nothing is lost in any trial, PDR that at which at most 0.5 % is in half of them; both by the rules of RFC 9971 (MLRsearch): the
+/// first trial is a warm-up, what could not be sent counts as lost, and a load is good or bad when trials of --sum seconds say so. Latency
 /// is measured at 0 (1,000 frames/s), 10, 50 and 90 % of PDR. A shared machine can repeat PDR; NDR is reported beside it. If the
 /// generator, not the router, was the limit, the table says so. Needs root and two cores; removes all that it makes.
 #[derive(Debug, Clone, Args)]

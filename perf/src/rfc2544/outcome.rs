@@ -141,12 +141,21 @@ pub struct Figures {
     pub router_busy: Option<f64>,
     /// `router` or `generator`: whose limit PDR is.
     pub limit: &'static str,
+    /// The same of NDR.
+    pub ndr_limit: &'static str,
     /// The search without loss.
     pub ndr: Rate,
     /// The search with a little loss.
     pub pdr: Rate,
     /// By rising share of PDR.
     pub latency: Vec<Latency>,
+}
+
+fn limit(rate: Rate) -> &'static str {
+    match rate.generator_was_the_limit {
+        true => "generator",
+        false => "router",
+    }
 }
 
 impl Figures {
@@ -170,13 +179,19 @@ impl Figures {
             latency_us: half.map(|latency| latency.us),
             mean_burst: at_pdr.and_then(|trial| trial.mean_burst),
             router_busy: at_pdr.and_then(|trial| trial.router_busy),
-            limit: match pdr.generator_was_the_limit {
-                true => "generator",
-                false => "router",
-            },
+            limit: limit(pdr),
+            ndr_limit: limit(ndr),
             ndr,
             pdr,
             latency,
+        }
+    }
+
+    /// Whose limits both rates are, in words.
+    fn limits(&self) -> String {
+        match self.limit == self.ndr_limit {
+            true => self.limit.into(),
+            false => format!("{}, NDR {}", self.limit, self.ndr_limit),
         }
     }
 
@@ -188,7 +203,7 @@ impl Figures {
             number(self.ndr_mpps, 3),
             number(self.pdr_mpps, 3),
             number(self.pdr_gbps, 2),
-            self.limit
+            self.limits()
         )
     }
 }
@@ -255,7 +270,7 @@ impl Outcome {
                 number(figures.pdr_gbps, 2),
                 number(figures.mean_burst, 1),
                 number(figures.router_busy.map(|busy| busy * 100.0), 0) + " %",
-                figures.limit.into(),
+                figures.limits(),
                 at(0.0, |us| us.p50),
                 at(0.1, |us| us.p50),
                 at(0.5, |us| us.p50),

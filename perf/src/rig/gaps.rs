@@ -45,13 +45,13 @@ impl GapUs {
         }
     }
 
-    /// What is more here than in `quiet`, at least 0.
+    /// What is more here than in `quiet`; negative where it is less.
     pub fn less(&self, quiet: &GapUs) -> GapUs {
         GapUs {
-            p50: (self.p50 - quiet.p50).max(0.0),
-            p99: (self.p99 - quiet.p99).max(0.0),
-            p999: (self.p999 - quiet.p999).max(0.0),
-            max: (self.max - quiet.max).max(0.0),
+            p50: self.p50 - quiet.p50,
+            p99: self.p99 - quiet.p99,
+            p999: self.p999 - quiet.p999,
+            max: self.max - quiet.max,
             windows: self.windows,
         }
     }

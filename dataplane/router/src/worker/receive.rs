@@ -51,7 +51,7 @@ impl Floor {
             env.counters.meter.mark(Station::Rig);
         }
         let count = received.len();
-        let bytes: u64 = received.iter().map(|mbuf| mbuf.len() as u64).sum();
+        let bytes = received.bytes();
         if shared.ports[port].captured.load(Relaxed) {
             for mbuf in received.iter() {
                 shared.capture(mbuf, port, false, env.now, counters);
@@ -110,7 +110,7 @@ impl Floor {
         if done == count && exits[1..count].iter().all(|exit| *exit == exits[0]) {
             let bytes = match ready.are_as_long {
                 true => self.received_bytes,
-                false => self.received.iter().map(|mbuf| mbuf.len() as u64).sum(),
+                false => self.received.bytes(),
             };
             return self.send_received(env, usize::from(exits[0]), port, bytes);
         }

@@ -65,7 +65,7 @@ impl Floor {
         }
         let left = received.len();
         if left > 0 {
-            bytes -= received.iter().map(|mbuf| mbuf.len() as u64).sum::<u64>();
+            bytes -= received.bytes();
         }
         let sent = (count - left) as u64;
         counters.ports[from].sent.add(sent);
