@@ -5,7 +5,8 @@
     PYTHONPATH=automation/trex_control_plane/interactive ./dmsc_trex.py --dir /tmp/t --frames name-128 --mpps 1,2,5,10
 
 The folder is written by `dmsc-perf pcap --dir /tmp/t --agent …` for one start of the router; the hellos in it keep the router's
-neighbour behind it up for ten minutes, and the one in front, whose port sends the frames, for a minute from the last one on. The first trial is a warm-up and is not told. What TRex could not send counts as lost.
+neighbour behind it up for ten minutes, and the one in front, whose port sends the frames, for a minute: all trials together
+must take less. The first trial is a warm-up and is not told. What TRex could not send counts as lost.
 """
 
 import argparse

@@ -52,12 +52,12 @@ pub fn run(args: &PcapArgs) -> anyhow::Result<ExitCode> {
             progress.step(&format!("{}: {count} frames", path.display()));
         }
     }
-    if let Some(router) = router {
-        // The neighbour takes as much as the longest frame needs, or the router would say that it is too big.
-        let mtu = args.frame.iter().map(|size| size.mtu()).max();
+    // The neighbours take as much as the longest frame needs, or the router would say that it is too big.
+    let mtu = args.frame.iter().map(|size| size.mtu()).max();
+    if let (Some(router), Some(mtu)) = (router, mtu) {
         for (link, to) in LINKS.into_iter().zip([args.to, args.to_out]) {
             let path = args.dir.join(format!("hello-{}.pcap", link.port));
-            write_hellos(&path, link, router, mtu.unwrap_or(1_800), HELLOS, to)?;
+            write_hellos(&path, link, router, mtu, HELLOS, to)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,9 @@
 //! The search for the highest loads that meet loss goals, by the rules of Multiple Loss Ratio search (RFC 9971): trials at a load
 //! classify it for every goal at once, and the search ends when a lower and an upper bound are close.
 
+/// Times of trials that differ by less than this are the same, s: sums of them are not exact.
+const SAME: f64 = 1e-9;
+
 /// What a load must achieve.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
@@ -57,9 +60,9 @@ impl Goal {
         let full = sum(true, false) + high;
         let whole = full.max(self.sum);
         let worst = high + (whole - full);
-        if worst <= whole * self.exceed {
+        if worst <= whole * self.exceed + SAME {
             Class::Lower
-        } else if high > whole * self.exceed {
+        } else if high > whole * self.exceed + SAME {
             Class::Upper
         } else {
             Class::Undecided
@@ -93,13 +96,13 @@ impl Goal {
         let mut left = whole.max(self.sum) * (1.0 - self.exceed);
         let mut loss = 1.0;
         for sample in full {
-            if left <= 0.0 {
+            if left <= SAME {
                 break;
             }
             loss = sample.loss;
             left -= sample.duration;
         }
-        if left > 0.0 {
+        if left > SAME {
             loss = 1.0; // too few trials to say
         }
         load * (1.0 - loss)
@@ -299,5 +302,25 @@ mod tests {
         let mut search = Search::new(goals.clone(), 1e3, 1e6, 1e5);
         run(&mut search, |_, _| 1.0);
         assert_eq!(goals[0].bounds(search.samples()), (None, Some(1e3)));
+    }
+
+    #[test]
+    fn a_goal_that_forgives_no_trial_takes_its_worst_one_whatever_sums_are_rounded_to() {
+        for (count, trial) in [(3, 0.2), (5, 0.1), (10, 0.1), (5, 0.2), (4, 0.5), (7, 0.3)] {
+            let (load, goal) = (1e6, goal(trial, count as f64 * trial, 0.0, 0.0));
+            let good = samples(&[(count, trial, 0.0)]);
+            assert_eq!(
+                goal.classify(&good, load),
+                Class::Lower,
+                "{count} of {trial}"
+            );
+            assert_eq!(goal.throughput(&good, load), load, "{count} of {trial}");
+            let too_few = samples(&[(count - 1, trial, 0.0)]);
+            assert_eq!(goal.classify(&too_few, load), Class::Undecided);
+            assert_eq!(goal.throughput(&too_few, load), 0.0);
+            let bad = samples(&[(count, trial, 0.0), (1, trial, 0.25)]);
+            assert_eq!(goal.classify(&bad, load), Class::Upper);
+            assert_eq!(goal.throughput(&bad, load), 0.75 * load);
+        }
     }
 }

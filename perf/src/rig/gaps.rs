@@ -195,4 +195,13 @@ mod tests {
         let now = worker(&[(8_000, 5), (16_000, 1), (80_000, 1)]);
         assert_eq!(longest_us(&before, &now), 18.0);
     }
+
+    #[test]
+    fn less_than_without_updates_is_less_than_nothing() {
+        let of = |us| GapUs {
+            p999: us,
+            ..GapUs::default()
+        };
+        assert_eq!(of(100.0).less(&of(300.0)).p999, -200.0);
+    }
 }

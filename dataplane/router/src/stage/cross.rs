@@ -53,16 +53,16 @@ impl Addresses {
 #[inline(never)]
 pub fn run_all<F: Frame>(frames: &mut [F], udp_port: u16, addresses: Addresses) -> usize {
     let mut kept = 0;
-    let mut run = |frame| {
+    let mut each = |frame| {
         if !run(frame, udp_port, addresses) {
             kept += 1;
         }
     };
     let (fours, rest) = frames.as_chunks_mut::<4>();
     for four in fours {
-        four.iter_mut().for_each(&mut run);
+        four.iter_mut().for_each(&mut each);
     }
-    rest.iter_mut().for_each(&mut run);
+    rest.iter_mut().for_each(&mut each);
     kept
 }
 

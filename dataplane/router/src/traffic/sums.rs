@@ -28,24 +28,9 @@ impl<K: Ord> Sums<K> {
         }
     }
 
-    /// The sum of `key`.
-    pub fn get(&self, key: &K) -> Option<Sum> {
-        self.place(key).ok().map(|at| self.0[at].1)
-    }
-
     /// All, by key.
     pub fn iter(&self) -> impl Iterator<Item = &(K, Sum)> {
         self.0.iter()
-    }
-
-    /// How many keys.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     fn place(&self, key: &K) -> Result<usize, usize> {
@@ -72,14 +57,18 @@ mod tests {
         }
         let all: Vec<_> = sums.iter().map(|(key, sum)| (*key, sum.packets)).collect();
         assert_eq!(all, [(3, 10), (7, 33), (9, 4)]);
-        assert_eq!((sums.get(&7), sums.get(&5)), (Some(packets(33)), None));
-        assert_eq!((sums.len(), sums.is_empty()), (3, false));
     }
 
     #[test]
-    fn the_first_takes_the_room_of_one() {
+    fn there_is_room_for_one_at_first_and_then_for_twice_as_many() {
         let mut sums = Sums::default();
-        sums.add(256, 1, packets(1));
-        assert_eq!(sums.0.capacity(), 1);
+        let room = [1, 2, 4, 4, 8].map(|room| {
+            sums.add(256, sums.0.len(), packets(1));
+            (room, sums.0.capacity())
+        });
+        assert!(
+            room.iter().all(|(expected, room)| expected == room),
+            "{room:?}"
+        );
     }
 }
