@@ -141,8 +141,6 @@ pub struct Figures {
     pub router_busy: Option<f64>,
     /// `router` or `generator`: whose limit PDR is.
     pub limit: &'static str,
-    /// The same of NDR.
-    pub ndr_limit: &'static str,
     /// The search without loss.
     pub ndr: Rate,
     /// The search with a little loss.
@@ -151,6 +149,7 @@ pub struct Figures {
     pub latency: Vec<Latency>,
 }
 
+/// Whose limit a rate is.
 fn limit(rate: Rate) -> &'static str {
     match rate.generator_was_the_limit {
         true => "generator",
@@ -180,7 +179,6 @@ impl Figures {
             mean_burst: at_pdr.and_then(|trial| trial.mean_burst),
             router_busy: at_pdr.and_then(|trial| trial.router_busy),
             limit: limit(pdr),
-            ndr_limit: limit(ndr),
             ndr,
             pdr,
             latency,
@@ -189,9 +187,9 @@ impl Figures {
 
     /// Whose limits both rates are, in words.
     fn limits(&self) -> String {
-        match self.limit == self.ndr_limit {
-            true => self.limit.into(),
-            false => format!("{}, NDR {}", self.limit, self.ndr_limit),
+        match limit(self.ndr) {
+            same if same == self.limit => same.into(),
+            other => format!("{}, NDR {other}", self.limit),
         }
     }
 

@@ -7,7 +7,7 @@ use dmsc_fib::AdjacencyId;
 use dmsc_proto::Latency;
 use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
-use super::{Sums, Tally};
+use super::{Sum, Sums, Tally};
 use crate::clock::Clock;
 
 /// Most prefixes that are remembered; the traffic of further ones is counted as other.
@@ -20,25 +20,6 @@ const WAYS: usize = 1_024;
 const IDLE: u64 = 600_000_000_000;
 /// Between two looks for such, ns.
 const TIDY: u64 = IDLE / 10;
-
-/// Counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sum {
-    /// Packets of calls.
-    pub packets: u64,
-    /// Their bytes, DMSC header and payload.
-    pub bytes: u64,
-    /// Of these packets, requests of pods here that somebody waits for the answer of.
-    pub requests: u64,
-}
-
-impl Sum {
-    pub(super) fn add(&mut self, other: Sum) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.requests += other.requests;
-    }
-}
 
 /// What became of the calls whose answers were looked out for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

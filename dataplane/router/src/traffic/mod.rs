@@ -27,11 +27,11 @@ mod next_hops;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{Account, Accounts, Answers, NextHop, Sum};
+pub use accounts::{Account, Accounts, Answers, NextHop};
 pub use calls::SAMPLED;
 pub use collector::Collector;
 pub use exchange::Exchange;
-pub use sums::Sums;
+pub use sums::{Sum, Sums};
 pub use tally::{Counted, Known, Label, SLOTS, Tally};
 
 use dmsc_fib::{AdjacencyId, PrefixMatch, RecordId};

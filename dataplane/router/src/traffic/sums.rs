@@ -1,6 +1,24 @@
 //! Sums by a key, in the order of the keys. Nearly every prefix has one member and one way to it, so there is room for one at first.
 
-use super::Sum;
+/// Counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Packets of calls.
+    pub packets: u64,
+    /// Their bytes, DMSC header and payload.
+    pub bytes: u64,
+    /// Of these packets, requests of pods here that somebody waits for the answer of.
+    pub requests: u64,
+}
+
+impl Sum {
+    /// Adds another one to it.
+    pub fn add(&mut self, other: Sum) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.requests += other.requests;
+    }
+}
 
 /// Sums by key.
 #[derive(Debug, Clone)]

@@ -8,8 +8,7 @@ use dmsc_fib::{AdjacencyId, DelayShare, PrefixMatch, RecordId};
 use dmsc_wire::{Domain, FlowLabel, Name, NodeId};
 use hashbrown::DefaultHashBuilder;
 
-use super::Target;
-use super::accounts::{Answers, NextHop, Sum};
+use super::{Answers, NextHop, Sum, Target};
 
 /// Slots that are compared with one key.
 const WAYS: usize = 4;
