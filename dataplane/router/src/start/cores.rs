@@ -1,7 +1,7 @@
 //! Which threads run on which cores.
 
 use anyhow::bail;
-use core_affinity::{CoreId, get_core_ids, set_for_current};
+use core_affinity::get_core_ids;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -57,32 +57,39 @@ fn run_on(cores: &[usize]) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-/// Cores for everything that is not a worker: those that no worker has, first those on the node of the tables. `None` where none is left
-/// or workers are not pinned.
-pub(super) fn control_cores(shared: &Shared, placement: &Placement) -> Option<Vec<CoreId>> {
-    let data = &shared.config.cores;
-    if data.is_empty() {
-        return None;
-    }
-    let mut rest: Vec<_> = get_core_ids()?
-        .into_iter()
-        .filter(|core| !data.contains(&core.id))
-        .collect();
-    if rest.is_empty() {
-        tracing::warn!(
-            "no core is left beside the data cores: agent, publisher and exception path share them"
-        );
-        return None;
-    }
-    rest.sort_by_key(|core| !placement.near_tables.contains(&core.id));
-    tracing::info!(data = ?data, control = ?rest.iter().map(|c| c.id).collect::<Vec<_>>(), "cores");
-    Some(rest)
+/// Cores for everything that is not a worker: those that no worker has, first those on the node of the tables. None where none is left or
+/// workers are not pinned.
+pub(super) fn control_cores(config: &Config, near_tables: &[usize]) -> Vec<usize> {
+    let data = &config.cores;
+    let Some(there) = get_core_ids().filter(|_| !data.is_empty()) else {
+        return Vec::new();
+    };
+    let mut rest: Vec<_> = there.iter().map(|core| core.id).collect();
+    rest.retain(|core| !data.contains(core));
+    rest.sort_by_key(|core| !near_tables.contains(core));
+    rest
 }
 
-/// Has the calling thread run on the first of these, if there are any.
-pub(super) fn stay_off(cores: &Option<Vec<CoreId>>) {
-    if let Some(first) = cores.as_ref().and_then(|c| c.first()) {
-        set_for_current(*first);
+/// Has the calling thread keep off the workers' cores, and with it whatever it starts, EAL's own threads too: those get the cores that it
+/// has, without EAL's main core, if any are left. EAL wants that one among them.
+pub(super) fn keep_off(placement: &Placement) {
+    let mut cores = placement.control.clone();
+    if !cores.is_empty() {
+        cores.extend(placement.main_core);
+        warn_unless_on(&cores);
+    }
+}
+
+/// Has the calling thread run on the first control core, if there are any.
+pub(super) fn stay_off(control: &[usize]) {
+    if let Some(first) = control.first() {
+        warn_unless_on(&[*first]);
+    }
+}
+
+fn warn_unless_on(cores: &[usize]) {
+    if let Err(error) = run_on(cores) {
+        tracing::warn!(?cores, %error, "a thread that is no worker could not be put there, and may take time from one");
     }
 }
 
@@ -91,8 +98,8 @@ const FIRST: i32 = -10;
 
 /// Has the calling thread woken before others of its core: a transaction of one route passes through two threads, and may wait for a whole
 /// time slice of another process before each. Only beside workers that have cores of their own, which this takes nothing from.
-pub(super) fn go_first(cores: &Option<Vec<CoreId>>) {
-    if cores.is_none() {
+pub(super) fn go_first(control: &[usize]) {
+    if control.is_empty() {
         return;
     }
     // Linux: the calling thread, not its process.

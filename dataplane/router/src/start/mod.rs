@@ -37,7 +37,7 @@ use crate::rig::{Mounted, Rig};
 use crate::shared::{Shared, WorkerLink};
 use crate::traffic::{Collector, Exchange};
 use crate::worker::Worker;
-use cores::{check_cores, control_cores, go_first, settle, stay_off};
+use cores::{check_cores, go_first, keep_off, settle, stay_off};
 use memory::ThreadMemory;
 use placement::Placement;
 pub use placement::placement_warnings;
@@ -113,7 +113,8 @@ fn start(
 ) -> anyhow::Result<()> {
     check_cores(&config)?;
     let placement = Placement::here(&config);
-    placement.tell();
+    placement.tell(&config.cores);
+    keep_off(&placement);
     let mut predecessor = None;
     let mut macs = Vec::new();
     if take_over {
@@ -124,6 +125,7 @@ fn start(
     let mut memory = ThreadMemory::unchanged();
     memory.set(&placement.pages);
     let eal = start_eal(&config, take_over, placement.main_core)?;
+    stay_off(&placement.control);
     let workers = config.cores.len().max(1) as u16;
     let mut ports = OpenPorts::new(&eal, &config, workers, &macs, placement)?;
     // Before the first frame comes in; undone when everything else is down.
@@ -323,7 +325,6 @@ fn serve(
         handles,
         queues,
     } = opened;
-    let control_cores = control_cores(&shared, &placement);
     let publisher = qsbr::channel_at(
         programmer.tables().clone(),
         shared.workers.len(),
@@ -344,11 +345,8 @@ fn serve(
         .worker_threads(1)
         .thread_name("agent")
         .on_thread_start({
-            let cores = control_cores.clone();
-            move || {
-                stay_off(&cores);
-                go_first(&cores);
-            }
+            let control = placement.control.clone();
+            move || go_first(&control)
         })
         .enable_all()
         .build()?;
@@ -375,19 +373,15 @@ fn serve(
                 let _inside = runtime.enter();
                 Socket::bind(&shared.config.socket, &shared.config.groups)?
             };
+            // On the core of this thread.
             let control = |name: &str, body: Box<dyn FnOnce() + Send>| {
-                let cores = control_cores.clone();
-                let body = move || {
-                    stay_off(&cores);
-                    body();
-                };
                 named(name).spawn_scoped(scope, body).map(|_| ())
             };
             let herald = Arc::new(Herald::new(shared.clone()));
             control("publisher", {
-                let cores = control_cores.clone();
+                let control = placement.control.clone();
                 Box::new(move || {
-                    go_first(&cores);
+                    go_first(&control);
                     desk.run();
                 })
             })?;

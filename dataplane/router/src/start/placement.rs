@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dmsc_dpdk::{MemoryPolicy, NumaNode};
 
+use super::cores::control_cores;
 use super::machine::Machine;
 use crate::config::{Config, HugePages, PortConfig};
 
@@ -28,6 +29,8 @@ pub(super) struct Placement {
     pub(super) tables: MemoryPolicy,
     /// Cores of the node of the tables, for these threads.
     pub(super) near_tables: Vec<usize>,
+    /// Cores of everything that is no worker, if workers have cores and leave some.
+    pub(super) control: Vec<usize>,
     /// What slows packets down, and what to do about it.
     pub(super) warnings: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl Placement {
             );
             (placement.pages, placement.tables) = (MemoryPolicy::Local, MemoryPolicy::Local);
         }
+        placement.control = control_cores(config, &placement.near_tables);
         placement
     }
 
@@ -113,7 +117,14 @@ impl Placement {
     }
 
     /// Writes into the log what is to be known of it.
-    pub(super) fn tell(&self) {
+    pub(super) fn tell(&self, data: &[usize]) {
+        if !self.control.is_empty() {
+            tracing::info!(?data, control = ?self.control, "cores");
+        } else if !data.is_empty() {
+            tracing::warn!(
+                "no core is left beside the data cores: agent, publisher and exception path share them"
+            );
+        }
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
@@ -340,6 +351,7 @@ mod tests {
                 pages: MemoryPolicy::Prefer(NODES[1]),
                 tables: MemoryPolicy::Prefer(NODES[1]),
                 near_tables: vec![4, 5, 6, 7],
+                control: vec![],
                 warnings: vec![],
             }
         );

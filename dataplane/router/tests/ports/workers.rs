@@ -17,6 +17,16 @@ role = "pod"
 addresses = ["10.1.1.1/24"]
 "#;
 
+const ON_ONE_CORE: &str = r#"
+[workers]
+cores = [1]
+[[port]]
+name = "null"
+kind = "null"
+role = "pod"
+addresses = ["10.1.1.1/24"]
+"#;
+
 fn two_cores() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 {
@@ -64,6 +74,45 @@ fn two_workers_share_the_flows() {
         "both receive: {received:?}"
     );
     assert!(received.iter().sum::<u64>() >= 64);
+}
+
+#[test]
+fn only_workers_run_on_their_cores() {
+    need_ports!();
+    if !two_cores() {
+        return;
+    }
+    let router = Netns::new();
+    let dataplane = Dataplane::start(&router, 1, "sg", ON_ONE_CORE);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", dataplane.pid())).expect("tasks");
+    let (mut workers, mut others) = (0, 0);
+    for task in tasks.flatten() {
+        let status = std::fs::read_to_string(task.path().join("status")).expect("status");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.expect(name).trim()
+        };
+        let (name, cores) = (field("Name:"), field("Cpus_allowed_list:"));
+        match name {
+            // Sleeps until the process is told to end.
+            "signals" => {}
+            "worker-0" => {
+                assert_eq!(cores, "1");
+                workers += 1;
+            }
+            _ => {
+                let is_apart = cores.split(',').all(|range| {
+                    let (first, last) = range.split_once('-').unwrap_or((range, range));
+                    let core = |text: &str| text.parse::<usize>().expect("a core");
+                    !(core(first)..=core(last)).contains(&1)
+                });
+                assert!(is_apart, "{name} may run on {cores}");
+                others += 1;
+            }
+        }
+    }
+    assert_eq!(workers, 1);
+    assert!(others >= 5, "{others} other threads");
 }
 
 #[test]
