@@ -107,6 +107,11 @@ impl Fib {
         self.names.get(domain, name)
     }
 
+    /// Where the entry of a prefix is or would be: many changes in this order go from page to page, and wait less for memory.
+    pub fn place(&self, domain: Domain, name: Name<'_>) -> u32 {
+        self.names.place(domain, name)
+    }
+
     /// The prefix that a match was found with, in the same generation.
     pub fn record(&self, record: RecordId) -> Option<PrefixEntry> {
         self.names.prefix(record)

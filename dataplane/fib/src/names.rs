@@ -256,6 +256,11 @@ impl NameTable {
         self.find(domain, name).map(|id| self.value(id))
     }
 
+    /// Where its entry is or would be, in the order of pages.
+    pub(crate) fn place(&self, domain: Domain, name: Name<'_>) -> u32 {
+        hash_name(self.key, domain, name.as_bytes())
+    }
+
     /// Every page once.
     pub(crate) fn pages(&self) -> impl Iterator<Item = NamePage<'_>> {
         let mut last = None;

@@ -124,6 +124,9 @@ pub struct ForwardArgs {
     /// Rounds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub rounds: u64,
+    /// Rounds after which all processes are started anew, because where their memory happens to lie makes one or the other faster
+    #[arg(long, default_value_t = 1, value_name = "ROUNDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub restart_every: u64,
     /// Length of each count, ms
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
     pub ms: u64,

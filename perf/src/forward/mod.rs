@@ -95,13 +95,18 @@ fn all(args: &ForwardArgs, main: usize, record: &mut Record<Round, Outcome>) -> 
             }));
         }
     }
-    let steps = sites.len() * (1 + args.rounds as usize);
+    let starts = args.rounds.div_ceil(args.restart_every);
+    let steps = sites.len() * (starts + args.rounds) as usize;
     let mut progress = Progress::start("forward", steps);
     for site in sites {
         progress.step(&format!("{site}: loading"));
         let mut bench = Bench::start(args, site, main)?;
         let first = record.rounds.len();
         for number in 1..=args.rounds {
+            if number > 1 && (number - 1) % args.restart_every == 0 {
+                progress.step(&format!("{site}: starting anew"));
+                bench = bench.anew(main)?;
+            }
             let round = bench.round(number)?;
             progress.step(&round.line());
             record.rounds.push(round);

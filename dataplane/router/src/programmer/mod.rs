@@ -162,6 +162,10 @@ impl Programmer {
             return Err(ProgramError::TooMany(part.len()));
         }
         let mut draft = Draft::of(&self.tables, &self.resting, self.next_id);
+        // To grow is to read all names that are there again.
+        draft
+            .prefixes
+            .reserve(parts.iter().map(|ops| ops.len()).sum());
         for (index, op) in parts.iter().flat_map(|ops| ops.iter().enumerate()) {
             let (kind, result) = self.one(&mut draft, op.op.as_ref());
             result.map_err(|message| ProgramError::Operation {
@@ -267,7 +271,11 @@ impl Programmer {
         let mut sets = Cow::Borrowed(&self.sets);
         let mut ops = Vec::with_capacity(draft.prefixes.len());
         let mut deletes = Vec::new();
-        for ((domain, name), Change { before, state }) in std::mem::take(&mut draft.prefixes) {
+        let mut prefixes: Vec<_> = std::mem::take(&mut draft.prefixes).into_iter().collect();
+        // Each is named once, so their order is free.
+        let fib = &self.tables.fib;
+        prefixes.sort_by_cached_key(|((domain, name), _)| fib.place(*domain, name.as_name()));
+        for ((domain, name), Change { before, state }) in prefixes {
             let before_local = before.and_then(|value| value.local);
             let members_before = before_local.map_or(&[][..], |id| self.sets.members(id));
             let local = if state.local == members_before {
