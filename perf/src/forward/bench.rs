@@ -79,6 +79,8 @@ pub struct Round {
     frame: String,
     prefixes: usize,
     round: u64,
+    /// Seconds until all prefixes were in the tables of the router that was started for it.
+    pub load_s: f64,
     /// Millions of frames per second by series.
     pub mpps: BTreeMap<String, f64>,
     /// Frames per poll of the router that brought some, by series.
@@ -237,6 +239,7 @@ impl<'a> Bench<'a> {
             frame: self.site.frame.to_string(),
             prefixes: self.site.prefixes,
             round: number,
+            load_s: self.loaded.seconds,
             mpps: BTreeMap::new(),
             mean_burst: BTreeMap::new(),
             frames: 0,
@@ -273,7 +276,11 @@ impl<'a> Bench<'a> {
 }
 
 fn static_router(program: &Path, args: &RouterArgs) -> anyhow::Result<Router> {
-    let (mut router, loaded) = Router::start_by(program, args)?;
+    let (mut router, loaded) = match Router::start_by(program, args) {
+        // As `testpmd`, below.
+        Err(_) if args.pmd == Pmd::AfPacket => Router::start_by(program, args)?,
+        router => router?,
+    };
     if loaded.linking != "static" {
         bail!(
             "--static-build {}: is linked with the shared DPDK; `make perf-static` builds the one that is wanted",

@@ -70,13 +70,11 @@ pub(super) fn control_cores(config: &Config, near_tables: &[usize]) -> Vec<usize
     rest
 }
 
-/// Has the calling thread keep off the workers' cores, and with it whatever it starts, EAL's own threads too: those get the cores that it
-/// has, without EAL's main core, if any are left. EAL wants that one among them.
-pub(super) fn keep_off(placement: &Placement) {
-    let mut cores = placement.control.clone();
-    if !cores.is_empty() {
-        cores.extend(placement.main_core);
-        warn_unless_on(&cores);
+/// Has the calling thread run on the control cores, and on `more`, and with it whatever it starts: EAL's own threads, too, get those cores of
+/// the thread that starts EAL that are not EAL's main core, which must be among them. Does nothing where no core is apart from the workers'.
+pub(super) fn confine(control: &[usize], more: &[usize]) {
+    if !control.is_empty() {
+        warn_unless_on(&[control, more].concat());
     }
 }
 

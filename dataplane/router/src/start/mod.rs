@@ -37,7 +37,7 @@ use crate::rig::{Mounted, Rig};
 use crate::shared::{Shared, WorkerLink};
 use crate::traffic::{Collector, Exchange};
 use crate::worker::Worker;
-use cores::{check_cores, go_first, keep_off, settle, stay_off};
+use cores::{check_cores, confine, go_first, settle, stay_off};
 use memory::ThreadMemory;
 use placement::Placement;
 pub use placement::placement_warnings;
@@ -114,7 +114,7 @@ fn start(
     check_cores(&config)?;
     let placement = Placement::here(&config);
     placement.tell(&config.cores);
-    keep_off(&placement);
+    confine(&placement.control, placement.main_core.as_slice());
     let mut predecessor = None;
     let mut macs = Vec::new();
     if take_over {
@@ -125,7 +125,7 @@ fn start(
     let mut memory = ThreadMemory::unchanged();
     memory.set(&placement.pages);
     let eal = start_eal(&config, take_over, placement.main_core)?;
-    stay_off(&placement.control);
+    confine(&placement.control, &[]);
     let workers = config.cores.len().max(1) as u16;
     let mut ports = OpenPorts::new(&eal, &config, workers, &macs, placement)?;
     // Before the first frame comes in; undone when everything else is down.
@@ -346,13 +346,18 @@ fn serve(
         .thread_name("agent")
         .on_thread_start({
             let control = placement.control.clone();
-            move || go_first(&control)
+            move || {
+                stay_off(&control);
+                go_first(&control);
+            }
         })
         .enable_all()
         .build()?;
     let result = thread::scope(|scope| {
         let end = (|| {
             let named = |name: &str| thread::Builder::new().name(name.into());
+            // A worker shall begin where there is room, not wait for this thread's core until it can go to its own.
+            confine(&placement.control, &shared.config.cores);
             for (id, (reader, queues)) in readers.into_iter().zip(queues).enumerate() {
                 let (shared, pool, stopped) = (shared.clone(), pool.clone(), stopped.clone());
                 let (placement, gear) = (&placement, gears.pop());
@@ -364,6 +369,7 @@ fn serve(
                     worker.run(&stopped);
                 })?;
             }
+            stay_off(&placement.control);
             // Packets flow from here on. What only one process can have comes now.
             if let Some(predecessor) = predecessor {
                 hushed.push(Hushed::adopt(settings(predecessor.released()?)));

@@ -52,6 +52,16 @@ impl Placement {
             (placement.pages, placement.tables) = (MemoryPolicy::Local, MemoryPolicy::Local);
         }
         placement.control = control_cores(config, &placement.near_tables);
+        if machine.has_several_nodes() && !placement.control.is_empty() {
+            let lowest = allowed.as_ref().and_then(|cores| cores.iter().min());
+            placement.main_core = placement.main_core.or_else(|| {
+                // Where EAL would go if nothing was kept off the workers' cores: on that node are its hugepages.
+                let is_near = |core: &&usize| {
+                    Some(machine.node_of(**core)) == lowest.map(|core| machine.node_of(*core))
+                };
+                placement.control.iter().find(is_near).or(lowest).copied()
+            });
+        }
         placement
     }
 
@@ -112,7 +122,11 @@ impl Placement {
         placement.main_core = placement
             .buffers
             .filter(|&node| has_memory(config, machine, node))
-            .and_then(|node| cores.usable(node).first().copied());
+            .and_then(|node| {
+                let usable = cores.usable(node);
+                let is_apart = |core: &&usize| !config.cores.contains(core);
+                usable.iter().find(is_apart).or(usable.first()).copied()
+            });
         placement
     }
 
