@@ -2,8 +2,10 @@
 
 mod memif;
 mod veth;
+mod wake;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -69,6 +71,7 @@ pub struct Measured {
 #[derive(Debug, Serialize)]
 struct Round {
     af_packet: Vec<Measured>,
+    wake_us: LatencyUs,
     memif: memif::Idle,
 }
 
@@ -86,6 +89,8 @@ struct Outcome {
     added_us_p99_100000: f64,
     /// While blocking, at 1,000 packets/s.
     latency_us: LatencyUs,
+    /// What the machine takes to wake a thread that does nothing else, as often and on the same core.
+    wake_us: LatencyUs,
     memif_cpu_percent: f64,
     /// The slowest of those that came after silence, median of rounds.
     memif_first_packet_ms: f64,
@@ -103,6 +108,7 @@ pub fn run(args: &IdleArgs) -> anyhow::Result<ExitCode> {
         let mut rig = veth::Rig::start(&bench).await?;
         for number in 0..args.common.rounds {
             let mut af_packet = Vec::new();
+            let mut wake_us = LatencyUs::default();
             for rate in [0].into_iter().chain(RATES) {
                 // Busy polling is what latency is compared with; without packets there is none.
                 let ways: &[&'static str] = if rate == 0 {
@@ -113,9 +119,15 @@ pub fn run(args: &IdleArgs) -> anyhow::Result<ExitCode> {
                 for idle in ways {
                     af_packet.push(rig.measure(&bench, rate, idle, args.seconds).await?);
                 }
+                if rate == 0 {
+                    // Now, because the worker sleeps.
+                    wake_us = wake::measure(Duration::from_secs(args.seconds))?;
+                    bench.check()?;
+                }
             }
             record.rounds.push(Round {
                 af_packet,
+                wake_us,
                 memif: memif::measure(&bench, number, args.seconds).await?,
             });
             progress.step(&format!("round {} of {}", number + 1, args.common.rounds));
@@ -154,6 +166,12 @@ fn outcome(rounds: &[Round]) -> Outcome {
         added_us_p99_1000: added(1_000),
         added_us_p99_10000: added(10_000),
         added_us_p99_100000: added(100_000),
+        wake_us: LatencyUs {
+            p50: median(&|r| r.wake_us.p50),
+            p99: median(&|r| r.wake_us.p99),
+            p999: median(&|r| r.wake_us.p999),
+            max: median(&|r| r.wake_us.max),
+        },
         latency_us: LatencyUs {
             p50: latency(1_000, "block", |l| l.p50),
             p99: latency(1_000, "block", |l| l.p99),
@@ -168,7 +186,7 @@ fn outcome(rounds: &[Round]) -> Outcome {
 fn rows(result: &Outcome) -> Vec<Row> {
     let percent = |value: f64| format!("{value:.2} %");
     let us = |value: f64| format!("{value:.0} µs");
-    let latency = result.latency_us;
+    let (latency, wake) = (result.latency_us, result.wake_us);
     vec![
         Row::new(
             "two af_packet ports, idle: CPU",
@@ -195,6 +213,10 @@ fn rows(result: &Outcome) -> Vec<Row> {
                 "{:.0}, {:.0}, {:.0} µs",
                 latency.p50, latency.p99, latency.max
             ),
+        ),
+        Row::new(
+            "  a thread woken as often by a pipe, p50, p99, max",
+            format!("{:.0}, {:.0}, {:.0} µs", wake.p50, wake.p99, wake.max),
         ),
         Row::new("memif, idle: CPU", percent(result.memif_cpu_percent)).at_most(
             result.memif_cpu_percent,
