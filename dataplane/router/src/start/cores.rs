@@ -57,19 +57,6 @@ fn run_on(cores: &[usize]) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-/// Cores for everything that is not a worker: those that no worker has, first those on the node of the tables. None where none is left or
-/// workers are not pinned.
-pub(super) fn control_cores(config: &Config, near_tables: &[usize]) -> Vec<usize> {
-    let data = &config.cores;
-    let Some(there) = get_core_ids().filter(|_| !data.is_empty()) else {
-        return Vec::new();
-    };
-    let mut rest: Vec<_> = there.iter().map(|core| core.id).collect();
-    rest.retain(|core| !data.contains(core));
-    rest.sort_by_key(|core| !near_tables.contains(core));
-    rest
-}
-
 /// Has the calling thread run on the control cores, and on `more`, and with it whatever it starts: EAL's own threads, too, get those cores of
 /// the thread that starts EAL that are not EAL's main core, which must be among them. Does nothing where no core is apart from the workers'.
 pub(super) fn confine(control: &[usize], more: &[usize]) {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use dmsc_dpdk::{MemoryPolicy, NumaNode};
 
-use super::cores::control_cores;
 use super::machine::Machine;
 use crate::config::{Config, HugePages, PortConfig};
 
@@ -51,17 +50,7 @@ impl Placement {
             );
             (placement.pages, placement.tables) = (MemoryPolicy::Local, MemoryPolicy::Local);
         }
-        placement.control = control_cores(config, &placement.near_tables);
-        if machine.has_several_nodes() && !placement.control.is_empty() {
-            let lowest = allowed.as_ref().and_then(|cores| cores.iter().min());
-            placement.main_core = placement.main_core.or_else(|| {
-                // Where EAL would go if nothing was kept off the workers' cores: on that node are its hugepages.
-                let is_near = |core: &&usize| {
-                    Some(machine.node_of(**core)) == lowest.map(|core| machine.node_of(*core))
-                };
-                placement.control.iter().find(is_near).or(lowest).copied()
-            });
-        }
+        placement.set_apart(config, &machine, allowed.as_deref().unwrap_or_default());
         placement
     }
 
@@ -128,6 +117,25 @@ impl Placement {
                 usable.iter().find(is_apart).or(usable.first()).copied()
             });
         placement
+    }
+
+    /// Says which of the `allowed` cores everything but the workers has: those that no worker has, first those on the node of the tables. None
+    /// where workers are not pinned. EAL stays on the node where it would be without: there are its hugepages.
+    fn set_apart(&mut self, config: &Config, machine: &Machine, allowed: &[usize]) {
+        if config.cores.is_empty() {
+            return;
+        }
+        let is_apart = |core: &usize| !config.cores.contains(core);
+        self.control = allowed.iter().copied().filter(is_apart).collect();
+        self.control
+            .sort_by_key(|core| !self.near_tables.contains(core));
+        if self.control.is_empty() || !machine.has_several_nodes() || self.main_core.is_some() {
+            return;
+        }
+        let lowest = allowed.iter().min();
+        let node = lowest.map(|core| machine.node_of(*core));
+        let is_near = |core: &&usize| Some(machine.node_of(**core)) == node;
+        self.main_core = self.control.iter().find(is_near).or(lowest).copied();
     }
 
     /// Writes into the log what is to be known of it.
@@ -445,6 +453,25 @@ mod tests {
         let placement = of_two(&["memory"], "[3, 5]", None);
         assert_eq!((placement.buffers, placement.main_core), (None, None));
         assert!(placement.warnings.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_worker_has_the_other_cores_and_eal_stays_on_its_node() {
+        let apart = |cores: &str, allowed: &[usize]| {
+            let (_sysfs, machine) = machine(&["0-3\n", "4-7\n"], &[]);
+            let config = config(&["memory"], cores);
+            let mut placement = Placement::decide(&config, &machine, Some(allowed));
+            placement.set_apart(&config, &machine, allowed);
+            (placement.control, placement.main_core)
+        };
+        let all = [0, 1, 2, 3, 4, 5, 6, 7];
+        assert_eq!(apart("[]", &all), (vec![], None));
+        assert_eq!(apart("[0, 5]", &all), (vec![1, 2, 3, 4, 6, 7], Some(1)));
+        // No core of its node is left: EAL starts beside a worker.
+        assert_eq!(apart("[0, 1, 2, 3, 5]", &all), (vec![4, 6, 7], Some(0)));
+        assert_eq!(apart("[0, 5]", &[0, 5]), (vec![], None));
+        // Near the tables first.
+        assert_eq!(apart("[5]", &all).0, [4, 6, 7, 0, 1, 2, 3]);
     }
 
     #[test]
