@@ -276,11 +276,7 @@ impl<'a> Bench<'a> {
 }
 
 fn static_router(program: &Path, args: &RouterArgs) -> anyhow::Result<Router> {
-    let (mut router, loaded) = match Router::start_by(program, args) {
-        // As `testpmd`, below.
-        Err(_) if args.pmd == Pmd::AfPacket => Router::start_by(program, args)?,
-        router => router?,
-    };
+    let (mut router, loaded) = start(args.pmd, || Router::start_by(program, args))?;
     if loaded.linking != "static" {
         bail!(
             "--static-build {}: is linked with the shared DPDK; `make perf-static` builds the one that is wanted",
@@ -291,12 +287,16 @@ fn static_router(program: &Path, args: &RouterArgs) -> anyhow::Result<Router> {
     Ok(router)
 }
 
-/// Packet sockets of two processes may get the same number of their groups by chance, which the kernel refuses: another process, another number.
 fn testpmd(plan: &Plan<'_>) -> anyhow::Result<Looped> {
-    let mut peer = match Looped::start(plan) {
-        Err(_) if plan.pmd == Pmd::AfPacket => Looped::start(plan)?,
-        peer => peer?,
-    };
+    let mut peer = start(plan.pmd, || Looped::start(plan))?;
     peer.pause()?;
     Ok(peer)
+}
+
+/// Packet sockets of two processes may get the same number of their groups by chance, which the kernel refuses: another process, another number.
+fn start<T>(pmd: Pmd, process: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    match process() {
+        Err(_) if pmd == Pmd::AfPacket => process(),
+        started => started,
+    }
 }
