@@ -19,6 +19,19 @@ const WAITING: usize = if cfg!(test) { 1 << 20 } else { 4 << 20 };
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
+/// Where a name is in a draft, and what it maps to, if it is there.
+pub(crate) struct Spot {
+    hash: u32,
+    present: Option<(RecordId, PrefixValue)>,
+}
+
+impl Spot {
+    /// What the name maps to.
+    pub(crate) fn before(&self) -> Option<PrefixValue> {
+        self.present.map(|(_, value)| value)
+    }
+}
+
 /// The next generation. It ends with [`NameDraft::commit`] or [`NameDraft::abandon`].
 pub(crate) struct NameDraft {
     table: NameTable,
@@ -73,24 +86,33 @@ impl NameDraft {
         self.table
     }
 
-    /// Adds a prefix or changes its value; returns the value that it had.
-    pub(crate) fn put(
+    /// Where a name is, or would be, until the draft is changed again.
+    pub(crate) fn find(&self, domain: Domain, name: Name<'_>) -> Spot {
+        let hash = hash_name(self.table.key, domain, name.as_bytes());
+        let record = self.table.find_hashed(domain, name.as_bytes(), hash);
+        Spot {
+            hash,
+            present: record.map(|id| (id, self.table.value(id))),
+        }
+    }
+
+    /// Adds a prefix or changes its value.
+    pub(crate) fn put_at(
         &mut self,
+        spot: Spot,
         domain: Domain,
         name: Name<'_>,
         value: PrefixValue,
-    ) -> Result<Option<PrefixValue>, TableFull> {
-        let bytes = name.as_bytes();
-        let hash = hash_name(self.table.key, domain, bytes);
-        if let Some(RecordId(old)) = self.table.find_hashed(domain, bytes, hash) {
-            let before = self.table.value(RecordId(old));
+    ) -> Result<(), TableFull> {
+        let (bytes, hash) = (name.as_bytes(), spot.hash);
+        if let Some((RecordId(old), before)) = spot.present {
             if before != value {
                 let new = self.write(domain, bytes, value);
                 let page = self.own_page(hash);
                 self.table.pages.at(page).replace(hash, old, new);
                 self.retire(old, bytes.len());
             }
-            return Ok(Some(before));
+            return Ok(());
         }
         while self.leaf(hash).used >= SPLIT && self.split(hash) {}
         let record = self.write(domain, bytes, value);
@@ -102,22 +124,19 @@ impl NameDraft {
         self.ledger.count(page, 1);
         self.count(domain, name, 1);
         self.table.len += 1;
-        Ok(None)
+        Ok(())
     }
 
-    /// Removes a prefix; returns the value that it had.
-    pub(crate) fn remove(&mut self, domain: Domain, name: Name<'_>) -> Option<PrefixValue> {
-        let bytes = name.as_bytes();
-        let hash = hash_name(self.table.key, domain, bytes);
-        let id = self.table.find_hashed(domain, bytes, hash)?;
-        let value = self.table.value(id);
+    /// Removes a prefix, if it is there.
+    pub(crate) fn remove_at(&mut self, spot: Spot, domain: Domain, name: Name<'_>) {
+        let Some((id, _)) = spot.present else { return };
+        let (bytes, hash) = (name.as_bytes(), spot.hash);
         let page = self.own_page(hash);
         self.table.pages.at(page).remove(hash, id.0);
         self.ledger.count(page, -1);
         self.retire(id.0, bytes.len());
         self.count(domain, name, -1);
         self.table.len -= 1;
-        Some(value)
     }
 
     fn write(&mut self, domain: Domain, name: &[u8], value: PrefixValue) -> u32 {
@@ -210,7 +229,8 @@ fn copied(table: &NameTable) -> NameTable {
     let mut draft = NameDraft::of(&NameTable::new(table.key));
     for prefix in table.prefixes() {
         // It had room in the table that is copied.
-        let _ = draft.put(prefix.domain, prefix.name.as_name(), prefix.value);
+        let (domain, name) = (prefix.domain, prefix.name.as_name());
+        let _ = draft.put_at(draft.find(domain, name), domain, name, prefix.value);
     }
     draft.commit()
 }
@@ -235,13 +255,16 @@ mod tests {
         PrefixValue::local(LocalSetId(i))
     }
 
+    fn put(draft: &mut NameDraft, name: NameBuf, value: PrefixValue) -> Result<(), TableFull> {
+        let name = name.as_name();
+        draft.put_at(draft.find(DOMAIN, name), DOMAIN, name, value)
+    }
+
     /// `table` with prefixes `from` with the values from `with` on.
     fn with(table: &NameTable, from: std::ops::Range<u32>, with: u32) -> NameTable {
         let mut draft = NameDraft::of(table);
         for i in from {
-            draft
-                .put(DOMAIN, name(i).as_name(), value(with + i))
-                .expect("room");
+            put(&mut draft, name(i), value(with + i)).expect("room");
         }
         draft.commit()
     }
@@ -298,8 +321,10 @@ mod tests {
         for _ in 0..5 {
             let mut draft = NameDraft::of(&table);
             for i in 0..SOME {
-                draft.remove(DOMAIN, name(i).as_name());
-                let _ = draft.put(DOMAIN, name(1_000 + i).as_name(), value(i));
+                let gone = name(i);
+                let spot = draft.find(DOMAIN, gone.as_name());
+                draft.remove_at(spot, DOMAIN, gone.as_name());
+                let _ = put(&mut draft, name(1_000 + i), value(i));
             }
             draft.abandon();
             assert_eq!(*used.get_or_insert(memory(&table)), memory(&table));

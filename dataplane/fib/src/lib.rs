@@ -69,4 +69,4 @@ pub use hash::HashKey;
 pub use ids::{AdjacencyId, Generation, GroupId, LocalSetId, RecordId};
 pub use lookup::{MAX_BURST, Pass};
 pub use names::{LookupKey, PrefixEntry, PrefixMatch, PrefixValue};
-pub use transaction::{Op, OpError, TransactionError};
+pub use transaction::{Op, OpError, Route, TransactionError};

@@ -1,8 +1,8 @@
 //! Transactions: a list of changes that becomes a new generation as a whole or not at all.
 
-use dmsc_wire::{Domain, NameBuf, NodeId};
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
-use crate::draft::NameDraft;
+use crate::draft::{NameDraft, Spot};
 use crate::first_hops::Edition;
 use crate::gateway::{Gateway, Topology};
 use crate::group::Group;
@@ -57,6 +57,17 @@ pub enum Op {
         /// The gateway's or router's id.
         node: NodeId,
     },
+}
+
+/// A change of the group behind a prefix; what of this gateway serves it stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// Domain of the prefix.
+    pub domain: Domain,
+    /// The prefix.
+    pub name: Name<'a>,
+    /// The group, which must exist. `None` removes the one that is there, and the prefix with it, if nothing else serves it.
+    pub group: Option<GroupId>,
 }
 
 /// Why a change is not possible.
@@ -126,6 +137,22 @@ impl Fib {
     /// These tables with the changes made in order: all of them, or the first error. Costs time and memory
     /// for the pages that the changes touch, whatever the size of the tables.
     pub fn apply(&self, ops: &[Op]) -> Result<Fib, TransactionError> {
+        self.change(ops, Draft::apply_one)
+    }
+
+    /// The same of routes only: their names are read where they are, and each is looked for once.
+    pub fn apply_routes<'a>(
+        &self,
+        routes: impl IntoIterator<Item = Route<'a>>,
+    ) -> Result<Fib, TransactionError> {
+        self.change(routes, Draft::apply_route)
+    }
+
+    fn change<T>(
+        &self,
+        changes: impl IntoIterator<Item = T>,
+        one: impl Fn(&mut Draft, T) -> Result<(), OpError>,
+    ) -> Result<Fib, TransactionError> {
         let mut draft = Draft {
             names: NameDraft::of(&self.names),
             groups: self.groups.clone(),
@@ -133,8 +160,8 @@ impl Fib {
             gateways: self.gateways.clone(),
             edition: self.edition,
         };
-        for (index, op) in ops.iter().enumerate() {
-            if let Err(error) = draft.apply_one(op) {
+        for (index, change) in changes.into_iter().enumerate() {
+            if let Err(error) = one(&mut draft, change) {
                 draft.names.abandon();
                 return Err(TransactionError { index, error });
             }
@@ -165,15 +192,15 @@ impl Draft {
                 domain,
                 name,
                 value,
-            } => self.put_prefix(*domain, name, *value),
+            } => {
+                let name = name.as_name();
+                let spot = self.names.find(*domain, name);
+                self.put_prefix(spot, *domain, name, *value)
+            }
             Op::DeletePrefix { domain, name } => {
-                let old = self.names.remove(*domain, name.as_name());
-                let old = old.ok_or_else(|| OpError::UnknownPrefix {
-                    domain: *domain,
-                    name: name.clone(),
-                })?;
-                self.refer(old.group, -1);
-                Ok(())
+                let name = name.as_name();
+                let spot = self.names.find(*domain, name);
+                self.delete_prefix(spot, *domain, name)
             }
             Op::PutGroup { id, group } => {
                 self.groups.put(id.0, group.clone());
@@ -214,10 +241,30 @@ impl Draft {
         }
     }
 
+    fn apply_route(&mut self, route: Route<'_>) -> Result<(), OpError> {
+        let Route {
+            domain,
+            name,
+            group,
+        } = route;
+        let spot = self.names.find(domain, name);
+        let before = spot.before().unwrap_or_default();
+        let value = PrefixValue { group, ..before };
+        if group.is_none() && before.group.is_none() {
+            return Err(unknown_prefix(domain, name));
+        }
+        if value == PrefixValue::default() {
+            self.delete_prefix(spot, domain, name)
+        } else {
+            self.put_prefix(spot, domain, name, value)
+        }
+    }
+
     fn put_prefix(
         &mut self,
+        spot: Spot,
         domain: Domain,
-        name: &NameBuf,
+        name: Name<'_>,
         value: PrefixValue,
     ) -> Result<(), OpError> {
         if let Some(group) = value.group
@@ -225,17 +272,24 @@ impl Draft {
         {
             return Err(OpError::UnknownGroupOfPrefix {
                 domain,
-                name: name.clone(),
+                name: name.to_owned(),
                 group,
             });
         }
-        let old = self.names.put(domain, name.as_name(), value);
-        let old = old.map_err(|_| OpError::TableFull(name.clone()))?;
-        let old_group = old.and_then(|value| value.group);
+        let old_group = spot.before().and_then(|value| value.group);
+        let put = self.names.put_at(spot, domain, name, value);
+        put.map_err(|_| OpError::TableFull(name.to_owned()))?;
         if old_group != value.group {
             self.refer(old_group, -1);
             self.refer(value.group, 1);
         }
+        Ok(())
+    }
+
+    fn delete_prefix(&mut self, spot: Spot, domain: Domain, name: Name<'_>) -> Result<(), OpError> {
+        let old = spot.before().ok_or_else(|| unknown_prefix(domain, name))?;
+        self.names.remove_at(spot, domain, name);
+        self.refer(old.group, -1);
         Ok(())
     }
 
@@ -252,5 +306,12 @@ impl Draft {
         } else {
             self.references.put(id, count);
         }
+    }
+}
+
+fn unknown_prefix(domain: Domain, name: Name<'_>) -> OpError {
+    OpError::UnknownPrefix {
+        domain,
+        name: name.to_owned(),
     }
 }

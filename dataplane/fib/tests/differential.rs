@@ -4,10 +4,13 @@
 
 use std::collections::HashMap;
 
-use dmsc_fib::{Fib, Habit, HashKey, LocalSetId, LookupKey, MAX_BURST, Op, PrefixValue};
-use dmsc_wire::{Domain, Name, NameBuf};
+use dmsc_fib::{
+    Fib, Group, GroupId, GroupPolicy, Habit, HashKey, LocalSetId, LookupKey, MAX_BURST, Member, Op,
+    PrefixValue, Route,
+};
+use dmsc_wire::{Domain, Name, NameBuf, NodeId};
 
-type Model = HashMap<(Domain, NameBuf), LocalSetId>;
+type Model = HashMap<(Domain, NameBuf), PrefixValue>;
 
 /// A long sequence of changes and lookups.
 struct Run {
@@ -65,7 +68,7 @@ impl Random {
     }
 }
 
-fn expected(model: &Model, domain: Domain, name: Name<'_>) -> Option<(LocalSetId, u8)> {
+fn expected(model: &Model, domain: Domain, name: Name<'_>) -> Option<(PrefixValue, u8)> {
     (1..=name.component_count()).rev().find_map(|n| {
         let value = model.get(&(domain, name.prefix(n).to_owned()))?;
         Some((*value, n as u8))
@@ -103,12 +106,78 @@ fn look(fib: &Fib, model: &Model, random: &mut Random) {
     assert_eq!(found, others, "whatever was looked up before");
     for (asked, found) in asked.iter().zip(found) {
         let (domain, name) = key(asked);
-        let found = found.and_then(|found| Some((found.value.local?, found.components)));
+        let found = found.map(|found| (found.value, found.components));
         assert_eq!(found, expected(model, domain, name.as_name()), "{name}");
         let alone = fib.lookup(domain, name.as_name());
-        let alone = alone.and_then(|found| Some((found.value.local?, found.components)));
+        let alone = alone.map(|found| (found.value, found.components));
         assert_eq!(alone, found, "{name} alone");
     }
+}
+
+/// Groups that routes lead to.
+const GROUPS: u32 = 4;
+
+fn groups() -> Vec<Op> {
+    let group = |id| {
+        let member = Member {
+            gateway: NodeId(id),
+            metric: 1,
+            weight: 1,
+            delay_weight: 0,
+        };
+        Group::new(vec![member], GroupPolicy::Nearest).expect("a group")
+    };
+    (1..=GROUPS)
+        .map(|id| Op::PutGroup {
+            id: GroupId(id),
+            group: group(id),
+        })
+        .collect()
+}
+
+/// So many prefixes are put, as a whole, or deleted.
+fn change_prefixes(fib: &Fib, model: &mut Model, random: &mut Random, count: usize) -> Fib {
+    let mut ops = Vec::new();
+    for _ in 0..count {
+        let (domain, name) = (random.domain(), random.name());
+        let known = model.contains_key(&(domain, name.clone()));
+        if known && random.below(2) == 0 {
+            model.remove(&(domain, name.clone()));
+            ops.push(Op::DeletePrefix { domain, name });
+        } else {
+            let value = PrefixValue::local(LocalSetId(random.below(1 << 30) as u32));
+            model.insert((domain, name.clone()), value);
+            ops.push(Op::PutPrefix {
+                domain,
+                name,
+                value,
+            });
+        }
+    }
+    fib.apply(&ops).expect("what the model allows")
+}
+
+/// So many routes come, change or go; what else serves their prefixes stays.
+fn change_routes(fib: &Fib, model: &mut Model, random: &mut Random, count: usize) -> Fib {
+    let routes: Vec<(Domain, NameBuf, Option<GroupId>)> = (0..count)
+        .map(|_| {
+            let (domain, name) = (random.domain(), random.name());
+            let value = model.entry((domain, name.clone())).or_default();
+            let goes = value.group.is_some() && random.below(2) == 0;
+            value.group = (!goes).then(|| GroupId(1 + random.below(GROUPS as usize) as u32));
+            let group = value.group;
+            if *value == PrefixValue::default() {
+                model.remove(&(domain, name.clone()));
+            }
+            (domain, name, group)
+        })
+        .collect();
+    let routes = routes.iter().map(|(domain, name, group)| Route {
+        domain: *domain,
+        name: name.as_name(),
+        group: *group,
+    });
+    fib.apply_routes(routes).expect("what the model allows")
 }
 
 fn run(run: Run) {
@@ -123,29 +192,18 @@ fn run(run: Run) {
     let mut kept = (fib.clone(), model.clone());
     let mut held: [Fib; HELD] = std::array::from_fn(|_| fib.clone());
     let (mut done, mut transactions) = (0, 0);
+    fib = fib.apply(&groups()).expect("groups");
     while done < run.operations {
-        let mut ops = Vec::new();
-        for _ in 0..1 + random.below(run.changes) {
-            let (domain, name) = (random.domain(), random.name());
-            let known = model.contains_key(&(domain, name.clone()));
-            if known && random.below(2) == 0 {
-                model.remove(&(domain, name.clone()));
-                ops.push(Op::DeletePrefix { domain, name });
-            } else {
-                let local = LocalSetId(random.below(1 << 30) as u32);
-                model.insert((domain, name.clone()), local);
-                let value = PrefixValue::local(local);
-                ops.push(Op::PutPrefix {
-                    domain,
-                    name,
-                    value,
-                });
-            }
-        }
+        let count = 1 + random.below(run.changes);
+        let next = if random.below(2) == 0 {
+            change_routes(&fib, &mut model, &mut random, count)
+        } else {
+            change_prefixes(&fib, &mut model, &mut random, count)
+        };
         if random.below(8) == 0 {
             held[random.below(HELD)] = fib.clone();
         }
-        fib = fib.apply(&ops).expect("what the model allows");
+        fib = next;
         transactions += 1;
         if transactions % run.audited == 0 {
             for generation in [&fib, &kept.0].into_iter().chain(&held) {
@@ -153,7 +211,7 @@ fn run(run: Run) {
             }
         }
         look(&fib, &model, &mut random);
-        done += ops.len() + 2 * MAX_BURST;
+        done += count + 2 * MAX_BURST;
         assert_eq!(fib.len(), model.len());
         if random.below(200) == 0 {
             // A generation that was replaced long ago is what it was.
@@ -167,7 +225,7 @@ fn run(run: Run) {
     }
     for prefix in fib.prefixes() {
         let key = (prefix.domain, prefix.name.clone());
-        assert_eq!(prefix.value.local, model.remove(&key), "{}", prefix.name);
+        assert_eq!(Some(prefix.value), model.remove(&key), "{}", prefix.name);
     }
     assert!(model.is_empty(), "prefixes are missing");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use dmsc_proto::v1;
-use dmsc_wire::{AttachmentId, Domain};
+use dmsc_wire::{AttachmentId, Domain, Name};
 
 use super::draft::Draft;
 use super::{Programmer, name};
@@ -67,7 +67,7 @@ impl Programmer {
         };
         let names = |list: &[Vec<u8>]| {
             list.iter()
-                .map(|bytes| name(bytes))
+                .map(|bytes| name(bytes).map(Name::to_owned))
                 .collect::<Result<Vec<_>, _>>()
         };
         let (serves, owns) = (names(&given.serves)?, names(&given.owns)?);

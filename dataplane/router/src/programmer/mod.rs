@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use dmsc_fib::{AdjacencyId, Gateway, GroupId, Op, PrefixValue, Topology};
 use dmsc_proto::v1;
-use dmsc_wire::{AttachmentId, NameBuf, NodeId};
+use dmsc_wire::{AttachmentId, Name, NodeId};
 
 use crate::config::Role;
 use crate::port::{PortState, Ports};
@@ -40,8 +40,8 @@ pub enum ProgramError {
         /// What is wrong and what to do.
         message: String,
     },
-    /// Names, groups or gateways do not fit together.
-    #[error("{0}")]
+    /// Names, groups or gateways do not fit together. The number of the change is the tables' own, not that of an operation.
+    #[error("{}", .0.error)]
     Fib(#[from] dmsc_fib::TransactionError),
     /// More operations than one transaction may have.
     #[error("{0} operations; a transaction has at most {MAX_OPS}")]
@@ -77,10 +77,10 @@ pub fn topology_number(topology: Topology) -> u32 {
     }
 }
 
-fn name(bytes: &[u8]) -> Result<NameBuf, String> {
-    let name = NameBuf::from_bytes(bytes)
+fn name(bytes: &[u8]) -> Result<Name<'_>, String> {
+    let name = Name::from_bytes(bytes)
         .map_err(|e| format!("name {bytes:02x?} is not in canonical encoding: {e}"))?;
-    if name.as_name().is_reserved() {
+    if name.is_reserved() {
         return Err(format!("name {name}: /dmsc is reserved for routers"));
     }
     Ok(name)
@@ -161,11 +161,12 @@ impl Programmer {
         if let Some(part) = parts.iter().find(|ops| ops.len() > MAX_OPS) {
             return Err(ProgramError::TooMany(part.len()));
         }
+        if let Some(fib) = self.with_routes(parts) {
+            self.tables.fib = fib;
+            forget_rested(&mut self.resting);
+            return Ok(Vec::new());
+        }
         let mut draft = Draft::of(&self.tables, &self.resting, self.next_id);
-        // To grow is to read all names that are there again.
-        draft
-            .prefixes
-            .reserve(parts.iter().map(|ops| ops.len()).sum());
         for (index, op) in parts.iter().flat_map(|ops| ops.iter().enumerate()) {
             let (kind, result) = self.one(&mut draft, op.op.as_ref());
             result.map_err(|message| ProgramError::Operation {
@@ -271,11 +272,7 @@ impl Programmer {
         let mut sets = Cow::Borrowed(&self.sets);
         let mut ops = Vec::with_capacity(draft.prefixes.len());
         let mut deletes = Vec::new();
-        let mut prefixes: Vec<_> = std::mem::take(&mut draft.prefixes).into_iter().collect();
-        // Each is named once, so their order is free.
-        let fib = &self.tables.fib;
-        prefixes.sort_by_cached_key(|((domain, name), _)| fib.place(*domain, name.as_name()));
-        for ((domain, name), Change { before, state }) in prefixes {
+        for ((domain, name), Change { before, state }) in std::mem::take(&mut draft.prefixes) {
             let before_local = before.and_then(|value| value.local);
             let members_before = before_local.map_or(&[][..], |id| self.sets.members(id));
             let local = if state.local == members_before {
@@ -339,9 +336,7 @@ impl Programmer {
         if let Some(sets) = sets {
             self.sets = sets;
         }
-        if draft.resting.values().any(|since| since.elapsed() >= REST) {
-            Arc::make_mut(&mut draft.resting).retain(|_, since| since.elapsed() < REST);
-        }
+        forget_rested(&mut draft.resting);
         self.resting = draft.resting;
         self.next_id = draft.next_id;
         self.tables = Tables {
@@ -352,6 +347,13 @@ impl Programmer {
             access: draft.access,
         };
         Ok(draft.attached)
+    }
+}
+
+/// Ids that have rested long enough may be given again.
+fn forget_rested(resting: &mut Arc<HashMap<u16, Instant>>) {
+    if resting.values().any(|since| since.elapsed() >= REST) {
+        Arc::make_mut(resting).retain(|_, since| since.elapsed() < REST);
     }
 }
 

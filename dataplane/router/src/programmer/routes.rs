@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dmsc_fib::{AdjacencyId, Gateway, Group, GroupId, GroupPolicy, Member, Op};
+use dmsc_fib::{AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, Member, Op, Route};
 use dmsc_proto::v1;
 use dmsc_wire::{Domain, NodeId};
 
@@ -12,11 +12,30 @@ use super::{Programmer, name, topology};
 use crate::tables::AccessRule;
 
 impl Programmer {
+    /// The table of names after these operations, if they change routes only and all can be done; if not, which one can not be is found out
+    /// the other way, in which each name is its own, copied and looked for twice. They are done in the order of the places of their entries,
+    /// those of one name in their own: from page to page is less waiting for memory, where whole tables come in.
+    pub(super) fn with_routes(&self, parts: &[&[v1::Op]]) -> Option<Fib> {
+        let count = parts.iter().map(|ops| ops.len()).sum();
+        let mut routes = Vec::with_capacity(count);
+        // Place and index as one number: that is what is sorted.
+        let mut order = Vec::with_capacity(count);
+        for op in parts.iter().copied().flatten() {
+            let route = route(op)?;
+            let place = self.tables.fib.place(route.domain, route.name);
+            order.push(u64::from(place) << 32 | routes.len() as u64);
+            routes.push(route);
+        }
+        order.sort_unstable();
+        let in_order = order.iter().map(|key| routes[(key & 0xffff_ffff) as usize]);
+        self.tables.fib.apply_routes(in_order).ok()
+    }
+
     pub(super) fn put_prefix(&self, draft: &mut Draft, given: &v1::Prefix) -> Result<(), String> {
         if given.group == 0 {
             return Err("group must be a group id".into());
         }
-        let id = (Domain(given.domain), name(&given.name)?);
+        let id = (Domain(given.domain), name(&given.name)?.to_owned());
         self.change_prefix(draft, id, |state| state.group = Some(GroupId(given.group)));
         Ok(())
     }
@@ -26,7 +45,7 @@ impl Programmer {
         draft: &mut Draft,
         given: &v1::PrefixKey,
     ) -> Result<(), String> {
-        let id = (Domain(given.domain), name(&given.name)?);
+        let id = (Domain(given.domain), name(&given.name)?.to_owned());
         let (domain, name) = id.clone();
         let mut known = false;
         self.change_prefix(draft, id, |state| known = state.group.take().is_some());
@@ -57,6 +76,21 @@ impl Programmer {
             });
         change(&mut touched.state);
     }
+}
+
+/// What an operation does to a route, if it does nothing else and is well-formed.
+fn route(op: &v1::Op) -> Option<Route<'_>> {
+    use v1::op::Op as O;
+    let (domain, bytes, group) = match op.op.as_ref()? {
+        O::PutPrefix(put) if put.group != 0 => (put.domain, &put.name, Some(GroupId(put.group))),
+        O::DeletePrefix(gone) => (gone.domain, &gone.name, None),
+        _ => return None,
+    };
+    Some(Route {
+        domain: Domain(domain),
+        name: name(bytes).ok()?,
+        group,
+    })
 }
 
 pub(super) fn put_gateway(draft: &mut Draft, given: &v1::Gateway) -> Result<(), String> {
@@ -157,7 +191,7 @@ pub(super) fn put_access_rule(draft: &mut Draft, given: &v1::AccessRule) -> Resu
         if bytes.is_empty() {
             Ok(None)
         } else {
-            name(bytes).map(Some)
+            name(bytes).map(|name| Some(name.to_owned()))
         }
     };
     let rule = AccessRule {

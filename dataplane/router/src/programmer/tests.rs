@@ -253,25 +253,87 @@ fn transactions_that_are_done_together_go_as_if_one_by_one() {
     assert!(is_there(&world, "/x/5") && !is_there(&world, "/x/2"));
 }
 
+/// A group besides, so that names are looked for one by one.
+fn group(id: u32) -> v1::Op {
+    op(O::PutGroup(v1::Group {
+        id,
+        members: vec![v1::Member {
+            gateway: 5,
+            metric: 1,
+            weight: 1,
+            delay_weight: 0,
+        }],
+        weighted: false,
+    }))
+}
+
+#[test]
+fn routes_in_the_order_of_their_places_are_the_same_as_one_by_one() {
+    let mut worlds = [World::new(), World::new()];
+    for world in &mut worlds {
+        world.apply(&[group(50), group(51)]);
+        world.attach(2, &["/r/3", "/r/4", "/s"]);
+    }
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut below = |n: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 16) % n
+    };
+    let (mut done, mut refusals) = (0, 0);
+    for _ in 0..400 {
+        // Few names, so that many come twice in one transaction.
+        let ops: Vec<v1::Op> = (0..1 + below(12))
+            .map(|_| {
+                let text = ["/r", "/r/1", "/r/2", "/r/3", "/r/4", "/s"][below(6) as usize];
+                match below(60) {
+                    0 => put("/dmsc/1", 50),
+                    1 => put(text, 0),
+                    2 => put("/s", 99),
+                    3 => op(O::PutPrefix(v1::Prefix {
+                        name: vec![7, 7],
+                        ..Default::default()
+                    })),
+                    4..=9 => delete(text),
+                    _ => put(text, 50 + below(2) as u32),
+                }
+            })
+            .collect();
+        let [first, second] = &mut worlds;
+        let together = first.programmer.apply(&ops);
+        let one_by_one = [&ops[..], &[group(50)]].concat();
+        let one_by_one = second.programmer.apply(&one_by_one);
+        assert_eq!(
+            together.as_ref().map_err(ToString::to_string),
+            one_by_one.as_ref().map_err(ToString::to_string)
+        );
+        let [first, second] = worlds.each_ref().map(|world| {
+            let all = world.programmer.tables().fib.prefixes();
+            let mut all: Vec<_> = all.map(|p| (p.domain, p.name, p.value)).collect();
+            all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+            all
+        });
+        assert_eq!(first, second);
+        *if together.is_ok() {
+            &mut done
+        } else {
+            &mut refusals
+        } += 1;
+    }
+    assert!(
+        done > 50 && refusals > 50,
+        "{done} done, {refusals} refused"
+    );
+}
+
 #[test]
 fn groups_that_go_and_come_keep_their_order() {
     let mut world = World::new();
-    let group = || {
-        op(O::PutGroup(v1::Group {
-            id: 50,
-            members: vec![v1::Member {
-                gateway: 5,
-                metric: 1,
-                weight: 1,
-                delay_weight: 0,
-            }],
-            weighted: false,
-        }))
-    };
     let transactions = [
-        vec![group()],
+        vec![group(50)],
         vec![op(O::DeleteGroup(50))],
-        vec![group(), put("/y", 50)],
+        vec![group(50), put("/y", 50)],
     ];
     let parts: Vec<&[v1::Op]> = transactions.iter().map(Vec::as_slice).collect();
     let outcomes = world.programmer.apply_each(&parts);
