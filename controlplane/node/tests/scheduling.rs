@@ -163,8 +163,8 @@ async fn a_policy_moves_weights_until_it_is_over_and_what_is_none_moves_nothing(
     place.is(true, &[(3, 3)]).await;
     // A renewal tells the dataplane nothing.
     let count = place.one.tables().transactions.len();
-    let ack = center.order(&policy(5, 1_500, &[(2, 0), (3, 3)])).await;
     let started = Instant::now();
+    let ack = center.order(&policy(5, 1_500, &[(2, 0), (3, 3)])).await;
     assert!(ack.refused.is_empty() && ack.generation > 0);
     assert_eq!(place.one.tables().transactions.len(), count);
 

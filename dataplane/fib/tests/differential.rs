@@ -177,6 +177,15 @@ fn change_routes(fib: &Fib, model: &mut Model, random: &mut Random, count: usize
         name: name.as_name(),
         group: *group,
     });
+    // What is refused, at its end, leaves nothing behind.
+    let bad = Route {
+        domain: random.domain(),
+        name: Name::from_bytes(b"\x07nowhere").expect("a name"),
+        group: [None, Some(GroupId(GROUPS + 1))][random.below(2)],
+    };
+    let refused = fib.apply_routes(routes.clone().chain([bad]));
+    let refused = refused.map(drop).expect_err("no such route or group");
+    assert_eq!(refused.index, count);
     fib.apply_routes(routes).expect("what the model allows")
 }
 

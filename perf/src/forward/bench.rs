@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use dmsc_lab::wait;
 use serde::Serialize;
 
@@ -296,7 +296,9 @@ fn testpmd(plan: &Plan<'_>) -> anyhow::Result<Looped> {
 /// Packet sockets of two processes may get the same number of their groups by chance, which the kernel refuses: another process, another number.
 fn start<T>(pmd: Pmd, process: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     match process() {
-        Err(_) if pmd == Pmd::AfPacket => process(),
+        Err(first) if pmd == Pmd::AfPacket => {
+            process().with_context(|| format!("started again, because at first: {first:#}"))
+        }
         started => started,
     }
 }

@@ -19,7 +19,7 @@ pub struct Figures {
     prefixes: usize,
     /// Prefixes whose names do not fit into the shortest frame: in the table, never called.
     names_too_long: usize,
-    /// Seconds until all prefixes were in the workers' tables, of all starts.
+    /// Seconds until all prefixes were in the workers' tables, median of the rounds' processes.
     load_s: f64,
     /// Frames per second, in millions: in mode mac as measured, otherwise of t(mac) + added.
     mpps: f64,

@@ -111,7 +111,8 @@ impl Snapshot {
         }
         let wall_ns = self.at_ns - before.at_ns;
         Cost {
-            busy_ns: (wall_ns * self.cores).saturating_sub(self.idle_ns - before.idle_ns),
+            busy_ns: (wall_ns * self.cores)
+                .saturating_sub(self.idle_ns.saturating_sub(before.idle_ns)),
             ends,
         }
     }

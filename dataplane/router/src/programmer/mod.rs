@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use dmsc_fib::{AdjacencyId, Gateway, GroupId, Op, PrefixValue, Topology};
+use dmsc_fib::{AdjacencyId, Fib, Gateway, GroupId, Op, PrefixValue, Topology};
 use dmsc_proto::v1;
 use dmsc_wire::{AttachmentId, Name, NodeId};
 
@@ -40,9 +40,9 @@ pub enum ProgramError {
         /// What is wrong and what to do.
         message: String,
     },
-    /// Names, groups or gateways do not fit together. The number of the change is the tables' own, not that of an operation.
-    #[error("{}", .0.error)]
-    Fib(#[from] dmsc_fib::TransactionError),
+    /// Names, groups or gateways do not fit together.
+    #[error(transparent)]
+    Fib(dmsc_fib::OpError),
     /// More operations than one transaction may have.
     #[error("{0} operations; a transaction has at most {MAX_OPS}")]
     TooMany(usize),
@@ -132,42 +132,26 @@ impl Programmer {
         self.resting = Arc::new(resting);
     }
 
-    /// Makes the next generation.
+    /// Makes the next generation. A transaction of routes only is done in the order of its operations; of others, groups are there before the
+    /// prefixes that need them, and what a prefix is in the end is what counts.
     ///
     /// # Errors
     /// At the first operation that can not be; nothing is changed then.
     pub fn apply(&mut self, ops: &[v1::Op]) -> Result<Vec<AttachmentId>, ProgramError> {
-        self.apply_parts(&[ops])
-    }
-
-    /// Makes one generation of transactions that follow each other, and says how each of them went: one that is refused has
-    /// changed nothing, and the others are done.
-    pub fn apply_each(
-        &mut self,
-        transactions: &[&[v1::Op]],
-    ) -> Vec<Result<Vec<AttachmentId>, ProgramError>> {
-        let are_routes = |ops: &&[v1::Op]| ops.iter().all(is_route);
-        if transactions.len() > 1
-            && transactions.iter().all(are_routes)
-            // Pages of the tables are copied once for all. Should one be refused, all are done again, one by one.
-            && self.apply_parts(transactions).is_ok()
-        {
-            return transactions.iter().map(|_| Ok(Vec::new())).collect();
+        if ops.len() > MAX_OPS {
+            return Err(ProgramError::TooMany(ops.len()));
         }
-        transactions.iter().map(|ops| self.apply(ops)).collect()
-    }
-
-    fn apply_parts(&mut self, parts: &[&[v1::Op]]) -> Result<Vec<AttachmentId>, ProgramError> {
-        if let Some(part) = parts.iter().find(|ops| ops.len() > MAX_OPS) {
-            return Err(ProgramError::TooMany(part.len()));
-        }
-        if let Some(fib) = self.with_routes(parts) {
-            self.tables.fib = fib;
-            forget_rested(&mut self.resting);
-            return Ok(Vec::new());
+        if ops.iter().all(is_route) {
+            if let Some(fib) = self.with_routes(&[ops]) {
+                self.put_names(fib);
+                return Ok(Vec::new());
+            }
+            return Err(self.why_not(ops));
         }
         let mut draft = Draft::of(&self.tables, &self.resting, self.next_id);
-        for (index, op) in parts.iter().flat_map(|ops| ops.iter().enumerate()) {
+        // To grow is to read all names that are there again.
+        draft.prefixes.reserve(ops.len());
+        for (index, op) in ops.iter().enumerate() {
             let (kind, result) = self.one(&mut draft, op.op.as_ref());
             result.map_err(|message| ProgramError::Operation {
                 index,
@@ -177,6 +161,30 @@ impl Programmer {
         }
         self.check_adjacencies(&draft)?;
         self.finish(draft)
+    }
+
+    /// Makes one generation of transactions that follow each other, and says how each of them went: one that is refused has
+    /// changed nothing, and the others are done.
+    pub fn apply_each(
+        &mut self,
+        transactions: &[&[v1::Op]],
+    ) -> Vec<Result<Vec<AttachmentId>, ProgramError>> {
+        let are_routes = |ops: &&[v1::Op]| ops.len() <= MAX_OPS && ops.iter().all(is_route);
+        if transactions.len() > 1
+            && transactions.iter().all(are_routes)
+            // Pages of the tables are copied once for all. Should one be refused, all are done again, one by one.
+            && let Some(fib) = self.with_routes(transactions)
+        {
+            self.put_names(fib);
+            return transactions.iter().map(|_| Ok(Vec::new())).collect();
+        }
+        transactions.iter().map(|ops| self.apply(ops)).collect()
+    }
+
+    /// The next generation differs in names only.
+    fn put_names(&mut self, fib: Fib) {
+        self.tables.fib = fib;
+        forget_rested(&mut self.resting);
     }
 
     fn one(
@@ -272,7 +280,11 @@ impl Programmer {
         let mut sets = Cow::Borrowed(&self.sets);
         let mut ops = Vec::with_capacity(draft.prefixes.len());
         let mut deletes = Vec::new();
-        for ((domain, name), Change { before, state }) in std::mem::take(&mut draft.prefixes) {
+        let mut prefixes: Vec<_> = std::mem::take(&mut draft.prefixes).into_iter().collect();
+        // Each is named once, so their order is free.
+        let fib = &self.tables.fib;
+        prefixes.sort_by_cached_key(|((domain, name), _)| fib.place(*domain, name.as_name()));
+        for ((domain, name), Change { before, state }) in prefixes {
             let before_local = before.and_then(|value| value.local);
             let members_before = before_local.map_or(&[][..], |id| self.sets.members(id));
             let local = if state.local == members_before {
@@ -310,7 +322,8 @@ impl Programmer {
         all.append(&mut ops);
         all.append(&mut deletes);
         all.extend(group_deletes);
-        let fib = self.tables.fib.apply(&all)?;
+        let fib = self.tables.fib.apply(&all);
+        let fib = fib.map_err(|refused| ProgramError::Fib(refused.error))?;
         let attachments_changed = !Arc::ptr_eq(&draft.attachments, &self.tables.attachments);
         let sets = match sets {
             Cow::Owned(sets) => Some(sets),

@@ -8,20 +8,19 @@ use dmsc_proto::v1;
 use dmsc_wire::{Domain, NodeId};
 
 use super::draft::{Change, Draft, PrefixId, PrefixState};
-use super::{Programmer, name, topology};
+use super::{ProgramError, Programmer, name, topology};
 use crate::tables::AccessRule;
 
 impl Programmer {
-    /// The table of names after these operations, if they change routes only and all can be done; if not, which one can not be is found out
-    /// the other way, in which each name is its own, copied and looked for twice. They are done in the order of the places of their entries,
-    /// those of one name in their own: from page to page is less waiting for memory, where whole tables come in.
+    /// The tables after these operations, all of which change routes, if all can be done. They are done in the order of the places of their
+    /// entries, those of one name in their own: from page to page is less waiting for memory, where whole tables come in.
     pub(super) fn with_routes(&self, parts: &[&[v1::Op]]) -> Option<Fib> {
         let count = parts.iter().map(|ops| ops.len()).sum();
         let mut routes = Vec::with_capacity(count);
         // Place and index as one number: that is what is sorted.
         let mut order = Vec::with_capacity(count);
         for op in parts.iter().copied().flatten() {
-            let route = route(op)?;
+            let route = route(op).ok()?;
             let place = self.tables.fib.place(route.domain, route.name);
             order.push(u64::from(place) << 32 | routes.len() as u64);
             routes.push(route);
@@ -31,12 +30,36 @@ impl Programmer {
         self.tables.fib.apply_routes(in_order).ok()
     }
 
-    pub(super) fn put_prefix(&self, draft: &mut Draft, given: &v1::Prefix) -> Result<(), String> {
-        if given.group == 0 {
-            return Err("group must be a group id".into());
+    /// The first operation of a transaction of routes that can not be done.
+    pub(super) fn why_not(&self, ops: &[v1::Op]) -> ProgramError {
+        let routes: Vec<_> = ops.iter().map_while(|op| route(op).ok()).collect();
+        let malformed = routes.len();
+        let (index, message) = match self.tables.fib.apply_routes(routes) {
+            Err(refused) => (refused.index, refused.error.to_string()),
+            Ok(_) => {
+                let fault = ops.get(malformed).map(route);
+                (malformed, fault.and_then(Result::err).unwrap_or_default())
+            }
+        };
+        let is_put = matches!(
+            ops.get(index).and_then(|op| op.op.as_ref()),
+            Some(v1::op::Op::PutPrefix(_))
+        );
+        ProgramError::Operation {
+            index,
+            kind: if is_put {
+                "put_prefix"
+            } else {
+                "delete_prefix"
+            },
+            message,
         }
+    }
+
+    pub(super) fn put_prefix(&self, draft: &mut Draft, given: &v1::Prefix) -> Result<(), String> {
+        let group = group_id(given.group)?;
         let id = (Domain(given.domain), name(&given.name)?.to_owned());
-        self.change_prefix(draft, id, |state| state.group = Some(GroupId(given.group)));
+        self.change_prefix(draft, id, |state| state.group = Some(group));
         Ok(())
     }
 
@@ -78,19 +101,26 @@ impl Programmer {
     }
 }
 
-/// What an operation does to a route, if it does nothing else and is well-formed.
-fn route(op: &v1::Op) -> Option<Route<'_>> {
+/// What an operation does to a route; of others nothing.
+fn route(op: &v1::Op) -> Result<Route<'_>, String> {
     use v1::op::Op as O;
-    let (domain, bytes, group) = match op.op.as_ref()? {
-        O::PutPrefix(put) if put.group != 0 => (put.domain, &put.name, Some(GroupId(put.group))),
-        O::DeletePrefix(gone) => (gone.domain, &gone.name, None),
-        _ => return None,
+    let (domain, bytes, group) = match op.op.as_ref() {
+        Some(O::PutPrefix(put)) => (put.domain, &put.name, Some(group_id(put.group)?)),
+        Some(O::DeletePrefix(gone)) => (gone.domain, &gone.name, None),
+        _ => return Err("no route".into()),
     };
-    Some(Route {
+    Ok(Route {
         domain: Domain(domain),
-        name: name(bytes).ok()?,
+        name: name(bytes)?,
         group,
     })
+}
+
+fn group_id(given: u32) -> Result<GroupId, String> {
+    if given == 0 {
+        return Err("group must be a group id".into());
+    }
+    Ok(GroupId(given))
 }
 
 pub(super) fn put_gateway(draft: &mut Draft, given: &v1::Gateway) -> Result<(), String> {
