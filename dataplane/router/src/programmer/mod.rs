@@ -209,8 +209,14 @@ impl Programmer {
                 draft.fib_ops.push(Op::DeleteGroup { id: GroupId(*id) });
                 ("delete_group", Ok(()))
             }
-            Some(O::PutPrefix(p)) => ("put_prefix", self.put_prefix(draft, p)),
-            Some(O::DeletePrefix(p)) => ("delete_prefix", self.delete_prefix(draft, p)),
+            Some(O::PutPrefix(_)) => (
+                "put_prefix",
+                routes::route(op).and_then(|route| self.change_route(draft, route)),
+            ),
+            Some(O::DeletePrefix(_)) => (
+                "delete_prefix",
+                routes::route(op).and_then(|route| self.change_route(draft, route)),
+            ),
             Some(O::Attach(a)) => ("attach", self.attach(draft, a)),
             Some(O::Detach(id)) => ("detach", self.detach_id(draft, *id)),
             Some(O::PutAccessRule(r)) => ("put_access_rule", routes::put_access_rule(draft, r)),

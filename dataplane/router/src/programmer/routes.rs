@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dmsc_fib::{AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, Member, Op, Route};
+use dmsc_fib::{
+    AdjacencyId, Fib, Gateway, Group, GroupId, GroupPolicy, Member, Op, OpError, Route,
+};
 use dmsc_proto::v1;
 use dmsc_wire::{Domain, NodeId};
 
@@ -20,7 +22,7 @@ impl Programmer {
         // Place and index as one number: that is what is sorted.
         let mut order = Vec::with_capacity(count);
         for op in parts.iter().copied().flatten() {
-            let route = route(op).ok()?;
+            let route = route(op.op.as_ref()).ok()?;
             let place = self.tables.fib.place(route.domain, route.name);
             order.push(u64::from(place) << 32 | routes.len() as u64);
             routes.push(route);
@@ -32,12 +34,15 @@ impl Programmer {
 
     /// The first operation of a transaction of routes that can not be done.
     pub(super) fn why_not(&self, ops: &[v1::Op]) -> ProgramError {
-        let routes: Vec<_> = ops.iter().map_while(|op| route(op).ok()).collect();
+        let routes: Vec<_> = ops
+            .iter()
+            .map_while(|op| route(op.op.as_ref()).ok())
+            .collect();
         let malformed = routes.len();
         let (index, message) = match self.tables.fib.apply_routes(routes) {
             Err(refused) => (refused.index, refused.error.to_string()),
             Ok(_) => {
-                let fault = ops.get(malformed).map(route);
+                let fault = ops.get(malformed).map(|op| route(op.op.as_ref()));
                 (malformed, fault.and_then(Result::err).unwrap_or_default())
             }
         };
@@ -56,27 +61,17 @@ impl Programmer {
         }
     }
 
-    pub(super) fn put_prefix(&self, draft: &mut Draft, given: &v1::Prefix) -> Result<(), String> {
-        let group = group_id(given.group)?;
-        let id = (Domain(given.domain), name(&given.name)?.to_owned());
-        self.change_prefix(draft, id, |state| state.group = Some(group));
-        Ok(())
-    }
-
-    pub(super) fn delete_prefix(
-        &self,
-        draft: &mut Draft,
-        given: &v1::PrefixKey,
-    ) -> Result<(), String> {
-        let id = (Domain(given.domain), name(&given.name)?.to_owned());
-        let (domain, name) = id.clone();
-        let mut known = false;
-        self.change_prefix(draft, id, |state| known = state.group.take().is_some());
-        if known {
-            Ok(())
-        } else {
-            Err(format!("prefix {name} of domain {domain} does not exist"))
+    /// A route of a transaction that changes other things, too.
+    pub(super) fn change_route(&self, draft: &mut Draft, route: Route<'_>) -> Result<(), String> {
+        let (domain, name) = (route.domain, route.name.to_owned());
+        let mut before = None;
+        self.change_prefix(draft, (domain, name.clone()), |state| {
+            before = std::mem::replace(&mut state.group, route.group);
+        });
+        if before.or(route.group).is_none() {
+            return Err(OpError::UnknownPrefix { domain, name }.to_string());
         }
+        Ok(())
     }
 
     pub(super) fn change_prefix(
@@ -102,10 +97,13 @@ impl Programmer {
 }
 
 /// What an operation does to a route; of others nothing.
-fn route(op: &v1::Op) -> Result<Route<'_>, String> {
+pub(super) fn route(op: Option<&v1::op::Op>) -> Result<Route<'_>, String> {
     use v1::op::Op as O;
-    let (domain, bytes, group) = match op.op.as_ref() {
-        Some(O::PutPrefix(put)) => (put.domain, &put.name, Some(group_id(put.group)?)),
+    let (domain, bytes, group) = match op {
+        Some(O::PutPrefix(put)) if put.group == 0 => {
+            return Err("group must be a group id".into());
+        }
+        Some(O::PutPrefix(put)) => (put.domain, &put.name, Some(GroupId(put.group))),
         Some(O::DeletePrefix(gone)) => (gone.domain, &gone.name, None),
         _ => return Err("no route".into()),
     };
@@ -114,13 +112,6 @@ fn route(op: &v1::Op) -> Result<Route<'_>, String> {
         name: name(bytes)?,
         group,
     })
-}
-
-fn group_id(given: u32) -> Result<GroupId, String> {
-    if given == 0 {
-        return Err("group must be a group id".into());
-    }
-    Ok(GroupId(given))
 }
 
 pub(super) fn put_gateway(draft: &mut Draft, given: &v1::Gateway) -> Result<(), String> {
