@@ -265,7 +265,26 @@ mod tests {
         let cost = Snapshot::take(&[member, member], &[0]).since(&before);
         assert!(cost.cpu_ns() >= 10_000_000, "{cost:?}");
         assert_eq!(cost.parts().len(), 1);
-        assert!(cost.foreign() <= 1.0);
+    }
+
+    #[test]
+    fn what_nobody_on_the_path_used_is_foreign() {
+        let used = |cpu_ns| Usage {
+            cpu_ns,
+            ..Usage::default()
+        };
+        let mut cost = Cost {
+            busy_ns: 100,
+            ends: BTreeMap::new(),
+        };
+        assert!((cost.foreign() - 1.0).abs() < 1e-9);
+        cost.ends.insert((Part::Client, Side::Near), used(30));
+        cost.ends.insert((Part::Gateway, Side::Far), used(45));
+        assert!((cost.foreign() - 0.25).abs() < 1e-9);
+        // Clocks are finer than ticks: together they may show more than was busy.
+        cost.ends.insert((Part::Server, Side::Far), used(40));
+        assert!(cost.foreign().abs() < 1e-9);
+        assert!(Cost::default().foreign().abs() < 1e-9);
     }
 
     #[test]
