@@ -186,11 +186,10 @@ impl Looped {
         Ok(looped)
     }
 
-    /// Puts frames of different lengths into the loop, length by length.
+    /// Puts frames of different lengths into the loop, in the order in which the router has them: sorted by length they would be faster.
     fn fill(&mut self, size: Size) -> anyhow::Result<()> {
         let frames = super::frames_in_loop(size);
-        let mut lengths: Vec<usize> = size.cycle().into_iter().cycle().take(frames).collect();
-        lengths.sort_unstable();
+        let lengths: Vec<usize> = size.cycle().into_iter().cycle().take(frames).collect();
         for same in lengths.chunk_by(|a, b| a == b) {
             self.testpmd.tell(&format!("set burst {}", same.len()))?;
             self.testpmd.tell(&format!("set txpkts {}", same[0]))?;
