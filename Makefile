@@ -38,7 +38,7 @@ demo: ## build, run the demo (seven minutes), clean up; KEEP=1 leaves the lab up
 	@trap 'exit 130' INT; trap 'exit 143' TERM; $(if $(KEEP),,trap '$(SETUP) --restore' EXIT;) \
 	$(MAKE) --no-print-directory build run-demo KEEP=$(KEEP)
 
-test: ## everything that every change must pass (under 15 minutes once built)
+test: ## everything that every change must pass (25 to 40 minutes, by how much must be built anew)
 	@.ci/run
 
 deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri, sanitizers (FUZZ_SECONDS, TORTURE_SECONDS)
