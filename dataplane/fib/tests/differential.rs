@@ -44,19 +44,14 @@ impl Random {
         ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
     }
 
-    /// One of some thousand names (with 16 components), most of them prefixes of others, every tenth as long as names may be.
+    /// One of some thousand names (with 16 components), most of them prefixes of others, every tenth of 255 bytes.
     fn name(&mut self) -> NameBuf {
         let components = 1 + self.below(self.components);
         let long = self.below(10) == 0;
         let mut left = 255;
         let parts = (0..components).map(|i| {
-            let least = 2 * (components - i - 1);
-            let most = left - least - 1;
-            let length = if long {
-                most.min(255 / components - 1)
-            } else {
-                1
-            };
+            // What is left is shared evenly, lengths included.
+            let length = if long { left / (components - i) - 1 } else { 1 };
             left -= length + 1;
             vec![b'a' + self.below(if i < 6 { 2 } else { 1 }) as u8; length]
         });
