@@ -30,6 +30,8 @@ pub struct Hostile {
     pub prefixes: Names,
     /// Prefixes of as many components as the attacks have.
     pub ordinary: Names,
+    /// For each of those, its prefix; the exact tables look up the key of the same number.
+    pub of: Vec<u32>,
     /// The attacks.
     pub attacks: [(&'static str, Names); 4],
 }
@@ -59,8 +61,11 @@ pub fn prepare(prefixes: u32, draws: u32, components: usize, seed: u64) -> anyho
         names.push(DOMAIN, random(&mut prng, its, COMPONENT).as_name());
     }
     let [mut ordinary, mut deep, mut nested, mut mixed] = [(); 4].map(|()| Names::default());
+    let mut of = Vec::new();
     for _ in 0..draws {
-        let key = names.get(*prng.pick(&as_many));
+        let number = *prng.pick(&as_many);
+        let key = names.get(number);
+        of.push(number as u32);
         ordinary.push(DOMAIN, key.name);
         deep.push(DOMAIN, under(&root, components, &mut prng)?.as_name());
         let tail = random(&mut prng, 1, COMPONENT);
@@ -74,6 +79,7 @@ pub fn prepare(prefixes: u32, draws: u32, components: usize, seed: u64) -> anyho
     Ok(Hostile {
         prefixes: names,
         ordinary,
+        of,
         attacks: [
             ("deep", deep),
             ("nested", nested),

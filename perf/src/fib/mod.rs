@@ -97,11 +97,11 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
         all.push(Filled::new(exact, build_s));
     }
     if args.peers.contains(&Peer::Levels) {
-        let levels = LevelsColumn::new(&levels, &draws.names);
+        let levels = LevelsColumn::new("levels", &levels, &draws.names);
         all.push(Filled::new(levels, levels_s));
     }
     if let Some((two_stage, build_s)) = &two_stage {
-        let two_stage = TwoStageColumn::new(two_stage, &draws.names);
+        let two_stage = TwoStageColumn::new("two-stage", two_stage, &draws.names);
         all.push(Filled::new(two_stage, *build_s));
     }
     rounds(args, &mut all, record, &mut progress);
@@ -109,28 +109,56 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
     for (table, filled) in result.tables.iter_mut().zip(&all) {
         table.fill(filled, prefixes.len());
     }
-    if let Some(ratio) = report::ratio(&record.rounds, "ours", "rte_hash") {
-        result.ratio = Some(ratio.median);
-        result.ratio_min = Some(ratio.min);
-        result.ratio_max = Some(ratio.max);
-    }
+    result.compare(report::ratio(&record.rounds, "ours", "rte_hash"));
     Ok(())
 }
 
 fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::Result<()> {
-    let mut progress = Progress::start("fib, hostile", 2 + args.rounds as usize);
+    let mut progress = Progress::start("fib, hostile", 3 + args.rounds as usize);
     progress.step("names, climbing");
     let draws = args.draws.min(1_000_000);
     let components = usize::from(args.components);
     let hostile = hostile::prepare(args.prefixes(), draws, components, args.seed)?;
+    let has = |peer| args.peers.contains(&peer);
+    let eal = match has(Peer::RteHash) {
+        true => Some(columns::eal_for(hostile.prefixes.len())?),
+        false => None,
+    };
+    pin();
     progress.step("the name table");
     let fib = fill(&hostile.prefixes, &mut record.result)?;
+    progress.step("the tables beside it");
+    let levels = has(Peer::Levels).then(|| timed(|| Levels::new(&hostile.prefixes)));
+    let two_stage = has(Peer::TwoStage).then(|| timed(|| TwoStage::new(&hostile.prefixes)));
     // One table, under different names.
     let build_s = record.result.build_s;
     let ordinary = Ours::new("ordinary", &fib, &hostile.ordinary);
     let mut all = vec![Filled::new(ordinary, build_s)];
     for (word, names) in &hostile.attacks {
         all.push(Filled::new(Ours::new(word, &fib, names), build_s));
+    }
+    // The others under ordinary names, and under an attack, if they look at names at all.
+    let (ordinary, [(_, deep), ..]) = (&hostile.ordinary, &hostile.attacks);
+    if let Some(eal) = &eal {
+        let keys = hostile.prefixes.len();
+        let (exact, build_s) = Exact::new(eal, keys, &hostile.of, args.seed)?;
+        all.push(Filled::new(exact, build_s));
+    }
+    if let Some((levels, build_s)) = &levels {
+        for (word, names) in [("levels", ordinary), ("levels, deep", deep)] {
+            all.push(Filled::new(
+                LevelsColumn::new(word, levels, names),
+                *build_s,
+            ));
+        }
+    }
+    if let Some((table, build_s)) = &two_stage {
+        for (word, names) in [("two-stage", ordinary), ("two-stage, deep", deep)] {
+            all.push(Filled::new(
+                TwoStageColumn::new(word, table, names),
+                *build_s,
+            ));
+        }
     }
     rounds(args, &mut all, record, &mut progress);
     for (table, filled) in record.result.tables.iter_mut().zip(&all) {
@@ -142,6 +170,7 @@ fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::R
         .filter_map(|(word, _)| report::ratio(&record.rounds, "ordinary", word))
         .max_by(|a, b| a.median.total_cmp(&b.median));
     let result = &mut record.result;
+    result.compare(report::ratio(&record.rounds, "ordinary", "rte_hash"));
     result.hostile_components = Some(args.components);
     result.hostile_ratio = worst.map(|worst| worst.median);
     result.hostile_ratio_min = worst.map(|worst| worst.min);

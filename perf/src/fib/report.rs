@@ -68,7 +68,7 @@ pub struct Outcome {
     pub lookups_per_s: f64,
     pub ns: f64,
     pub cycles: f64,
-    /// Ours over rte_hash's lookups per second, median of the rounds' ratios.
+    /// Ours over rte_hash's lookups per second, median of the rounds' ratios; hostile: under ordinary names.
     pub ratio: Option<f64>,
     pub ratio_min: Option<f64>,
     pub ratio_max: Option<f64>,
@@ -85,6 +85,15 @@ pub struct Outcome {
     pub hostile_ratio_min: Option<f64>,
     pub hostile_ratio_max: Option<f64>,
     pub tables: Vec<TableResult>,
+}
+
+impl Outcome {
+    /// Takes up how the name table compares with rte_hash, if that was measured.
+    pub fn compare(&mut self, ratio: Option<Spread>) {
+        self.ratio = ratio.map(|ratio| ratio.median);
+        self.ratio_min = ratio.map(|ratio| ratio.min);
+        self.ratio_max = ratio.map(|ratio| ratio.max);
+    }
 }
 
 /// Ratio of the lookups per second of two tables, round by round.

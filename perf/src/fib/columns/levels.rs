@@ -50,15 +50,17 @@ impl Levels {
 
 /// Bursts of lookups.
 pub struct LevelsColumn<'a> {
+    word: &'static str,
     levels: &'a Levels,
     keys: Vec<LookupKey<'a>>,
     round: Round,
 }
 
 impl<'a> LevelsColumn<'a> {
-    /// Looks `names` up.
-    pub fn new(levels: &'a Levels, names: &'a Names) -> Self {
+    /// Looks `names` up; `word` names the column.
+    pub fn new(word: &'static str, levels: &'a Levels, names: &'a Names) -> Self {
         Self {
+            word,
             levels,
             keys: names.iter().collect(),
             round: Round::new(names.len()),
@@ -68,7 +70,7 @@ impl<'a> LevelsColumn<'a> {
 
 impl Column for LevelsColumn<'_> {
     fn word(&self) -> &'static str {
-        "levels"
+        self.word
     }
 
     fn burst(&mut self) -> usize {

@@ -167,15 +167,17 @@ impl TwoStage {
 
 /// Bursts of lookups.
 pub struct TwoStageColumn<'a> {
+    word: &'static str,
     table: &'a TwoStage,
     keys: Vec<LookupKey<'a>>,
     round: Round,
 }
 
 impl<'a> TwoStageColumn<'a> {
-    /// Looks `names` up.
-    pub fn new(table: &'a TwoStage, names: &'a Names) -> Self {
+    /// Looks `names` up; `word` names the column.
+    pub fn new(word: &'static str, table: &'a TwoStage, names: &'a Names) -> Self {
         Self {
+            word,
             table,
             keys: names.iter().collect(),
             round: Round::new(names.len()),
@@ -185,7 +187,7 @@ impl<'a> TwoStageColumn<'a> {
 
 impl Column for TwoStageColumn<'_> {
     fn word(&self) -> &'static str {
-        "two-stage"
+        self.word
     }
 
     fn burst(&mut self) -> usize {
