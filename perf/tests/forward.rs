@@ -19,3 +19,26 @@ fn processes_are_started_anew_after_as_many_rounds_as_told() {
     loads.dedup();
     assert_eq!(loads.len(), 3, "{rounds:?}");
 }
+
+#[test]
+fn what_a_mode_adds_stands_in_front_of_all_points_also_with_one_prefix() {
+    let Some(record) = run::record(
+        "forward --pmd memif --mode mac,gateway,name --peer none --prefixes 1,2 --draws 1024 --ms 100 --rounds 1",
+    ) else {
+        return;
+    };
+    let result = &record["result"];
+    let points = result["points"].as_array().expect("points");
+    assert_eq!(points.len(), 6);
+    for point in points {
+        assert_eq!(point["drops"], 0, "{point}");
+        assert!(point["mpps"].as_f64().is_some_and(|m| m > 0.0), "{point}");
+    }
+    assert_eq!(
+        (&result["mode"], &result["prefixes"]),
+        (&points[0]["mode"], &points[0]["prefixes"])
+    );
+    assert_eq!(result["added_mode"], "gateway");
+    assert!(result["added_ns"].is_number());
+    assert_eq!(result["added_ns"], points[1]["added_ns"]);
+}

@@ -97,8 +97,8 @@ pub struct ForwardArgs {
     /// What is done with each frame
     #[arg(long, value_delimiter = ',', value_name = "MODE,…", default_values_t = [Mode::Mac])]
     pub mode: Vec<Mode>,
-    /// Prefixes in the table, at least 2: a prefix leads out of one port, and frames go round in both directions
-    #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [1_000_000], value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..=20_000_000))]
+    /// Prefixes in the table; half of them lead out of each port (one alone, not on null ports: frames go round in one direction)
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [1_000_000], value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=20_000_000))]
     pub prefixes: Vec<usize>,
     /// Prefixes from FILE, one a line, instead of made ones
     #[arg(long, value_name = "FILE")]

@@ -76,6 +76,7 @@ pub struct Drawn {
 }
 
 /// Draws `count` packets of `total` bytes for port `port`, from the prefixes that lead out of the other one; `stamped` with their gateway.
+/// If there is one prefix alone, all are for that; of those that come in by the port that it leads out of, nothing is heard again.
 ///
 /// # Errors
 /// When no name fits.
@@ -90,10 +91,10 @@ pub fn draw(
     let caller = NameBuf::parse(CALLER)?;
     let room = total.min(HEAD) - dmsc_wire::FIXED_LEN - caller.as_bytes().len() - 3;
     let usable: Vec<usize> = (0..prefixes.len())
-        .filter(|index| tables::comes_by(*index) == port)
+        .filter(|index| prefixes.len() == 1 || tables::comes_by(*index) == port)
         .filter(|index| prefixes[*index].as_bytes().len() <= room)
         .collect();
-    let all = prefixes.len() / 2;
+    let all = prefixes.len().div_ceil(2);
     if usable.is_empty() {
         bail!("no name fits into the frame: at most {room} bytes do; --frame must be larger");
     }

@@ -78,6 +78,11 @@ fn check(args: &ForwardArgs) -> anyhow::Result<()> {
     if args.pmd.contains(&Pmd::Null) && args.frame.contains(&Size::Imix) {
         bail!("--pmd null gives frames of one length, so it cannot be measured with --frame imix");
     }
+    if args.pmd.contains(&Pmd::Null) && args.prefixes.contains(&1) {
+        bail!(
+            "--pmd null receives on both ports without end, and one prefix leads out of one of them: --prefixes 2 or more there"
+        );
+    }
     if args.pmd.contains(&Pmd::AfXdp) && args.frame.iter().any(|size| size.longest() > 1_500) {
         bail!("--pmd af_xdp carries frames of at most 1500 bytes: it keeps a frame in one page");
     }

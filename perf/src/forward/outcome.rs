@@ -122,9 +122,12 @@ impl Figures {
 /// What came out.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Outcome {
-    /// The first of `points`: all there is, unless several rigs or modes were asked for.
+    /// The first of `points`: all there is, unless several rigs or modes were asked for. If that is of mode mac, which adds nothing,
+    /// `added_ns` is that of `added_mode`.
     #[serde(flatten)]
     first: Option<Figures>,
+    /// The mode of `added_ns`: the first of `points` that has it.
+    added_mode: Option<Mode>,
     /// Of every rig and mode, in the order of the command line.
     points: Vec<Figures>,
 }
@@ -133,8 +136,13 @@ impl Outcome {
     /// Figures of one more rig.
     pub fn add(&mut self, figures: impl Iterator<Item = Figures>) {
         self.points.extend(figures);
-        if self.first.is_none() {
-            self.first = self.points.first().cloned();
+        let added = self.points.iter().find(|p| p.added_ns.is_some());
+        self.added_mode = added.map(|p| p.mode);
+        self.first = self.points.first().cloned();
+        if let (Some(first), Some(added)) = (&mut self.first, added) {
+            first.added_ns = added.added_ns;
+            first.added_ns_min = added.added_ns_min;
+            first.added_ns_max = added.added_ns_max;
         }
     }
 
