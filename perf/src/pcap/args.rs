@@ -29,7 +29,7 @@ pub struct PcapArgs {
     #[arg(long, value_delimiter = ',', value_name = "MODE,…", default_values_t = [Mode::Gateway, Mode::Name])]
     pub mode: Vec<Mode>,
     /// Lengths of frames, 128 to 9000 bytes, or imix
-    #[arg(long, value_delimiter = ',', value_name = "BYTES,…", default_values_t = [Size::Bytes(128), Size::Bytes(512), Size::Bytes(1_500), Size::Bytes(9_000), Size::Imix])]
+    #[arg(long, value_delimiter = ',', value_name = "BYTES,…", default_values_t = [Size::Bytes(128), Size::Bytes(192), Size::Bytes(256), Size::Bytes(512), Size::Bytes(1_500), Size::Bytes(9_000), Size::Imix])]
     pub frame: Vec<Size>,
     /// Frames in a file [default: about 16 kB of them]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -242,6 +242,6 @@ mod tests {
             );
             compared += 1;
         }
-        assert_eq!(compared, 10);
+        assert_eq!(compared, 14);
     }
 }
