@@ -1,4 +1,5 @@
-//! `dmsc-perf forward` from start to end, on null ports: every round is recorded, and processes are started anew as often as it was told.
+//! `dmsc-perf forward` from start to end: every round is recorded, processes are started anew as often as it was told, and what a mode
+//! adds stands in front.
 
 mod run;
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use dmsc_dpdk::tsc;
+use dmsc_dpdk::{Eal, tsc};
 use dmsc_fib::{Fib, Habit, HashKey, LookupKey, MAX_BURST};
 
 pub use args::FibArgs;
@@ -72,12 +72,7 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
         }
     };
     // What may be missing is asked for before anybody waits for tables.
-    let eal = match args.peers.contains(&Peer::RteHash) {
-        true => Some(columns::eal_for(prefixes.len())?),
-        false => None,
-    };
-    // DPDK puts the thread that starts it on a core of its choice.
-    pin();
+    let eal = eal(args, prefixes.len())?;
     progress.step("draws");
     let draws = draw::draw(&prefixes, args.traffic, args.extra, args.draws, args.seed);
     progress.step("the name table");
@@ -120,11 +115,7 @@ fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::R
     let components = usize::from(args.components);
     let hostile = hostile::prepare(args.prefixes(), draws, components, args.seed)?;
     let has = |peer| args.peers.contains(&peer);
-    let eal = match has(Peer::RteHash) {
-        true => Some(columns::eal_for(hostile.prefixes.len())?),
-        false => None,
-    };
-    pin();
+    let eal = eal(args, hostile.prefixes.len())?;
     progress.step("the name table");
     let fib = fill(&hostile.prefixes, &mut record.result)?;
     progress.step("the tables beside it");
@@ -176,6 +167,15 @@ fn hostile_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::R
     result.hostile_ratio_min = worst.map(|worst| worst.min);
     result.hostile_ratio_max = worst.map(|worst| worst.max);
     Ok(())
+}
+
+/// DPDK for a table of `keys` keys, if `rte_hash` is to be measured.
+fn eal(args: &FibArgs, keys: usize) -> anyhow::Result<Option<Eal>> {
+    let wanted = args.peers.contains(&Peer::RteHash);
+    let eal = wanted.then(|| columns::eal_for(keys)).transpose()?;
+    // DPDK puts the thread that starts it on a core of its choice.
+    pin();
+    Ok(eal)
 }
 
 /// Builds the table and says what it takes.

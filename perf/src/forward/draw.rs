@@ -90,11 +90,9 @@ pub fn draw(
 ) -> anyhow::Result<Drawn> {
     let caller = NameBuf::parse(CALLER)?;
     let room = total.min(HEAD) - dmsc_wire::FIXED_LEN - caller.as_bytes().len() - 3;
-    let usable: Vec<usize> = (0..prefixes.len())
+    let (usable, too_long): (Vec<usize>, Vec<usize>) = (0..prefixes.len())
         .filter(|index| prefixes.len() == 1 || tables::comes_by(*index) == port)
-        .filter(|index| prefixes[*index].as_bytes().len() <= room)
-        .collect();
-    let all = prefixes.len().div_ceil(2);
+        .partition(|index| prefixes[*index].as_bytes().len() <= room);
     if usable.is_empty() {
         bail!("no name fits into the frame: at most {room} bytes do; --frame must be larger");
     }
@@ -132,8 +130,10 @@ pub fn draw(
             total,
         )?);
     }
-    let too_long = all.saturating_sub(order.len());
-    Ok(Drawn { heads, too_long })
+    Ok(Drawn {
+        heads,
+        too_long: too_long.len(),
+    })
 }
 
 fn head(
@@ -184,6 +184,26 @@ mod tests {
         let components = mean(|n| n.as_name().component_count());
         assert!((36.0..44.0).contains(&bytes), "{bytes} bytes");
         assert!((3.4..3.8).contains(&components), "{components} components");
+    }
+
+    #[test]
+    fn only_names_that_do_not_fit_are_too_long() {
+        for count in [1, 2, 3, 1_001] {
+            let mut names = prefixes(count, None).expect("made");
+            let too_long = |names: &[NameBuf]| -> usize {
+                let one = |port| draw(names, port, 1, 192, Traffic::Uniform, true);
+                [0, 1]
+                    .into_iter()
+                    .filter_map(|port| one(port).ok())
+                    .map(|drawn| drawn.too_long)
+                    .sum()
+            };
+            assert_eq!(too_long(&names), 0, "of {count}");
+            if count > 2 {
+                names[0] = NameBuf::from_components([[b'x'; 200]]).expect("a name");
+                assert_eq!(too_long(&names), 1, "of {count}");
+            }
+        }
     }
 
     #[test]
