@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+mod authority_certificate;
 pub mod credentials;
 mod files;
 pub mod identity;

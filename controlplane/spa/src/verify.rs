@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 /// What is believed, in the words of the link state, which uses it. Expiry is not judged here.
 pub use dmsc_linkstate::trust::{Authorisation, Grant, Revocation, RevokedSubject, RootRevocation};
-use dmsc_wire::name::MAX_COMPONENTS;
-use dmsc_wire::{Domain, Name, NameBuf, NodeId};
+use dmsc_wire::{Domain, NameBuf, NodeId};
 use prost::Message;
 
+pub use crate::authority_certificate::AuthorityCertificate;
 use crate::identity::{Identity, check_trust_domain};
 use crate::statement::{self, MAX_AUTHORITY_NAME, MAX_REVOKED_KEYS, MAX_SCOPE, MAX_TEXT};
 use crate::void::Void;
@@ -43,25 +43,6 @@ pub struct Certificate {
     pub not_before_s: u64,
     /// Wall clock, s.
     pub not_after_s: u64,
-}
-
-/// What the root lets an authority's key speak for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthorityCertificate {
-    /// Its name.
-    pub authority: String,
-    /// Its key.
-    pub public_key: [u8; 32],
-    /// Subtrees; empty = everything.
-    pub subtrees: Vec<NameBuf>,
-    /// Domains; empty = all.
-    pub domains: Vec<Domain>,
-    /// Wall clock, s.
-    pub not_before_s: u64,
-    /// Wall clock, s.
-    pub not_after_s: u64,
-    /// Of this certificate.
-    pub serial: u64,
 }
 
 /// Why something is not believed.
@@ -426,75 +407,6 @@ impl RootKey {
     }
 }
 
-impl AuthorityCertificate {
-    /// Whether its scope has `name`. Names of routers are nobody's.
-    #[must_use]
-    pub fn may_speak_for(&self, name: Name<'_>) -> bool {
-        !name.is_reserved()
-            && (self.subtrees.is_empty()
-                || self
-                    .subtrees
-                    .iter()
-                    .any(|subtree| subtree.as_name().is_prefix_of(name)))
-    }
-
-    /// Whether its scope has `domain`.
-    #[must_use]
-    pub fn may_speak_in(&self, domain: Domain) -> bool {
-        self.domains.is_empty() || self.domains.contains(&domain)
-    }
-
-    fn verify(
-        &self,
-        context: &[u8],
-        statement: &[u8],
-        signature: &[u8],
-    ) -> Result<(), VerifyError> {
-        if statement::verify(&self.public_key, context, statement, signature) {
-            Ok(())
-        } else {
-            Err(VerifyError::Signature)
-        }
-    }
-
-    fn check_name(&self, authority: &str) -> Result<(), VerifyError> {
-        if authority == self.authority {
-            Ok(())
-        } else {
-            Err(VerifyError::Malformed(
-                "a statement in another authority's name",
-            ))
-        }
-    }
-
-    fn check_speaker(&self, authority: &str, domain: u32) -> Result<(), VerifyError> {
-        self.check_name(authority)?;
-        if !self.may_speak_in(Domain(domain)) {
-            return Err(VerifyError::Scope);
-        }
-        Ok(())
-    }
-
-    fn grant(&self, grant: &statement::Grant) -> Result<Grant, VerifyError> {
-        let name = name(&grant.name)?;
-        if !self.may_speak_for(name.as_name()) {
-            return Err(VerifyError::Scope);
-        }
-        let depth = match grant.maximum_depth {
-            0 => MAX_COMPONENTS as u8,
-            depth if depth as usize <= MAX_COMPONENTS => depth as u8,
-            _ => {
-                return Err(VerifyError::Malformed("a grant deeper than 16 components"));
-            }
-        };
-        Ok(Grant {
-            name,
-            exact: grant.exact,
-            maximum_depth: depth,
-        })
-    }
-}
-
 /// Exactly one of node, authority and keys.
 fn subject(body: &statement::RootRevocation) -> Result<RevokedSubject, VerifyError> {
     let one = Err(VerifyError::Malformed(
@@ -562,7 +474,7 @@ fn decode_shared<M: Message + Default>(bytes: Bytes) -> Result<M, VerifyError> {
     M::decode(bytes).map_err(|_| VerifyError::Malformed("no protobuf of this message"))
 }
 
-fn name(bytes: &[u8]) -> Result<NameBuf, VerifyError> {
+pub(crate) fn name(bytes: &[u8]) -> Result<NameBuf, VerifyError> {
     NameBuf::from_bytes(bytes).map_err(|_| VerifyError::Malformed("a name that is not canonical"))
 }
 

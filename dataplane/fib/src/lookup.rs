@@ -8,12 +8,14 @@ use arrayvec::ArrayVec;
 use dmsc_wire::Domain;
 
 use crate::RecordId;
+use crate::end::End;
 use crate::habit::Habit;
 use crate::hash::{BLOCK, Hasher, MAX_COMPONENTS, NARROW, Sum, WIDE, WINDOW, Window};
 use crate::names::{LookupKey, NameTable, PrefixMatch};
 use crate::page::{BUCKETS, Bucket, may_have};
 use crate::raw;
 use crate::records::{self, Record};
+use crate::short::{GROUP, Numbers, Short, Windows};
 
 /// Most keys of one [`crate::Fib::lookup_burst`].
 pub const MAX_BURST: usize = 32;
@@ -32,8 +34,6 @@ pub enum Pass {
 #[inline(always)]
 pub(crate) fn unmarked(_: Pass) {}
 
-/// Keys of a burst that go through the stages of a lookup together.
-const GROUP: usize = 16;
 /// Groups of a burst.
 const GROUPS: usize = MAX_BURST / GROUP;
 /// Most probes of them.
@@ -78,80 +78,6 @@ impl Known {
             domain: None,
             habit,
         }
-    }
-}
-
-/// Keys of a group by their numbers.
-type Numbers = ArrayVec<u8, GROUP>;
-
-/// Where a prefix of a key ends, in one word: its bytes, its components, and which key of the burst it is of. Steps go on behind the end of a
-/// name, over bytes that its sender chose: there is room for the bytes of all of them, so that what is behind the end stays there.
-#[derive(Clone, Copy, Default)]
-struct End(u32);
-
-impl End {
-    /// To be added for one component more.
-    const COMPONENT: u32 = 1 << 16;
-
-    /// Before the first component of a key.
-    #[inline(always)]
-    fn of(key: usize) -> Self {
-        Self((key as u32) << 24)
-    }
-
-    /// Over the next component of the name in `window`.
-    #[inline(always)]
-    fn step<const BLOCKS: usize>(&mut self, window: &Window<BLOCKS>) {
-        let at = usize::from(self.len()) % (BLOCKS * BLOCK);
-        let length = window[at / BLOCK][at % BLOCK];
-        self.0 += Self::COMPONENT + 1 + u32::from(length);
-    }
-
-    #[inline(always)]
-    fn at(components: u8, len: u8) -> Self {
-        Self(u32::from(components) * Self::COMPONENT + u32::from(len))
-    }
-
-    /// At most 255 where there is a prefix.
-    #[inline(always)]
-    fn len(self) -> u16 {
-        self.0 as u16
-    }
-
-    #[inline(always)]
-    fn components(self) -> u8 {
-        (self.0 >> 16) as u8
-    }
-
-    #[inline(always)]
-    fn key(self) -> usize {
-        (self.0 >> 24) as usize
-    }
-}
-
-// The longest way: as many steps as there are components, each over the longest of them.
-const _: () = assert!(MAX_COMPONENTS * (1 + u8::MAX as usize) <= u16::MAX as usize);
-
-/// The names of a group of keys.
-type Windows<'a, const BLOCKS: usize> = [&'a Window<BLOCKS>; GROUP];
-
-/// A group of names that fit into their windows.
-struct Short<'a, const BLOCKS: usize> {
-    hasher: Hasher,
-    windows: &'a Windows<'a, BLOCKS>,
-    /// Bytes of the names.
-    lens: [u16; GROUP],
-    /// Numbers of components that prefixes of their domains have.
-    presents: [u16; GROUP],
-    /// What has come of the names before each block.
-    sums: [[Sum; BLOCKS]; GROUP],
-}
-
-impl<const BLOCKS: usize> Short<'_, BLOCKS> {
-    /// Of which of these names anything can be learned.
-    fn in_domains_with_prefixes(&self, numbers: &Numbers) -> usize {
-        let present = |number: &&u8| self.presents[usize::from(**number) % GROUP] != 0;
-        numbers.iter().filter(present).count()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What ends at this router: hellos, address resolution, complaints, its own name, the kernel; and what it makes itself.
 
+mod hello;
 mod probe;
+mod resolution;
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,12 +13,12 @@ use dmsc_wire::{
 };
 
 use crate::adjacency::{Adjacency, State};
-use crate::counters::{DropReason, EventKind, PortCounters};
+use crate::counters::{DropReason, EventKind};
 use crate::frame::Frame;
 use crate::hello::Word;
 use crate::icmp::{self, Complaint};
 use crate::mac::MacAddress;
-use crate::neighbour::{self, MAX_FRAME, Resolution};
+use crate::neighbour;
 use crate::net::{self, Ethernet};
 use crate::packet::{Context, Origin, Verdict};
 use crate::shared::{Shared, WorkerLink};
@@ -29,33 +31,10 @@ use crate::worker::Floor;
 const TIMER_MS: u64 = 5;
 /// How often address resolution is looked at.
 const RESOLUTION_MS: u64 = 100;
-/// Between two questions for an address that does not answer.
-const ASK_AGAIN_MS: u64 = 250;
-/// A known address is asked for again after this time.
-const STALE_MS: u64 = 20_000;
 /// Path MTU that was learned is believed this long (RFC 1191).
 const PATH_MTU_MS: u64 = 600_000;
 /// Parcels taken from other threads per round.
 const PARCELS: usize = 32;
-
-impl Shared {
-    /// Copies a frame for a capture.
-    pub(crate) fn capture(
-        &self,
-        mbuf: &Mbuf,
-        port: usize,
-        outgoing: bool,
-        now: u64,
-        counters: &PortCounters,
-    ) {
-        if !self
-            .captured
-            .offer(port as u8, outgoing, now, mbuf.data(), usize::MAX)
-        {
-            counters.event(EventKind::CaptureMissed);
-        }
-    }
-}
 
 /// Hands an answer to who waits for it.
 fn hear(shared: &Shared, env: &Env<'_>, packet: &[u8], port: u8, for_herald: &mut bool) -> Verdict {
@@ -91,72 +70,6 @@ impl Floor {
         };
     }
 
-    fn hello(
-        &mut self,
-        env: &Env<'_>,
-        adjacency: &Adjacency,
-        mbuf: &Mbuf,
-        context: &Context,
-    ) -> Verdict {
-        let packet = mbuf
-            .data()
-            .get(usize::from(context.offset)..)
-            .unwrap_or(&[]);
-        let Some(header) = context.header else {
-            return Verdict::Drop(DropReason::BadHello);
-        };
-        let port = &self.shared.ports[usize::from(context.port)];
-        if !port.is_up() {
-            // Either it was under way when the carrier went, or the link monitor has not seen the carrier yet: it shall look.
-            self.shared.link_bell.ring();
-            return Verdict::Consumed;
-        }
-        match self
-            .shared
-            .speaker
-            .hear(adjacency, port.id(), header.payload(packet), env.now)
-        {
-            Err(_) => Verdict::Drop(DropReason::BadHello),
-            Ok(accepted) => {
-                if adjacency.config.udp.is_none()
-                    && let Some(ethernet) = Ethernet::parse(mbuf.data())
-                {
-                    adjacency.neighbour.learn(ethernet.source, env.now);
-                }
-                if let Some(change) = accepted.change {
-                    self.adjacency_changed(context.port, change);
-                }
-                if accepted.answer {
-                    self.send_hello(env, adjacency, Word::Alive);
-                }
-                Verdict::Consumed
-            }
-        }
-    }
-
-    fn adjacency_changed(&mut self, port: u8, (before, after): (State, State)) {
-        let counters = &self.counters.ports[usize::from(port)];
-        if after == State::Up {
-            counters.event(EventKind::AdjacencyUp);
-        } else if before == State::Up {
-            counters.event(EventKind::AdjacencyDown);
-        }
-        self.shared.changed.store(true, Relaxed);
-        self.for_herald = true;
-    }
-
-    fn send_hello(&mut self, env: &Env<'_>, adjacency: &Adjacency, word: Word) {
-        let mac = match (adjacency.config.udp, adjacency.neighbour.mac()) {
-            (_, Some(mac)) => mac,
-            (None, None) => MacAddress::BROADCAST,
-            // Not resolved yet: the question is on its way.
-            (Some(_), None) => return,
-        };
-        let port = self.shared.ports[adjacency.config.port].id();
-        let hello = self.shared.speaker.next(adjacency, port, env.now, word);
-        self.say(env, adjacency, mac, &hello.packet());
-    }
-
     /// Sends a packet of one hop over an adjacency, in the class of control.
     pub(super) fn say(
         &mut self,
@@ -177,58 +90,6 @@ impl Floor {
             self.counters.ports[number].originated.add(1);
             self.enqueue(env, number, mbuf, number);
         }
-    }
-
-    /// ARP: learns what is wanted, answers for own addresses, and lets the kernel hear answers.
-    fn resolution(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
-        let Some(ethernet) = Ethernet::parse(mbuf.data()) else {
-            return Verdict::Drop(DropReason::Truncated);
-        };
-        match neighbour::parse_arp(&mbuf.data()[ethernet.length..]) {
-            None => Verdict::Drop(DropReason::BadIpHeader),
-            Some(heard) => self.resolve_address(env, mbuf, context, &ethernet, &heard),
-        }
-    }
-
-    fn resolve_address(
-        &mut self,
-        env: &Env<'_>,
-        mbuf: &Mbuf,
-        context: &Context,
-        ethernet: &Ethernet,
-        heard: &Resolution,
-    ) -> Verdict {
-        let number = usize::from(context.port);
-        if let Some(mac) = heard.sender_mac
-            && let Some(wanted) =
-                env.chooser
-                    .tables
-                    .neighbours
-                    .get(&(number, ethernet.vlan, heard.sender))
-        {
-            wanted.learn(mac, env.now);
-        }
-        let port = self.shared.ports[number].clone();
-        if let Some(mac) = heard.sender_mac.filter(|mac| mac.is_unicast())
-            && port.config.kind.is_shared_memory()
-        {
-            port.guest.store(mac.to_bits(), Relaxed);
-            if !port.is_up() {
-                // It has just come, and a pod may move here before the link monitor would look.
-                self.shared.link_bell.ring();
-            }
-        }
-        let mut frame = [0; MAX_FRAME];
-        let length = neighbour::answer(&port, ethernet.vlan, heard, &mut frame);
-        if length > 0 {
-            self.send_own(env, number, &frame[..length]);
-            return Verdict::Consumed;
-        }
-        // Only the port's own VLAN is the kernel's; that of an adjacency is the dataplane's alone.
-        if !port.has_tap || ethernet.vlan != port.config.vlan {
-            return Verdict::Consumed;
-        }
-        self.punt(env, mbuf.data(), context)
     }
 
     fn icmp(&mut self, env: &Env<'_>, mbuf: &Mbuf, context: &Context) -> Verdict {
@@ -577,31 +438,6 @@ impl Floor {
             port.deserted.store(false, Relaxed);
             for attachment in env.chooser.tables.attachments.on_port(port.number) {
                 attachment.reachable.store(false, Relaxed);
-            }
-        }
-    }
-
-    fn ask_neighbours(&mut self, env: &Env<'_>) {
-        for wanted in env.chooser.tables.neighbours.values() {
-            if wanted.address.is_unspecified() || self.shared.owner(wanted.port) != self.id {
-                continue;
-            }
-            let since = |time: u64| env.now.saturating_sub(time);
-            let stale = wanted.mac().is_none()
-                || since(wanted.heard.load(Relaxed)) > env.clock.from_ms(STALE_MS);
-            let asked = wanted.asked.load(Relaxed);
-            if !stale
-                || (asked != 0 && since(asked) < env.clock.from_ms(ASK_AGAIN_MS))
-                || !self.shared.ports[wanted.port].is_up()
-            {
-                continue;
-            }
-            wanted.asked.store(env.now, Relaxed);
-            let port = self.shared.ports[wanted.port].clone();
-            let mut frame = [0; MAX_FRAME];
-            let length = neighbour::ask(&port, wanted.vlan, wanted.address, &mut frame);
-            if length > 0 {
-                self.send_own(env, wanted.port, &frame[..length]);
             }
         }
     }

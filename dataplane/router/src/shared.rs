@@ -6,11 +6,12 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex};
 
+use dmsc_dpdk::Mbuf;
 use dmsc_wire::NodeId;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::counters::Counters;
+use crate::counters::{Counters, EventKind, PortCounters};
 use crate::hello::Speaker;
 use crate::lane::{Bell, Lane};
 use crate::port::Ports;
@@ -90,6 +91,23 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Copies a frame for a capture.
+    pub(crate) fn capture(
+        &self,
+        mbuf: &Mbuf,
+        port: usize,
+        outgoing: bool,
+        now: u64,
+        counters: &PortCounters,
+    ) {
+        if !self
+            .captured
+            .offer(port as u8, outgoing, now, mbuf.data(), usize::MAX)
+        {
+            counters.event(EventKind::CaptureMissed);
+        }
+    }
+
     /// This node's id.
     pub fn node(&self) -> NodeId {
         self.config.node
