@@ -13,7 +13,7 @@ LAB = $(SUDO) $(BIN)/dmsc-lab
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SETUP := conf/install/setup.sh
 CARGO := cargo
-PROGRAMS := dmsc-dataplane dmsc-controlplane dmsc-pod dmsc-edge dmscctl dmsc-lab
+PROGRAMS := dmsc-dataplane dmsc-controlplane dmsc-pod dmsc-edge dmscctl dmsc-lab dmsc-greeter
 
 # Names for `make names`; another file of one name a line may be given.
 DEFAULT_FILE := ../shared/data/names/googleapis-grpc.txt
@@ -67,7 +67,6 @@ restore: ## give the huge pages back (after KEEP=1 or setup)
 
 build: ## the programs, and an example that the demo calls, optimised, into target/release
 	@$(CARGO) build --release --locked $(addprefix -p ,$(PROGRAMS))
-	@$(CARGO) build --release --locked -p dmsc-http --example greeter
 
 fmt: ## format all sources
 	@$(CARGO) fmt --all
@@ -140,7 +139,7 @@ package: build ## install the .deb over a throw-away layer, verify its units and
 	@$(SUDO) conf/package-check.sh $(BIN)
 
 unit-long: ## the tests that take a minute each: a neighbour stopped for a minute, a lease that runs out
-	@$(CARGO) test -p dmsc-controlplane --locked --quiet -- --ignored
+	@$(CARGO) test --workspace --locked --quiet --test instances --test pressure -- --ignored
 
 docker: build ## build the images and run the compose file of Figure 2 in podman; needs root
 	@$(SUDO) docker/check.sh $(BIN)

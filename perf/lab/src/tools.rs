@@ -208,10 +208,16 @@ impl Programs {
         Ok(())
     }
 
-    /// The path of an example of dmsc-http.
+    /// The path of an example of dmsc-http: one that is a program of its own, else one that was built as an example.
     #[must_use]
     pub fn example(&self, name: &str) -> String {
-        self.dir.join("examples").join(name).display().to_string()
+        let own = self.dir.join(name);
+        let path = if own.is_file() {
+            own
+        } else {
+            self.dir.join("examples").join(name)
+        };
+        path.display().to_string()
     }
 
     /// The path of one of them.
