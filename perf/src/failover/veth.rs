@@ -37,7 +37,7 @@ pub struct Round {
     pub detection_intervals: f64,
     /// Sent after the death and not arrived at a living neighbour.
     pub packets_lost: u64,
-    /// What went to the neighbour before it died, packets/s.
+    /// What was sent to the dead neighbour until that was noticed, packets/s: its share of the packets before, of those sent meanwhile.
     pub dead_rate: f64,
     /// Rate × detection + one burst.
     pub packets_lost_limit: f64,
@@ -56,6 +56,8 @@ struct Phase {
     seen: Arrivals,
     sent: u64,
     last_at_dying: Instant,
+    /// Of `sent`, when that arrived.
+    sent_until_then: u64,
     took: Duration,
 }
 
@@ -138,7 +140,9 @@ impl Rig {
         let flows = Flows::between(&before.seen, &after.seen);
         let arrived: u64 = after.seen.values().map(|seen| seen.living).sum();
         let to_dying: u64 = before.seen.values().map(|seen| seen.dying).sum();
-        let dead_rate = to_dying as f64 / before.took.as_secs_f64();
+        // The sender pauses when the machine does: what counts is what it sent while the death was not noticed.
+        let share = to_dying as f64 / before.sent.max(1) as f64;
+        let dead_rate = after.sent_until_then as f64 * share / detection.as_secs_f64().max(1e-9);
         Ok(Round {
             detection_ms: detection.as_secs_f64() * 1000.0,
             detection_intervals: detection.as_secs_f64() / HELLO.as_secs_f64(),
@@ -161,6 +165,7 @@ impl Rig {
             seen: Arrivals::with_capacity(self.calls.len()),
             sent: 0,
             last_at_dying: start,
+            sent_until_then: 0,
             took: Duration::ZERO,
         };
         let mut end: Option<Instant> = None;
@@ -177,13 +182,15 @@ impl Rig {
             }
             let Phase {
                 seen,
+                sent,
                 last_at_dying,
+                sent_until_then,
                 ..
             } = &mut phase;
             self.neighbours[0].turn(now, |_, _| {});
             let turn = self.neighbours[1].turn(now, |_, flow| {
                 seen.entry(flow).or_default().dying += 1;
-                *last_at_dying = now;
+                (*last_at_dying, *sent_until_then) = (now, *sent);
             });
             self.neighbours[2].turn(now, |_, flow| seen.entry(flow).or_default().living += 1);
             match end {

@@ -1,6 +1,7 @@
 //! Arguments of `dmsc-perf foreign`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -13,11 +14,12 @@ const MANY: u32 = 16_384;
 
 /// The same router under this project's sender and under one that nobody here wrote
 ///
-/// Measures how many frames per second a real router forwards over memif when its sender never waits: in every round once with this
-/// program's generator, which counts what comes out, and once with dpdk-testpmd (Debian package dpdk), which replays a capture file of
-/// DMSC frames by its pcap driver and whose own counters are read. The figures confirm each other if their ratio, the median of
-/// the rounds, is within 5 % of 1. Where a sender is too slow to give the router work all the time, what is compared is the rate over the share of time
-/// in which it had. Needs root and two cores; removes all that it makes.
+/// Measures how many frames per second a real router forwards over memif when its sender never waits: this program's generator, which counts
+/// what comes out, and dpdk-testpmd (Debian package dpdk), which replays a capture file of the same frames by its pcap driver and whose own counters are
+/// read. Both are at one router, each on two links of its own, and take turns of a fifth of a second, because a shared machine changes within
+/// seconds; every round has a router of its own. What is compared is the rate over the share of time in which the router had work, because testpmd
+/// cannot give it work all the time. The figures confirm each other if the ratio of turns that followed each other, the median of all, is
+/// within 5 % of 1. Needs root and two cores; removes all that it makes.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,8 +40,8 @@ pub struct ForeignArgs {
     /// Rounds; every round has both senders
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Of each measurement, s
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
+    /// Of each sender in a round, s
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=30))]
     pub seconds: u64,
     /// Frames in the capture file, which testpmd reads into memory first [default: 2048; in mode name 16384, or lookups would find all in the processor's cache]
     #[arg(long, value_parser = clap::value_parser!(u32).range(64..=65_536))]
@@ -52,7 +54,15 @@ pub struct ForeignArgs {
     pub bin_dir: Option<PathBuf>,
 }
 
+/// Turns of each sender per second.
+const TURNS: u32 = 5;
+
 impl ForeignArgs {
+    /// Turns of each sender in a round, and how long each is.
+    pub fn turns(&self) -> (u32, Duration) {
+        (self.seconds as u32 * TURNS, Duration::from_secs(1) / TURNS)
+    }
+
     /// Frames in the capture file.
     pub fn frames_of(&self, mode: Mode) -> u32 {
         self.frames.unwrap_or(match mode {

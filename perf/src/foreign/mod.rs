@@ -1,68 +1,92 @@
 //! Figures of this project's sender, confirmed by one that nobody here wrote: dpdk-testpmd, replaying a capture of DMSC frames.
 //!
-//! `sender`: the other sender; both are measured in every round, each with a router of its own.
+//! `sender`: the other sender; `pair`: both at one router, by turns; `turn`: what came of a turn.
 
 mod args;
+mod pair;
 mod sender;
+mod turn;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use dmsc_lab::wait;
 use serde::Serialize;
 
 pub use args::ForeignArgs;
-use sender::{Plan, Sender};
+use pair::Pair;
+use turn::Turn;
 
-use crate::pcap;
 use crate::record::{Progress, Record, Spread, ratio, spread};
-use crate::rfc2544::{Generator, Order};
 use crate::testpmd;
-use crate::transit::{Idle, LINKS, Mode, Pmd, Rig, Wanted, find_dataplane, pin};
+use crate::transit::{Mode, Rig, find_dataplane};
 
 /// How far the ratio may be from 1.
 const TOLERANCE: f64 = 0.05;
-/// Share of its time with work from which on the router, not the sender, is what limits the rate.
-const FULL: f64 = 0.9;
-/// The router gets used to the load for this long.
-const WARM_UP: Duration = Duration::from_millis(500);
-/// Port of testpmd that receives what the router forwarded.
-const RECEIVER: u16 = 2;
 
-/// One sender in one round.
-#[derive(Debug, Clone, Serialize)]
-struct Measured {
-    /// Millions of packets per second that came out, by the sender's own counters.
-    mpps: f64,
-    /// The same by the router's counters, which the sender does not know.
-    router_mpps: f64,
-    /// Packets per burst that the router received.
-    mean_burst: Option<f64>,
-    /// Share of the router's time in which it had something to do.
-    router_busy: Option<f64>,
-}
-
-impl Measured {
-    /// What the router would forward if it had work all the time, as it is reckoned from the share of time in which it had, Mpps.
-    fn capacity(&self) -> Option<f64> {
-        self.router_busy
-            .filter(|busy| *busy > 0.0)
-            .map(|busy| self.mpps / busy)
-    }
-
-    fn is_router_the_limit(&self) -> bool {
-        self.router_busy.is_none_or(|busy| busy >= FULL)
-    }
-}
-
-/// One round.
+/// One round: a router, and both senders by turns.
 #[derive(Debug, Clone, Serialize)]
 struct Round {
     round: u32,
     mode: Mode,
-    ours: Measured,
-    testpmd: Measured,
+    /// Medians of the turns.
+    ours: Turn,
+    /// Medians of the turns.
+    testpmd: Turn,
+    turns: Vec<Turns>,
+}
+
+/// One turn of each, one right after the other.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Turns {
+    ours: Turn,
+    testpmd: Turn,
+}
+
+impl Round {
+    fn new(round: u32, mode: Mode, turns: Vec<Turns>) -> Round {
+        let (ours, testpmd): (Vec<Turn>, Vec<Turn>) = turns
+            .iter()
+            .map(|turns| (turns.ours, turns.testpmd))
+            .unzip();
+        Round {
+            round,
+            mode,
+            ours: Turn::median(&ours),
+            testpmd: Turn::median(&testpmd),
+            turns,
+        }
+    }
+
+    /// Ours to testpmd's, of turns that followed each other.
+    fn ratio(&self, figure: fn(&Turn) -> Option<f64>) -> Option<Spread> {
+        ratio_of(&self.turns, figure)
+    }
+}
+
+fn ratio_of<'a>(
+    turns: impl IntoIterator<Item = &'a Turns>,
+    figure: fn(&Turn) -> Option<f64>,
+) -> Option<Spread> {
+    let both = turns
+        .into_iter()
+        .map(|turns| (figure(&turns.ours), figure(&turns.testpmd)));
+    let (ours, theirs): (Vec<_>, Vec<_>) = both.unzip();
+    ratio(&ours, &theirs)
+}
+
+/// The median of all turns, and from which to which those of the rounds are.
+fn ratio_of_all<'a>(
+    rounds: impl Iterator<Item = &'a Round> + Clone,
+    figure: fn(&Turn) -> Option<f64>,
+) -> Option<Spread> {
+    let all = ratio_of(rounds.clone().flat_map(|round| &round.turns), figure)?;
+    let medians = rounds.filter_map(|round| Some(round.ratio(figure)?.median));
+    let of_rounds = spread(&medians.collect::<Vec<f64>>())?;
+    Some(Spread {
+        median: all.median,
+        ..of_rounds
+    })
 }
 
 /// Of a mode.
@@ -73,15 +97,13 @@ struct Verdict {
     mpps: Option<Spread>,
     /// By testpmd.
     testpmd_mpps: Option<Spread>,
-    /// What is compared: `rate`, or `capacity` where a sender was too slow to give the router work all the time.
-    compared: &'static str,
     /// By this program's generator: rate over the share of time in which the router had work.
     capacity_mpps: Option<Spread>,
     /// The same by testpmd.
     testpmd_capacity_mpps: Option<Spread>,
-    /// Ours to testpmd's, within rounds, of what is compared.
+    /// Ours to testpmd's of the latter, in turns that followed each other: the median of all, and the least and greatest median of a round.
     ratio: Option<Spread>,
-    /// Of the rates, whichever is compared.
+    /// The same of the rates.
     rate_ratio: Option<Spread>,
     /// The median of the ratio is within 5 % of 1.
     confirmed: bool,
@@ -127,133 +149,38 @@ fn all(args: &ForeignArgs, rig: &mut Rig, rounds: &mut Vec<Round>) -> anyhow::Re
     let mut progress = Progress::start("foreign", args.rounds as usize * args.mode.len());
     for round in 1..=args.rounds {
         for mode in &args.mode {
-            let ours = with_own(args, rig, *mode)?;
-            wait::pause(Duration::ZERO)?;
-            let testpmd = with_testpmd(args, rig, *mode)?;
-            wait::pause(Duration::ZERO)?;
+            let mut pair = Pair::start(args, rig, *mode)?;
+            let turns = pair.turns(args.turns())?;
+            pair.stop()?;
+            let round = Round::new(round, *mode, turns);
+            let ratio = round.ratio(Turn::capacity);
             progress.step(&format!(
-                "{mode}: {:.3} Mpps, by testpmd {:.3}",
-                ours.mpps, testpmd.mpps
+                "{mode}: {:.3} Mpps, by testpmd {:.3}, ratio with work {:.3}",
+                round.ours.mpps,
+                round.testpmd.mpps,
+                ratio.map_or(f64::NAN, |ratio| ratio.median)
             ));
-            rounds.push(Round {
-                round,
-                mode: *mode,
-                ours,
-                testpmd,
-            });
+            rounds.push(round);
         }
     }
     Ok(())
 }
 
-fn wanted(args: &ForeignArgs, mode: Mode) -> Wanted {
-    Wanted {
-        pmd: Pmd::Memif,
-        mtu: args.frame.mtu(),
-        idle: Idle::Poll,
-        prefixes: args.prefixes,
-        mode,
-    }
-}
-
-fn with_own(args: &ForeignArgs, rig: &mut Rig, mode: Mode) -> anyhow::Result<Measured> {
-    let (router, [source, sink], pool) = rig.start(wanted(args, mode))?;
-    let _lcore = rig.register()?;
-    let _pinned = pin(rig.own_core)?;
-    let ends = (source, sink);
-    let mut generator = Generator::new(ends, &pool, mode, args.frame, args.prefixes);
-    let order = |seconds| Order {
-        rate: None,
-        seconds,
-        latency: false,
-    };
-    generator.run(order(WARM_UP.as_secs_f64()));
-    let (work, forwarded) = (router.work()?, router.forwarded()?);
-    let trial = generator.run(order(args.seconds as f64));
-    let after = router.work()?;
-    let measured = Measured {
-        mpps: trial.rate() / 1e6,
-        router_mpps: (router.forwarded()? - forwarded) as f64 / trial.seconds / 1e6,
-        mean_burst: after.mean_burst(&work),
-        router_busy: after.busy(&work),
-    };
-    // First: a worker that polls memif while the other end goes may read a ring that the driver has just unmapped.
-    router.stop()?;
-    drop(generator);
-    Ok(measured)
-}
-
-fn with_testpmd(args: &ForeignArgs, rig: &Rig, mode: Mode) -> anyhow::Result<Measured> {
-    let wanted = wanted(args, mode);
-    let (router, ()) = rig.start_for(wanted, || Ok(()))?;
-    let dir = rig.dir();
-    let (traffic, hellos) = (dir.join("traffic.pcap"), dir.join("hellos.pcap"));
-    let router_is = (crate::transit::NODE.0, router.boot_nonce()?);
-    let frames = args.frames_of(mode);
-    let what = (mode, args.frame, frames, args.prefixes);
-    pcap::write_traffic(&traffic, what, Some(router_is), None)?;
-    pcap::write_hellos(&hellos, LINKS[1], router_is, wanted.mtu, 64, None)?;
-    let plan = Plan {
-        core: rig.own_core,
-        traffic,
-        hellos,
-        sockets: LINKS.map(|link| link.socket(dir)),
-        frames: frames + 2,
-        buffer_size: 2_048.max(wanted.mtu.next_multiple_of(64) + 64),
-        huge: rig.has_hugepages(),
-    };
-    let mut testpmd = Sender::start(&plan)?;
-    router.wait_carrier()?;
-    testpmd.begin()?;
-    router.wait_up(&mut [])?;
-    wait::pause(WARM_UP)?;
-    let (work, forwarded) = (router.work()?, router.forwarded()?);
-    let (before, start) = testpmd.received(RECEIVER)?;
-    wait::pause(Duration::from_secs(args.seconds))?;
-    let (after, end) = testpmd.received(RECEIVER)?;
-    let seconds = (end - start).as_secs_f64();
-    let (work_after, forwarded_after) = (router.work()?, router.forwarded()?);
-    testpmd.end()?;
-    let measured = Measured {
-        mpps: (after - before) as f64 / seconds / 1e6,
-        router_mpps: (forwarded_after - forwarded) as f64 / seconds / 1e6,
-        mean_burst: work_after.mean_burst(&work),
-        router_busy: work_after.busy(&work),
-    };
-    // As above; and testpmd does not poll any more.
-    router.stop()?;
-    testpmd.stop()?;
-    Ok(measured)
-}
-
 fn sum_up(args: &ForeignArgs, rounds: &[Round], outcome: &mut Outcome) {
     for mode in &args.mode {
         let rounds = || rounds.iter().filter(|round| round.mode == *mode);
-        let of = |figure: fn(&Measured) -> Option<f64>| {
-            let both = rounds().map(|round| (figure(&round.ours), figure(&round.testpmd)));
-            both.unzip::<_, _, Vec<_>, Vec<_>>()
+        let of = |figure: &dyn Fn(&Round) -> Option<f64>| {
+            spread(&rounds().filter_map(figure).collect::<Vec<f64>>())
         };
-        let median_of = |figures: &[Option<f64>]| {
-            spread(&figures.iter().copied().flatten().collect::<Vec<f64>>())
-        };
-        let (ours, theirs) = of(|m| Some(m.mpps));
-        let (capacity, their_capacity) = of(Measured::capacity);
-        let rate_ratio = ratio(&ours, &theirs);
-        let is_full = rounds()
-            .all(|round| round.ours.is_router_the_limit() && round.testpmd.is_router_the_limit());
-        let (compared, ratio) = match is_full {
-            true => ("rate", rate_ratio),
-            false => ("capacity", ratio(&capacity, &their_capacity)),
-        };
+        let ratio = ratio_of_all(rounds(), Turn::capacity);
         outcome.modes.push(Verdict {
             mode: *mode,
-            mpps: median_of(&ours),
-            testpmd_mpps: median_of(&theirs),
-            compared,
-            capacity_mpps: median_of(&capacity),
-            testpmd_capacity_mpps: median_of(&their_capacity),
+            mpps: of(&|round| round.ours.rate()),
+            testpmd_mpps: of(&|round| round.testpmd.rate()),
+            capacity_mpps: of(&|round| round.ours.capacity()),
+            testpmd_capacity_mpps: of(&|round| round.testpmd.capacity()),
             ratio,
-            rate_ratio,
+            rate_ratio: ratio_of_all(rounds(), Turn::rate),
             confirmed: ratio.is_some_and(|ratio| (ratio.median - 1.0).abs() <= TOLERANCE),
         });
     }
@@ -273,9 +200,8 @@ fn table(outcome: &Outcome) -> String {
         "mode",
         "Mpps",
         "by testpmd",
-        "compared",
-        "ours",
-        "testpmd's",
+        "with work",
+        "by testpmd",
         "ratio",
         "from",
         "to",
@@ -286,10 +212,6 @@ fn table(outcome: &Outcome) -> String {
             Some(spread) => format!("{:.3}", spread.median),
             None => "–".into(),
         };
-        let compared = match verdict.compared {
-            "rate" => (verdict.mpps, verdict.testpmd_mpps),
-            _ => (verdict.capacity_mpps, verdict.testpmd_capacity_mpps),
-        };
         let (from, to) = verdict
             .ratio
             .map_or((f64::NAN, f64::NAN), |r| (r.min, r.max));
@@ -297,9 +219,8 @@ fn table(outcome: &Outcome) -> String {
             verdict.mode.to_string(),
             median(verdict.mpps),
             median(verdict.testpmd_mpps),
-            verdict.compared.into(),
-            median(compared.0),
-            median(compared.1),
+            median(verdict.capacity_mpps),
+            median(verdict.testpmd_capacity_mpps),
             median(verdict.ratio),
             format!("{from:.3}"),
             format!("{to:.3}"),
@@ -310,8 +231,8 @@ fn table(outcome: &Outcome) -> String {
         ]);
     }
     format!(
-        "{table}\n\nRatio: ours to testpmd's in the same round, median and range. Capacity: the rate over the share of time in which the router had work, where a \
-         sender could not give it work all the time. {}; memory: {}.",
+        "{table}\n\nWith work: the rate over the share of time in which the router had work, which the slower sender cannot give it all the time. Ratio: of that, \
+         ours to testpmd's in turns that followed each other: the median of all, and from which to which medians of rounds are. {}; memory: {}.",
         outcome.testpmd, outcome.memory
     )
 }
@@ -327,22 +248,33 @@ mod tests {
         args: ForeignArgs,
     }
 
-    #[test]
-    fn the_mode_that_is_further_off_stands_for_all() {
-        let args = Line::parse_from(["foreign", "--mode", "gateway,name"]).args;
-        let measured = |mpps| Measured {
+    fn turn(mpps: f64, busy: f64) -> Turn {
+        Turn {
             mpps,
             router_mpps: mpps,
             mean_burst: None,
-            router_busy: Some(1.0),
-        };
-        let round = |mode, ours, theirs| Round {
-            round: 1,
-            mode,
-            ours: measured(ours),
-            testpmd: measured(theirs),
-        };
-        let rounds = [round(Mode::Gateway, 1.0, 1.02), round(Mode::Name, 0.9, 1.0)];
+            router_busy: Some(busy),
+        }
+    }
+
+    /// Rate and share of the time with work.
+    type Figures = (f64, f64);
+
+    fn round(mode: Mode, turns: &[(Figures, Figures)]) -> Round {
+        let turns = turns.iter().map(|(ours, theirs)| Turns {
+            ours: turn(ours.0, ours.1),
+            testpmd: turn(theirs.0, theirs.1),
+        });
+        Round::new(1, mode, turns.collect())
+    }
+
+    #[test]
+    fn the_mode_that_is_further_off_stands_for_all() {
+        let args = Line::parse_from(["foreign", "--mode", "gateway,name"]).args;
+        let rounds = [
+            round(Mode::Gateway, &[((1.0, 1.0), (1.02, 1.0))]),
+            round(Mode::Name, &[((0.9, 1.0), (1.0, 1.0))]),
+        ];
         let mut outcome = Outcome::default();
         sum_up(&args, &rounds, &mut outcome);
         assert_eq!(outcome.ratio, Some(0.9));
@@ -353,22 +285,20 @@ mod tests {
     #[test]
     fn a_sender_that_is_too_slow_is_compared_by_the_routers_time() {
         let args = Line::parse_from(["foreign", "--mode", "mac"]).args;
-        let measured = |mpps, busy| Measured {
-            mpps,
-            router_mpps: mpps,
-            mean_burst: None,
-            router_busy: Some(busy),
-        };
-        let rounds = [Round {
-            round: 1,
-            mode: Mode::Mac,
-            ours: measured(26.0, 1.0),
-            testpmd: measured(20.0, 0.8),
-        }];
+        let rounds = [round(Mode::Mac, &[((26.0, 1.0), (20.0, 0.8))])];
         let mut outcome = Outcome::default();
         sum_up(&args, &rounds, &mut outcome);
-        assert_eq!(outcome.modes[0].compared, "capacity");
         assert!(outcome.confirmed, "{:?}", outcome.ratio);
         assert_eq!(outcome.modes[0].rate_ratio.map(|r| r.median), Some(1.3));
+    }
+
+    /// A machine that is three times slower from one turn to the next changes both of a pair alike.
+    #[test]
+    fn turns_are_compared_with_those_beside_them() {
+        let (fast, slow) = (((9.0, 1.0), (9.0, 1.0)), ((3.0, 1.0), (3.0, 1.0)));
+        let torn = ((9.0, 1.0), (3.0, 1.0));
+        let round = round(Mode::Name, &[fast, fast, torn, slow, slow]);
+        assert_eq!((round.ours.mpps, round.testpmd.mpps), (9.0, 3.0));
+        assert_eq!(round.ratio(Turn::rate).map(|ratio| ratio.median), Some(1.0));
     }
 }

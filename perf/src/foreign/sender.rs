@@ -1,7 +1,6 @@
 //! dpdk-testpmd as a sender and receiver: told to begin, and asked what it counted.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::Context as _;
 
@@ -99,28 +98,32 @@ impl Sender {
         self.0.ask("start", "packet forwarding").map(|_| ())
     }
 
-    /// Packets that port `port` received so far, by its own counters, and when they were read.
+    /// Packets per second that port `port` received since this was last asked, by its own counters and its own clock.
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn received(&mut self, port: u16) -> anyhow::Result<(u64, Instant)> {
-        let line = self
-            .0
-            .ask(&format!("show port stats {port}"), "RX-packets:")?;
-        let count = line
-            .split("RX-packets:")
+    pub fn rate(&mut self, port: u16) -> anyhow::Result<f64> {
+        let line = self.0.ask(&format!("show port stats {port}"), "Rx-pps:")?;
+        line.split("Rx-pps:")
             .nth(1)
             .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .with_context(|| format!("testpmd's counters cannot be read from {line:?}"))?;
-        Ok((count, Instant::now()))
+            .with_context(|| format!("testpmd's counters cannot be read from {line:?}"))
     }
 
-    /// Has it send no more.
+    /// Stops the whole process, in the midst of sending.
     ///
     /// # Errors
-    /// When it does not confirm.
-    pub fn end(&mut self) -> anyhow::Result<()> {
-        self.0.ask("stop", "Done").map(|_| ())
+    /// When it is gone.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.0.pause()
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.0.ask("show config fwd", "forwarding").map(|_| ())
     }
 
     /// Asks it to end, and waits.

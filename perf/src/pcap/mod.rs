@@ -15,7 +15,7 @@ use crate::prng::Prng;
 use crate::record::Progress;
 use crate::torture::capture::Writer;
 use crate::torture::outer::Frame;
-use crate::transit::{self, LINKS, Link, Mode, Neighbour, STAMP, Size};
+use crate::transit::{self, LINKS, Link, Mode, Neighbour, STAMP, Size, Way};
 
 /// Hellos in a file: with one a second, and each good for a minute, enough for ten minutes.
 const HELLOS: u64 = 600;
@@ -48,7 +48,7 @@ pub fn run(args: &PcapArgs) -> anyhow::Result<ExitCode> {
                 .count
                 .unwrap_or((BYTES / size.mean()) as u32 / round * round);
             let what = (*mode, *size, count, args.prefixes);
-            write_traffic(&path, what, router, args.to)?;
+            write_traffic(&path, LINKS, what, router, args.to)?;
             progress.step(&format!("{}: {count} frames", path.display()));
         }
     }
@@ -78,7 +78,7 @@ async fn program(agent: &Path, prefixes: u32) -> anyhow::Result<(u32, u64)> {
         .await
         .map_err(|status| anyhow::anyhow!("the agent refused to greet: {}", status.message()))?
         .into_inner();
-    for ops in transit::operations(prefixes) {
+    for ops in transit::operations(LINKS, prefixes) {
         let transaction = dmsc_proto::v1::Transaction {
             programmer: "dmsc-perf".into(),
             ops,
@@ -91,24 +91,27 @@ async fn program(agent: &Path, prefixes: u32) -> anyhow::Result<(u32, u64)> {
     Ok((greeted.node, greeted.boot_nonce))
 }
 
-/// Writes frames that come in by the first link (mode, size, how many, prefixes), to the Ethernet address `to`; in front of them, for a
+/// Writes frames that come in by the first link of a way (mode, size, how many, prefixes), to the Ethernet address `to`; in front of them, for a
 /// `router` (node id and boot nonce), what the neighbour there says to it once.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write_traffic(
     path: &Path,
+    way: Way,
     (mode, size, count, prefixes): (Mode, Size, u32, u32),
     router: Option<(u32, u64)>,
     to: Option<MacAddr>,
 ) -> anyhow::Result<()> {
     let hellos = router
         .into_iter()
-        .flat_map(|router| hellos(LINKS[0], router, size.mtu(), 1));
-    write(path, hellos.chain(traffic(mode, size, count, prefixes)), to)
+        .flat_map(|router| hellos(way[0], router, size.mtu(), 1));
+    let traffic = traffic(way, mode, size, count, prefixes);
+    write(path, hellos.chain(traffic), to)
 }
 
 fn traffic(
+    way: Way,
     mode: Mode,
     size: Size,
     count: u32,
@@ -119,7 +122,7 @@ fn traffic(
     (0..count as usize).map(move |index| {
         let number = prng.below(prefixes as usize) as u32;
         let length = cycle[index % cycle.len()];
-        let frame = transit::frame(mode, length, number, [0; STAMP]);
+        let frame = transit::frame(way, mode, length, number, [0; STAMP]);
         (index as u64, frame.bytes)
     })
 }
@@ -196,7 +199,7 @@ mod tests {
         let path = dir.path().join("name-imix.pcap");
         let to = MacAddr([2, 9, 9, 9, 9, 9]);
         let what = (Mode::Name, Size::Imix, 24, 1_000);
-        write_traffic(&path, what, None, Some(to)).expect("written");
+        write_traffic(&path, LINKS, what, None, Some(to)).expect("written");
         let mut lengths = Vec::new();
         read(&path, |frame| {
             assert_eq!(frame[..6], to.0);

@@ -18,7 +18,7 @@ use search::{Class, Goal, Sample, Search};
 pub use trial::{Generator, Order, Trial};
 
 use crate::record::{Progress, Record};
-use crate::transit::{Pmd, Rig, Router, Wanted, find_dataplane, pin};
+use crate::transit::{LINKS, Pmd, Rig, Router, Wanted, find_dataplane, pin};
 
 /// Loss that PDR allows.
 const PDR_LOSS: f64 = 0.005;
@@ -59,6 +59,7 @@ fn all(
         sizes.sort_by_key(|size| size.mtu());
         for sizes in sizes.chunk_by(|a, b| a.mtu() == b.mtu()) {
             let wanted = Wanted {
+                ways: &[LINKS],
                 pmd: *pmd,
                 mtu: sizes[0].mtu(),
                 idle: args.idle,
@@ -69,7 +70,8 @@ fn all(
             let _lcore = rig.register()?;
             let _pinned = pin(rig.own_core)?;
             let ends = (source, sink);
-            let mut generator = Generator::new(ends, &pool, args.mode, sizes[0], args.prefixes);
+            let names = (trial::NAMES, args.prefixes);
+            let mut generator = Generator::new(ends, &pool, args.mode, sizes[0], names);
             for size in sizes {
                 generator.set_frames(args.mode, *size);
                 let combination = Combination {
@@ -117,7 +119,7 @@ impl Bench<'_> {
         if wait::interrupted() {
             bail!("interrupted by a signal; everything was ended and removed");
         }
-        let (before, drops_before) = (self.router.work()?, self.router.drops()?);
+        let (before, drops_before) = (self.router.work()?, self.router.drops(LINKS)?);
         let mut trial = self.generator.run(order);
         let work = self.router.work()?;
         trial.mean_burst = work.mean_burst(&before);
@@ -128,7 +130,7 @@ impl Bench<'_> {
                 .find(|d| d.0 == reason)
                 .map_or(0, |d| d.1)
         };
-        let drops = self.router.drops()?.into_iter();
+        let drops = self.router.drops(LINKS)?.into_iter();
         trial.drops = drops
             .map(|(reason, count)| (reason.clone(), count - old(&reason)))
             .filter(|(_, count)| *count > 0)

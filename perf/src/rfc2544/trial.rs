@@ -23,8 +23,8 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 const LONGEST_NS: u64 = 60_000_000_000;
 /// What the frames of a generator begin their payload with; a trial's number is mixed in.
 const MARK: u32 = 0x4d53_4347;
-/// Names drawn beforehand; a power of two.
-const NAMES: usize = 1 << 18;
+/// Names drawn beforehand.
+pub const NAMES: usize = 1 << 18;
 
 /// What a trial shall be.
 #[derive(Debug, Clone, Copy)]
@@ -113,16 +113,16 @@ struct Flight {
 }
 
 impl Generator {
-    /// Frames of `mode` and `size` to names drawn from `prefixes` prefixes, which must be above 0.
+    /// Frames of `mode` and `size` to `names` names drawn from `prefixes` prefixes, which must both be above 0.
     pub fn new(
         (source, sink): (Far, Far),
         pool: &Mempool,
         mode: Mode,
         size: Size,
-        prefixes: u32,
+        (names, prefixes): (usize, u32),
     ) -> Generator {
         let mut prng = Prng::new(2544, 0);
-        let names = (0..NAMES).map(|_| prng.below(prefixes as usize) as u32);
+        let names = (0..names).map(|_| prng.below(prefixes as usize) as u32);
         Generator {
             source,
             sink,
@@ -232,8 +232,11 @@ impl Generator {
         for mbuf in burst.iter_mut() {
             let template = &self.templates[self.next_template];
             self.next_template = (self.next_template + 1) % self.templates.len();
-            let number = self.names[self.next_name & (NAMES - 1)];
-            self.next_name = self.next_name.wrapping_add(1);
+            let number = self.names[self.next_name];
+            self.next_name += 1;
+            if self.next_name == self.names.len() {
+                self.next_name = 0;
+            }
             let mut stamp = [0; STAMP];
             stamp[..4].copy_from_slice(&mark.to_be_bytes());
             stamp[8..].copy_from_slice(&time);

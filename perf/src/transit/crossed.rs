@@ -1,4 +1,4 @@
-//! The router in mode `mac`: a whole dataplane whose two ports are cross-connected, which no configuration can do.
+//! The router in mode `mac`: a whole dataplane whose ports are cross-connected two by two, which no configuration can do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use dmsc_dataplane::port::Cross;
 use dmsc_dataplane::rig::Rig;
 use dmsc_dataplane::start;
 
-use super::link::LINKS;
+use super::link::{LINKS, OTHERS};
 
 /// Arguments of the crossed router.
 #[derive(Debug, Clone, Args)]
@@ -32,11 +32,13 @@ pub fn run(args: &CrossedArgs) -> anyhow::Result<ExitCode> {
         gears: Vec::new(),
         is_on: Arc::default(),
         control: Box::new(|shared, _| {
+            // In the order of the configuration.
+            let links = [LINKS, OTHERS].concat();
             for (port, state) in shared.ports.iter().enumerate() {
-                let to = 1 - port;
+                let to = port ^ 1;
                 state.tuning.set_cross(Some(Cross {
                     port: to as u8,
-                    destination: MacAddress(LINKS[to].far_mac().0),
+                    destination: MacAddress(links[to].far_mac().0),
                 }));
             }
         }),

@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use dmsc_wire::{Domain, FlowLabel, Kind as Type, NameBuf, PacketBuilder, RequestId};
+use dmsc_wire::{FlowLabel, Kind as Type, NameBuf, PacketBuilder, RequestId};
 use serde::{Deserialize, Serialize};
 
-use super::link::LINKS;
+use super::link::{LINKS, Way};
 use super::neighbour;
 use crate::torture::outer::Frame;
 
@@ -138,37 +138,37 @@ fn text_name(text: &str) -> NameBuf {
     NameBuf::parse(text).expect("names in this program are canonical")
 }
 
-/// A sealed frame of `length` bytes to a name below prefix `number`, with `stamp` in it.
-pub fn frame(mode: Mode, length: usize, number: u32, stamp: [u8; STAMP]) -> Frame {
+/// A sealed frame of `length` bytes on a way to a name below prefix `number`, with `stamp` in it.
+pub fn frame(way: Way, mode: Mode, length: usize, number: u32, stamp: [u8; STAMP]) -> Frame {
     let destination = text_name(&format!("/p/{number:08x}/m"));
     let source = text_name("/c");
     let packet = |payload: &[u8]| {
         let mut builder = PacketBuilder::new(Type::Request)
             .destination(destination.as_name())
             .source(source.as_name())
-            .domain(Domain(1))
+            .domain(way[0].domain())
             .flow_label(FlowLabel(1))
             .request_id(RequestId(u64::from(number)))
-            .source_gateway(LINKS[0].far_node())
+            .source_gateway(way[0].far_node())
             .payload(payload);
         if mode != Mode::Name {
-            builder = builder.destination_gateway(LINKS[1].far_node());
+            builder = builder.destination_gateway(way[1].far_node());
         }
         builder.to_vec().unwrap_or_default()
     };
     let mut frame = Frame::default();
-    neighbour::wrap(LINKS[0], &packet(&stamp), &mut frame);
+    neighbour::wrap(way[0], &packet(&stamp), &mut frame);
     let missing = length.saturating_sub(frame.bytes.len());
     let mut payload = stamp.to_vec();
     payload.resize(STAMP + missing, 0);
-    neighbour::wrap(LINKS[0], &packet(&payload), &mut frame);
+    neighbour::wrap(way[0], &packet(&payload), &mut frame);
     frame
 }
 
 impl Template {
-    /// Of frames of `length` bytes, at least [`SMALLEST`].
+    /// Of frames of `length` bytes, at least [`SMALLEST`], on this process's way.
     pub fn new(mode: Mode, length: usize) -> Template {
-        let mut frame = frame(mode, length, 0, [0; STAMP]);
+        let mut frame = frame(LINKS, mode, length, 0, [0; STAMP]);
         crate::torture::outer::put16(&mut frame.bytes, frame.transport + 6, 0);
         let packet = &frame.bytes[frame.dmsc..];
         let header = dmsc_wire::parse(packet).expect("own packets are well-formed");

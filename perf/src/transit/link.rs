@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use dmsc_dpdk::{Device, MacAddr, MemifRole};
-use dmsc_wire::NodeId;
+use dmsc_wire::{Domain, NodeId};
 
 /// What the links are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
@@ -40,7 +40,7 @@ impl fmt::Display for Pmd {
     }
 }
 
-/// One of the links. Frames come in by the first and leave by the second.
+/// One of the links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// From 1; addresses follow from it.
@@ -49,8 +49,11 @@ pub struct Link {
     pub port: &'static str,
 }
 
+/// A way through the router: frames come in by the first link and leave by the second.
+pub type Way = [Link; 2];
+
 /// Where frames come from, and where they go.
-pub const LINKS: [Link; 2] = [
+pub const LINKS: Way = [
     Link {
         number: 1,
         port: "in",
@@ -58,6 +61,18 @@ pub const LINKS: [Link; 2] = [
     Link {
         number: 2,
         port: "out",
+    },
+];
+
+/// A way for somebody else's frames through the same router.
+pub const OTHERS: Way = [
+    Link {
+        number: 3,
+        port: "in2",
+    },
+    Link {
+        number: 4,
+        port: "out2",
     },
 ];
 
@@ -90,6 +105,11 @@ impl Link {
     /// The router's adjacency with it.
     pub fn adjacency(self) -> u32 {
         u32::from(self.number)
+    }
+
+    /// Domain of the names that are called on its way, of which each has its own.
+    pub fn domain(self) -> Domain {
+        Domain(u32::from(self.number.div_ceil(2)))
     }
 
     /// Socket of memif and vhost-user.

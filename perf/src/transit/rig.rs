@@ -8,7 +8,7 @@ use dmsc_dpdk::{Eal, EalConfig, Mempool, MempoolConfig};
 
 use super::far::Far;
 use super::frames::Mode;
-use super::link::{LINKS, Pmd};
+use super::link::{LINKS, Pmd, Way};
 use super::router::{Idle, Router, RouterPlan};
 use crate::rig::Ground;
 
@@ -35,13 +35,15 @@ pub struct Rig {
 /// Which router is wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// Kind of both links.
+    /// Ways through it. The first is this process's.
+    pub ways: &'static [Way],
+    /// Kind of all links.
     pub pmd: Pmd,
-    /// MTU of both links.
+    /// MTU of all links.
     pub mtu: u16,
     /// What its worker does without traffic.
     pub idle: Idle,
-    /// Prefixes in its table.
+    /// Prefixes in its table, for each way.
     pub prefixes: u32,
     /// By what it forwards: in mode mac its ports are cross-connected.
     pub mode: Mode,
@@ -117,37 +119,35 @@ impl Rig {
         Ok(pool)
     }
 
-    /// Starts a router and opens the far ends of its links; both neighbours are up when this returns.
+    /// Starts a router of one way and opens the far ends of its links; both neighbours are up when this returns.
     ///
     /// # Errors
     /// What could not be had.
     pub fn start(&mut self, wanted: Wanted) -> anyhow::Result<(Router, [Far; 2], Mempool)> {
-        let Wanted { pmd, mtu, .. } = wanted;
-        let pool = self.pool(pmd, mtu)?;
-        let (router, mut far) = Router::start(&self.plan(wanted), self.dir.path(), || {
-            self.clear_sockets(pmd);
-            let open = |link| Far::open(&self.eal, &pool, link, pmd, mtu, self.dir.path());
-            Ok([open(LINKS[0])?, open(LINKS[1])?])
-        })?;
+        let (router, mut far, pool) = self.start_beside(wanted)?;
         router.wait_up(&mut far)?;
         Ok((router, far, pool))
     }
 
-    /// Starts a router whose far ends somebody else opens, with `open`.
+    /// Starts a router and opens the far ends of its first way; those of the others somebody else opens.
     ///
     /// # Errors
     /// What could not be had.
-    pub fn start_for<T>(
-        &self,
-        wanted: Wanted,
-        open: impl FnMut() -> anyhow::Result<T>,
-    ) -> anyhow::Result<(Router, T)> {
-        Router::start(&self.plan(wanted), self.dir.path(), open)
+    pub fn start_beside(&mut self, wanted: Wanted) -> anyhow::Result<(Router, [Far; 2], Mempool)> {
+        let Wanted { pmd, mtu, .. } = wanted;
+        let pool = self.pool(pmd, mtu)?;
+        let (router, far) = Router::start(&self.plan(wanted), self.dir.path(), || {
+            self.clear_sockets(pmd);
+            let open = |link| Far::open(&self.eal, &pool, link, pmd, mtu, self.dir.path());
+            Ok([open(LINKS[0])?, open(LINKS[1])?])
+        })?;
+        Ok((router, far, pool))
     }
 
     fn plan(&self, wanted: Wanted) -> RouterPlan {
         RouterPlan {
             program: self.program.clone(),
+            ways: wanted.ways,
             pmd: wanted.pmd,
             mtu: wanted.mtu,
             idle: wanted.idle,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 use dmsc_proto::v1::{self, op::Op};
 use dmsc_wire::NodeId;
@@ -12,14 +12,12 @@ use tokio::runtime::Runtime;
 
 use super::far::Far;
 use super::frames;
-use super::link::{LINKS, Pmd};
+use super::link::{Pmd, Way};
 use crate::torture::dataplane::{self, Dataplane};
 use crate::torture::net;
 
 /// The router's node id.
 pub const NODE: NodeId = NodeId(1);
-/// Group of all prefixes.
-const GROUP: u32 = 1;
 /// Prefixes in one transaction.
 const BATCH: u32 = 20_000;
 /// Longest wait for both neighbours to be up.
@@ -41,15 +39,17 @@ pub enum Idle {
 pub struct RouterPlan {
     /// The program.
     pub program: PathBuf,
-    /// Kind of both links.
+    /// Ways through it.
+    pub ways: &'static [Way],
+    /// Kind of all links.
     pub pmd: Pmd,
-    /// MTU of both links.
+    /// MTU of all links.
     pub mtu: u16,
     /// What its worker does without traffic.
     pub idle: Idle,
     /// Core of its worker.
     pub core: usize,
-    /// Prefixes to program.
+    /// Prefixes to program, for each way.
     pub prefixes: u32,
     /// Memory of its EAL, MiB.
     pub memory_mb: u32,
@@ -103,14 +103,14 @@ pub struct Router {
     _interfaces: Option<Interfaces>,
 }
 
-/// The veth pairs of both links; removed when this value goes.
+/// The veth pairs of all links; removed when this value goes.
 #[derive(Debug)]
-struct Interfaces;
+struct Interfaces(&'static [Way]);
 
 impl Interfaces {
-    fn make(mtu: u16) -> anyhow::Result<Interfaces> {
-        let made = Interfaces; // also what was made before an error is removed
-        for link in LINKS {
+    fn make(ways: &'static [Way], mtu: u16) -> anyhow::Result<Interfaces> {
+        let made = Interfaces(ways); // also what was made before an error is removed
+        for link in ways.as_flattened() {
             let (own, other) = (link.interface(), link.far_interface());
             net::veth_of(&own, &other, &link.mac().to_string(), mtu)?;
         }
@@ -120,7 +120,7 @@ impl Interfaces {
 
 impl Drop for Interfaces {
     fn drop(&mut self) {
-        for link in LINKS {
+        for link in self.0.as_flattened() {
             net::unveth(&link.far_interface());
         }
     }
@@ -141,7 +141,7 @@ impl Router {
             .enable_all()
             .build()?;
         let interfaces = match plan.pmd {
-            Pmd::AfPacket => Some(Interfaces::make(plan.mtu)?),
+            Pmd::AfPacket => Some(Interfaces::make(plan.ways, plan.mtu)?),
             _ => None,
         };
         let mut opened = None;
@@ -152,7 +152,7 @@ impl Router {
         let dataplane = loop {
             let start = Dataplane::start_by(&command, dir, NAME, &text);
             let dataplane = runtime.block_on(start)?;
-            if plan.pmd != Pmd::AfPacket || !fanouts_collide(dataplane.id())? {
+            if plan.pmd != Pmd::AfPacket || !fanouts_collide(plan.ways, dataplane.id())? {
                 break dataplane;
             }
             runtime.block_on(dataplane.stop())?; // its process id is an unlucky one
@@ -166,18 +166,20 @@ impl Router {
             runtime,
             _interfaces: interfaces,
         };
-        router.program(plan.prefixes)?;
+        for way in plan.ways {
+            router.program(*way, plan.prefixes)?;
+        }
         Ok((router, opened))
     }
 
-    fn program(&self, prefixes: u32) -> anyhow::Result<()> {
-        for ops in operations(prefixes) {
+    fn program(&self, way: Way, prefixes: u32) -> anyhow::Result<()> {
+        for ops in operations(way, prefixes) {
             self.runtime.block_on(self.dataplane.apply(ops))?;
         }
         Ok(())
     }
 
-    /// Keeps the far ends talking until both neighbours are up.
+    /// Keeps the far ends talking until all neighbours are up.
     ///
     /// # Errors
     /// When they are not in time, with what is missing.
@@ -185,9 +187,6 @@ impl Router {
         let end = Instant::now() + PATIENCE;
         loop {
             let soon = Instant::now() + Duration::from_millis(20);
-            if far.is_empty() {
-                std::thread::sleep(Duration::from_millis(20)); // the far ends are somebody else's
-            }
             while Instant::now() < soon {
                 far.iter_mut().for_each(Far::turn);
             }
@@ -205,7 +204,7 @@ impl Router {
         }
     }
 
-    /// Waits until somebody is connected to both links.
+    /// Waits until somebody is connected to all links.
     ///
     /// # Errors
     /// When nobody is in time.
@@ -237,25 +236,13 @@ impl Router {
         }))
     }
 
-    /// Packets that it handed to a driver, of those that came in by the first link.
+    /// What it dropped of what came in by the first link of a way, by reason.
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn forwarded(&self) -> anyhow::Result<u64> {
+    pub fn drops(&self, way: Way) -> anyhow::Result<Vec<(String, u64)>> {
         let ports = self.runtime.block_on(self.dataplane.counters())?;
-        ports
-            .get(LINKS[0].port)
-            .map(|port| port.sent)
-            .context("the router has no counters of its first port")
-    }
-
-    /// What it dropped of what came in by the first link, by reason.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub fn drops(&self) -> anyhow::Result<Vec<(String, u64)>> {
-        let ports = self.runtime.block_on(self.dataplane.counters())?;
-        let port = ports.get(LINKS[0].port);
+        let port = ports.get(way[0].port);
         Ok(port.map_or_else(Vec::new, |port| port.drops.clone().into_iter().collect()))
     }
 
@@ -277,8 +264,11 @@ impl Router {
 }
 
 /// What is programmed, transaction by transaction: both neighbours, the way to them, and prefixes that are all behind the second.
-pub fn operations(prefixes: u32) -> impl Iterator<Item = Vec<v1::Op>> {
-    let mut ops: Vec<Op> = LINKS
+pub fn operations(way: Way, prefixes: u32) -> impl Iterator<Item = Vec<v1::Op>> {
+    let domain = way[0].domain().0;
+    // Every way has a group of its own, too.
+    let group = domain;
+    let mut ops: Vec<Op> = way
         .into_iter()
         .map(|link| {
             Op::PutAdjacency(v1::Adjacency {
@@ -292,7 +282,7 @@ pub fn operations(prefixes: u32) -> impl Iterator<Item = Vec<v1::Op>> {
             })
         })
         .collect();
-    ops.extend(LINKS.into_iter().map(|link| {
+    ops.extend(way.into_iter().map(|link| {
         Op::PutGateway(v1::Gateway {
             topology: 0,
             gateway: link.far_node().0,
@@ -302,9 +292,9 @@ pub fn operations(prefixes: u32) -> impl Iterator<Item = Vec<v1::Op>> {
         })
     }));
     ops.push(Op::PutGroup(v1::Group {
-        id: GROUP,
+        id: group,
         members: vec![v1::Member {
-            gateway: LINKS[1].far_node().0,
+            gateway: way[1].far_node().0,
             metric: 10,
             weight: 1,
             delay_weight: 0,
@@ -315,9 +305,9 @@ pub fn operations(prefixes: u32) -> impl Iterator<Item = Vec<v1::Op>> {
         let numbers = first..prefixes.min(first + BATCH);
         let puts = numbers.map(|number| {
             Op::PutPrefix(v1::Prefix {
-                domain: 1,
+                domain,
                 name: frames::prefix(number).as_bytes().to_vec(),
-                group: GROUP,
+                group,
             })
         });
         puts.collect()
@@ -361,14 +351,15 @@ fn configuration(plan: &RouterPlan, dir: &Path) -> String {
         plan.core,
         dataplane::socket(dir, NAME).display(),
     );
-    for link in LINKS {
+    for link in plan.ways.as_flattened() {
         text.push_str(&link.section(plan.pmd, plan.mtu, dir));
     }
     text
 }
 
-fn fanouts_collide(process: u32) -> anyhow::Result<bool> {
-    let theirs = LINKS.map(super::link::Link::interface);
-    let ours = LINKS.map(super::link::Link::far_interface);
+fn fanouts_collide(ways: &[Way], process: u32) -> anyhow::Result<bool> {
+    let links = ways.as_flattened().iter();
+    let theirs: Vec<String> = links.clone().map(|link| link.interface()).collect();
+    let ours: Vec<String> = links.map(|link| link.far_interface()).collect();
     net::groups_collide(&theirs, process, &ours)
 }
