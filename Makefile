@@ -38,10 +38,10 @@ demo: ## build, run the demo (seven minutes), clean up; KEEP=1 leaves the lab up
 	@trap 'exit 130' INT; trap 'exit 143' TERM; $(if $(KEEP),,trap '$(SETUP) --restore' EXIT;) \
 	$(MAKE) --no-print-directory build run-demo KEEP=$(KEEP)
 
-test: ## everything that every change must pass (25 to 40 minutes, by how much must be built anew)
+test: ## everything that every change must pass (17 minutes, and up to an hour for what must be built anew)
 	@.ci/run
 
-deep: ## what is too long for every change: long fuzzing, torture, valgrind, Miri, sanitizers (FUZZ_SECONDS, TORTURE_SECONDS)
+deep: ## what is too long for every change: real minutes, long fuzzing, torture, valgrind, Miri, sanitizers (FUZZ_SECONDS, TORTURE_SECONDS)
 	@.ci/run deep
 
 names: ## announce every name of a file and make 10,000 calls among them: FILE=…, one name a line
@@ -138,7 +138,7 @@ run-perf-http:
 package: build ## install the .deb over a throw-away layer, verify its units and examples, remove it
 	@$(SUDO) conf/package-check.sh $(BIN)
 
-unit-long: ## the tests that take a minute each: a neighbour stopped for a minute, a lease that runs out
+unit-long: ## the tests that take a minute each: a neighbour stopped for a minute, a lease that runs out; unit has them shorter
 	@$(CARGO) test --workspace --locked --quiet --test instances --test pressure -- --ignored
 
 docker: build ## build the images and run the compose file of Figure 2 in podman; needs root

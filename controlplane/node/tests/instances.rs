@@ -154,7 +154,7 @@ async fn an_unreachable_port_is_noticed_before_a_probe_and_a_probe_before_the_le
 }
 
 #[tokio::test]
-#[ignore = "takes half a minute; run by `make unit-long`, part of `make test`"]
+#[ignore = "takes half a minute; run by `make unit-long`, part of `make deep`"]
 async fn the_lease_comes_last() {
     silent(24, true).await;
 }

@@ -190,7 +190,7 @@ async fn a_neighbour_that_does_not_read_costs_no_memory() {
 
 /// With the time-outs that everybody has.
 #[tokio::test]
-#[ignore = "takes a minute; run by `make unit-long`, part of `make test`"]
+#[ignore = "takes a minute; run by `make unit-long`, part of `make deep`"]
 async fn a_neighbour_that_does_not_read_for_a_minute_costs_no_memory() {
     stopped(21, Duration::from_secs(60), "").await;
 }
