@@ -138,7 +138,7 @@ run-perf-http:
 package: build ## install the .deb over a throw-away layer, verify its units and examples, remove it
 	@$(SUDO) conf/package-check.sh $(BIN)
 
-unit-long: ## the tests that take a minute each: a neighbour stopped for a minute, a lease that runs out; unit has them shorter
+unit-long: ## the tests that take a minute each: a neighbour stopped for a minute, a lease that runs out; unit has the first for five seconds
 	@$(CARGO) test --workspace --locked --quiet --test instances --test pressure -- --ignored
 
 docker: build ## build the images and run the compose file of Figure 2 in podman; needs root

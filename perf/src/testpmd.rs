@@ -128,6 +128,20 @@ impl Testpmd {
         }
     }
 
+    /// Waits for what it says of one more port when it was told to show statistics: packets per second received since it last
+    /// did, by its own count and clock.
+    ///
+    /// # Errors
+    /// When that does not come, or cannot be read.
+    pub fn hear_rate(&mut self) -> anyhow::Result<u64> {
+        const WHAT: &str = "Rx-pps:";
+        let line = self.hear("show port stats", WHAT)?;
+        line.split(WHAT)
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .with_context(|| format!("testpmd's rate cannot be read from {line:?}"))
+    }
+
     fn last_words(&self, order: &str) -> String {
         let last = self.seen.len().saturating_sub(12);
         format!(

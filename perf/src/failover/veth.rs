@@ -38,7 +38,7 @@ pub struct Round {
     /// Sent after the death and not arrived at a living neighbour.
     pub packets_lost: u64,
     /// What was sent to the dead neighbour until that was noticed, packets/s: its share of the packets before, of those sent meanwhile.
-    pub dead_rate: f64,
+    pub rate_until_noticed: f64,
     /// Rate × detection + one burst.
     pub packets_lost_limit: f64,
     /// Flows of the living neighbour that did not all stay there.
@@ -142,13 +142,14 @@ impl Rig {
         let to_dying: u64 = before.seen.values().map(|seen| seen.dying).sum();
         // The sender pauses when the machine does: what counts is what it sent while the death was not noticed.
         let share = to_dying as f64 / before.sent.max(1) as f64;
-        let dead_rate = after.sent_until_then as f64 * share / detection.as_secs_f64().max(1e-9);
+        let rate_until_noticed =
+            after.sent_until_then as f64 * share / detection.as_secs_f64().max(1e-9);
         Ok(Round {
             detection_ms: detection.as_secs_f64() * 1000.0,
             detection_intervals: detection.as_secs_f64() / HELLO.as_secs_f64(),
             packets_lost: after.sent.saturating_sub(arrived),
-            dead_rate,
-            packets_lost_limit: dead_rate * detection.as_secs_f64() + BURST,
+            rate_until_noticed,
+            packets_lost_limit: rate_until_noticed * detection.as_secs_f64() + BURST,
             flows_moved: flows.moved,
             flows_rescued: flows.rescued,
             flows_of_dead: flows.of_dead,

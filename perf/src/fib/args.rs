@@ -69,9 +69,6 @@ pub struct FibArgs {
     /// Tables beside ours; only rte-hash is compared with in `ratio`
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PEER,…", default_values_t = [Peer::RteHash, Peer::Levels, Peer::TwoStage])]
     pub peers: Vec<Peer>,
-    /// Beside all others our table behind a cache of whole names, with room for N of them (uniform, zipf, miss, wrong-tail)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=16_777_216))]
-    pub cache: Option<u32>,
     /// Rounds; every round has all tables
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,

@@ -18,7 +18,7 @@ use dmsc_fib::{Fib, Habit, HashKey, LookupKey, MAX_BURST};
 
 pub use args::FibArgs;
 use args::{Peer, Traffic};
-use columns::{Cached, Exact, Filled, Levels, LevelsColumn, Ours, TwoStage, TwoStageColumn, build};
+use columns::{Exact, Filled, Levels, LevelsColumn, Ours, TwoStage, TwoStageColumn, build};
 use draw::Draws;
 use measure::{pin, sample, timed};
 use names::Names;
@@ -87,10 +87,6 @@ fn ordinary_run(args: &FibArgs, record: &mut Record<Round, Outcome>) -> anyhow::
         .then(|| timed(|| TwoStage::new(&prefixes)));
     let ours = Ours::new("ours", &fib, &draws.names);
     let mut all = vec![Filled::new(ours, record.result.build_s)];
-    if let Some(entries) = args.cache {
-        let cached = Cached::new(&fib, &draws.names, entries);
-        all.push(Filled::new(cached, record.result.build_s));
-    }
     if let Some(eal) = &eal {
         let (exact, build_s) = Exact::new(eal, prefixes.len(), &draws.of, args.seed)?;
         all.push(Filled::new(exact, build_s));

@@ -9,9 +9,6 @@ use dmsc_wire::{Domain, Name, NameBuf};
 
 use crate::prng::Prng;
 
-/// Bytes of a name that can be read at once.
-pub const WINDOW: usize = 64;
-
 /// Names with their domains, end to end.
 #[derive(Debug, Default, Clone)]
 pub struct Names {
@@ -39,13 +36,6 @@ impl Names {
         let name = Name::from_bytes(&self.bytes[start as usize..end as usize])
             .expect("only names are pushed");
         LookupKey::in_packet(domain, name, &self.bytes[start as usize..])
-    }
-
-    /// The one at `index` and what lies behind it, if it is no longer than that.
-    pub fn window(&self, index: usize) -> Option<&[u8; WINDOW]> {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before].0) as usize;
-        let is_short = self.ends[index].0 as usize - start <= WINDOW;
-        self.bytes[start..].first_chunk().filter(|_| is_short)
     }
 
     /// All of them, in the order of pushing.

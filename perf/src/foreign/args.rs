@@ -15,7 +15,7 @@ const MANY: u32 = 16_384;
 /// The same router under this project's sender and under one that nobody here wrote
 ///
 /// Measures how many frames per second a real router forwards over memif when its sender never waits: this program's generator, which counts
-/// what comes out, and dpdk-testpmd (Debian package dpdk), which replays a capture file of the same frames by its pcap driver and whose own counters are
+/// what comes out, and dpdk-testpmd (Debian package dpdk), which replays a capture file with the same names in the same order by its pcap driver and whose own counters are
 /// read. Both are at one router, each on two links of its own, and take turns of a fifth of a second, because a shared machine changes within
 /// seconds; every round has a router of its own. What is compared is the rate over the share of time in which the router had work, because testpmd
 /// cannot give it work all the time. The figures confirm each other if the ratio of turns that followed each other, the median of all, is
@@ -34,16 +34,16 @@ pub struct ForeignArgs {
     /// Length of frames, 128 to 9000 bytes, or imix
     #[arg(long, value_name = "BYTES", default_value_t = Size::Bytes(192))]
     pub frame: Size,
-    /// Prefixes in the router's table; names are drawn from all of them
+    /// Prefixes of each sender in the router's table; names are drawn from all of them
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub prefixes: u32,
     /// Rounds; every round has both senders
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Of each sender in a round, s
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=30))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=15))]
     pub seconds: u64,
-    /// Frames in the capture file, which testpmd reads into memory first [default: 2048; in mode name 16384, or lookups would find all in the processor's cache]
+    /// Frames in the capture file, which testpmd reads into memory first, and names that the other sender goes through [default: 2048; in mode name 16384, or lookups would find all in the processor's cache]
     #[arg(long, value_parser = clap::value_parser!(u32).range(64..=65_536))]
     pub frames: Option<u32>,
     /// Write all figures to FILE as JSON; without FILE: to standard output, instead of the table

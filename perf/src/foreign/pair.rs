@@ -1,13 +1,15 @@
-//! Both senders at one router, by turns: on this machine's shared cores rates change by a factor of three within seconds, whoever sends.
+//! Both senders at one router, by turns: on shared cores rates change by a factor of three within seconds, whoever sends.
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use dmsc_dpdk::{LcoreGuard, tsc_hz};
 use dmsc_lab::wait;
 
+use super::ForeignArgs;
+use super::round::Turns;
 use super::sender::{Plan, Sender};
 use super::turn::Turn;
-use super::{ForeignArgs, Turns};
 use crate::pcap;
 use crate::rfc2544::{Generator, Order};
 use crate::transit::{Idle, LINKS, Mode, NODE, OTHERS, Pinned, Pmd, Rig, Router, Wanted, pin};
@@ -106,8 +108,7 @@ impl Pair {
         let before = self.router.work()?;
         let trial = self.generator.run(order(length));
         let after = self.router.work()?;
-        let cycles = trial.seconds * tsc_hz() as f64;
-        Ok(Turn::new(trial.rate() / 1e6, &before, &after, cycles))
+        Ok(Turn::new(trial.rate(), trial.seconds, &before, &after))
     }
 
     fn turn_of_testpmd(&mut self, length: Duration) -> anyhow::Result<Turn> {
@@ -117,10 +118,15 @@ impl Pair {
         self.testpmd.rate(RECEIVER)?;
         wait::pause(length)?;
         let rate = self.testpmd.rate(RECEIVER)?;
+        ensure!(
+            rate > 0.0,
+            "of what testpmd sends nothing comes back from the router"
+        );
         let after = self.router.work()?;
         self.testpmd.pause()?;
         let cycles = after.now_cycles.saturating_sub(before.now_cycles);
-        Ok(Turn::new(rate / 1e6, &before, &after, cycles as f64))
+        let seconds = cycles as f64 / tsc_hz() as f64;
+        Ok(Turn::new(rate, seconds, &before, &after))
     }
 
     /// Ends all three.

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
 use crate::testpmd::Testpmd;
 
 /// Memory, MiB.
@@ -103,11 +101,8 @@ impl Sender {
     /// # Errors
     /// When it does not answer.
     pub fn rate(&mut self, port: u16) -> anyhow::Result<f64> {
-        let line = self.0.ask(&format!("show port stats {port}"), "Rx-pps:")?;
-        line.split("Rx-pps:")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .with_context(|| format!("testpmd's counters cannot be read from {line:?}"))
+        self.0.tell(&format!("show port stats {port}"))?;
+        Ok(self.0.hear_rate()? as f64)
     }
 
     /// Stops the whole process, in the midst of sending.

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::Pmd;
 use super::veth::Ends;
 use crate::testpmd::Testpmd;
@@ -203,17 +201,8 @@ impl Looped {
 
     /// Packets per second that were received since the last call, by testpmd's own count and clock.
     fn rates(&mut self) -> anyhow::Result<u64> {
-        let order = "show port stats all";
-        let (what, mut sum) = ("Rx-pps:", 0);
-        self.testpmd.tell(order)?;
-        for _ in 0..2 {
-            let line = self.testpmd.hear(order, what)?;
-            let rate = line.split(what).nth(1);
-            sum += rate
-                .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-                .with_context(|| format!("testpmd's rate cannot be read from {line:?}"))?;
-        }
-        Ok(sum)
+        self.testpmd.tell("show port stats all")?;
+        Ok(self.testpmd.hear_rate()? + self.testpmd.hear_rate()?)
     }
 
     /// Forwards, warms up, and counts for so long; packets per second.

@@ -1,4 +1,4 @@
-//! The two links of the router: what they are called, how they are made, and what is at their far ends.
+//! The links of the router: what they are called, how they are made, and what is at their far ends.
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -20,7 +20,7 @@ use crate::torture::net;
 pub const NODE: NodeId = NodeId(1);
 /// Prefixes in one transaction.
 const BATCH: u32 = 20_000;
-/// Longest wait for both neighbours to be up.
+/// Longest wait for all neighbours to be up.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Name of the process's files.
 const NAME: &str = "router";

@@ -1,6 +1,5 @@
 //! The tables that are compared, each with the names it is asked for.
 
-mod cached;
 mod exact;
 mod levels;
 mod ours;
@@ -8,7 +7,6 @@ mod two_stage;
 
 use serde::Serialize;
 
-pub use cached::Cached;
 pub use exact::{Exact, eal_for};
 pub use levels::{Levels, LevelsColumn};
 pub use ours::{Ours, build};
